@@ -1,0 +1,72 @@
+"""The endless, shuffled, resumable stream of training batches."""
+
+from collections.abc import Iterator, Mapping
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from ganfast.data.image_data import ImageData, to_float
+
+
+class BatchStream(Iterator[tuple[Tensor, Tensor | None]]):
+    """Batches without end: float32 images (B, C, H, W) in [-1, 1], int64 labels (B,) or None.
+
+    Every epoch visits the data in an order drawn from (seed, epoch) alone and leaves out the last
+    partial batch. `state_dict` and `load_state_dict` continue with exactly the next batch. Raises
+    ValueError for a batch size below 1 or above the number of images, or a negative seed.
+    """
+
+    def __init__(self, data: ImageData, batch_size: int, seed: int) -> None:
+        if not 1 <= batch_size <= len(data):
+            raise ValueError(
+                f"batch_size: expected 1 to {len(data)}, the number of images in {data.name}, "
+                f"got {batch_size}"
+            )
+        if seed < 0:
+            raise ValueError(f"seed: expected 0 or more, got {seed}")
+        self._data = data
+        self._setting = {"seed": seed, "batch_size": batch_size, "images": len(data)}
+        self._batches_per_epoch = len(data) // batch_size
+        self._start(epoch=0, batch=0)
+
+    def _start(self, epoch: int, batch: int) -> None:
+        entropy = np.random.SeedSequence((self._setting["seed"], epoch))
+        generator = torch.Generator().manual_seed(int(entropy.generate_state(1, np.uint64)[0]))
+        self._order = torch.randperm(len(self._data), generator=generator)
+        self._epoch, self._batch = epoch, batch
+
+    def __next__(self) -> tuple[Tensor, Tensor | None]:
+        if self._batch == self._batches_per_epoch:
+            self._start(self._epoch + 1, batch=0)
+        size = self._setting["batch_size"]
+        chosen = self._order[self._batch * size : (self._batch + 1) * size]
+        self._batch += 1
+        labels = self._data.labels
+        return to_float(self._data.images[chosen]), None if labels is None else labels[chosen]
+
+    def state_dict(self) -> dict[str, int]:
+        """Where the stream stands, and the setting it holds for."""
+        return {**self._setting, "epoch": self._epoch, "batch": self._batch}
+
+    def load_state_dict(self, state: Mapping[str, int]) -> None:
+        """Go to where another stream stood.
+
+        Raises ValueError where the seed, the batch size or the number of images is not this
+        stream's, or a key is missing or out of range.
+        """
+        expected = {*self._setting, "epoch", "batch"}
+        if set(state) != expected:
+            raise ValueError(f"state: expected the keys {sorted(expected)}, got {sorted(state)}")
+        for key, value in self._setting.items():
+            if state[key] != value:
+                raise ValueError(
+                    f"state: expected {key} = {value}, this stream's, got {state[key]}"
+                )
+        epoch, batch = state["epoch"], state["batch"]
+        if epoch < 0 or not 0 <= batch <= self._batches_per_epoch:
+            raise ValueError(
+                f"state: expected epoch >= 0 and batch in 0..{self._batches_per_epoch}, "
+                f"got epoch = {epoch}, batch = {batch}"
+            )
+        self._start(epoch, batch)

@@ -1,0 +1,101 @@
+"""The idx files of MNIST and its kin, plain or gzipped, and the digits embedded in this package."""
+
+import gzip
+import math
+import struct
+import zlib
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from ganfast.data.image_data import ImageData
+
+Split = Literal["train", "test"]
+
+_PREFIX = {"train": "train", "test": "t10k"}
+_IMAGES, _LABELS = "images-idx3-ubyte", "labels-idx1-ubyte"
+_DIGITS = Path(__file__).parent / "digits"
+
+
+def digits() -> ImageData:
+    """5,000 MNIST digits embedded in this package: 500 per class, uint8 (5000, 1, 28, 28).
+
+    The first 500 of each class of the MNIST training set, in file order (CC BY-SA 3.0, see
+    ``data/digits/LICENSE``).
+    """
+    return _read_split(_DIGITS, "train", "digits")
+
+
+def idx_folder(path: str | Path, split: Split = "train") -> ImageData:
+    """Images (N, 1, H, W) and labels from a folder of idx files, named as MNIST names them.
+
+    Reads ``train-images-idx3-ubyte`` and ``train-labels-idx1-ubyte`` (``t10k-`` for the test
+    split), with a dot for the last dash or not, gzipped (``.gz``) or not. Raises
+    FileNotFoundError where one is missing and ValueError, naming the file, for a wrong magic
+    number, a size that is not the header's, or counts that differ.
+    """
+    return _read_split(Path(path), split, f"{path} ({split})")
+
+
+def has_idx_files(path: Path) -> bool:
+    """Whether a folder holds the images of either split in idx form."""
+    return any(_find(path, f"{prefix}-{_IMAGES}") is not None for prefix in _PREFIX.values())
+
+
+def read_idx(path: Path, ndim: int) -> Tensor:
+    """The uint8 array of one idx file as a tensor of ``ndim`` dimensions (see `idx_folder`)."""
+    try:
+        raw = gzip.decompress(path.read_bytes()) if path.suffix == ".gz" else path.read_bytes()
+    except (gzip.BadGzipFile, EOFError, zlib.error) as error:
+        raise ValueError(f"{path}: expected a complete gzip file, got {error}") from error
+    # Two zero bytes, 8 for uint8, the number of dimensions; then each dimension, big-endian.
+    magic, header = bytes((0, 0, 8, ndim)), 4 + 4 * ndim
+    if raw[:4] != magic:
+        raise ValueError(
+            f"{path}: expected magic number 0x{magic.hex()} "
+            f"(uint8, {ndim} dimensions), got 0x{raw[:4].hex()}"
+        )
+    if len(raw) < header:
+        raise ValueError(f"{path}: expected a header of {header} bytes, got {len(raw)} bytes")
+    shape = struct.unpack(f">{ndim}I", raw[4:header])
+    if len(raw) - header != math.prod(shape):
+        raise ValueError(
+            f"{path}: expected {math.prod(shape)} bytes of data for shape {shape}, "
+            f"got {len(raw) - header}"
+        )
+    return torch.from_numpy(np.frombuffer(raw, np.uint8, offset=header).reshape(shape).copy())
+
+
+def _read_split(folder: Path, split: str, name: str) -> ImageData:
+    if split not in _PREFIX:
+        raise ValueError(f"split: expected 'train' or 'test', got {split!r}")
+    images_file = _need(folder, f"{_PREFIX[split]}-{_IMAGES}")
+    labels_file = _need(folder, f"{_PREFIX[split]}-{_LABELS}")
+    images, labels = read_idx(images_file, 3), read_idx(labels_file, 1)
+    if images.numel() == 0:
+        raise ValueError(f"{images_file}: expected images, got shape {tuple(images.shape)}")
+    if len(labels) != len(images):
+        raise ValueError(
+            f"{labels_file}: expected {len(images)} labels, one per image in "
+            f"{images_file.name}, got {len(labels)}"
+        )
+    return ImageData(images.unsqueeze(1), labels.to(torch.int64), name)
+
+
+def _find(folder: Path, name: str) -> Path | None:
+    dotted = name.replace("-idx", ".idx")
+    candidates = (folder / f"{stem}{gz}" for stem in (name, dotted) for gz in ("", ".gz"))
+    return next((path for path in candidates if path.is_file()), None)
+
+
+def _need(folder: Path, name: str) -> Path:
+    path = _find(folder, name)
+    if path is None:
+        raise FileNotFoundError(
+            f"{folder}: expected {name} or {name.replace('-idx', '.idx')}, plain or .gz, "
+            "found neither"
+        )
+    return path

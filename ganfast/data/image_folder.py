@@ -1,0 +1,71 @@
+"""Folders of ordinary image files."""
+
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+import torch
+
+from ganfast.data.image_data import ImageData
+
+EXTENSIONS = frozenset(
+    (".bmp", ".gif", ".jpeg", ".jpg", ".pgm", ".png", ".ppm", ".tif", ".tiff", ".webp")
+)
+_MODES = {1: "L", 3: "RGB"}
+_EIGHT_BIT = frozenset(("1", "L", "LA", "P", "PA", "RGB", "RGBA", "RGBX", "CMYK", "YCbCr"))
+
+
+def image_folder(path: str | Path, size: int, channels: int = 3) -> ImageData:
+    """All images below a folder as uint8 (N, channels, size, size), in the order of their paths.
+
+    Each is cut to its centre square and resized to ``size`` by antialiased bicubic, unless it has
+    that size already. Where every image lies in a sub-folder, the top sub-folders in sorted order
+    are the classes 0, 1, ...; otherwise ``labels`` is None. Hidden files and folders are skipped.
+    ``channels`` is 1 (grey) or 3 (RGB). Raises FileNotFoundError where there is no such folder and
+    ValueError for a folder without images or, naming it, a file that is not a readable 8-bit image.
+    """
+    if size < 1:
+        raise ValueError(f"size: expected at least 1 pixel, got {size}")
+    if channels not in _MODES:
+        raise ValueError(f"channels: expected 1 (grey) or 3 (RGB), got {channels}")
+    root = Path(path)
+    if not root.is_dir():
+        raise FileNotFoundError(f"{root}: expected a folder of images, found none")
+    files = sorted(file for file in root.rglob("*") if _is_image(file.relative_to(root), file))
+    if not files:
+        raise ValueError(f"{root}: expected images ({', '.join(sorted(EXTENSIONS))}), found none")
+
+    images = np.empty((len(files), channels, size, size), np.uint8)
+    for index, file in enumerate(files):
+        images[index] = _read(file, size, channels)
+
+    parts = [file.relative_to(root).parts for file in files]
+    labels = None
+    if all(len(part) > 1 for part in parts):
+        classes = {name: label for label, name in enumerate(sorted({part[0] for part in parts}))}
+        labels = torch.tensor([classes[part[0]] for part in parts])
+    return ImageData(torch.from_numpy(images), labels, str(path))
+
+
+def _is_image(relative: Path, file: Path) -> bool:
+    hidden = any(part.startswith(".") for part in relative.parts)
+    return not hidden and file.suffix.lower() in EXTENSIONS and file.is_file()
+
+
+def _read(file: Path, size: int, channels: int) -> npt.NDArray[np.uint8]:
+    from PIL import Image
+
+    try:
+        with Image.open(file) as image:
+            if image.mode not in _EIGHT_BIT:
+                raise ValueError(f"pixels of mode {image.mode!r}, not 8 bits per channel")
+            square = image.convert(_MODES[channels])
+    except Exception as error:  # Pillow's decoders raise many types on a broken file
+        raise ValueError(f"{file}: expected a readable 8-bit image, got {error}") from error
+    side = min(square.size)
+    left, top = (square.width - side) // 2, (square.height - side) // 2
+    square = square.crop((left, top, left + side, top + side))
+    pixels: npt.NDArray[np.uint8] = np.asarray(
+        square.resize((size, size), Image.Resampling.BICUBIC)
+    )
+    return pixels.reshape(size, size, channels).transpose(2, 0, 1)
