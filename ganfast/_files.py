@@ -1,0 +1,48 @@
+"""Files that are whole or absent."""
+
+import os
+import secrets
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import BinaryIO
+
+
+@contextmanager
+def atomic_write(path: str | os.PathLike[str]) -> Iterator[BinaryIO]:
+    """Give a binary file that becomes ``path`` when the block ends, or nothing when it raises.
+
+    The file is written beside ``path`` under a temporary name, fsynced, renamed over ``path``, and
+    the folder is fsynced, so that a crash at any moment leaves the old file or the new one. A
+    missing folder is made; a symbolic link is written through.
+
+    Raises:
+        IsADirectoryError: ``path`` is a folder.
+        OSError: the folder cannot be written.
+    """
+    target = Path(os.path.realpath(path))
+    if target.is_dir():
+        raise IsADirectoryError(f"path must name a file, got the folder {str(path)!r}")
+    target.parent.mkdir(parents=True, exist_ok=True)
+    # Not tempfile: its files are private (0600) and would stay so after the rename.
+    temporary = target.with_name(f".{target.name}.{secrets.token_hex(4)}.tmp")
+    try:
+        with open(temporary, "xb") as file:
+            yield file
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(temporary, target)
+    except BaseException:
+        temporary.unlink(missing_ok=True)
+        raise
+    _fsync_folder(target.parent)
+
+
+def _fsync_folder(folder: Path) -> None:
+    if os.name == "nt":  # folders cannot be opened there, and renames are journalled
+        return
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)

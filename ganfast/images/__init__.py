@@ -1,0 +1,64 @@
+"""Pictures of batches: contact sheets and PNG files."""
+
+import math
+import os
+from typing import TYPE_CHECKING
+
+import torch
+from torch import Tensor
+
+from ganfast._files import atomic_write
+from ganfast.data import to_uint8
+
+if TYPE_CHECKING:
+    from PIL.Image import Image
+
+__all__ = ["grid", "write_png"]
+
+
+def grid(images: Tensor, columns: int | None = None, padding: int = 2, scale: int = 1) -> "Image":
+    """Lay images out row by row on one white sheet.
+
+    Args:
+        images: (N, C, H, W), C = 1 or 3; uint8 in [0, 255] or floating in [-1, 1] (clamped).
+        columns: images per row; by default the sheet is as square as N allows.
+        padding: white pixels around each image.
+        scale: whole factor by which each pixel is enlarged.
+
+    Raises:
+        TypeError: ``images`` is neither uint8 nor floating.
+        ValueError: another shape, no images, NaN, or a size below its minimum.
+    """
+    from PIL import Image
+
+    if images.dim() != 4 or images.shape[1] not in (1, 3) or 0 in images.shape:
+        raise ValueError(
+            f"images must have shape (N, 1 or 3, H, W) with N >= 1, got {tuple(images.shape)}"
+        )
+    if padding < 0 or scale < 1 or (columns is not None and columns < 1):
+        raise ValueError(
+            "columns and scale must be >= 1 and padding >= 0, "
+            f"got columns={columns}, scale={scale}, padding={padding}"
+        )
+    pixels = images.detach().cpu()
+    if pixels.dtype != torch.uint8:
+        pixels = to_uint8(pixels)
+    pixels = pixels.repeat_interleave(scale, dim=2).repeat_interleave(scale, dim=3)
+    count, channels, height, width = pixels.shape
+    columns = min(count, columns or math.ceil(math.sqrt(count)))
+    rows = math.ceil(count / columns)
+    step_y, step_x = height + padding, width + padding
+    sheet = torch.full(
+        (channels, rows * step_y + padding, columns * step_x + padding), 255, dtype=torch.uint8
+    )
+    for i, image in enumerate(pixels):
+        y, x = padding + i // columns * step_y, padding + i % columns * step_x
+        sheet[:, y : y + height, x : x + width] = image
+    array = sheet.permute(1, 2, 0).contiguous().numpy()
+    return Image.fromarray(array[:, :, 0] if channels == 1 else array)
+
+
+def write_png(image: "Image", path: str | os.PathLike[str]) -> None:
+    """Write a picture as PNG, whole or not at all."""
+    with atomic_write(path) as file:
+        image.save(file, format="PNG")

@@ -1,0 +1,34 @@
+"""Stop between two steps when asked to."""
+
+import signal
+import threading
+from types import FrameType, TracebackType
+from typing import Any
+
+
+class StopSignal:
+    """Within the block, turn the first Ctrl-C or SIGTERM into ``received``; the next one acts."""
+
+    def __init__(self) -> None:
+        self.received = False
+        self._before: dict[signal.Signals, Any] = {}
+
+    def __enter__(self) -> "StopSignal":
+        if threading.current_thread() is threading.main_thread():  # Python allows it only there
+            for number in (signal.SIGINT, signal.SIGTERM):
+                self._before[number] = signal.signal(number, self._receive)
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        for number, handler in self._before.items():
+            signal.signal(number, handler if handler is not None else signal.SIG_DFL)
+        self._before.clear()
+
+    def _receive(self, number: int, frame: FrameType | None) -> None:
+        self.received = True
+        self.__exit__(None, None, None)
