@@ -7,14 +7,13 @@ Takes the first 500 of each class of the training set and keeps the order of the
 
 import argparse
 import gzip
-import io
-import os
 import struct
 from pathlib import Path
 
 import torch
 from torch import Tensor
 
+from ganfast._files import atomic_write
 from ganfast.data import idx_folder
 
 PER_CLASS = 500
@@ -31,16 +30,12 @@ def first_of_each_class(labels: Tensor, count: int) -> Tensor:
 
 def write_idx_gz(path: Path, array: Tensor) -> None:
     """Write uint8 values as a gzipped idx file, the same bytes every time."""
-    buffer = io.BytesIO()
-    with gzip.GzipFile(filename="", mode="wb", compresslevel=9, fileobj=buffer, mtime=0) as file:
+    with (
+        atomic_write(path) as out,
+        gzip.GzipFile(filename="", mode="wb", compresslevel=9, fileobj=out, mtime=0) as file,
+    ):
         file.write(bytes((0, 0, 8, array.ndim)) + struct.pack(f">{array.ndim}I", *array.shape))
         file.write(array.numpy().tobytes())
-    temporary = path.with_name(path.name + ".tmp")
-    with temporary.open("wb") as out:
-        out.write(buffer.getvalue())
-        out.flush()
-        os.fsync(out.fileno())
-    temporary.replace(path)
 
 
 def main() -> None:
@@ -52,7 +47,6 @@ def main() -> None:
     data = idx_folder(arguments.mnist, "train")
     assert data.labels is not None
     chosen = first_of_each_class(data.labels, PER_CLASS)
-    arguments.out.mkdir(parents=True, exist_ok=True)
     write_idx_gz(arguments.out / "train-images-idx3-ubyte.gz", data.images[chosen, 0])
     write_idx_gz(arguments.out / "train-labels-idx1-ubyte.gz", data.labels[chosen].byte())
     print(f"{len(chosen)} images written to {arguments.out}")

@@ -65,7 +65,5 @@ def _read(file: Path, size: int, channels: int) -> npt.NDArray[np.uint8]:
     side = min(square.size)
     left, top = (square.width - side) // 2, (square.height - side) // 2
     square = square.crop((left, top, left + side, top + side))
-    pixels: npt.NDArray[np.uint8] = np.asarray(
-        square.resize((size, size), Image.Resampling.BICUBIC)
-    )
-    return pixels.reshape(size, size, channels).transpose(2, 0, 1)
+    square = square.resize((size, size), Image.Resampling.BICUBIC)
+    return np.moveaxis(np.asarray(square, np.uint8).reshape(size, size, channels), 2, 0)

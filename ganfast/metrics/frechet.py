@@ -16,6 +16,7 @@ from ganfast.metrics.statistics import FrechetStatistics, as_features
 Array = Tensor | npt.NDArray[np.generic]
 
 _EPS = torch.finfo(torch.float64).eps
+_LEAST_ROUNDINGS = 32  # a covariance has summed over samples: not D roundings alone
 _GRAM_TOLERANCE = 1e-10  # relative error up to which singular values come from the Gram matrix
 
 
@@ -27,8 +28,8 @@ def frechet_distance(mu1: Array, sigma1: Array, mu2: Array, sigma2: Array) -> fl
     ``mu``: (D,), ``sigma``: (D, D) symmetric positive semi-definite, singular or not; torch or
     numpy, float32, float64 or integer, computed in float64 on the CPU. The result is >= 0,
     symmetric in its arguments and 0 for equal ones. Eigenvalues of a singular sigma below
-    D * 2.2e-16 times the largest cannot be told from rounding and count as 0; where the features
-    are at hand, `frechet_distance_from_features` needs no such cut.
+    max(D, 32) * 2.2e-16 times the largest cannot be told from rounding and count as 0; where the
+    features are at hand, `frechet_distance_from_features` needs no such cut.
 
     Raises TypeError for another type or dtype and ValueError for shapes that do not fit, values
     that are not finite, or a sigma that is asymmetric or has negative eigenvalues beyond rounding
@@ -95,7 +96,7 @@ def _nuclear_norm(a: Tensor) -> float:
 
 def _root(sigma: Tensor, slack: float, name: str) -> Tensor:
     """R (D, r) with sigma = R R^T: Cholesky where it is well conditioned, else by eigenvalues."""
-    rounding = len(sigma) * _EPS
+    rounding = max(len(sigma), _LEAST_ROUNDINGS) * _EPS
     factor: Tensor
     factor, info = torch.linalg.cholesky_ex(sigma)
     if info == 0 and factor.diagonal().min().square() > rounding * sigma.trace():

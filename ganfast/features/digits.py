@@ -1,0 +1,72 @@
+"""The ``digits`` feature net: a small classifier of MNIST digits, its weights in this package."""
+
+import hashlib
+from pathlib import Path
+
+from torch import Tensor, nn
+
+WEIGHTS = Path(__file__).parent / "weights" / "digits.safetensors"
+SHA256 = "effc82f40e8a44a13c27f03d1bae127db0395830e1c7cd4bcc2348501a185260"
+
+
+class DigitsFeatures(nn.Module):
+    """Images (N, 1, 28, 28) in [-1, 1] to features (N, 64) or the logits (N, 10) of the digits.
+
+    Three convolutions and one linear layer, each with batch normalisation and SiLU; the features
+    are the last of these, the logits are linear in them. Both keep the dtype of the weights.
+    Raises TypeError for images of another dtype and ValueError for another shape.
+    """
+
+    name = "digits"
+    dim = 64
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.body = nn.Sequential(
+            *_convolution(1, 24, stride=2),
+            *_convolution(24, 48),
+            nn.MaxPool2d(2),
+            *_convolution(48, 64),
+            nn.MaxPool2d(2),
+            nn.Flatten(),
+            nn.Linear(64 * 3 * 3, self.dim, bias=False),
+            nn.BatchNorm1d(self.dim),
+            nn.SiLU(),
+        )
+        self.head = nn.Linear(self.dim, 10)
+
+    def forward(self, images: Tensor) -> Tensor:
+        """Features (N, 64)."""
+        if images.dtype != self.head.weight.dtype:
+            raise TypeError(f"images: expected {self.head.weight.dtype}, got {images.dtype}")
+        if images.ndim != 4 or images.shape[1:] != (1, 28, 28):
+            raise ValueError(f"images: expected shape (N, 1, 28, 28), got {tuple(images.shape)}")
+        features: Tensor = self.body(images)
+        return features
+
+    def classify(self, images: Tensor) -> Tensor:
+        """Logits (N, 10), one per digit."""
+        logits: Tensor = self.head(self(images))
+        return logits
+
+
+def digits(weights: Path = WEIGHTS) -> DigitsFeatures:
+    """The trained net on the CPU, in eval mode and frozen; a distance on it is "FD (digits)".
+
+    Raises FileNotFoundError where the weights are not there and ValueError where their sha256 is
+    not the one this release was made with.
+    """
+    from safetensors.torch import load
+
+    raw = weights.read_bytes()
+    found = hashlib.sha256(raw).hexdigest()
+    if found != SHA256:
+        raise ValueError(f"{weights}: expected sha256 {SHA256}, got {found}; reinstall ganfast")
+    net = DigitsFeatures()
+    net.load_state_dict(load(raw))
+    return net.eval().requires_grad_(False)
+
+
+def _convolution(channels: int, out: int, stride: int = 1) -> list[nn.Module]:
+    convolution = nn.Conv2d(channels, out, kernel_size=3, stride=stride, padding=1, bias=False)
+    return [convolution, nn.BatchNorm2d(out), nn.SiLU()]

@@ -1,0 +1,66 @@
+import pytest
+import torch
+
+from ganfast.data import ImageData, to_float, to_uint8
+
+ALL_BYTES = torch.arange(256, dtype=torch.uint8)
+
+
+def test_every_byte_maps_to_its_place_in_minus_one_to_one() -> None:
+    floats = to_float(ALL_BYTES)
+    assert floats.dtype == torch.float32
+    exact = torch.arange(256, dtype=torch.float64) / 255 * 2 - 1
+    assert (floats.double() - exact).abs().max() <= 2e-7
+    assert floats[0] == -1
+    assert floats[255] == 1
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+def test_bytes_come_back_unchanged(dtype: torch.dtype) -> None:
+    assert torch.equal(to_uint8(to_float(ALL_BYTES).to(dtype)), ALL_BYTES)
+
+
+def test_half_precision_is_scaled_in_single() -> None:
+    # 0.7 in float16 is 0.7001953125; (1 + 0.7001953125) * 127.5 = 216.77.
+    assert to_uint8(torch.tensor([0.7], dtype=torch.float16)) == 217
+
+
+def test_to_uint8_rounds_and_clamps() -> None:
+    step = 2 / 255
+    images = torch.tensor([-1 + 0.4 * step, -1 + 0.6 * step, -1.5, 7.0, float("inf")])
+    assert to_uint8(images).tolist() == [0, 1, 0, 255, 255]
+
+
+def test_the_images_given_are_not_changed() -> None:
+    floats = torch.tensor([0.25, -3.0])
+    to_uint8(floats)
+    assert floats.tolist() == [0.25, -3.0]
+
+
+def test_conversions_refuse_what_they_would_garble() -> None:
+    with pytest.raises(TypeError, match=r"expected uint8.*float32"):
+        to_float(torch.zeros(1))
+    with pytest.raises(TypeError, match=r"expected floating point.*uint8"):
+        to_uint8(ALL_BYTES)
+    with pytest.raises(ValueError, match="NaN"):
+        to_uint8(torch.tensor([0.0, float("nan")]))
+
+
+def test_image_data_checks_what_it_holds() -> None:
+    images = torch.zeros(3, 1, 2, 2, dtype=torch.uint8)
+    assert len(ImageData(images, None, "x")) == 3
+    assert len(ImageData(images, torch.zeros(3, dtype=torch.int64), "x")) == 3
+    with pytest.raises(TypeError, match=r"images: expected a uint8 tensor, got torch\.float32"):
+        ImageData(images.float(), None, "x")
+    with pytest.raises(TypeError, match="images: expected a uint8 tensor, got list"):
+        ImageData([1], None, "x")  # type: ignore[arg-type]
+    with pytest.raises(ValueError, match=r"\(N, C, H, W\).*\(3, 2, 2\)"):
+        ImageData(images[:, 0], None, "x")
+    with pytest.raises(ValueError, match=r"none of them 0, got \(0, 1, 2, 2\)"):
+        ImageData(images[:0], None, "x")
+    with pytest.raises(
+        TypeError, match=r"labels: expected an int64 tensor or None, got torch\.int8"
+    ):
+        ImageData(images, torch.zeros(3, dtype=torch.int8), "x")
+    with pytest.raises(ValueError, match=r"labels: expected shape \(3,\).*\(2,\)"):
+        ImageData(images, torch.zeros(2, dtype=torch.int64), "x")
