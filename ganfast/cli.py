@@ -1,0 +1,102 @@
+"""The ``ganfast`` command: thin doors to the recipes, which are imported where they are used."""
+
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+app = typer.Typer(
+    help="Fused losses, distribution distances and workflows for adversarial models.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+)
+
+_INTERRUPTED = 130
+
+
+def main() -> None:
+    """Run the command; a user's error is one sentence on stderr and exit code 1."""
+    # Taken out here so that it may stand before or after the command's name.
+    arguments = [argument for argument in sys.argv[1:] if argument != "--debug"]
+    try:
+        app(arguments, prog_name="ganfast")
+    except (ValueError, OSError, FloatingPointError) as error:
+        if len(arguments) < len(sys.argv) - 1:
+            raise
+        print(f"ganfast: {_sentence(error)}", file=sys.stderr)
+        sys.exit(1)
+
+
+def _sentence(error: Exception) -> str:
+    if isinstance(error, OSError) and error.strerror:
+        return f"{error.strerror}: {error.filename}" if error.filename else error.strerror
+    return str(error)
+
+
+def _print_version(wanted: bool) -> None:
+    if wanted:
+        import ganfast
+
+        print(f"ganfast {ganfast.__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def _ganfast(
+    version: Annotated[
+        bool,
+        typer.Option("--version", callback=_print_version, is_eager=True, help="Print it, stop."),
+    ] = False,
+    debug: Annotated[
+        bool, typer.Option("--debug", help="Show the traceback of an error; stands anywhere.")
+    ] = False,
+) -> None:
+    pass
+
+
+@app.command()
+def info() -> None:
+    """Say what was built and for what, and what else is found here."""
+    from ganfast.recipes import machine
+
+    rows = [*machine.facts(), *machine.embedded()]
+    width = max(len(name) for name, _ in rows)
+    for name, value in rows:
+        print(f"{name:<{width}}  {value}")
+
+
+@app.command()
+def demo(
+    out: Annotated[Path, typer.Option(help="Folder of the run.")] = Path("runs/demo"),
+    steps: Annotated[int | None, typer.Option(help="Rounds of training.  [default: 2500]")] = None,
+    seed: Annotated[int, typer.Option(help="Of weights, latents and the order of the data.")] = 0,
+    threads: Annotated[int | None, typer.Option(min=1, help="CPU threads.")] = None,
+    device: Annotated[
+        str | None, typer.Option(help="Such as cpu or cuda.  [default: a GPU if there is one]")
+    ] = None,
+    resume: Annotated[bool, typer.Option("--resume", help="Go on where it stopped.")] = False,
+    overwrite: Annotated[
+        bool, typer.Option("--overwrite", help="Start again in a folder that holds a run.")
+    ] = False,
+) -> None:
+    """Train a DCGAN on the embedded digits: about two minutes on two cores, ends with a report."""
+    import torch
+
+    from ganfast.recipes import demo as recipe
+    from ganfast.recipes import demo_report
+
+    if threads is not None:
+        torch.set_num_threads(threads)
+    steps = recipe.STEPS if steps is None else steps
+    device = device or ("cuda" if torch.cuda.is_available() else "cpu")
+    result = recipe.demo(out, steps, seed, device, resume, overwrite)
+    print(demo_report.as_text(result))
+    print(f"report: {out / 'report.html'}")
+    if not result.finished:
+        again = f"ganfast demo --out {out} --steps {steps} --seed {seed} --resume"
+        if threads is not None:
+            again += f" --threads {threads}"
+        print(f"stopped at step {result.step} of {steps}; to go on: {again}", file=sys.stderr)
+        sys.exit(_INTERRUPTED)

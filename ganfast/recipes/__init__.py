@@ -1,0 +1,1 @@
+"""Whole workflows, each one function and one command."""

@@ -1,0 +1,35 @@
+"""Training curves as one picture."""
+
+import io
+from collections.abc import Sequence
+
+from ganfast.train.log import Record
+
+
+def curves(records: Sequence[Record], fd_name: str) -> bytes:
+    """PNG of losses, discriminator probabilities and the Fréchet distance over the steps."""
+    from matplotlib.figure import Figure
+
+    panels = (
+        ("loss", {"loss_d": "discriminator", "loss_g": "generator"}),
+        ("mean probability", {"d_real": "D(x), real", "d_fake": "D(G(z)), fake"}),
+        (fd_name, {"fd": fd_name}),
+    )
+    figure = Figure(figsize=(8.6, 7.6), dpi=110, layout="constrained")
+    axes = figure.subplots(len(panels), 1, sharex=True)
+    for axis, (label, series) in zip(axes, panels, strict=True):
+        for (key, name), colour in zip(series.items(), ("#2563a8", "#d2691e"), strict=False):
+            points = [(r["step"], r[key]) for r in records if key in r]
+            marker = "o" if key == "fd" else None
+            axis.plot(*zip(*points, strict=True), label=name, color=colour, lw=1.4, marker=marker)
+        axis.set_ylabel(label)
+        axis.grid(alpha=0.25)
+        axis.spines[["top", "right"]].set_visible(False)
+        if len(series) > 1:
+            axis.legend(frameon=False, loc="upper right")
+    axes[1].set_ylim(0, 1)
+    axes[2].set_yscale("log")
+    axes[2].set_xlabel("step")
+    file = io.BytesIO()
+    figure.savefig(file, format="png")
+    return file.getvalue()

@@ -1,0 +1,160 @@
+"""Train a DCGAN on the embedded digits, score it, and write a report."""
+
+import time
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import torch
+from torch import Tensor, nn
+
+from ganfast import data, features, images
+from ganfast.losses import AdversarialLoss
+from ganfast.metrics import frechet_distance_from_features
+from ganfast.models import dcgan
+from ganfast.recipes import demo_report
+from ganfast.recipes.timing import loss_times
+from ganfast.train import Trainer, TrainOptions
+from ganfast.train.log import Record, read_records
+
+STEPS = 2500
+BATCH = 64
+_COUNTED = 1000  # samples that are sorted into classes
+
+
+def options(steps: int, seed: int) -> TrainOptions:
+    """The demo's settings."""
+    return TrainOptions(
+        steps=steps,
+        seed=seed,
+        lr_g=1e-3,
+        lr_d=1e-3,
+        betas=(0.5, 0.999),
+        ema=0.995,
+        latent_dim=64,
+        log_every=25,
+        score_every=250,
+        sample_every=100,
+        checkpoint_every=250,
+    )
+
+
+@dataclass(frozen=True)
+class Result:
+    """What the demo ends with; distances are "FD (digits)"."""
+
+    finished: bool
+    step: int
+    fd_untrained: float
+    fd_end: float
+    fd_real: float
+    images_per_s: float
+    class_counts: list[int]
+    loss_us_fused: float
+    loss_us_plain: float
+    seconds: float
+
+
+def demo(
+    out: Path,
+    steps: int = STEPS,
+    seed: int = 0,
+    device: str = "cpu",
+    resume: bool = False,
+    overwrite: bool = False,
+) -> Result:
+    """Train, and write pictures, curves, log, checkpoint and ``report.html`` to ``out``.
+
+    Stopped by Ctrl-C it writes them all the same, and a later call with ``resume`` goes on.
+
+    Raises:
+        FileExistsError: ``out`` holds a run, and neither ``resume`` nor ``overwrite`` is set.
+        FileNotFoundError: ``resume`` is set and there is no run.
+        ValueError: the run to be resumed has other settings.
+    """
+    start = time.perf_counter()
+    torch.manual_seed(seed)
+    generator = dcgan.Generator(latent_dim=64).to(device)
+    discriminator = dcgan.Discriminator().to(device)
+    digits = data.digits()
+    score = FrechetScore(digits.images, features.digits().to(device))
+    samples = out / "samples"
+
+    def keep(step: int, pictures: Tensor) -> None:
+        images.write_png(images.grid(pictures, scale=2), samples / f"step_{step:06d}.png")
+
+    trainer = Trainer(
+        generator,
+        discriminator,
+        data.BatchStream(digits, BATCH, seed),
+        AdversarialLoss("non_saturating"),
+        options(steps, seed),
+        out,
+        score=score,
+        on_sample=keep,
+    )
+    if resume:
+        trainer.resume()
+    else:
+        _clear(out, overwrite)
+    finished = trainer.run()
+
+    records = read_records(out / "metrics.jsonl")
+    fused, plain = loss_times(BATCH, device)
+    result = Result(
+        finished=finished,
+        step=trainer.step,
+        fd_untrained=next(record["fd"] for record in records if "fd" in record),
+        fd_end=score(trainer.ema)["fd"],
+        fd_real=score.real_against_real(),
+        images_per_s=trainer.images / trainer.seconds if trainer.step else 0.0,
+        class_counts=score.class_counts(trainer.ema, _COUNTED),
+        loss_us_fused=fused,
+        loss_us_plain=plain,
+        seconds=time.perf_counter() - start,
+    )
+    settings = {"images": f"{digits.name}, {len(digits)}", "batch": BATCH, "device": device}
+    demo_report.write(out, result, records, {**settings, **asdict(trainer.options)})
+    return result
+
+
+class FrechetScore:
+    """Fréchet distance between all real images and as many of a generator's."""
+
+    def __init__(self, real: Tensor, net: features.DigitsFeatures) -> None:
+        self._net = net
+        self._device = next(net.parameters()).device
+        self._real = features.extract(net, real.to(self._device))
+
+    def __call__(self, generator: nn.Module) -> Record:
+        fake = features.extract(self._net, self._draw(generator, len(self._real)))
+        return {"fd": frechet_distance_from_features(self._real, fake)}
+
+    def real_against_real(self) -> float:
+        """The distance between the two halves of the real images: the low end of the scale."""
+        half = len(self._real) // 2
+        return frechet_distance_from_features(self._real[:half], self._real[half:])
+
+    @torch.no_grad()
+    def class_counts(self, generator: nn.Module, count: int) -> list[int]:
+        """How many of ``count`` samples the feature net takes for each digit."""
+        classes = self._net.classify(self._draw(generator, count)).argmax(dim=1)
+        counts: list[int] = classes.bincount(minlength=10).tolist()
+        return counts
+
+    @torch.no_grad()
+    def _draw(self, generator: nn.Module, count: int) -> Tensor:
+        """Samples of the same latents at every call, so that scores differ by the weights alone."""
+        latents = torch.randn(count, 64, generator=torch.Generator().manual_seed(0))
+        return torch.cat([generator(part.to(self._device)) for part in torch.split(latents, 250)])
+
+
+def _clear(out: Path, overwrite: bool) -> None:
+    """Make room for a new run."""
+    checkpoint = out / "checkpoint.pt"
+    if checkpoint.exists() and not overwrite:
+        raise FileExistsError(
+            f"{out} holds a run: --resume continues it, --overwrite starts it again, "
+            "--out names another folder"
+        )
+    for old in (checkpoint, *(out / "samples").glob("step_*.png")):
+        old.unlink(missing_ok=True)

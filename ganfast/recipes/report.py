@@ -1,0 +1,96 @@
+"""One self-contained HTML page out of titles, text, tables and pictures."""
+
+import base64
+import html
+import os
+from collections.abc import Iterable, Sequence
+
+from ganfast._files import atomic_write
+
+_STYLE = """
+:root { color-scheme: light dark; --ink: #1c2430; --soft: #5d6876; --line: #dde2e8; --paper: #fff;
+  --tint: #f5f7f9; }
+@media (prefers-color-scheme: dark) { :root { --ink: #e5e9ee; --soft: #9aa5b1; --line: #343c46;
+  --paper: #14181d; --tint: #1c2229; } }
+body { margin: 0 auto; padding: 2.5rem 1.25rem 4rem; max-width: 54rem; background: var(--paper);
+  color: var(--ink); font: 1rem/1.55 system-ui, "Segoe UI", Roboto, "Helvetica Neue", sans-serif; }
+h1 { margin: 0 0 .3rem; font-size: 1.8rem; line-height: 1.2; letter-spacing: -.01em; }
+h2 { margin: 2.6rem 0 .8rem; padding-bottom: .3rem; font-size: 1.15rem;
+  border-bottom: 1px solid var(--line); }
+p { margin: .5rem 0; max-width: 44rem; }
+.lead, figcaption { color: var(--soft); }
+.wide { overflow-x: auto; }
+table { border-collapse: collapse; margin: .6rem 0; font-variant-numeric: tabular-nums; }
+th, td { padding: .38rem 1.6rem .38rem 0; text-align: left; vertical-align: top;
+  border-bottom: 1px solid var(--line); }
+th { font-weight: 600; color: var(--soft); font-size: .875rem; }
+td.number, th.number { text-align: right; white-space: nowrap; }
+figure { margin: 1rem 0; }
+figure img { display: block; max-width: 100%; height: auto; background: #fff;
+  border: 1px solid var(--line); border-radius: 4px; }
+figcaption { margin-top: .4rem; font-size: .875rem; }
+.row { display: grid; grid-template-columns: repeat(auto-fill, minmax(11rem, 1fr)); gap: 1rem; }
+.row figure { margin: 0; }
+.row img { width: 100%; }
+code { background: var(--tint); padding: .1rem .35rem; border-radius: 3px; font-size: .9em; }
+""".strip()
+
+
+def page(title: str, lead: str, *sections: str) -> str:
+    """The page: a title, one line under it, and what ``section`` returned."""
+    return (
+        "<!doctype html>\n"
+        '<html lang="en">\n<head>\n<meta charset="utf-8">\n'
+        '<meta name="viewport" content="width=device-width, initial-scale=1">\n'
+        f"<title>{html.escape(title)}</title>\n<style>\n{_STYLE}\n</style>\n</head>\n<body>\n"
+        f'<h1>{html.escape(title)}</h1>\n<p class="lead">{html.escape(lead)}</p>\n'
+        + "\n".join(sections)
+        + "\n</body>\n</html>\n"
+    )
+
+
+def section(title: str, *parts: str) -> str:
+    """A heading and what ``text``, ``table``, ``figure`` or ``row`` returned."""
+    return "\n".join([f"<section>\n<h2>{html.escape(title)}</h2>", *parts, "</section>"])
+
+
+def text(words: str) -> str:
+    """A paragraph."""
+    return f"<p>{html.escape(words)}</p>"
+
+
+def table(rows: Iterable[Sequence[str]], header: Sequence[str] = ()) -> str:
+    """A table; cells that start like a number are set flush right."""
+    lines = [_line("th", header)] if header else []
+    lines += [_line("td", row) for row in rows]
+    return '<div class="wide"><table>\n' + "\n".join(lines) + "\n</table></div>"
+
+
+def figure(png: bytes, caption: str) -> str:
+    """A PNG picture, inside the page, with its caption."""
+    data = base64.b64encode(png).decode()
+    words = html.escape(caption, quote=True)
+    return (
+        f'<figure><img alt="{words}" src="data:image/png;base64,{data}">'
+        f"<figcaption>{words}</figcaption></figure>"
+    )
+
+
+def row(*figures: str) -> str:
+    """Small pictures side by side, as many as fit."""
+    return '<div class="row">\n' + "\n".join(figures) + "\n</div>"
+
+
+def write(path: str | os.PathLike[str], content: str) -> None:
+    """Write a page, whole or not at all."""
+    with atomic_write(path) as file:
+        file.write(content.encode())
+
+
+def _line(tag: str, cells: Sequence[str]) -> str:
+    return "<tr>" + "".join(_cell(tag, cell) for cell in cells) + "</tr>"
+
+
+def _cell(tag: str, cell: str) -> str:
+    kind = ' class="number"' if cell[:1].isdigit() else ""
+    return f"<{tag}{kind}>{html.escape(cell)}</{tag}>"
