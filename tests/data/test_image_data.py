@@ -20,9 +20,11 @@ def test_bytes_come_back_unchanged(dtype: torch.dtype) -> None:
     assert torch.equal(to_uint8(to_float(ALL_BYTES).to(dtype)), ALL_BYTES)
 
 
-def test_half_precision_is_scaled_in_single() -> None:
-    # 0.7 in float16 is 0.7001953125; (1 + 0.7001953125) * 127.5 = 216.77.
-    assert to_uint8(torch.tensor([0.7], dtype=torch.float16)) == 217
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
+def test_half_precision_is_scaled_in_single(dtype: torch.dtype) -> None:
+    images = torch.linspace(-1, 1, 1001).to(dtype)
+    expected = ((images.double() + 1) * 127.5).round()
+    assert torch.equal(to_uint8(images).double(), expected)
 
 
 def test_to_uint8_rounds_and_clamps() -> None:

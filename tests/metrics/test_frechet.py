@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from ganfast.metrics import FrechetStatistics, frechet_distance, frechet_distance_from_features
+from ganfast.metrics.frechet import _nuclear_norm
 
 Gaussian = tuple[Tensor, Tensor]
 SEEDS = st.integers(0, 9999)
@@ -139,6 +140,25 @@ def test_ill_conditioned_covariances(decades: int) -> None:
     mu = torch.zeros(dim)
     found = frechet_distance(mu, root1 @ root1.T, mu, root2 @ root2.T)
     assert found == pytest.approx(float(exact), rel={4: 1e-12, 8: 1e-10, 12: 1e-8}[decades])
+
+
+@pytest.mark.parametrize("least", [1.0, 1e-2, 1e-4, 1e-6, 1e-8, 1e-12, 0.0])
+@pytest.mark.parametrize(("rows", "columns"), [(7, 7), (12, 7), (7, 12)])
+def test_nuclear_norm_at_any_condition(least: float, rows: int, columns: int) -> None:
+    values = torch.linspace(1, least, 7, dtype=torch.float64)
+    values[3:] = least
+    left, right = (torch.linalg.qr(randn(size, 7, seed=size)).Q for size in (rows, columns))
+    found = _nuclear_norm((left * values) @ right.T)
+    assert found == pytest.approx(float(values.sum()), rel=1e-11)
+
+
+def test_variances_within_the_rounding_count_as_zero() -> None:
+    mu, eye = torch.zeros(3), torch.eye(3, dtype=torch.float64)
+    rounding = torch.tensor([1.0, 1.0, 3e-15], dtype=torch.float64).diag()
+    assert frechet_distance(mu, rounding, mu, eye) == pytest.approx(1.0, abs=1e-13)
+    small = torch.tensor([1.0, 1.0, 1e-13], dtype=torch.float64).diag()
+    exact = (1 - 1e-13**0.5) ** 2
+    assert frechet_distance(mu, small, mu, eye) == pytest.approx(exact, abs=1e-13)
 
 
 def test_a_small_known_case() -> None:
