@@ -74,7 +74,7 @@ def demo(
     seed: Annotated[int, typer.Option(help="Of weights, latents and the order of the data.")] = 0,
     threads: Annotated[int | None, typer.Option(min=1, help="CPU threads.")] = None,
     device: Annotated[
-        str | None, typer.Option(help="Such as cpu or cuda.  [default: a GPU if there is one]")
+        str | None, typer.Option(help="cpu or cuda.  [default: cuda if there is a GPU]")
     ] = None,
     resume: Annotated[bool, typer.Option("--resume", help="Go on where it stopped.")] = False,
     overwrite: Annotated[

@@ -26,7 +26,7 @@ def options(steps: int, seed: int) -> TrainOptions:
     return TrainOptions(
         steps=steps,
         seed=seed,
-        lr_g=1e-3,
+        lr_g=2e-3,
         lr_d=1e-3,
         betas=(0.5, 0.999),
         ema=0.995,
@@ -69,9 +69,12 @@ def demo(
     Raises:
         FileExistsError: ``out`` holds a run, and neither ``resume`` nor ``overwrite`` is set.
         FileNotFoundError: ``resume`` is set and there is no run.
-        ValueError: the run to be resumed has other settings.
+        ValueError: the run to be resumed has other settings, or there is no such device.
     """
     start = time.perf_counter()
+    devices = ["cpu", "cuda"] if torch.cuda.is_available() else ["cpu"]
+    if device not in devices:
+        raise ValueError(f"device must be {' or '.join(devices)} here, got {device!r}")
     torch.manual_seed(seed)
     generator = dcgan.Generator(latent_dim=64).to(device)
     discriminator = dcgan.Discriminator().to(device)
@@ -99,12 +102,13 @@ def demo(
     finished = trainer.run()
 
     records = read_records(out / "metrics.jsonl")
+    scores = [record["fd"] for record in records if "fd" in record]
     fused, plain = loss_times(BATCH, device)
     result = Result(
         finished=finished,
         step=trainer.step,
-        fd_untrained=next(record["fd"] for record in records if "fd" in record),
-        fd_end=score(trainer.ema)["fd"],
+        fd_untrained=scores[0],
+        fd_end=scores[-1] if finished else score(trainer.ema)["fd"],
         fd_real=score.real_against_real(),
         images_per_s=trainer.images / trainer.seconds if trainer.step else 0.0,
         class_counts=score.class_counts(trainer.ema, _COUNTED),
