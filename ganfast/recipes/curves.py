@@ -6,8 +6,11 @@ from collections.abc import Sequence
 from ganfast.train.log import Record
 
 
-def curves(records: Sequence[Record], fd_name: str) -> bytes:
-    """PNG of losses, discriminator probabilities and the Fréchet distance over the steps."""
+def curves(records: Sequence[Record], fd_name: str, fd_real: float) -> bytes:
+    """PNG of losses, discriminator probabilities and the Fréchet distance over the steps.
+
+    ``fd_real``, the distance between real images and real images, is drawn as the floor.
+    """
     from matplotlib.figure import Figure
 
     panels = (
@@ -25,10 +28,12 @@ def curves(records: Sequence[Record], fd_name: str) -> bytes:
         axis.set_ylabel(label)
         axis.grid(alpha=0.25)
         axis.spines[["top", "right"]].set_visible(False)
-        if len(series) > 1:
-            axis.legend(frameon=False, loc="upper right")
     axes[1].set_ylim(0, 1)
+    axes[2].axhline(fd_real, color="#5d6876", lw=1, ls="--", label="real vs real")
     axes[2].set_yscale("log")
+    axes[2].yaxis.set_major_formatter("{x:g}")
+    for axis in axes:  # above the panel, where no curve runs
+        axis.legend(frameon=False, ncols=2, loc="lower right", bbox_to_anchor=(1, 0.97))
     axes[2].set_xlabel("step")
     file = io.BytesIO()
     figure.savefig(file, format="png")

@@ -51,7 +51,7 @@ def write(
     out: Path, result: "Result", records: Sequence[Record], settings: Mapping[str, object]
 ) -> None:
     """Write ``curves.png`` and ``report.html``."""
-    picture = curves(records, _FD)
+    picture = curves(records, _FD, result.fd_real)
     with atomic_write(out / "curves.png") as file:
         file.write(picture)
     sheets = sorted((out / "samples").glob("step_*.png"))

@@ -3,7 +3,7 @@
 import base64
 import html
 import os
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 
 from ganfast._files import atomic_write
 
@@ -59,10 +59,11 @@ def text(words: str) -> str:
     return f"<p>{html.escape(words)}</p>"
 
 
-def table(rows: Iterable[Sequence[str]], header: Sequence[str] = ()) -> str:
-    """A table; cells that start like a number are set flush right."""
-    lines = [_line("th", header)] if header else []
-    lines += [_line("td", row) for row in rows]
+def table(rows: Sequence[Sequence[str]], header: Sequence[str] = ()) -> str:
+    """A table; columns of numbers alone are set flush right."""
+    numeric = [all(map(_is_number, column)) for column in zip(*rows, strict=True)]
+    lines = [_line("th", header, numeric)] if header else []
+    lines += [_line("td", row, numeric) for row in rows]
     return '<div class="wide"><table>\n' + "\n".join(lines) + "\n</table></div>"
 
 
@@ -87,10 +88,17 @@ def write(path: str | os.PathLike[str], content: str) -> None:
         file.write(content.encode())
 
 
-def _line(tag: str, cells: Sequence[str]) -> str:
-    return "<tr>" + "".join(_cell(tag, cell) for cell in cells) + "</tr>"
+def _line(tag: str, cells: Sequence[str], numeric: Sequence[bool]) -> str:
+    parts = []
+    for cell, number in zip(cells, numeric, strict=True):
+        kind = ' class="number"' if number else ""
+        parts.append(f"<{tag}{kind}>{html.escape(cell)}</{tag}>")
+    return "<tr>" + "".join(parts) + "</tr>"
 
 
-def _cell(tag: str, cell: str) -> str:
-    kind = ' class="number"' if cell[:1].isdigit() else ""
-    return f"<{tag}{kind}>{html.escape(cell)}</{tag}>"
+def _is_number(cell: str) -> bool:
+    try:
+        float(cell.replace(",", "").removesuffix("%"))
+    except ValueError:
+        return False
+    return True

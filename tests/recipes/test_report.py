@@ -68,3 +68,9 @@ def test_everything_given_is_shown_as_it_is(title, lead, rows, caption, png):
 def test_write(tmp_path):
     report.write(tmp_path / "a" / "report.html", report.page("Fréchet", ""))
     assert "<h1>Fréchet</h1>" in (tmp_path / "a" / "report.html").read_text(encoding="utf-8")
+
+
+def test_columns_of_numbers_are_flush_right():
+    page = report.table([("a", "1,000", "3"), ("b", "2.5%", "x")], header=("name", "n", "m"))
+    assert page.count('class="number"') == 3
+    assert '<th class="number">n</th>' in page
