@@ -65,7 +65,7 @@ class Trainer:
             raise ValueError("generator and discriminator must be on the same device")
         self.ema = copy.deepcopy(generator).eval().requires_grad_(False)
         self.step, self.seconds, self.images = 0, 0.0, 0
-        self._resumed = False
+        self._begun = False
         self._batches = Batches(data, self.device)
         # Only these are frozen and thawed: what the user froze stays so.
         self._d_parameters = [p for p in discriminator.parameters() if p.requires_grad]
@@ -85,12 +85,15 @@ class Trainer:
     def run(self) -> bool:
         """Train to the last step; False if Ctrl-C or SIGTERM stopped it, with a checkpoint saved.
 
+        Stopped, it goes on when called again, or in another process after ``resume``.
+
         Raises:
             FileExistsError: ``out`` holds a checkpoint that was not resumed.
             FloatingPointError: a loss is not finite; the checkpoint is from before.
             TypeError, ValueError: the data's batches or the generator's images do not fit.
         """
-        if not self._resumed and self.checkpoint_path.exists():
+        begun = self._begun
+        if not begun and self.checkpoint_path.exists():
             raise FileExistsError(
                 f"{self.checkpoint_path} exists: resume it, or train to another folder"
             )
@@ -100,10 +103,11 @@ class Trainer:
         try:
             with (
                 StopSignal() as stop,
-                JsonLog(self.out / "metrics.jsonl", self.step if self._resumed else -1) as log,
+                JsonLog(self.out / "metrics.jsonl", self.step if begun else -1) as log,
             ):
-                if not self._resumed:
+                if not begun:
                     self._hooks(log, progress)
+                self._begun = True
                 while self.step < self.options.steps and not stop.received:
                     self._round()
                     progress.advance()
@@ -171,7 +175,7 @@ class Trainer:
         if self.device.type == "cuda":
             torch.cuda.set_rng_state(state["rng_cuda"], self.device)
         self.step, self.seconds, self.images = state["step"], state["seconds"], state["images"]
-        self._resumed = True
+        self._begun = True
 
     def _parts(self) -> dict[str, nn.Module | torch.optim.Optimizer]:
         return {

@@ -125,6 +125,16 @@ def stop_at(step):
     return {"on_sample": on_sample}
 
 
+def test_a_stopped_run_goes_on_when_called_again(tmp_path):
+    stopped = toy.trainer(tmp_path / "a", hooks=stop_at(5), sample_every=1)
+    assert not stopped.run()
+    assert stopped.run()
+    whole = toy.trainer(tmp_path / "b", hooks=stop_at(0), sample_every=1)
+    assert whole.run()
+    assert_same_state(state(stopped), state(whole))
+    assert records(tmp_path / "a") == records(tmp_path / "b")
+
+
 def test_steps_may_grow_on_resume(tmp_path):
     assert toy.trainer(tmp_path / "a", steps=15).run()
     assert toy.trainer(tmp_path / "b", steps=9).run()
