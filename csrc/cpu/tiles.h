@@ -1,0 +1,53 @@
+// Splits a list of tensors into tiles of equal size and runs them on torch's threads.
+#pragma once
+
+#include <ATen/Parallel.h>
+
+#include <algorithm>
+#include <span>
+#include <vector>
+
+namespace ganfast::cpu {
+
+// Small enough to stay in the first cache, large enough to hide the call.
+constexpr int64_t kTile = 4096;
+// Tiles that are worth a thread.
+constexpr int64_t kGrain = 8;
+
+// Calls body(term, begin, size, tile) for every tile of every term; terms have a count `n`.
+template <class Term, class Body>
+void for_each_tile(std::span<const Term> terms, int64_t tiles, Body body) {
+  at::parallel_for(0, tiles, kGrain, [&](int64_t first, int64_t last) {
+    int64_t tile = 0;
+    for (const Term& term : terms) {
+      const int64_t end = tile + (term.n + kTile - 1) / kTile;
+      for (int64_t t = std::max(tile, first); t < std::min(end, last); ++t) {
+        const int64_t begin = (t - tile) * kTile;
+        body(term, begin, std::min(kTile, term.n - begin), t);
+      }
+      tile = end;
+    }
+  });
+}
+
+template <class Term>
+int64_t count_tiles(std::span<const Term> terms) {
+  int64_t tiles = 0;
+  for (const Term& term : terms) tiles += (term.n + kTile - 1) / kTile;
+  return tiles;
+}
+
+// sum over tiles of body(term, begin, size), added up in the order of the tiles
+template <class Term, class Body>
+double sum_over_tiles(std::span<const Term> terms, Body body) {
+  std::vector<double> partial(count_tiles(terms));
+  for_each_tile(terms, partial.size(),
+                [&](const Term& term, int64_t begin, int64_t size, int64_t tile) {
+                  partial[tile] = body(term, begin, size);
+                });
+  double sum = 0;
+  for (double p : partial) sum += p;
+  return sum;
+}
+
+}  // namespace ganfast::cpu

@@ -1,0 +1,94 @@
+// L = sum_k w_k * mean_i f(x_ki) and its two derivatives on the CPU.
+#include "../ops/unary_reduce.h"
+
+#include "simd.h"
+#include "tiles.h"
+
+namespace ganfast::cpu {
+namespace {
+
+// sum_i f(x_i)
+template <class F, class T>
+GANFAST_SIMD double value(const T* x, int64_t n, F functor) {
+  double sum = 0;
+#pragma omp simd reduction(+ : sum)
+  for (int64_t i = 0; i < n; ++i) sum += functor.f(load(x[i]));
+  return sum;
+}
+
+// dx_i = scale f'(x_i)
+template <class F, class T>
+GANFAST_SIMD void gradient(const T* x, T* dx, int64_t n, Compute<T> scale, F functor) {
+#pragma omp simd
+  for (int64_t i = 0; i < n; ++i) store(dx[i], scale * functor.df(load(x[i])));
+}
+
+// dx_i = scale v_i f''(x_i); returns sum_i v_i f'(x_i)
+template <class F, class T>
+GANFAST_SIMD double second_gradient(const T* x, const T* v, T* dx, int64_t n, Compute<T> scale,
+                                    F functor) {
+  double sum = 0;
+#pragma omp simd reduction(+ : sum)
+  for (int64_t i = 0; i < n; ++i) {
+    const Compute<T> xi = load(x[i]), vi = load(v[i]);
+    store(dx[i], scale * vi * functor.d2f(xi));
+    sum += vi * functor.df(xi);
+  }
+  return sum;
+}
+
+// Calls body.operator()<F, T>() with the functor's and the storage type.
+template <class Body>
+void with_types(UnaryFunctor functor, DType dtype, Body body) {
+  with_functor(functor, [&]<template <class> class F>() {
+    with_dtype(dtype, [&]<class T>() { body.template operator()<F<Compute<T>>, T>(); });
+  });
+}
+
+template <class F, class T>
+F make_functor(const UnaryTerm& term) {
+  return {static_cast<Compute<T>>(term.a), static_cast<Compute<T>>(term.b)};
+}
+
+}  // namespace
+
+void unary_reduce_forward(UnaryFunctor functor, DType dtype, std::span<const UnaryTerm> terms,
+                          void* loss) {
+  with_types(functor, dtype, [&]<class F, class T>() {
+    *static_cast<Compute<T>*>(loss) =
+        sum_over_tiles(terms, [](const UnaryTerm& term, int64_t begin, int64_t size) {
+          return term.weight *
+                 value(static_cast<const T*>(term.x) + begin, size, make_functor<F, T>(term));
+        });
+  });
+}
+
+void unary_reduce_backward(UnaryFunctor functor, DType dtype, std::span<const UnaryTerm> terms,
+                           const void* grad) {
+  with_types(functor, dtype, [&]<class F, class T>() {
+    const double outer = *static_cast<const Compute<T>*>(grad);
+    for_each_tile(
+        terms, count_tiles(terms),
+        [&](const UnaryTerm& term, int64_t begin, int64_t size, int64_t) {
+          gradient(static_cast<const T*>(term.x) + begin, static_cast<T*>(term.dx) + begin, size,
+                   static_cast<Compute<T>>(outer * term.weight), make_functor<F, T>(term));
+        });
+  });
+}
+
+void unary_reduce_double_backward(UnaryFunctor functor, DType dtype,
+                                  std::span<const UnaryTerm> terms, const void* grad, void* dgrad) {
+  with_types(functor, dtype, [&]<class F, class T>() {
+    const double outer = *static_cast<const Compute<T>*>(grad);
+    *static_cast<Compute<T>*>(dgrad) =
+        sum_over_tiles(terms, [&](const UnaryTerm& term, int64_t begin, int64_t size) {
+          return term.weight * second_gradient(static_cast<const T*>(term.x) + begin,
+                                               static_cast<const T*>(term.v) + begin,
+                                               static_cast<T*>(term.dx) + begin, size,
+                                               static_cast<Compute<T>>(outer * term.weight),
+                                               make_functor<F, T>(term));
+        });
+  });
+}
+
+}  // namespace ganfast::cpu

@@ -1,0 +1,33 @@
+// Sums over the threads of a block, in a fixed order.
+#pragma once
+
+#include "launch.h"
+
+namespace ganfast::cuda {
+
+constexpr int kWarp = 32;
+constexpr int kThreads = 256;  // of every block
+
+// Sum of `value` over the block, valid in thread 0. All threads must call it, once in a kernel.
+__device__ inline double block_sum(double value) {
+  GANFAST_SHARED(double, warp_sums, kThreads / kWarp);
+  for (int delta = kWarp / 2; delta > 0; delta /= 2)
+    value += __shfl_down_sync(0xffffffffu, value, delta);
+  if (threadIdx.x % kWarp == 0) warp_sums[threadIdx.x / kWarp] = value;
+  __syncthreads();
+  if (threadIdx.x > 0) return 0;
+  double sum = 0;
+  for (int warp = 0; warp < kThreads / kWarp; ++warp) sum += warp_sums[warp];
+  return sum;
+}
+
+// result = sum of n partial sums: the second stage of a reduction over many blocks. One block.
+template <class Result>
+__global__ void sum_partials(const double* partial, int n, Result* result) {
+  double sum = 0;
+  for (int i = threadIdx.x; i < n; i += kThreads) sum += partial[i];
+  sum = block_sum(sum);
+  if (threadIdx.x == 0) *result = static_cast<Result>(sum);
+}
+
+}  // namespace ganfast::cuda

@@ -1,0 +1,129 @@
+// The functors of L = sum_k w_k * mean_i f(x_ki; a_k, b_k), each with its first and second
+// derivative in x.
+//
+// A new loss is one functor here and one row in the table at the end.
+#pragma once
+
+#include "elementary.h"
+
+namespace ganfast {
+
+// f = log(1 + e^(a x)): the non-saturating (logistic) loss with a = -1 for real, +1 for fake logits
+template <class T>
+struct Softplus {
+  T a, b;
+
+  GANFAST_HD T f(T x) const {
+    const T y = a * x;
+    return (y <= T(0) ? T(0) : y) + log1p_unit(exp_nonpositive(y < T(0) ? y : -y));
+  }
+  // a sigmoid(a x)
+  GANFAST_HD T df(T x) const {
+    const T y = a * x;
+    const T e = exp_nonpositive(y < T(0) ? y : -y);
+    return a * (y < T(0) ? e : T(1)) / (T(1) + e);
+  }
+  // a^2 sigmoid(a x) sigmoid(-a x)
+  GANFAST_HD T d2f(T x) const {
+    const T y = a * x;
+    const T e = exp_nonpositive(y < T(0) ? y : -y);
+    return a * a * e / ((T(1) + e) * (T(1) + e));
+  }
+};
+
+// f = (1 - a) x + log(1 + e^-x): binary cross-entropy of the logit x with the target a
+template <class T>
+struct BceWithLogits {
+  T a, b;
+
+  GANFAST_HD T f(T x) const { return (T(1) - a) * x + Softplus<T>{T(-1), T(0)}.f(x); }
+  // sigmoid(x) - a = (1 - a - a e) / (1 + e) with e = e^-x, and with e = e^x the same turned round:
+  // no cancellation
+  GANFAST_HD T df(T x) const {
+    const T e = exp_nonpositive(x < T(0) ? x : -x);
+    return (x < T(0) ? (T(1) - a) * e - a : T(1) - a - a * e) / (T(1) + e);
+  }
+  GANFAST_HD T d2f(T x) const { return Softplus<T>{T(1), T(0)}.d2f(x); }
+};
+
+// f = -a log(x) - (1 - a) log(1 - x): binary cross-entropy of the probability x with the target a.
+// The logarithms are clamped at -100 and the gradient's denominator at 1e-12, as torch.nn.BCELoss
+// does.
+template <class T>
+struct Bce {
+  T a, b;
+
+  GANFAST_HD static T clamped(T logarithm) { return logarithm < T(-100) ? T(-100) : logarithm; }
+  GANFAST_HD static T variance(T x) {
+    const T v = (T(1) - x) * x;
+    return v < T(1e-12) ? T(1e-12) : v;
+  }
+
+  GANFAST_HD T f(T x) const {
+    return (a - T(1)) * clamped(log1m(x)) - a * clamped(log_nonnegative(x));
+  }
+  // (x - a) / (x (1 - x))
+  GANFAST_HD T df(T x) const { return (x - a) / variance(x); }
+  // (x^2 - 2 a x + a) / (x (1 - x))^2
+  GANFAST_HD T d2f(T x) const { return (x * (x - a) + a * (T(1) - x)) / variance(x) / variance(x); }
+};
+
+// f = (x - a)^2: least squares with the target a
+template <class T>
+struct Square {
+  T a, b;
+
+  GANFAST_HD T f(T x) const { return (x - a) * (x - a); }
+  GANFAST_HD T df(T x) const { return T(2) * (x - a); }
+  GANFAST_HD T d2f(T) const { return T(2); }
+};
+
+// f = x: Wasserstein
+template <class T>
+struct Identity {
+  T a, b;
+
+  GANFAST_HD T f(T x) const { return x; }
+  GANFAST_HD T df(T) const { return T(1); }
+  GANFAST_HD T d2f(T) const { return T(0); }
+};
+
+// f = relu(b + a x): hinge with margin b and a = -1 for real, +1 for fake logits. The comparisons
+// let NaN through.
+template <class T>
+struct Hinge {
+  T a, b;
+
+  GANFAST_HD T f(T x) const {
+    const T y = b + a * x;
+    return y <= T(0) ? T(0) : y;
+  }
+  GANFAST_HD T df(T x) const { return b + a * x <= T(0) ? T(0) : a; }
+  GANFAST_HD T d2f(T) const { return T(0); }
+};
+
+// name in the op's schema, functor
+#define GANFAST_UNARY_FUNCTORS(row)                                                             \
+  row(softplus, Softplus) row(bce_with_logits, BceWithLogits) row(bce, Bce) row(square, Square) \
+      row(identity, Identity) row(hinge, Hinge)
+
+enum class UnaryFunctor {
+#define GANFAST_ROW(name, type) name,
+  GANFAST_UNARY_FUNCTORS(GANFAST_ROW)
+#undef GANFAST_ROW
+};
+
+// Calls body.operator()<Functor>() with the functor of a row.
+template <class Body>
+auto with_functor(UnaryFunctor functor, Body&& body) {
+  switch (functor) {
+#define GANFAST_ROW(name, type) \
+  case UnaryFunctor::name:      \
+    return body.template operator()<type>();
+    GANFAST_UNARY_FUNCTORS(GANFAST_ROW)
+#undef GANFAST_ROW
+  }
+  __builtin_unreachable();
+}
+
+}  // namespace ganfast

@@ -1,0 +1,40 @@
+// Table of contents: the schema of every op, and what this library was built from.
+//
+//   x       tensors of one dtype and device, of any shapes and strides
+//   weight  w_k, one number for each tensor
+//   grad    gradient with respect to the scalar result
+#include <pybind11/pybind11.h>
+#include <torch/library.h>
+#include <torch/version.h>
+
+#ifndef GANFAST_CUDA_ARCHS
+#define GANFAST_CUDA_ARCHS ""
+#endif
+
+TORCH_LIBRARY(ganfast, m) {
+  // sum_k w_k * mean_i f(x_ki; a_k, b_k), for the functors of math/unary_reduce.h
+  m.def("unary_reduce(Tensor[] x, str f, float[] weight, float[] a, float[] b) -> Tensor");
+  m.def(
+      "unary_reduce_backward(Tensor grad, Tensor[] x, str f, float[] weight, float[] a, float[] b) "
+      "-> Tensor[]");
+  m.def(
+      "unary_reduce_double_backward(Tensor grad, Tensor[] x, Tensor[] v, str f, float[] weight, "
+      "float[] a, float[] b) -> (Tensor, Tensor[])");
+}
+
+namespace {
+
+pybind11::dict build_info() {
+  pybind11::dict info;
+  info["torch"] = TORCH_VERSION;
+  info["compiler"] = __VERSION__;
+  info["cuda_archs"] = GANFAST_CUDA_ARCHS;
+  return info;
+}
+
+}  // namespace
+
+PYBIND11_MODULE(_C, m) {
+  m.doc() = "The compiled kernels of ganfast; the ops are in torch.ops.ganfast.";
+  m.def("build_info", &build_info, "What this library was compiled from and for.");
+}

@@ -1,0 +1,331 @@
+// unary_reduce: L = sum_k w_k * mean_i f(x_ki; a_k, b_k), its gradient and its second gradient as
+// ops of their own.
+#include "unary_reduce.h"
+
+#include <torch/csrc/autograd/custom_function.h>
+
+#include "checks.h"
+
+namespace ganfast {
+namespace {
+
+using at::Tensor;
+using at::TensorList;
+using torch::autograd::AutogradContext;
+using torch::autograd::variable_list;
+using Floats = c10::ArrayRef<double>;
+
+UnaryFunctor functor_named(std::string_view name) {
+#define GANFAST_ROW(row, type) \
+  if (name == #row) return UnaryFunctor::row;
+  GANFAST_UNARY_FUNCTORS(GANFAST_ROW)
+#undef GANFAST_ROW
+#define GANFAST_ROW(row, type) " " #row
+  TORCH_CHECK_VALUE(
+      false, "unary_reduce: f must be one of" GANFAST_UNARY_FUNCTORS(GANFAST_ROW) ", got ", name);
+#undef GANFAST_ROW
+}
+
+void check(TensorList x, Floats weight, Floats a, Floats b) {
+  check_list("unary_reduce", "x", x);
+  TORCH_CHECK_VALUE(weight.size() == x.size() && a.size() == x.size() && b.size() == x.size(),
+                    "unary_reduce: weight, a and b must have one number for each of the ", x.size(),
+                    " tensors, got ", weight.size(), ", ", a.size(), " and ", b.size());
+}
+
+// The list as the kernels read it. Holds what had to be copied for as long as the terms are in use.
+struct Terms {
+  std::vector<Tensor> x, v, dx;
+  std::vector<UnaryTerm> terms;
+
+  Terms(TensorList inputs, Floats weight, Floats a, Floats b) {
+    const size_t count = inputs.size();
+    x.reserve(count);
+    terms.reserve(count);
+    for (size_t k = 0; k < count; ++k) {
+      x.push_back(dense(inputs[k]));
+      const int64_t n = x[k].numel();
+      terms.push_back({x[k].const_data_ptr(), nullptr, nullptr, n, weight[k] / n, a[k], b[k]});
+    }
+  }
+
+  void want_gradients() {
+    dx.reserve(x.size());
+    for (size_t k = 0; k < x.size(); ++k) {
+      dx.push_back(at::empty_like(x[k]));
+      terms[k].dx = dx[k].mutable_data_ptr();
+    }
+  }
+
+  void take_second_order(TensorList cotangents) {
+    v.reserve(x.size());
+    for (size_t k = 0; k < x.size(); ++k) {
+      v.push_back(dense_like(cotangents[k], x[k]));
+      terms[k].v = v[k].const_data_ptr();
+    }
+  }
+};
+
+Tensor forward(TensorList x, std::string_view f, Floats weight, Floats a, Floats b) {
+  check(x, weight, a, b);
+  const UnaryFunctor functor = functor_named(f);
+  const DType dtype = dtype_of(x[0]);
+  Tensor loss = at::empty({}, x[0].options().dtype(loss_dtype(x[0])));
+  Terms list(x, weight, a, b);
+#ifdef GANFAST_CUDA
+  if (x[0].is_cuda()) {
+    const c10::cuda::CUDAGuard guard(x[0].device());
+    Tensor scratch =
+        at::empty({cuda::unary_reduce_scratch(list.terms)}, x[0].options().dtype(at::kDouble));
+    cuda::unary_reduce_forward(functor, dtype, list.terms, loss.mutable_data_ptr(),
+                               scratch.mutable_data_ptr<double>(),
+                               c10::cuda::getCurrentCUDAStream());
+    return loss;
+  }
+#endif
+  cpu::unary_reduce_forward(functor, dtype, list.terms, loss.mutable_data_ptr());
+  return loss;
+}
+
+std::vector<Tensor> backward(const Tensor& grad, TensorList x, std::string_view f, Floats weight,
+                             Floats a, Floats b) {
+  check(x, weight, a, b);
+  const UnaryFunctor functor = functor_named(f);
+  const DType dtype = dtype_of(x[0]);
+  Terms list(x, weight, a, b);
+  list.want_gradients();
+#ifdef GANFAST_CUDA
+  if (x[0].is_cuda()) {
+    const c10::cuda::CUDAGuard guard(x[0].device());
+    cuda::unary_reduce_backward(functor, dtype, list.terms, grad.const_data_ptr(),
+                                c10::cuda::getCurrentCUDAStream());
+    return std::move(list.dx);
+  }
+#endif
+  cpu::unary_reduce_backward(functor, dtype, list.terms, grad.const_data_ptr());
+  return std::move(list.dx);
+}
+
+std::tuple<Tensor, std::vector<Tensor>> double_backward(const Tensor& grad, TensorList x,
+                                                        TensorList v, std::string_view f,
+                                                        Floats weight, Floats a, Floats b) {
+  check(x, weight, a, b);
+  const UnaryFunctor functor = functor_named(f);
+  const DType dtype = dtype_of(x[0]);
+  Tensor dgrad = at::empty_like(grad);
+  Terms list(x, weight, a, b);
+  list.want_gradients();
+  list.take_second_order(v);
+#ifdef GANFAST_CUDA
+  if (x[0].is_cuda()) {
+    const c10::cuda::CUDAGuard guard(x[0].device());
+    Tensor scratch =
+        at::empty({cuda::unary_reduce_scratch(list.terms)}, x[0].options().dtype(at::kDouble));
+    cuda::unary_reduce_double_backward(functor, dtype, list.terms, grad.const_data_ptr(),
+                                       dgrad.mutable_data_ptr(), scratch.mutable_data_ptr<double>(),
+                                       c10::cuda::getCurrentCUDAStream());
+    return {dgrad, std::move(list.dx)};
+  }
+#endif
+  cpu::unary_reduce_double_backward(functor, dtype, list.terms, grad.const_data_ptr(),
+                                    dgrad.mutable_data_ptr());
+  return {dgrad, std::move(list.dx)};
+}
+
+// Shapes alone, for tracing.
+
+Tensor forward_meta(TensorList x, std::string_view f, Floats weight, Floats a, Floats b) {
+  check(x, weight, a, b);
+  functor_named(f);
+  return at::empty({}, x[0].options().dtype(loss_dtype(x[0])));
+}
+
+std::vector<Tensor> backward_meta(const Tensor&, TensorList x, std::string_view, Floats, Floats,
+                                  Floats) {
+  std::vector<Tensor> dx;
+  for (const Tensor& xk : x) dx.push_back(at::empty_like(xk));
+  return dx;
+}
+
+std::tuple<Tensor, std::vector<Tensor>> double_backward_meta(const Tensor& grad, TensorList x,
+                                                             TensorList, std::string_view f,
+                                                             Floats weight, Floats a, Floats b) {
+  return {at::empty_like(grad), backward_meta(grad, x, f, weight, a, b)};
+}
+
+// Autograd. Each order calls the next as an op; the parameters of the terms travel as one
+// non-tensor argument.
+
+struct Parameters {
+  std::string f;
+  std::vector<double> weight, a, b;
+
+  Parameters(std::string_view f, Floats weight, Floats a, Floats b)
+      : f(f), weight(weight.vec()), a(a.vec()), b(b.vec()) {}
+
+  // The parameters of the terms that `keep` names.
+  Parameters select(const std::vector<size_t>& keep) const {
+    Parameters some(f, {}, {}, {});
+    for (size_t k : keep) {
+      some.weight.push_back(weight[k]);
+      some.a.push_back(a[k]);
+      some.b.push_back(b[k]);
+    }
+    return some;
+  }
+
+  void save(AutogradContext* ctx) const {
+    ctx->saved_data["f"] = f;
+    ctx->saved_data["weight"] = weight;
+    ctx->saved_data["a"] = a;
+    ctx->saved_data["b"] = b;
+  }
+
+  static Parameters saved(AutogradContext* ctx) {
+    return {ctx->saved_data["f"].toStringView(), ctx->saved_data["weight"].toDoubleVector(),
+            ctx->saved_data["a"].toDoubleVector(), ctx->saved_data["b"].toDoubleVector()};
+  }
+};
+
+template <class Signature>
+auto op(const char* name) {
+  return c10::Dispatcher::singleton().findSchemaOrThrow(name, "").typed<Signature>();
+}
+
+Tensor call_forward(TensorList x, const Parameters& p) {
+  static const auto call = op<decltype(forward)>("ganfast::unary_reduce");
+  return call.call(x, p.f, p.weight, p.a, p.b);
+}
+
+std::vector<Tensor> call_backward(const Tensor& grad, TensorList x, const Parameters& p) {
+  static const auto call = op<decltype(backward)>("ganfast::unary_reduce_backward");
+  return call.call(grad, x, p.f, p.weight, p.a, p.b);
+}
+
+auto call_double_backward(const Tensor& grad, TensorList x, TensorList v, const Parameters& p) {
+  static const auto call = op<decltype(double_backward)>("ganfast::unary_reduce_double_backward");
+  return call.call(grad, x, v, p.f, p.weight, p.a, p.b);
+}
+
+struct DoubleBackward : torch::autograd::Function<DoubleBackward> {
+  static variable_list forward(AutogradContext*, const Tensor& grad, TensorList x, TensorList v,
+                               const Parameters& p) {
+    at::AutoDispatchBelowADInplaceOrView guard;
+    auto [dgrad, dx] = call_double_backward(grad, x, v, p);
+    dx.insert(dx.begin(), dgrad);
+    return dx;
+  }
+
+  static variable_list backward(AutogradContext*, const variable_list&) {
+    TORCH_CHECK_NOT_IMPLEMENTED(false,
+                                "unary_reduce: derivatives of the third order are not implemented; "
+                                "use ganfast.reference.unary_reduce");
+  }
+};
+
+struct Backward : torch::autograd::Function<Backward> {
+  static variable_list forward(AutogradContext* ctx, const Tensor& grad, TensorList x,
+                               const Parameters& p) {
+    p.save(ctx);
+    variable_list saved = x.vec();
+    saved.push_back(grad);
+    ctx->save_for_backward(std::move(saved));
+    at::AutoDispatchBelowADInplaceOrView guard;
+    return call_backward(grad, x, p);
+  }
+
+  static variable_list backward(AutogradContext* ctx, const variable_list& v) {
+    variable_list saved = ctx->get_saved_variables();
+    const Tensor grad = saved.back();
+    std::vector<size_t> keep;
+    variable_list x, cotangents;
+    for (size_t k = 0; k < v.size(); ++k) {
+      if (!v[k].defined()) continue;
+      keep.push_back(k);
+      x.push_back(saved[k]);
+      cotangents.push_back(v[k]);
+    }
+    variable_list grads(v.size() + 2);  // grad, x..., parameters
+    if (keep.empty()) return grads;
+    auto [dgrad, dx] =
+        call_double_backward(grad, x, cotangents, Parameters::saved(ctx).select(keep));
+    grads[0] = dgrad;
+    for (size_t i = 0; i < keep.size(); ++i) grads[1 + keep[i]] = dx[i];
+    return grads;
+  }
+};
+
+struct Forward : torch::autograd::Function<Forward> {
+  static Tensor forward(AutogradContext* ctx, TensorList x, const Parameters& p) {
+    p.save(ctx);
+    ctx->save_for_backward(x.vec());
+    at::AutoDispatchBelowADInplaceOrView guard;
+    return call_forward(x, p);
+  }
+
+  static variable_list backward(AutogradContext* ctx, const variable_list& grad) {
+    const variable_list saved = ctx->get_saved_variables();
+    std::vector<size_t> keep;
+    variable_list x;
+    for (size_t k = 0; k < saved.size(); ++k) {
+      if (!ctx->needs_input_grad(k)) continue;
+      keep.push_back(k);
+      x.push_back(saved[k]);
+    }
+    variable_list grads(saved.size() + 1);  // x..., parameters
+    if (keep.empty() || !grad[0].defined()) return grads;
+    const std::vector<Tensor> dx = call_backward(grad[0], x, Parameters::saved(ctx).select(keep));
+    for (size_t i = 0; i < keep.size(); ++i) grads[keep[i]] = dx[i];
+    return grads;
+  }
+};
+
+Tensor forward_autograd(TensorList x, std::string_view f, Floats weight, Floats a, Floats b) {
+  return Forward::apply(x, Parameters(f, weight, a, b));
+}
+
+std::vector<Tensor> backward_autograd(const Tensor& grad, TensorList x, std::string_view f,
+                                      Floats weight, Floats a, Floats b) {
+  return Backward::apply(grad, x, Parameters(f, weight, a, b));
+}
+
+std::tuple<Tensor, std::vector<Tensor>> double_backward_autograd(const Tensor& grad, TensorList x,
+                                                                 TensorList v, std::string_view f,
+                                                                 Floats weight, Floats a,
+                                                                 Floats b) {
+  variable_list out = DoubleBackward::apply(grad, x, v, Parameters(f, weight, a, b));
+  const Tensor dgrad = out.front();
+  out.erase(out.begin());
+  return {dgrad, std::move(out)};
+}
+
+void register_kernels(torch::Library& m) {
+  m.impl("unary_reduce", forward);
+  m.impl("unary_reduce_backward", backward);
+  m.impl("unary_reduce_double_backward", double_backward);
+}
+
+}  // namespace
+
+TORCH_LIBRARY_IMPL(ganfast, CPU, m) {
+  register_kernels(m);
+}
+#ifdef GANFAST_CUDA
+TORCH_LIBRARY_IMPL(ganfast, CUDA, m) {
+  register_kernels(m);
+}
+#endif
+
+TORCH_LIBRARY_IMPL(ganfast, Meta, m) {
+  m.impl("unary_reduce", forward_meta);
+  m.impl("unary_reduce_backward", backward_meta);
+  m.impl("unary_reduce_double_backward", double_backward_meta);
+}
+
+TORCH_LIBRARY_IMPL(ganfast, Autograd, m) {
+  m.impl("unary_reduce", forward_autograd);
+  m.impl("unary_reduce_backward", backward_autograd);
+  m.impl("unary_reduce_double_backward", double_backward_autograd);
+}
+
+}  // namespace ganfast

@@ -1,0 +1,86 @@
+"""One thin typed function per op: the compiled kernel where it serves, else the reference twin."""
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+from torch.autograd import forward_ad
+
+from ganfast import _ext, reference
+
+_FLOATING = frozenset({torch.float64, torch.float32, torch.float16, torch.bfloat16})
+
+# The overloads, looked up once: a lookup by name costs as much as a small kernel.
+if _ext.DEVICES:
+    _unary_reduce = torch.ops.ganfast.unary_reduce.default
+
+
+def _compiled(x: Sequence[Tensor]) -> bool:
+    """Say whether the compiled kernels serve this call.
+
+    They do not under torch.func and forward-mode differentiation, which C++ autograd functions do not take part
+    in, nor under torch.compile, which fuses the reference's formula with what is around it.
+    """
+    return (
+        x[0].device.type in _ext.DEVICES
+        and not torch.compiler.is_compiling()
+        and not torch._C._are_functorch_transforms_active()
+        and forward_ad._current_level < 0
+    )
+
+
+def _check_list(op: str, name: str, x: Sequence[Tensor]) -> None:
+    """Refuse what the kernels refuse, in the same words."""
+    for k, xk in enumerate(x):
+        if xk.dtype not in _FLOATING:
+            raise TypeError(
+                f"{op}: {name}[{k}] must have dtype float64, float32, float16 or bfloat16, got {xk.dtype}"
+            )
+        if xk.dtype != x[0].dtype:
+            raise TypeError(
+                f"{op}: {name}[{k}] must have the dtype of {name}[0], {x[0].dtype}, got {xk.dtype}"
+            )
+        if xk.device != x[0].device:
+            raise ValueError(
+                f"{op}: {name}[{k}] must be on the device of {name}[0], {x[0].device}, got {xk.device}"
+            )
+        if xk.numel() == 0:
+            raise ValueError(
+                f"{op}: {name}[{k}] must hold at least one element, got shape {list(xk.shape)}"
+            )
+
+
+def unary_reduce(
+    x: Sequence[Tensor],
+    f: str,
+    weight: Sequence[float],
+    a: Sequence[float],
+    b: Sequence[float],
+) -> Tensor:
+    r"""Weighted sum of the means of a function over each tensor of a list.
+
+    .. math:: L = \sum_k w_k \, \frac{1}{n_k} \sum_i f(x_{ki}; a_k, b_k)
+
+    Args:
+        x: tensors of any shapes and strides; float64, float32, float16 or bfloat16, all of one dtype and device.
+        f: ``softplus`` log(1 + exp(a x)), ``bce_with_logits`` with target a, ``bce`` on probabilities with
+            target a, ``square`` (x - a)^2, ``identity`` x, or ``hinge`` relu(b + a x).
+        weight: w_k, one number for each tensor.
+        a: first parameter of f for each tensor.
+        b: second parameter of f for each tensor.
+
+    Returns:
+        Scalar; float64 for float64 tensors, else float32. Differentiable twice; gradients have the dtype of x.
+
+    Raises:
+        TypeError: a tensor is not floating point, or the dtypes differ.
+        ValueError: the list or a tensor is empty, devices or lengths differ, or f is unknown.
+        NotImplementedError: a derivative of the third order is asked for.
+    """
+    if not x:
+        raise ValueError("unary_reduce: x must hold at least one tensor, got an empty list")
+    if _compiled(x):
+        loss: Tensor = _unary_reduce(x, f, weight, a, b)
+        return loss
+    _check_list("unary_reduce", "x", x)
+    return reference.unary_reduce(x, f, weight, a, b)
