@@ -1,7 +1,8 @@
 """setuptools' build backend, compiling against the torch that will load the result.
 
-An isolated build would fetch the newest torch and compile against that, whatever the target environment
-runs. Here torch is asked for only where the target environment has none; otherwise setup.py takes that one.
+An isolated build would fetch the newest torch and compile against that, whatever the target
+environment runs. Here torch is asked for only where the target environment has none; otherwise
+setup.py takes that one.
 """
 
 import importlib.util

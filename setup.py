@@ -1,8 +1,8 @@
 """Builds ganfast._C. The metadata is in pyproject.toml.
 
-GANFAST_BUILD = auto | cpu | cuda | none says what to build; auto takes CUDA where torch is a CUDA build and nvcc
-is found, else the CPU where a C++ compiler is found, else nothing. What was decided is printed and kept in
-ganfast/_build.json. A compile error is an error.
+GANFAST_BUILD = auto | cpu | cuda | none says what to build; auto takes CUDA where torch is a CUDA
+build and nvcc is found, else the CPU where a C++ compiler is found, else nothing. What was decided
+is printed and kept in ganfast/_build.json. A compile error is an error.
 """
 
 import json
@@ -15,13 +15,13 @@ from pathlib import Path
 from setuptools import setup
 
 sys.path.insert(0, str(Path(__file__).parent))
-from build_backend import use_target_torch  # noqa: E402
+from build_backend import use_target_torch
 
 if not use_target_torch():
     sys.exit("ganfast: building needs torch; install torch first")
 
-import torch  # noqa: E402
-from torch.utils.cpp_extension import (  # noqa: E402
+import torch
+from torch.utils.cpp_extension import (
     CUDA_HOME,
     BuildExtension,
     CppExtension,
@@ -87,7 +87,8 @@ kind, reason = decide()
 print(f"ganfast: building {kind} ({reason})", file=sys.stderr)
 for stale in glob("ganfast/_C*.so"):
     os.remove(stale)
-Path("ganfast/_build.json").write_text(json.dumps({"kind": kind, "reason": reason}) + "\n")
+decision = {"kind": kind, "reason": reason, "torch": torch.__version__}
+Path("ganfast/_build.json").write_text(json.dumps(decision) + "\n")
 
 setup(
     ext_modules=[] if kind == "none" else [extension(kind)],

@@ -5,7 +5,6 @@
 //   grad    gradient with respect to the scalar result
 #include <pybind11/pybind11.h>
 #include <torch/library.h>
-#include <torch/version.h>
 
 #ifndef GANFAST_CUDA_ARCHS
 #define GANFAST_CUDA_ARCHS ""
@@ -26,7 +25,6 @@ namespace {
 
 pybind11::dict build_info() {
   pybind11::dict info;
-  info["torch"] = TORCH_VERSION;
   info["compiler"] = __VERSION__;
   info["cuda_archs"] = GANFAST_CUDA_ARCHS;
   return info;

@@ -8,7 +8,7 @@ from typing import Any
 import torch
 
 
-def _read_decision() -> dict[str, Any]:
+def _decision() -> dict[str, Any]:
     """What setup.py decided when this copy was installed."""
     path = Path(__file__).with_name("_build.json")
     if not path.exists():
@@ -17,20 +17,26 @@ def _read_decision() -> dict[str, Any]:
     return decision
 
 
+def _release(version: str) -> list[str]:
+    return version.split(".")[:2]
+
+
 def _load() -> dict[str, Any]:
-    info = _read_decision()
-    info["torch_running"] = torch.__version__
+    info = _decision()
     if info["kind"] == "none":
         return info
+    running = torch.__version__
     try:
+        # The library would load beside some other releases, and then crash.
+        if _release(info["torch"]) != _release(running):
+            raise ImportError(f"they were compiled for torch {info['torch']}")
         from ganfast import _C
     except ImportError as error:
-        built = info["kind"]
-        info["kind"] = "none"
         info["reason"] = (
-            f"the {built} kernels do not load beside torch {torch.__version__}: {error}; "
+            f"the {info['kind']} kernels do not load beside torch {running}: {error}; "
             "reinstall ganfast in this environment"
         )
+        info["kind"] = "none"
         warnings.warn(f"ganfast runs on plain PyTorch: {info['reason']}", stacklevel=2)
         return info
     return info | _C.build_info()
@@ -50,7 +56,8 @@ def build_info() -> dict[str, Any]:
     """Say what was built.
 
     Returns:
-        ``kind`` (``"cuda"``, ``"cpu"`` or ``"none"``), ``reason`` (why that kind), ``torch_running`` and, where
-        kernels are loaded, ``torch`` (compiled against), ``compiler`` and ``cuda_archs``.
+        ``kind`` (``"cuda"``, ``"cpu"`` or ``"none"``), ``reason`` (why that kind), ``torch`` (the
+        version that it was installed beside) and, where kernels are loaded, ``compiler`` and
+        ``cuda_archs``.
     """
     return dict(_INFO)

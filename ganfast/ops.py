@@ -18,8 +18,9 @@ if _ext.DEVICES:
 def _compiled(x: Sequence[Tensor]) -> bool:
     """Say whether the compiled kernels serve this call.
 
-    They do not under torch.func and forward-mode differentiation, which C++ autograd functions do not take part
-    in, nor under torch.compile, which fuses the reference's formula with what is around it.
+    They do not under torch.func and forward-mode differentiation, which C++ autograd functions do
+    not take part in, nor under torch.compile, which fuses the reference's formula with what is
+    around it.
     """
     return (
         x[0].device.type in _ext.DEVICES
@@ -33,21 +34,19 @@ def _check_list(op: str, name: str, x: Sequence[Tensor]) -> None:
     """Refuse what the kernels refuse, in the same words."""
     for k, xk in enumerate(x):
         if xk.dtype not in _FLOATING:
-            raise TypeError(
-                f"{op}: {name}[{k}] must have dtype float64, float32, float16 or bfloat16, got {xk.dtype}"
-            )
-        if xk.dtype != x[0].dtype:
-            raise TypeError(
-                f"{op}: {name}[{k}] must have the dtype of {name}[0], {x[0].dtype}, got {xk.dtype}"
-            )
-        if xk.device != x[0].device:
-            raise ValueError(
-                f"{op}: {name}[{k}] must be on the device of {name}[0], {x[0].device}, got {xk.device}"
-            )
+            floating = "float64, float32, float16 or bfloat16"
+            raise TypeError(f"{op}: {name}[{k}] must have dtype {floating}, got {xk.dtype}")
+        for what, got, first, error in (
+            ("dtype", xk.dtype, x[0].dtype, TypeError),
+            ("device", xk.device, x[0].device, ValueError),
+        ):
+            if got != first:
+                raise error(
+                    f"{op}: {name}[{k}] must have the {what} of {name}[0], {first}, got {got}"
+                )
         if xk.numel() == 0:
-            raise ValueError(
-                f"{op}: {name}[{k}] must hold at least one element, got shape {list(xk.shape)}"
-            )
+            shape = list(xk.shape)
+            raise ValueError(f"{op}: {name}[{k}] must hold at least one element, got shape {shape}")
 
 
 def unary_reduce(
@@ -62,15 +61,18 @@ def unary_reduce(
     .. math:: L = \sum_k w_k \, \frac{1}{n_k} \sum_i f(x_{ki}; a_k, b_k)
 
     Args:
-        x: tensors of any shapes and strides; float64, float32, float16 or bfloat16, all of one dtype and device.
-        f: ``softplus`` log(1 + exp(a x)), ``bce_with_logits`` with target a, ``bce`` on probabilities with
-            target a, ``square`` (x - a)^2, ``identity`` x, or ``hinge`` relu(b + a x).
+        x: tensors of any shapes and strides; float64, float32, float16 or bfloat16, all of one
+            dtype and device.
+        f: ``softplus`` log(1 + exp(a x)), ``bce_with_logits`` with target a, ``bce`` on
+            probabilities with target a, ``square`` (x - a)^2, ``identity`` x, or ``hinge``
+            relu(b + a x).
         weight: w_k, one number for each tensor.
         a: first parameter of f for each tensor.
         b: second parameter of f for each tensor.
 
     Returns:
-        Scalar; float64 for float64 tensors, else float32. Differentiable twice; gradients have the dtype of x.
+        Scalar; float64 for float64 tensors, else float32. Differentiable twice; gradients have the
+        dtype of x.
 
     Raises:
         TypeError: a tensor is not floating point, or the dtypes differ.

@@ -1,7 +1,7 @@
 """The pure-PyTorch twin of every op, with the op's name and signature.
 
-Oracle of the tests, fallback where nothing is compiled and on other devices, and the road under torch.func and
-torch.compile. Differentiable to any order.
+Oracle of the tests, fallback where nothing is compiled and on other devices, and the road under
+torch.func and torch.compile. Differentiable to any order.
 """
 
 from collections.abc import Callable, Sequence

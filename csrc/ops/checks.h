@@ -50,7 +50,7 @@ inline void check_list(const char* op, const char* name, at::TensorList list) {
                      "] must have the dtype of ", name, "[0], ", toString(list[0].scalar_type()),
                      ", got ", toString(type));
     TORCH_CHECK_VALUE(x.device() == list[0].device(), op, ": ", name, "[", k,
-                      "] must be on the device of ", name, "[0], ", list[0].device(), ", got ",
+                      "] must have the device of ", name, "[0], ", list[0].device(), ", got ",
                       x.device());
     TORCH_CHECK_VALUE(x.sym_numel() != 0, op, ": ", name, "[", k,
                       "] must hold at least one element, got shape ", x.sym_sizes());

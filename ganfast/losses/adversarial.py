@@ -1,4 +1,4 @@
-"""Discriminator and generator losses over a discriminator's outputs: one tensor or a list of maps."""
+"""Losses over a discriminator's outputs, one tensor or a list of maps."""
 
 import re
 from collections.abc import Sequence
@@ -18,7 +18,7 @@ CROSS_ENTROPIES = ("non_saturating", "minimax", "bce")
 
 
 class Side(NamedTuple):
-    """One side of a loss, ``weight * mean f(x; a, b)``, in the terms of :func:`ganfast.ops.unary_reduce`."""
+    """One side of a loss, ``weight * mean f(x; a, b)``: see :func:`ganfast.ops.unary_reduce`."""
 
     f: str
     weight: float
@@ -84,7 +84,7 @@ def _raise_with_names(error: Exception, names: Sequence[str]) -> NoReturn:
 
 
 class Options(TypedDict, total=False):
-    """What the losses take beside the discriminator's outputs and the kind; see :class:`AdversarialLoss`."""
+    """The options of :class:`AdversarialLoss`."""
 
     from_probs: bool
     label_smoothing: float
@@ -97,8 +97,8 @@ class Options(TypedDict, total=False):
 class AdversarialLoss:
     r"""The two losses of adversarial training, fused over all maps of a discriminator.
 
-    With r and f the discriminator's outputs for real and fake samples, m the mean over all elements of a map,
-    and sp(t) = log(1 + exp(t)):
+    With r and f the discriminator's outputs for real and fake samples, m the mean over all elements
+    of a map, and sp(t) = log(1 + exp(t)):
 
     ================== ============================================ =====================
     kind               discriminator                                generator
@@ -113,20 +113,22 @@ class AdversarialLoss:
 
     Args:
         kind: one of the above.
-        from_probs: the discriminator ends in a sigmoid (``non_saturating``, ``minimax`` and ``bce``). Logarithms
-            are clamped at -100 as in :class:`torch.nn.BCELoss` and computed in float32 or better, so that it
-            works under autocast. Values outside [0, 1] give NaN.
-        label_smoothing: s in [0, 1): the real target moves from 1 (b) to 1 - s (b - s (b - a)). For the
-            cross-entropies and ``least_squares``.
-        targets: (a, b, c) of ``least_squares``, the targets of fake samples, of real ones, and of the generator.
+        from_probs: the discriminator ends in a sigmoid (``non_saturating``, ``minimax`` and
+            ``bce``). Logarithms are clamped at -100 as in :class:`torch.nn.BCELoss` and computed in
+            float32 or better, so that it works under autocast. Values outside [0, 1] give NaN.
+        label_smoothing: s in [0, 1): the real target moves from 1 (b) to 1 - s (b - s (b - a)). For
+            the cross-entropies and ``least_squares``.
+        targets: (a, b, c) of ``least_squares``, the targets of fake samples, of real ones, and of
+            the generator.
         scale: factor on each loss, 0.5 for the conventions that halve.
-        map_reduction: the ``sum`` or the ``mean`` of the maps' losses. Each map is averaged over its elements.
+        map_reduction: the ``sum`` or the ``mean`` of the maps' losses. Each map is averaged over
+            its elements.
         map_weights: a weight for each map, 1 where not given.
 
     Raises:
         TypeError: an output is not a floating-point tensor or a list of such, or dtypes differ.
-        ValueError: an unknown kind, an option that the kind does not have or out of range, empty outputs, real
-            and fake with different numbers of maps, or on different devices.
+        ValueError: an unknown kind, an option that the kind does not have or out of range, empty
+            outputs, real and fake with different numbers of maps, or on different devices.
 
     Example:
         >>> import torch
@@ -134,8 +136,9 @@ class AdversarialLoss:
         >>> loss.discriminator(torch.tensor([2.0, 0.5]), torch.tensor([-0.5, -2.0]))
         tensor(0.5000)
 
-    Sources: Goodfellow et al. 2014 (minimax, non-saturating), Mao et al. 2017 (least squares), Arjovsky et al.
-    2017 (Wasserstein), Lim and Ye 2017 (hinge), Salimans et al. 2016 (one-sided label smoothing).
+    Sources: Goodfellow et al. 2014 (minimax, non-saturating), Mao et al. 2017 (least squares),
+    Arjovsky et al. 2017 (Wasserstein), Lim and Ye 2017 (hinge), Salimans et al. 2016 (one-sided
+    label smoothing).
     """
 
     def __init__(
@@ -174,7 +177,8 @@ class AdversarialLoss:
 
         Args:
             real: outputs for real samples, a tensor of any shape or a list of maps.
-            fake: outputs for fake samples, as many maps; their shapes may differ from the real ones'.
+            fake: outputs for fake samples, as many maps; their shapes may differ from the real
+            ones'.
 
         Returns:
             Scalar; float64 for float64 outputs, else float32.
