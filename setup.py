@@ -31,7 +31,7 @@ from torch.utils.cpp_extension import (
 # Compiled for when TORCH_CUDA_ARCH_LIST is unset and no GPU is there to ask.
 DEFAULT_CUDA_ARCHS = "8.0;8.6;8.9;9.0;10.0;12.0+PTX"
 
-COMMON_FLAGS = ["-O3", "-std=c++20", "-Wall"]
+COMMON_FLAGS = ["-O3", "-g0", "-std=c++20", "-Wall"]
 # No value changes by these: they say that nobody reads errno or the floating-point status flags.
 VECTORIZE_FLAGS = ["-fno-math-errno", "-fno-trapping-math", "-fopenmp", "-fopenmp-simd"]
 

@@ -11,7 +11,6 @@ import re
 import shutil
 import subprocess
 import sys
-import venv
 from pathlib import Path
 
 ROOT = Path(__file__).parent.parent
@@ -32,7 +31,7 @@ def environment(folder: Path, torch: str) -> Path:
     stamp = folder / "installed.txt"
     wanted = f"{torch}\n{(ROOT / 'pyproject.toml').read_text()}"
     if not stamp.exists() or stamp.read_text() != wanted:
-        venv.create(folder, with_pip=True)
+        subprocess.run([sys.executable, "-m", "venv", "--clear", folder], check=True)
         pip = [python, "-m", "pip", "install", "--quiet"]
         subprocess.run([*pip, torch, "setuptools>=77", "wheel", "ninja"], check=True)
         nothing = {**os.environ, "GANFAST_BUILD": "none"}

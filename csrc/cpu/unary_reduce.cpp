@@ -37,14 +37,6 @@ GANFAST_SIMD double second_gradient(const T* x, const T* v, T* dx, int64_t n, Co
   return sum;
 }
 
-// Calls body.operator()<F, T>() with the functor's and the storage type.
-template <class Body>
-void with_types(UnaryFunctor functor, DType dtype, Body body) {
-  with_functor(functor, [&]<template <class> class F>() {
-    with_dtype(dtype, [&]<class T>() { body.template operator()<F<Compute<T>>, T>(); });
-  });
-}
-
 template <class F, class T>
 F make_functor(const UnaryTerm& term) {
   return {static_cast<Compute<T>>(term.a), static_cast<Compute<T>>(term.b)};

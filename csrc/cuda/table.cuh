@@ -1,0 +1,110 @@
+// A list of tensors for one launch: the tensors are cut into tiles, and a block takes every
+// gridDim.x-th tile.
+//
+// The table travels as a kernel parameter, so that a CUDA graph keeps it. Sums go through one
+// double per block, added up by a second launch; lists of a few tiles run in one block and need no
+// second launch.
+#pragma once
+
+#include <algorithm>
+#include <span>
+
+#include "pack.cuh"
+#include "reduce.cuh"
+
+namespace ganfast::cuda {
+
+// Rows of one launch: a table must fit into 32 KiB of kernel parameters.
+constexpr int kMaxRows = 200;
+// Fills the largest GPUs; fixed, so that sums do not depend on the GPU.
+constexpr int kMaxBlocks = 1024;
+constexpr int kMaxTilesOfOneBlock = 16;
+// Elements of a tile, for each thread.
+constexpr int kElements = 16;
+constexpr int64_t kTile = kThreads * kElements;
+
+// What every family's row starts with; the family adds its pointers and parameters.
+struct RowBase {
+  int64_t n;           // elements of each of the row's tensors
+  bool whole;          // all of the row's pointers allow 16-byte accesses
+  int64_t first_tile;  // of the tiles of this launch; set by for_each_table
+};
+
+template <class Row>
+struct Table {
+  Row rows[kMaxRows];
+  int count = 0;
+  int64_t tiles = 0;
+
+  // The row that a tile belongs to.
+  __device__ const Row& row(int64_t tile) const {
+    int low = 0;
+    for (int high = count; high - low > 1;) {
+      const int middle = (low + high) / 2;
+      (rows[middle].first_tile <= tile ? low : high) = middle;
+    }
+    return rows[low];
+  }
+};
+
+// Calls body(offset) for the start of each pack of T that this thread has in a tile.
+template <class T, class Body>
+__device__ void for_each_pack(const RowBase& row, int64_t tile, Body body) {
+  const int64_t begin = (tile - row.first_tile) * kTile;
+  GANFAST_UNROLL
+  for (int i = 0; i < kElements / Pack<T>::size; ++i) {
+    const int64_t offset = begin + (int64_t(i) * kThreads + threadIdx.x) * Pack<T>::size;
+    if (offset < row.n) body(offset);
+  }
+}
+
+// Writes the block's sum to its partial, or as the result where the block is alone.
+template <class Result>
+__device__ void finish_sum(double sum, double* partial, Result* result) {
+  sum = block_sum(sum);
+  if (threadIdx.x > 0) return;
+  if (result != nullptr) {
+    *result = static_cast<Result>(sum);
+  } else {
+    partial[blockIdx.x] = sum;
+  }
+}
+
+// Calls body(table, blocks) for each stretch of terms that one launch can take.
+template <class Term, class MakeRow, class Body>
+void for_each_table(std::span<const Term> terms, MakeRow make_row, Body body) {
+  for (size_t begin = 0; begin < terms.size(); begin += kMaxRows) {
+    Table<decltype(make_row(terms[0]))> table;
+    for (const Term& term :
+         terms.subspan(begin, std::min<size_t>(kMaxRows, terms.size() - begin))) {
+      auto& row = table.rows[table.count++] = make_row(term);
+      row.first_tile = table.tiles;
+      table.tiles += (row.n + kTile - 1) / kTile;
+    }
+    const bool alone = table.tiles <= kMaxTilesOfOneBlock;
+    body(table, alone ? 1 : static_cast<int>(std::min<int64_t>(table.tiles, kMaxBlocks)));
+  }
+}
+
+// Doubles of scratch memory that sum_over_tables takes.
+inline int64_t scratch_for(size_t terms) {
+  return (terms + kMaxRows - 1) / kMaxRows * kMaxBlocks;
+}
+
+// Runs a summing kernel, run(table, blocks, partial, result or null), over all tables; then the
+// second stage.
+template <class Term, class MakeRow, class Result, class Run>
+void sum_over_tables(std::span<const Term> terms, MakeRow make_row, double* scratch, Result* result,
+                     cudaStream_t stream, Run run) {
+  int partials = 0;
+  for_each_table(terms, make_row, [&](const auto& table, int blocks) {
+    const bool alone = blocks == 1 && terms.size() <= kMaxRows;
+    run(table, blocks, scratch + partials, alone ? result : nullptr);
+    partials += alone ? 0 : blocks;
+  });
+  if (partials > 0) {
+    launch("sum_partials", sum_partials<Result>, 1, kThreads, stream, scratch, partials, result);
+  }
+}
+
+}  // namespace ganfast::cuda
