@@ -70,7 +70,7 @@ def info() -> None:
 @app.command()
 def demo(
     out: Annotated[Path, typer.Option(help="Folder of the run.")] = Path("runs/demo"),
-    steps: Annotated[int | None, typer.Option(help="Rounds of training.  [default: 2500]")] = None,
+    steps: Annotated[int | None, typer.Option(help="Rounds of training.  [default: 2000]")] = None,
     seed: Annotated[int, typer.Option(help="Of weights, latents and the order of the data.")] = 0,
     threads: Annotated[int | None, typer.Option(min=1, help="CPU threads.")] = None,
     device: Annotated[

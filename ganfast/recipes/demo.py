@@ -16,7 +16,7 @@ from ganfast.recipes.timing import loss_times
 from ganfast.train import Trainer, TrainOptions
 from ganfast.train.log import Record, read_records
 
-STEPS = 2500
+STEPS = 2000
 BATCH = 64
 _COUNTED = 1000  # samples that are sorted into classes
 
