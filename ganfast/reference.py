@@ -41,3 +41,34 @@ def unary_reduce(
         for xk, wk, ak, bk in zip(x, weight, a, b, strict=True)
     ]
     return torch.stack(terms).sum() if len(terms) > 1 else terms[0]
+
+
+#: h(x, y; a, b) by name, as a function of x - y: the functors of csrc/math/pair_reduce.h
+PAIR_FUNCTORS: dict[str, Callable[[Tensor, float, float], Tensor]] = {
+    "l1": lambda d, a, b: d.abs(),
+    **{name: UNARY_FUNCTORS[name] for name in ("square", "softplus", "hinge")},
+}
+
+
+def pair_reduce(
+    x: Sequence[Tensor],
+    y: Sequence[Tensor],
+    h: str,
+    weight: Sequence[float],
+    a: Sequence[float],
+    b: Sequence[float],
+    per_pair: bool = False,
+) -> Tensor:
+    """See :func:`ganfast.ops.pair_reduce`."""
+    functor = PAIR_FUNCTORS[h]
+
+    def wide(x: Tensor) -> Tensor:
+        return x if x.dtype == torch.float64 else x.float()
+
+    terms = [
+        wk * functor(wide(xk) - wide(yk), ak, bk).mean()
+        for xk, yk, wk, ak, bk in zip(x, y, weight, a, b, strict=True)
+    ]
+    if per_pair:
+        return torch.stack(terms)
+    return torch.stack(terms).sum() if len(terms) > 1 else terms[0]
