@@ -7,8 +7,8 @@ from typing import Annotated, Any
 
 import typer
 
+from bench.collect import HERE, RESULTS
 from bench.kit import BACKWARD_MODES, SUBJECT
-from bench.run import HERE, RESULTS
 from ganfast._files import atomic_write
 
 BEGIN, END = "<!-- bench:begin -->", "<!-- bench:end -->"
@@ -23,7 +23,7 @@ _MODES = {
     "forward_backward": "forward + backward",
     "double_backward": "double backward",
 }
-_NO_RESULT = "There is no result yet: `python -m bench.run` writes one."
+_NO_RESULT = "There is no result yet: `python -m bench.collect` writes one."
 _NO_CUDA = "There is no CUDA result yet, so no CUDA speed is claimed."
 
 Row = dict[str, Any]

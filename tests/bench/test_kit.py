@@ -13,12 +13,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch import Tensor
 
-from bench import kit, memory, render, run
+from bench import collect, kit, memory, render
 from bench.machine import slug
 from bench.render import BEGIN, END
 
 MIB = 2**20
-CASES = run.all_cases()
+CASES = collect.all_cases()
 README = f"# Title\n{BEGIN}\noutworn\n{END}\nlast\n"
 
 
@@ -196,17 +196,19 @@ def test_all_providers_compute_the_same(case: kit.Case, monkeypatch: pytest.Monk
                 assert kit.relative_error(outputs, exact) < 2e-6, (mode, name)
 
 
-def collected(folder: Path) -> dict[str, object]:
+def collected(folder: Path, device: str = "cpu") -> dict[str, object]:
     case = next(case for case in CASES if case.name == "hinge D loss, 2 x 8 maps")
     providers = {name: case.providers[name] for name in ("eager", "ganfast")}
-    path = run.collect([dataclasses.replace(case, providers=providers)], "cpu", 0.002, folder)
+    path = collect.collect([dataclasses.replace(case, providers=providers)], device, 0.002, folder)
     result: dict[str, object] = json.loads(path.read_text())
     assert path.stem == result["machine"]
     return result
 
 
-def test_results_name_the_machine_the_versions_and_every_row(tmp_path: Path) -> None:
-    result = collected(tmp_path)
+@pytest.mark.parametrize("device", ["cpu", "cuda"] if torch.cuda.is_available() else ["cpu"])
+def test_results_name_the_machine_the_versions_and_every_row(tmp_path: Path, device: str) -> None:
+    result = collected(tmp_path, device)
+    assert result["device"] == device
     assert result["machine"] == slug(str(result["device_name"]))
     assert result["threads"] == torch.get_num_threads()
     assert result["versions"]["torch"] == torch.__version__  # type: ignore[index]
@@ -224,7 +226,7 @@ def test_results_name_the_machine_the_versions_and_every_row(tmp_path: Path) -> 
 
 
 def test_the_command_runs_a_part_of_the_cases(tmp_path: Path) -> None:
-    run.main(only="frechet: d = 64$", device="cpu", seconds=0.0, out=tmp_path)
+    collect.main(only="frechet: d = 64$", device="cpu", seconds=0.0, out=tmp_path)
     (path,) = tmp_path.glob("*.json")
     rows = json.loads(path.read_text())["results"]
     assert [row["provider"] for row in rows] == ["sqrtm", "eigvals", "ganfast"]
@@ -241,7 +243,7 @@ def test_the_command_runs_a_part_of_the_cases(tmp_path: Path) -> None:
 )
 def test_the_command_refuses_what_it_cannot_do(options: dict[str, str], message: str) -> None:
     with pytest.raises(typer.BadParameter, match=message):
-        run.main(**options)  # type: ignore[arg-type]
+        collect.main(**options)  # type: ignore[arg-type]
 
 
 def test_tables_go_into_the_readme_and_are_checked(tmp_path: Path) -> None:

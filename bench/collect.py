@@ -56,7 +56,7 @@ def main(
     device: Annotated[str, typer.Option(help="cpu, cuda, or all that are present.")] = "all",
     seconds: Annotated[
         float, typer.Option(min=0, help="Time for each case, mode and provider.")
-    ] = 0.25,
+    ] = 0.2,
     out: Annotated[
         Path | None, typer.Option(help="Folder of the results; bench/results where not given.")
     ] = None,
