@@ -12,7 +12,8 @@ constexpr int kWarp = 32;
 #endif
 constexpr int kThreads = GANFAST_THREADS;
 
-// Sum of `value` over the block, valid in thread 0. All threads must call it, once in a kernel.
+// Sum of `value` over the block, valid in thread 0. All threads must call it; again only after a
+// __syncthreads.
 __device__ inline double block_sum(double value) {
   GANFAST_SHARED(double, warp_sums, kThreads / kWarp);
   for (int delta = kWarp / 2; delta > 0; delta /= 2)

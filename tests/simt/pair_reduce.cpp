@@ -116,7 +116,8 @@ int main() {
 #undef GANFAST_ROW
   for (const bool per_pair : {false, true}) {
     // Many blocks and the second stage; a pair of several tiles between small ones.
-    test::compare<Abs, float>(PairFunctor::l1, DType::float32, {3, 70000, 1, 4096, 4097}, per_pair,
+    test::compare<Abs, float>(PairFunctor::l1, DType::float32,
+                              {3, 20 * cuda::kTile, 1, cuda::kTile, cuda::kTile + 1}, per_pair,
                               "many blocks");
     // More pairs than one launch takes.
     test::compare<Hinge, float>(PairFunctor::hinge, DType::float32, std::vector<int64_t>(207, 3),
