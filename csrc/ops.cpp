@@ -19,6 +19,10 @@
 TORCH_LIBRARY(ganfast, m) {
   // sum_k w_k * mean_i f(x_ki; a_k, b_k), for the functors of math/unary_reduce.h
   m.def("unary_reduce(Tensor[] x, str f, float[] weight, float[] a, float[] b) -> Tensor");
+  // the same, and for each tensor w_k * mean f, mean x, the shares of x above and below a threshold
+  m.def(
+      "unary_reduce_stats(Tensor[] x, str f, float[] weight, float[] a, float[] b, "
+      "float threshold) -> (Tensor, Tensor)");
   m.def(
       "unary_reduce_backward(Tensor grad, Tensor[] x, str f, float[] weight, float[] a, float[] b) "
       "-> Tensor[]");

@@ -13,6 +13,7 @@ _FLOATING = frozenset({torch.float64, torch.float32, torch.float16, torch.bfloat
 # The overloads, looked up once: a lookup by name costs as much as a small kernel.
 if _ext.DEVICES:
     _unary_reduce = torch.ops.ganfast.unary_reduce.default
+    _unary_reduce_stats = torch.ops.ganfast.unary_reduce_stats.default
     _pair_reduce = torch.ops.ganfast.pair_reduce.default
 
 
@@ -65,8 +66,8 @@ def unary_reduce(
         x: tensors of any shapes and strides; float64, float32, float16 or bfloat16, all of one
             dtype and device.
         f: ``softplus`` log(1 + exp(a x)), ``bce_with_logits`` with target a, ``bce`` on
-            probabilities with target a, ``square`` (x - a)^2, ``identity`` x, or ``hinge``
-            relu(b + a x).
+            probabilities with target a, ``square`` (x - a)^2, ``identity`` x, ``hinge``
+            relu(b + a x), or ``squared_hinge`` relu(b + a x)^2.
         weight: w_k, one number for each tensor.
         a: first parameter of f for each tensor.
         b: second parameter of f for each tensor.
@@ -87,6 +88,38 @@ def unary_reduce(
         return loss
     _check_list("unary_reduce", "x", x)
     return reference.unary_reduce(x, f, weight, a, b)
+
+
+def unary_reduce_stats(
+    x: Sequence[Tensor],
+    f: str,
+    weight: Sequence[float],
+    a: Sequence[float],
+    b: Sequence[float],
+    threshold: float,
+) -> tuple[Tensor, Tensor]:
+    """Weighted sum of the means of a function, as :func:`unary_reduce`, and statistics of x.
+
+    Args:
+        x, f, weight, a, b: as in :func:`unary_reduce`.
+        threshold: what the elements are compared with.
+
+    Returns:
+        The scalar of :func:`unary_reduce`, and from the same launch a tensor (K, 4) of the scalar's
+        dtype, not differentiable. Its rows are the terms w_k mean f(x_k), which add up to the
+        scalar, the means of x_k, and the shares of the elements of x_k above and below the
+        threshold.
+
+    Raises:
+        TypeError, ValueError, NotImplementedError: as :func:`unary_reduce`.
+    """
+    if not x:
+        raise ValueError("unary_reduce: x must hold at least one tensor, got an empty list")
+    if _compiled(x):
+        loss, stats = _unary_reduce_stats(x, f, weight, a, b, threshold)
+        return loss, stats
+    _check_list("unary_reduce", "x", x)
+    return reference.unary_reduce_stats(x, f, weight, a, b, threshold)
 
 
 def _check_pairs(op: str, x: Sequence[Tensor], y: Sequence[Tensor]) -> None:

@@ -36,15 +36,17 @@ struct Table {
   int count = 0;
   int64_t tiles = 0;
 
-  // The row that a tile belongs to.
-  __device__ const Row& row(int64_t tile) const {
+  // The place of the row that a tile belongs to.
+  __device__ int index(int64_t tile) const {
     int low = 0;
     for (int high = count; high - low > 1;) {
       const int middle = (low + high) / 2;
       (rows[middle].first_tile <= tile ? low : high) = middle;
     }
-    return rows[low];
+    return low;
   }
+
+  __device__ const Row& row(int64_t tile) const { return rows[index(tile)]; }
 };
 
 // Calls body(offset) for the start of each pack of T that this thread has in a tile.

@@ -82,6 +82,35 @@ Tensor forward(TensorList x, std::string_view f, Floats weight, Floats a, Floats
   return loss;
 }
 
+// The scalar loss and the (K, 4) statistics, not filled.
+std::tuple<Tensor, Tensor> empty_results(TensorList x) {
+  const auto options = x[0].options().dtype(loss_dtype(x[0]));
+  return {at::empty({}, options), at::empty({static_cast<int64_t>(x.size()), 4}, options)};
+}
+
+std::tuple<Tensor, Tensor> forward_stats(TensorList x, std::string_view f, Floats weight, Floats a,
+                                         Floats b, double threshold) {
+  check(x, weight, a, b);
+  const UnaryFunctor functor = functor_named(f);
+  const DType dtype = dtype_of(x[0]);
+  auto [loss, stats] = empty_results(x);
+  Terms list(x, weight, a, b);
+#ifdef GANFAST_CUDA
+  if (x[0].is_cuda()) {
+    const c10::cuda::CUDAGuard guard(x[0].device());
+    Tensor scratch = at::empty({cuda::unary_reduce_stats_scratch(list.terms)},
+                               x[0].options().dtype(at::kDouble));
+    cuda::unary_reduce_forward_stats(functor, dtype, list.terms, threshold, loss.mutable_data_ptr(),
+                                     stats.mutable_data_ptr(), scratch.mutable_data_ptr<double>(),
+                                     c10::cuda::getCurrentCUDAStream());
+    return {loss, stats};
+  }
+#endif
+  cpu::unary_reduce_forward_stats(functor, dtype, list.terms, threshold, loss.mutable_data_ptr(),
+                                  stats.mutable_data_ptr());
+  return {loss, stats};
+}
+
 std::vector<Tensor> backward(const Tensor& grad, TensorList x, std::string_view f, Floats weight,
                              Floats a, Floats b) {
   check(x, weight, a, b);
@@ -135,6 +164,13 @@ Tensor forward_meta(TensorList x, std::string_view f, Floats weight, Floats a, F
   return at::empty({}, x[0].options().dtype(loss_dtype(x[0])));
 }
 
+std::tuple<Tensor, Tensor> forward_stats_meta(TensorList x, std::string_view f, Floats weight,
+                                              Floats a, Floats b, double) {
+  check(x, weight, a, b);
+  functor_named(f);
+  return empty_results(x);
+}
+
 std::vector<Tensor> backward_meta(const Tensor&, TensorList x, std::string_view, Floats, Floats,
                                   Floats) {
   std::vector<Tensor> dx;
@@ -154,6 +190,11 @@ std::tuple<Tensor, std::vector<Tensor>> double_backward_meta(const Tensor& grad,
 Tensor call_forward(TensorList x, const Parameters& p) {
   static const auto call = op<decltype(forward)>("ganfast::unary_reduce");
   return call.call(x, p.f, p.weight, p.a, p.b);
+}
+
+auto call_forward_stats(TensorList x, const Parameters& p, double threshold) {
+  static const auto call = op<decltype(forward_stats)>("ganfast::unary_reduce_stats");
+  return call.call(x, p.f, p.weight, p.a, p.b, threshold);
 }
 
 std::vector<Tensor> call_backward(const Tensor& grad, TensorList x, const Parameters& p) {
@@ -214,6 +255,23 @@ struct Backward : torch::autograd::Function<Backward> {
   }
 };
 
+// Gradients for x..., followed by `others` arguments that have none.
+variable_list first_order(AutogradContext* ctx, const Tensor& grad, size_t others) {
+  const variable_list saved = ctx->get_saved_variables();
+  std::vector<size_t> keep;
+  variable_list x;
+  for (size_t k = 0; k < saved.size(); ++k) {
+    if (!ctx->needs_input_grad(k)) continue;
+    keep.push_back(k);
+    x.push_back(saved[k]);
+  }
+  variable_list grads(saved.size() + others);
+  if (keep.empty() || !grad.defined()) return grads;
+  const std::vector<Tensor> dx = call_backward(grad, x, Parameters::saved(ctx).select(keep));
+  for (size_t i = 0; i < keep.size(); ++i) grads[keep[i]] = dx[i];
+  return grads;
+}
+
 struct Forward : torch::autograd::Function<Forward> {
   static Tensor forward(AutogradContext* ctx, TensorList x, const Parameters& p) {
     p.save(ctx);
@@ -223,24 +281,34 @@ struct Forward : torch::autograd::Function<Forward> {
   }
 
   static variable_list backward(AutogradContext* ctx, const variable_list& grad) {
-    const variable_list saved = ctx->get_saved_variables();
-    std::vector<size_t> keep;
-    variable_list x;
-    for (size_t k = 0; k < saved.size(); ++k) {
-      if (!ctx->needs_input_grad(k)) continue;
-      keep.push_back(k);
-      x.push_back(saved[k]);
-    }
-    variable_list grads(saved.size() + 1);  // x..., parameters
-    if (keep.empty() || !grad[0].defined()) return grads;
-    const std::vector<Tensor> dx = call_backward(grad[0], x, Parameters::saved(ctx).select(keep));
-    for (size_t i = 0; i < keep.size(); ++i) grads[keep[i]] = dx[i];
-    return grads;
+    return first_order(ctx, grad[0], 1);  // parameters
+  }
+};
+
+struct ForwardStats : torch::autograd::Function<ForwardStats> {
+  static variable_list forward(AutogradContext* ctx, TensorList x, const Parameters& p,
+                               double threshold) {
+    p.save(ctx);
+    ctx->save_for_backward(x.vec());
+    at::AutoDispatchBelowADInplaceOrView guard;
+    auto [loss, stats] = call_forward_stats(x, p, threshold);
+    ctx->mark_non_differentiable({stats});
+    return {loss, stats};
+  }
+
+  static variable_list backward(AutogradContext* ctx, const variable_list& grad) {
+    return first_order(ctx, grad[0], 2);  // parameters, threshold
   }
 };
 
 Tensor forward_autograd(TensorList x, std::string_view f, Floats weight, Floats a, Floats b) {
   return Forward::apply(x, Parameters(f, weight, a, b));
+}
+
+std::tuple<Tensor, Tensor> forward_stats_autograd(TensorList x, std::string_view f, Floats weight,
+                                                  Floats a, Floats b, double threshold) {
+  variable_list out = ForwardStats::apply(x, Parameters(f, weight, a, b), threshold);
+  return {out[0], out[1]};
 }
 
 std::vector<Tensor> backward_autograd(const Tensor& grad, TensorList x, std::string_view f,
@@ -260,6 +328,7 @@ std::tuple<Tensor, std::vector<Tensor>> double_backward_autograd(const Tensor& g
 
 void register_kernels(torch::Library& m) {
   m.impl("unary_reduce", forward);
+  m.impl("unary_reduce_stats", forward_stats);
   m.impl("unary_reduce_backward", backward);
   m.impl("unary_reduce_double_backward", double_backward);
 }
@@ -277,12 +346,14 @@ TORCH_LIBRARY_IMPL(ganfast, CUDA, m) {
 
 TORCH_LIBRARY_IMPL(ganfast, Meta, m) {
   m.impl("unary_reduce", forward_meta);
+  m.impl("unary_reduce_stats", forward_stats_meta);
   m.impl("unary_reduce_backward", backward_meta);
   m.impl("unary_reduce_double_backward", double_backward_meta);
 }
 
 TORCH_LIBRARY_IMPL(ganfast, Autograd, m) {
   m.impl("unary_reduce", forward_autograd);
+  m.impl("unary_reduce_stats", forward_stats_autograd);
   m.impl("unary_reduce_backward", backward_autograd);
   m.impl("unary_reduce_double_backward", double_backward_autograd);
 }
