@@ -16,6 +16,26 @@ GANFAST_SIMD double value(const T* x, int64_t n, F functor) {
   return sum;
 }
 
+// What statistics take of a tile besides f.
+struct Logits {
+  double sum;
+  int64_t above, below;
+};
+
+template <class T>
+GANFAST_SIMD Logits logits(const T* x, int64_t n, Compute<T> threshold) {
+  double sum = 0;
+  int32_t above = 0, below = 0;
+#pragma omp simd reduction(+ : sum, above, below)
+  for (int64_t i = 0; i < n; ++i) {
+    const Compute<T> xi = load(x[i]);
+    sum += xi;
+    above += xi > threshold;
+    below += xi < threshold;
+  }
+  return {sum, above, below};
+}
+
 // dx_i = scale f'(x_i)
 template <class F, class T>
 GANFAST_SIMD void gradient(const T* x, T* dx, int64_t n, Compute<T> scale, F functor) {
@@ -52,6 +72,40 @@ void unary_reduce_forward(UnaryFunctor functor, DType dtype, std::span<const Una
           return term.weight *
                  value(static_cast<const T*>(term.x) + begin, size, make_functor<F, T>(term));
         });
+  });
+}
+
+void unary_reduce_forward_stats(UnaryFunctor functor, DType dtype, std::span<const UnaryTerm> terms,
+                                double threshold, void* loss, void* stats) {
+  with_types(functor, dtype, [&]<class F, class T>() {
+    struct Tile {
+      double value;
+      Logits logits;
+    };
+    std::vector<Tile> tiles(count_tiles(terms));
+    for_each_tile(terms, tiles.size(),
+                  [&](const UnaryTerm& term, int64_t begin, int64_t size, int64_t tile) {
+                    const T* x = static_cast<const T*>(term.x) + begin;
+                    tiles[tile] = {term.weight * value(x, size, make_functor<F, T>(term)),
+                                   logits(x, size, static_cast<Compute<T>>(threshold))};
+                  });
+    double sum = 0;
+    auto tile = tiles.begin();
+    auto row = static_cast<Compute<T>*>(stats);
+    for (const UnaryTerm& term : terms) {
+      double value = 0, x = 0;
+      int64_t above = 0, below = 0;
+      for (const auto end = tile + (term.n + kTile - 1) / kTile; tile != end; ++tile) {
+        sum += tile->value;
+        value += tile->value;
+        x += tile->logits.sum;
+        above += tile->logits.above;
+        below += tile->logits.below;
+      }
+      const double n = term.n;
+      for (const double column : {value, x / n, above / n, below / n}) *row++ = column;
+    }
+    *static_cast<Compute<T>*>(loss) = sum;
   });
 }
 
