@@ -32,6 +32,10 @@ def _loss(kind: Kind, **options: Unpack[Options]) -> AdversarialLoss:
 
 
 def _with_options(kind: Kind, options: Options) -> AdversarialLoss:
+    # Lists serve as well; what is cached has to be a tuple.
+    if "targets" in options:
+        fake, real, generator = options["targets"]
+        options["targets"] = (fake, real, generator)
     weights = options.get("map_weights")
     if weights is not None:
         options["map_weights"] = tuple(weights)
