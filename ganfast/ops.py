@@ -14,6 +14,7 @@ _FLOATING = frozenset({torch.float64, torch.float32, torch.float16, torch.bfloat
 if _ext.DEVICES:
     _unary_reduce = torch.ops.ganfast.unary_reduce.default
     _unary_reduce_stats = torch.ops.ganfast.unary_reduce_stats.default
+    _pair_reduce = torch.ops.ganfast.pair_reduce.default
 
 
 def _compiled(x: Sequence[Tensor]) -> bool:
@@ -119,3 +120,66 @@ def unary_reduce_stats(
         return loss, stats
     _check_list("unary_reduce", "x", x)
     return reference.unary_reduce_stats(x, f, weight, a, b, threshold)
+
+
+def _check_pairs(op: str, x: Sequence[Tensor], y: Sequence[Tensor]) -> None:
+    """Refuse what the kernels refuse, in the same words."""
+    _check_list(op, "x", x)
+    if len(x) != len(y):
+        raise ValueError(
+            f"{op}: x and y must have the same number of tensors, got {len(x)} and {len(y)}"
+        )
+    for k, (xk, yk) in enumerate(zip(x, y, strict=True)):
+        for what, wanted, got, error in (
+            ("dtype", xk.dtype, yk.dtype, TypeError),
+            ("device", xk.device, yk.device, ValueError),
+            ("shape", list(xk.shape), list(yk.shape), ValueError),
+        ):
+            if got != wanted:
+                raise error(f"{op}: y[{k}] must have the {what} of x[{k}], {wanted}, got {got}")
+
+
+def pair_reduce(
+    x: Sequence[Tensor],
+    y: Sequence[Tensor],
+    h: str,
+    weight: Sequence[float],
+    a: Sequence[float],
+    b: Sequence[float],
+    per_pair: bool = False,
+) -> Tensor:
+    r"""Weighted sum of the means of a function over each pair of tensors of two lists.
+
+    .. math:: L = \sum_k w_k \, \frac{1}{n_k} \sum_i h(x_{ki}, y_{ki}; a_k, b_k)
+
+    Every h is a function of the difference d = x - y. A pair is never broadcast.
+
+    Args:
+        x: tensors of any shapes and strides; float64, float32, float16 or bfloat16, all of one
+            dtype and device.
+        y: as many tensors, each of the shape, dtype and device of its partner. Where the strides
+            are its partner's, too, nothing is copied.
+        h: ``l1`` abs(d), ``square`` (d - a)^2, ``softplus`` log(1 + exp(a d)), or ``hinge``
+            relu(b + a d).
+        weight: w_k, one number for each pair.
+        a: first parameter of h for each pair.
+        b: second parameter of h for each pair.
+        per_pair: return the terms of the sum instead of the sum.
+
+    Returns:
+        Scalar, or with ``per_pair`` one number for each pair, (K,); float64 for float64 tensors,
+        else float32. Differentiable twice; gradients have the dtype of x, and are computed for
+        those tensors alone that want one.
+
+    Raises:
+        TypeError: a tensor is not floating point, or the dtypes differ.
+        ValueError: a list or a tensor is empty, shapes, devices or lengths differ, or h is unknown.
+        NotImplementedError: a derivative of the third order is asked for.
+    """
+    if not x:
+        raise ValueError("pair_reduce: x must hold at least one tensor, got an empty list")
+    if _compiled(x):
+        loss: Tensor = _pair_reduce(x, y, h, weight, a, b, per_pair)
+        return loss
+    _check_pairs("pair_reduce", x, y)
+    return reference.pair_reduce(x, y, h, weight, a, b, per_pair)

@@ -81,3 +81,29 @@ def unary_reduce_stats(
         above, below = (xk > threshold).to(xk.dtype), (xk < threshold).to(xk.dtype)
         rows.append(torch.stack([term.detach(), xk.mean(), above.mean(), below.mean()]))
     return _sum(terms), torch.stack(rows)
+
+
+#: h(x, y; a, b) by name, as a function of x - y: the functors of csrc/math/pair_reduce.h
+PAIR_FUNCTORS: dict[str, Callable[[Tensor, float, float], Tensor]] = {
+    "l1": lambda d, a, b: d.abs(),
+    **{name: UNARY_FUNCTORS[name] for name in ("square", "softplus", "hinge")},
+}
+
+
+def pair_reduce(
+    x: Sequence[Tensor],
+    y: Sequence[Tensor],
+    h: str,
+    weight: Sequence[float],
+    a: Sequence[float],
+    b: Sequence[float],
+    per_pair: bool = False,
+) -> Tensor:
+    """See :func:`ganfast.ops.pair_reduce`."""
+    functor = PAIR_FUNCTORS[h]
+
+    terms = [
+        wk * functor(compute_dtype(xk) - compute_dtype(yk), ak, bk).mean()
+        for xk, yk, wk, ak, bk in zip(x, y, weight, a, b, strict=True)
+    ]
+    return torch.stack(terms) if per_pair else _sum(terms)

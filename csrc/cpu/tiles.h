@@ -4,6 +4,7 @@
 #include <ATen/Parallel.h>
 
 #include <algorithm>
+#include <numeric>
 #include <span>
 #include <vector>
 
@@ -37,17 +38,31 @@ int64_t count_tiles(std::span<const Term> terms) {
   return tiles;
 }
 
-// sum over tiles of body(term, begin, size), added up in the order of the tiles
+// For each term, the sum over its tiles of body(term, begin, size), added up in the order of the
+// tiles.
 template <class Term, class Body>
-double sum_over_tiles(std::span<const Term> terms, Body body) {
+std::vector<double> sums_of_terms(std::span<const Term> terms, Body body) {
   std::vector<double> partial(count_tiles(terms));
   for_each_tile(terms, partial.size(),
                 [&](const Term& term, int64_t begin, int64_t size, int64_t tile) {
                   partial[tile] = body(term, begin, size);
                 });
-  double sum = 0;
-  for (double p : partial) sum += p;
-  return sum;
+  std::vector<double> sums;
+  sums.reserve(terms.size());
+  auto next = partial.begin();
+  for (const Term& term : terms) {
+    const auto end = next + (term.n + kTile - 1) / kTile;
+    sums.push_back(std::accumulate(next, end, 0.0));
+    next = end;
+  }
+  return sums;
+}
+
+// sum over terms and tiles of body(term, begin, size), added up in their order
+template <class Term, class Body>
+double sum_over_tiles(std::span<const Term> terms, Body body) {
+  const std::vector<double> sums = sums_of_terms(terms, body);
+  return std::accumulate(sums.begin(), sums.end(), 0.0);
 }
 
 }  // namespace ganfast::cpu

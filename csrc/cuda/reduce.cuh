@@ -19,7 +19,8 @@ __device__ inline double warp_sum(double value) {
   return value;
 }
 
-// Sum of `value` over the block, valid in thread 0. All threads must call it, once in a kernel.
+// Sum of `value` over the block, valid in thread 0. All threads must call it; again only after a
+// __syncthreads.
 __device__ inline double block_sum(double value) {
   GANFAST_SHARED(double, warp_sums, kThreads / kWarp);
   value = warp_sum(value);

@@ -139,9 +139,9 @@ auto with_functor(UnaryFunctor functor, Body&& body) {
   __builtin_unreachable();
 }
 
-// Calls body.operator()<F, T>() with the functor's and the storage type.
-template <class Body>
-void with_types(UnaryFunctor functor, DType dtype, Body body) {
+// Calls body.operator()<F, T>() with the functor's and the storage type; for every family's table.
+template <class Functor, class Body>
+void with_types(Functor functor, DType dtype, Body body) {
   with_functor(functor, [&]<template <class> class F>() {
     with_dtype(dtype, [&]<class T>() { body.template operator()<F<Compute<T>>, T>(); });
   });

@@ -2,9 +2,7 @@
 // ops of their own.
 #include "unary_reduce.h"
 
-#include <torch/csrc/autograd/custom_function.h>
-
-#include "checks.h"
+#include "terms.h"
 
 namespace ganfast {
 namespace {
@@ -13,7 +11,6 @@ using at::Tensor;
 using at::TensorList;
 using torch::autograd::AutogradContext;
 using torch::autograd::variable_list;
-using Floats = c10::ArrayRef<double>;
 
 UnaryFunctor functor_named(std::string_view name) {
 #define GANFAST_ROW(row, type) \
@@ -28,9 +25,7 @@ UnaryFunctor functor_named(std::string_view name) {
 
 void check(TensorList x, Floats weight, Floats a, Floats b) {
   check_list("unary_reduce", "x", x);
-  TORCH_CHECK_VALUE(weight.size() == x.size() && a.size() == x.size() && b.size() == x.size(),
-                    "unary_reduce: weight, a and b must have one number for each of the ", x.size(),
-                    " tensors, got ", weight.size(), ", ", a.size(), " and ", b.size());
+  check_parameters("unary_reduce", x.size(), weight, a, b);
 }
 
 // The list as the kernels read it. Holds what had to be copied for as long as the terms are in use.
@@ -191,42 +186,6 @@ std::tuple<Tensor, std::vector<Tensor>> double_backward_meta(const Tensor& grad,
 
 // Autograd. Each order calls the next as an op; the parameters of the terms travel as one
 // non-tensor argument.
-
-struct Parameters {
-  std::string f;
-  std::vector<double> weight, a, b;
-
-  Parameters(std::string_view f, Floats weight, Floats a, Floats b)
-      : f(f), weight(weight.vec()), a(a.vec()), b(b.vec()) {}
-
-  // The parameters of the terms that `keep` names.
-  Parameters select(const std::vector<size_t>& keep) const {
-    Parameters some(f, {}, {}, {});
-    for (size_t k : keep) {
-      some.weight.push_back(weight[k]);
-      some.a.push_back(a[k]);
-      some.b.push_back(b[k]);
-    }
-    return some;
-  }
-
-  void save(AutogradContext* ctx) const {
-    ctx->saved_data["f"] = f;
-    ctx->saved_data["weight"] = weight;
-    ctx->saved_data["a"] = a;
-    ctx->saved_data["b"] = b;
-  }
-
-  static Parameters saved(AutogradContext* ctx) {
-    return {ctx->saved_data["f"].toStringView(), ctx->saved_data["weight"].toDoubleVector(),
-            ctx->saved_data["a"].toDoubleVector(), ctx->saved_data["b"].toDoubleVector()};
-  }
-};
-
-template <class Signature>
-auto op(const char* name) {
-  return c10::Dispatcher::singleton().findSchemaOrThrow(name, "").typed<Signature>();
-}
 
 Tensor call_forward(TensorList x, const Parameters& p) {
   static const auto call = op<decltype(forward)>("ganfast::unary_reduce");
