@@ -89,10 +89,11 @@ def discriminator_loss(
         TypeError, ValueError: as :class:`AdversarialLoss`.
     """
     loss = _with_options(kind, options)
-    inputs = DiscriminatorInputs(real_weight=real_weight, fake_weight=fake_weight, rng=rng)
     if stats:
-        return loss.discriminator(real, fake, stats=True, **inputs)
-    return loss.discriminator(real, fake, **inputs)
+        return loss.discriminator(
+            real, fake, stats=True, real_weight=real_weight, fake_weight=fake_weight, rng=rng
+        )
+    return loss.discriminator(real, fake, real_weight=real_weight, fake_weight=fake_weight, rng=rng)
 
 
 @overload
