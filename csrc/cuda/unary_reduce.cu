@@ -60,7 +60,7 @@ __device__ inline int64_t tiles_of_block(int64_t tiles, int blocks) {
 }
 
 // The rows of `stats` and the sum of their first column, from the partial sums of `blocks` blocks.
-// For one block, of which each warp takes every eighth row.
+// For one block, whose warps take turns with the rows.
 template <class Row, class Result>
 __device__ void finish_stats(const Table<Row>& table, int blocks, const Sums* partial,
                              double* table_loss, Result* loss, Result* stats) {

@@ -27,7 +27,7 @@ def mean_over_processes(x: Sequence[Tensor]) -> list[Tensor]:
     if not _initialized():
         return list(x)
     mean = _sum(torch.cat([t.reshape(-1) for t in x])) / torch.distributed.get_world_size()
-    parts = mean.split([t.numel() for t in x])
+    parts = torch.split(mean, [t.numel() for t in x])
     return [part.view(t.shape) for part, t in zip(parts, x, strict=True)]
 
 

@@ -32,6 +32,10 @@ def _loss(kind: Kind, **options: Unpack[Options]) -> AdversarialLoss:
 
 
 def _with_options(kind: Kind, options: Options) -> AdversarialLoss:
+    # Lists serve as well; what is cached has to be a tuple.
+    if "targets" in options:
+        fake, real, generator = options["targets"]
+        options["targets"] = (fake, real, generator)
     weights = options.get("map_weights")
     if weights is not None:
         options["map_weights"] = tuple(weights)
@@ -85,10 +89,11 @@ def discriminator_loss(
         TypeError, ValueError: as :class:`AdversarialLoss`.
     """
     loss = _with_options(kind, options)
-    inputs = DiscriminatorInputs(real_weight=real_weight, fake_weight=fake_weight, rng=rng)
     if stats:
-        return loss.discriminator(real, fake, stats=True, **inputs)
-    return loss.discriminator(real, fake, **inputs)
+        return loss.discriminator(
+            real, fake, stats=True, real_weight=real_weight, fake_weight=fake_weight, rng=rng
+        )
+    return loss.discriminator(real, fake, real_weight=real_weight, fake_weight=fake_weight, rng=rng)
 
 
 @overload

@@ -108,12 +108,12 @@ class LeCam(nn.Module):
             self._update(means)
         return loss
 
-    @torch.no_grad()
     def _update(self, means: Tensor) -> None:
+        means = means.detach()
         if self.distributed:
             (means,) = mean_over_processes([means])
         n = len(self.ema_real)
         decay = self.decay * (self.updates >= self.start_step)
         for average, mean in ((self.ema_real, means[:n]), (self.ema_fake, means[n:])):
             average.copy_(decay * average + (1 - decay) * mean)
-        self.updates += 1
+        self.updates.add_(1)

@@ -23,8 +23,7 @@ def last_maps(name: str, outputs: Outputs) -> Sequence[Tensor]:
         return (outputs,)
     if not isinstance(outputs, (list, tuple)):
         raise TypeError(
-            f"{name} must be a tensor, a list of tensors or a list of lists of tensors, "
-            f"got {type(outputs).__name__}"
+            f"{name} must be a tensor or a list of tensors, got {type(outputs).__name__}"
         )
     if not outputs:
         raise ValueError(f"{name} must hold at least one tensor, got an empty list")
@@ -33,7 +32,7 @@ def last_maps(name: str, outputs: Outputs) -> Sequence[Tensor]:
 
 def _last(name: str, inner: Sequence[Tensor]) -> Tensor:
     if not isinstance(inner, (list, tuple)):
-        raise TypeError(f"{name} must be a tensor or a list of tensors, got {type(inner).__name__}")
+        raise TypeError(f"{name} must be a tensor, got {type(inner).__name__}")
     if not inner:
         raise ValueError(f"{name} must hold at least one tensor, got an empty list")
     last = inner[-1]
