@@ -10,7 +10,7 @@ from ganfast import _ext, reference
 
 _FLOATING = frozenset({torch.float64, torch.float32, torch.float16, torch.bfloat16})
 
-# The overloads' bare functions, looked up once: what lies around them costs as much as a small kernel.
+# The bare functions, looked up once: what torch.ops puts around them costs as much as a kernel.
 if _ext.DEVICES:
     _unary_reduce = torch.ops.ganfast.unary_reduce.default._op
     _unary_reduce_stats = torch.ops.ganfast.unary_reduce_stats.default._op
