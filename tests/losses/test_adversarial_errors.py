@@ -13,7 +13,7 @@ X = torch.ones(3)
 @pytest.mark.parametrize(
     ("kind", "options", "message"),
     [
-        ("vanilla", {}, "kind must be one of non_saturating, .*hinge, got 'vanilla'"),
+        ("vanilla", {}, "kind must be one of non_saturating, .*hinge2, got 'vanilla'"),
         ("hinge", {"from_probs": True}, "from_probs must be False for 'hinge'"),
         ("least_squares", {"from_probs": True}, "from_probs must be False for 'least_squares'"),
         ("hinge", {"targets": (0.0, 1.0, 0.0)}, "targets must not be given for 'hinge'"),
