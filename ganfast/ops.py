@@ -1,6 +1,6 @@
 """One thin typed function per op: the compiled kernel where it serves, else the reference twin."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 import torch
 from torch import Tensor
@@ -33,7 +33,7 @@ def _compiled(x: Sequence[Tensor]) -> bool:
 
 
 def _check_list(op: str, name: str, x: Sequence[Tensor]) -> None:
-    """Refuse what the kernels refuse, in the same words."""
+    """Refuse the tensors that the kernels refuse."""
     for k, xk in enumerate(x):
         if xk.dtype not in _FLOATING:
             floating = "float64, float32, float16 or bfloat16"
@@ -49,6 +49,26 @@ def _check_list(op: str, name: str, x: Sequence[Tensor]) -> None:
         if xk.numel() == 0:
             shape = list(xk.shape)
             raise ValueError(f"{op}: {name}[{k}] must hold at least one element, got shape {shape}")
+
+
+def _check_parameters(
+    op: str,
+    names: tuple[str, Iterable[str]],
+    f: str,
+    terms: int,
+    weight: Sequence[float],
+    a: Sequence[float],
+    b: Sequence[float],
+) -> None:
+    """Refuse the parameters that the kernels refuse."""
+    argument, functors = names
+    if f not in functors:
+        raise ValueError(f"{op}: {argument} must be one of {' '.join(functors)}, got {f}")
+    if not len(weight) == len(a) == len(b) == terms:
+        raise ValueError(
+            f"{op}: weight, a and b must have one number for each of the {terms} tensors, "
+            f"got {len(weight)}, {len(a)} and {len(b)}"
+        )
 
 
 def unary_reduce(
@@ -87,6 +107,8 @@ def unary_reduce(
         loss: Tensor = _unary_reduce(x, f, weight, a, b)
         return loss
     _check_list("unary_reduce", "x", x)
+    names = ("f", reference.UNARY_FUNCTORS)
+    _check_parameters("unary_reduce", names, f, len(x), weight, a, b)
     return reference.unary_reduce(x, f, weight, a, b)
 
 
@@ -119,11 +141,13 @@ def unary_reduce_stats(
         loss, stats = _unary_reduce_stats(x, f, weight, a, b, threshold)
         return loss, stats
     _check_list("unary_reduce", "x", x)
+    names = ("f", reference.UNARY_FUNCTORS)
+    _check_parameters("unary_reduce", names, f, len(x), weight, a, b)
     return reference.unary_reduce_stats(x, f, weight, a, b, threshold)
 
 
 def _check_pairs(op: str, x: Sequence[Tensor], y: Sequence[Tensor]) -> None:
-    """Refuse what the kernels refuse, in the same words."""
+    """Refuse the pairs that the kernels refuse."""
     _check_list(op, "x", x)
     if len(x) != len(y):
         raise ValueError(
@@ -182,4 +206,6 @@ def pair_reduce(
         loss: Tensor = _pair_reduce(x, y, h, weight, a, b, per_pair)
         return loss
     _check_pairs("pair_reduce", x, y)
+    names = ("h", reference.PAIR_FUNCTORS)
+    _check_parameters("pair_reduce", names, h, len(x), weight, a, b)
     return reference.pair_reduce(x, y, h, weight, a, b, per_pair)

@@ -12,17 +12,27 @@ import torch.nn.functional as F
 from torch import Tensor
 
 
+def _target(x: Tensor, a: Tensor | float) -> Tensor:
+    return a.expand_as(x) if isinstance(a, Tensor) else torch.full_like(x, a)
+
+
+def _bce_with_logits(x: Tensor, a: Tensor | float, b: float) -> Tensor:
+    return F.binary_cross_entropy_with_logits(x, _target(x, a), reduction="none")
+
+
 def _bce(x: Tensor, a: Tensor | float, b: float) -> Tensor:
-    target = a if isinstance(a, Tensor) else torch.full_like(x, a)
+    valid = (x >= 0) & (x <= 1)  # the rest is NaN; torch's function would raise, on CUDA too late
     with torch.autocast(x.device.type, enabled=False):  # autocast refuses this function
-        return F.binary_cross_entropy(x, target.expand_as(x), reduction="none")
+        loss = F.binary_cross_entropy(torch.where(valid, x, 0.5), _target(x, a), reduction="none")
+    return torch.where(valid, loss, torch.nan)
 
 
 #: f(x; a, b) by name: the functors of csrc/math/unary_reduce.h. a may be a tensor of x's dtype that
 #: broadcasts to x, such as labels.
 UNARY_FUNCTORS: dict[str, Callable[[Tensor, Any, float], Tensor]] = {
-    "softplus": lambda x, a, b: -F.logsigmoid(-a * x),
-    "bce_with_logits": lambda x, a, b: (1 - a) * x - F.logsigmoid(x),
+    # Above the threshold, what softplus leaves out is below any rounding.
+    "softplus": lambda x, a, b: F.softplus(a * x, threshold=50),
+    "bce_with_logits": _bce_with_logits,
     "bce": _bce,
     "square": lambda x, a, b: (x - a).square(),
     "identity": lambda x, a, b: x,

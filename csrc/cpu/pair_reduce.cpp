@@ -10,10 +10,7 @@ namespace {
 // sum_i f(x_i - y_i)
 template <class F, class T>
 GANFAST_SIMD double value(const T* x, const T* y, int64_t n, F functor) {
-  double sum = 0;
-#pragma omp simd reduction(+ : sum)
-  for (int64_t i = 0; i < n; ++i) sum += functor.f(load(x[i]) - load(y[i]));
-  return sum;
+  return tile_sum(n, [&](int64_t i) GANFAST_INLINE { return functor.f(load(x[i]) - load(y[i])); });
 }
 
 // to_i = scale f'(x_i - y_i)
@@ -26,10 +23,9 @@ GANFAST_SIMD void gradient(const T* x, const T* y, T* to, int64_t n, Compute<T> 
 // sum_i u_i f'(x_i - y_i)
 template <class F, class T>
 GANFAST_SIMD double slope(const T* x, const T* y, const T* u, int64_t n, F functor) {
-  double sum = 0;
-#pragma omp simd reduction(+ : sum)
-  for (int64_t i = 0; i < n; ++i) sum += load(u[i]) * functor.df(load(x[i]) - load(y[i]));
-  return sum;
+  return tile_sum(n, [&](int64_t i) GANFAST_INLINE {
+    return load(u[i]) * functor.df(load(x[i]) - load(y[i]));
+  });
 }
 
 // to_i = scale u_i f''(x_i - y_i)

@@ -4,14 +4,13 @@
 #include <ATen/Parallel.h>
 
 #include <algorithm>
-#include <numeric>
 #include <span>
 #include <vector>
 
+#include "simd.h"
+
 namespace ganfast::cpu {
 
-// Small enough to stay in the first cache, large enough to hide the call.
-constexpr int64_t kTile = 4096;
 // Tiles that are worth a thread.
 constexpr int64_t kGrain = 8;
 
@@ -38,8 +37,8 @@ int64_t count_tiles(std::span<const Term> terms) {
   return tiles;
 }
 
-// For each term, the sum over its tiles of body(term, begin, size), added up in the order of the
-// tiles.
+// For each term, the sum over its tiles of body(term, begin, size), added up in a fixed
+// order.
 template <class Term, class Body>
 std::vector<double> sums_of_terms(std::span<const Term> terms, Body body) {
   std::vector<double> partial(count_tiles(terms));
@@ -49,20 +48,20 @@ std::vector<double> sums_of_terms(std::span<const Term> terms, Body body) {
                 });
   std::vector<double> sums;
   sums.reserve(terms.size());
-  auto next = partial.begin();
+  const double* next = partial.data();
   for (const Term& term : terms) {
-    const auto end = next + (term.n + kTile - 1) / kTile;
-    sums.push_back(std::accumulate(next, end, 0.0));
-    next = end;
+    const int64_t tiles = (term.n + kTile - 1) / kTile;
+    sums.push_back(pairwise_sum(next, tiles));
+    next += tiles;
   }
   return sums;
 }
 
-// sum over terms and tiles of body(term, begin, size), added up in their order
+// sum over terms and tiles of body(term, begin, size), added up in a fixed order
 template <class Term, class Body>
 double sum_over_tiles(std::span<const Term> terms, Body body) {
   const std::vector<double> sums = sums_of_terms(terms, body);
-  return std::accumulate(sums.begin(), sums.end(), 0.0);
+  return pairwise_sum(sums.data(), sums.size());
 }
 
 }  // namespace ganfast::cpu

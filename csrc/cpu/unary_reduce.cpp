@@ -10,10 +10,7 @@ namespace {
 // sum_i f(x_i)
 template <class F, class T>
 GANFAST_SIMD double value(const T* x, int64_t n, F functor) {
-  double sum = 0;
-#pragma omp simd reduction(+ : sum)
-  for (int64_t i = 0; i < n; ++i) sum += functor.f(load(x[i]));
-  return sum;
+  return tile_sum(n, [&](int64_t i) GANFAST_INLINE { return functor.f(load(x[i])); });
 }
 
 // What statistics take of a tile besides f.
@@ -47,14 +44,11 @@ GANFAST_SIMD void gradient(const T* x, T* dx, int64_t n, Compute<T> scale, F fun
 template <class F, class T>
 GANFAST_SIMD double second_gradient(const T* x, const T* v, T* dx, int64_t n, Compute<T> scale,
                                     F functor) {
-  double sum = 0;
-#pragma omp simd reduction(+ : sum)
-  for (int64_t i = 0; i < n; ++i) {
+  return tile_sum(n, [&](int64_t i) GANFAST_INLINE {
     const Compute<T> xi = load(x[i]), vi = load(v[i]);
     store(dx[i], scale * vi * functor.d2f(xi));
-    sum += vi * functor.df(xi);
-  }
-  return sum;
+    return vi * functor.df(xi);
+  });
 }
 
 template <class F, class T>

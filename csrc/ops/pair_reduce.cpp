@@ -47,6 +47,16 @@ void check(TensorList x, TensorList y, Floats weight, Floats a, Floats b) {
   }
 }
 
+void check_derivative(const Tensor& grad, TensorList x, TensorList y, Floats weight, Floats a,
+                      Floats b) {
+  check(x, y, weight, a, b);
+  check_gradient("pair_reduce_backward", grad, x[0]);
+  TORCH_CHECK_VALUE(
+      grad.dim() == 0 || (grad.dim() == 1 && grad.size(0) == int64_t(x.size())),
+      "pair_reduce_backward: grad must be a scalar or have one number for each of the ", x.size(),
+      " pairs, got shape ", grad.sizes());
+}
+
 // What the forward returns: a number for each pair, or one for all.
 Tensor empty_results(TensorList x, bool per_pair) {
   const auto options = x[0].options().dtype(loss_dtype(x[0]));
@@ -122,7 +132,7 @@ Tensor forward(TensorList x, TensorList y, std::string_view h, Floats weight, Fl
 
 std::vector<Tensor> backward(const Tensor& grad, TensorList x, TensorList y, std::string_view h,
                              Floats weight, Floats a, Floats b, IntArrayRef wanted) {
-  check(x, y, weight, a, b);
+  check_derivative(grad, x, y, weight, a, b);
   const PairFunctor functor = functor_named(h);
   const DType dtype = dtype_of(x[0]);
   const Tensor outer = grad.contiguous();
@@ -145,7 +155,8 @@ std::tuple<Tensor, std::vector<Tensor>> double_backward(const Tensor& grad, Tens
                                                         TensorList y, TensorList u,
                                                         std::string_view h, Floats weight, Floats a,
                                                         Floats b, IntArrayRef wanted) {
-  check(x, y, weight, a, b);
+  check_derivative(grad, x, y, weight, a, b);
+  check_cotangents("pair_reduce_double_backward", u, x);
   const PairFunctor functor = functor_named(h);
   const DType dtype = dtype_of(x[0]);
   const bool per_pair = grad.dim() == 1;

@@ -48,6 +48,30 @@ inline void check_parameters(const char* op, size_t terms, Floats weight, Floats
                     " tensors, got ", weight.size(), ", ", a.size(), " and ", b.size());
 }
 
+// The gradient that comes to an op's backward: one number, of the dtype and on the device of its
+// result.
+inline void check_gradient(const char* op, const at::Tensor& grad, const at::Tensor& x) {
+  TORCH_CHECK_TYPE(grad.scalar_type() == loss_dtype(x), op, ": grad must have dtype ",
+                   toString(loss_dtype(x)), ", got ", toString(grad.scalar_type()));
+  TORCH_CHECK_VALUE(grad.device() == x.device(), op, ": grad must be on ", x.device(), ", got ",
+                    grad.device());
+}
+
+// Cotangents, each like its tensor.
+inline void check_cotangents(const char* op, at::TensorList v, at::TensorList x) {
+  TORCH_CHECK_VALUE(v.size() == x.size(), op, ": v must have as many tensors as x, ", x.size(),
+                    ", got ", v.size());
+  for (size_t k = 0; k < x.size(); ++k) {
+    TORCH_CHECK_TYPE(v[k].scalar_type() == x[k].scalar_type(), op, ": v[", k,
+                     "] must have the dtype of x[", k, "], ", toString(x[k].scalar_type()),
+                     ", got ", toString(v[k].scalar_type()));
+    TORCH_CHECK_VALUE(v[k].device() == x[k].device() && v[k].sym_sizes() == x[k].sym_sizes(), op,
+                      ": v[", k, "] must have the device and shape of x[", k, "], ", x[k].device(),
+                      " and ", x[k].sym_sizes(), ", got ", v[k].device(), " and ",
+                      v[k].sym_sizes());
+  }
+}
+
 // The op of a name: each order of a family calls the next as an op.
 template <class Signature>
 auto op(const char* name) {

@@ -28,6 +28,13 @@ void check(TensorList x, Floats weight, Floats a, Floats b) {
   check_parameters("unary_reduce", x.size(), weight, a, b);
 }
 
+void check_derivative(const Tensor& grad, TensorList x, Floats weight, Floats a, Floats b) {
+  check(x, weight, a, b);
+  check_gradient("unary_reduce_backward", grad, x[0]);
+  TORCH_CHECK_VALUE(grad.sym_numel() == 1,
+                    "unary_reduce_backward: grad must be a scalar, got shape ", grad.sym_sizes());
+}
+
 // The list as the kernels read it. Holds what had to be copied for as long as the terms are in use.
 struct Terms {
   std::vector<Tensor> x, v, dx;
@@ -113,7 +120,7 @@ std::tuple<Tensor, Tensor> forward_stats(TensorList x, std::string_view f, Float
 
 std::vector<Tensor> backward(const Tensor& grad, TensorList x, std::string_view f, Floats weight,
                              Floats a, Floats b) {
-  check(x, weight, a, b);
+  check_derivative(grad, x, weight, a, b);
   const UnaryFunctor functor = functor_named(f);
   const DType dtype = dtype_of(x[0]);
   Terms list(x, weight, a, b);
@@ -133,7 +140,8 @@ std::vector<Tensor> backward(const Tensor& grad, TensorList x, std::string_view 
 std::tuple<Tensor, std::vector<Tensor>> double_backward(const Tensor& grad, TensorList x,
                                                         TensorList v, std::string_view f,
                                                         Floats weight, Floats a, Floats b) {
-  check(x, weight, a, b);
+  check_derivative(grad, x, weight, a, b);
+  check_cotangents("unary_reduce_double_backward", v, x);
   const UnaryFunctor functor = functor_named(f);
   const DType dtype = dtype_of(x[0]);
   Tensor dgrad = at::empty_like(grad);

@@ -133,10 +133,10 @@ class AdversarialLoss:
             raise ValueError(
                 f"from_probs must be False for {kind!r}: it is for {', '.join(CROSS_ENTROPIES)}"
             )
-        if targets != (0.0, 1.0, 1.0) and kind != "least_squares":
-            raise ValueError(f"targets must not be given for {kind!r}: they are for least_squares")
         if len(targets) != 3:
-            raise ValueError(f"targets must be three numbers (a, b, c), got {targets}")
+            raise ValueError(f"targets must be the three numbers (a, b, c), got {targets}")
+        if tuple(targets) != (0.0, 1.0, 1.0) and kind != "least_squares":
+            raise ValueError(f"targets must not be given for {kind!r}: they are for least_squares")
         if margin != 1 and kind not in HINGES:
             raise ValueError(f"margin must not be given for {kind!r}: it is for the hinges")
         smoothing = (label_smoothing, fake_label_smoothing)

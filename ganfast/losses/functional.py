@@ -32,6 +32,9 @@ def _loss(kind: Kind, **options: Unpack[Options]) -> AdversarialLoss:
 
 
 def _with_options(kind: Kind, options: Options) -> AdversarialLoss:
+    # Lists serve as well; what is cached has to be a tuple.
+    if "targets" in options:
+        options["targets"] = tuple(options["targets"])  # type: ignore[typeddict-item]
     weights = options.get("map_weights")
     if weights is not None:
         options["map_weights"] = tuple(weights)
