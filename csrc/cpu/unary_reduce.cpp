@@ -1,6 +1,8 @@
 // L = sum_k w_k * mean_i f(x_ki) and its two derivatives on the CPU.
 #include "../ops/unary_reduce.h"
 
+#include <numeric>
+
 #include "simd.h"
 #include "tiles.h"
 
@@ -21,16 +23,13 @@ struct Logits {
 
 template <class T>
 GANFAST_SIMD Logits logits(const T* x, int64_t n, Compute<T> threshold) {
-  double sum = 0;
   int32_t above = 0, below = 0;
-#pragma omp simd reduction(+ : sum, above, below)
+#pragma omp simd reduction(+ : above, below)
   for (int64_t i = 0; i < n; ++i) {
-    const Compute<T> xi = load(x[i]);
-    sum += xi;
-    above += xi > threshold;
-    below += xi < threshold;
+    above += load(x[i]) > threshold;
+    below += load(x[i]) < threshold;
   }
-  return {sum, above, below};
+  return {tile_sum(n, [&](int64_t i) GANFAST_INLINE { return load(x[i]); }), above, below};
 }
 
 // dx_i = scale f'(x_i)
@@ -72,34 +71,32 @@ void unary_reduce_forward(UnaryFunctor functor, DType dtype, std::span<const Una
 void unary_reduce_forward_stats(UnaryFunctor functor, DType dtype, std::span<const UnaryTerm> terms,
                                 double threshold, void* loss, void* stats) {
   with_types(functor, dtype, [&]<class F, class T>() {
-    struct Tile {
-      double value;
-      Logits logits;
-    };
-    std::vector<Tile> tiles(count_tiles(terms));
-    for_each_tile(terms, tiles.size(),
+    const int64_t tiles = count_tiles(terms);
+    std::vector<double> values(tiles), sums(tiles);
+    std::vector<int64_t> above(tiles), below(tiles);
+    for_each_tile(terms, tiles,
                   [&](const UnaryTerm& term, int64_t begin, int64_t size, int64_t tile) {
                     const T* x = static_cast<const T*>(term.x) + begin;
-                    tiles[tile] = {term.weight * value(x, size, make_functor<F, T>(term)),
-                                   logits(x, size, static_cast<Compute<T>>(threshold))};
+                    values[tile] = term.weight * value(x, size, make_functor<F, T>(term));
+                    const Logits of_tile = logits(x, size, static_cast<Compute<T>>(threshold));
+                    sums[tile] = of_tile.sum;
+                    above[tile] = of_tile.above;
+                    below[tile] = of_tile.below;
                   });
-    double sum = 0;
-    auto tile = tiles.begin();
+    std::vector<double> of_terms;
+    int64_t first = 0;
     auto row = static_cast<Compute<T>*>(stats);
     for (const UnaryTerm& term : terms) {
-      double value = 0, x = 0;
-      int64_t above = 0, below = 0;
-      for (const auto end = tile + (term.n + kTile - 1) / kTile; tile != end; ++tile) {
-        sum += tile->value;
-        value += tile->value;
-        x += tile->logits.sum;
-        above += tile->logits.above;
-        below += tile->logits.below;
-      }
+      const int64_t count = tiles_of(term), last = first + count;
       const double n = term.n;
-      for (const double column : {value, x / n, above / n, below / n}) *row++ = column;
+      of_terms.push_back(pairwise_sum(&values[first], count));
+      *row++ = of_terms.back();
+      *row++ = pairwise_sum(&sums[first], count) / n;
+      *row++ = std::accumulate(&above[first], &above[0] + last, int64_t(0)) / n;
+      *row++ = std::accumulate(&below[first], &below[0] + last, int64_t(0)) / n;
+      first = last;
     }
-    *static_cast<Compute<T>*>(loss) = sum;
+    *static_cast<Compute<T>*>(loss) = pairwise_sum(of_terms.data(), of_terms.size());
   });
 }
 

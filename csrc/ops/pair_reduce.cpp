@@ -261,11 +261,11 @@ variable_list both(TensorList x, TensorList y) {
 
 struct DoubleBackward : torch::autograd::Function<DoubleBackward> {
   static variable_list forward(AutogradContext*, const Tensor& grad, TensorList x, TensorList y,
-                               TensorList v, const Parameters& p, IntArrayRef given,
+                               TensorList v, const SharedParameters& p, IntArrayRef given,
                                IntArrayRef wanted) {
     at::AutoDispatchBelowADInplaceOrView guard;
     auto [dgrad, gradients] =
-        call_double_backward(grad, x, y, v, p.f, p.weight, p.a, p.b, given, wanted);
+        call_double_backward(grad, x, y, v, p->f, p->weight, p->a, p->b, given, wanted);
     gradients.insert(gradients.begin(), dgrad);
     return gradients;
   }
@@ -279,14 +279,14 @@ struct DoubleBackward : torch::autograd::Function<DoubleBackward> {
 
 struct Backward : torch::autograd::Function<Backward> {
   static variable_list forward(AutogradContext* ctx, const Tensor& grad, TensorList x, TensorList y,
-                               const Parameters& p, IntArrayRef wanted) {
-    p.save(ctx);
+                               const SharedParameters& p, IntArrayRef wanted) {
+    save(ctx, p);
     ctx->saved_data["wanted"] = wanted;
     variable_list saved = both(x, y);
     saved.push_back(grad);
     ctx->save_for_backward(std::move(saved));
     at::AutoDispatchBelowADInplaceOrView guard;
-    return call_backward(grad, x, y, p.f, p.weight, p.a, p.b, wanted);
+    return call_backward(grad, x, y, p->f, p->weight, p->a, p->b, wanted);
   }
 
   static variable_list backward(AutogradContext* ctx, const variable_list& v) {
@@ -307,9 +307,9 @@ struct Backward : torch::autograd::Function<Backward> {
 
     variable_list grads(2 * count + 3);  // grad, x..., y..., parameters, wanted
     const std::vector<int64_t> wanted = wanted_inputs(ctx, 1, 2 * count);
-    const Parameters p = Parameters::saved(ctx);
-    auto [dgrad, gradients] = call_double_backward(saved.back(), x, y, cotangents, p.f, p.weight,
-                                                   p.a, p.b, given, wanted);
+    const SharedParameters p = saved_parameters(ctx);
+    auto [dgrad, gradients] = call_double_backward(saved.back(), x, y, cotangents, p->f, p->weight,
+                                                   p->a, p->b, given, wanted);
     grads[0] = dgrad;
     for (size_t i = 0; i < wanted.size(); ++i) grads[1 + wanted[i]] = gradients[i];
     return grads;
@@ -317,12 +317,12 @@ struct Backward : torch::autograd::Function<Backward> {
 };
 
 struct Forward : torch::autograd::Function<Forward> {
-  static Tensor forward(AutogradContext* ctx, TensorList x, TensorList y, const Parameters& p,
+  static Tensor forward(AutogradContext* ctx, TensorList x, TensorList y, const SharedParameters& p,
                         bool per_pair) {
-    p.save(ctx);
+    save(ctx, p);
     ctx->save_for_backward(both(x, y));
     at::AutoDispatchBelowADInplaceOrView guard;
-    return call_forward(x, y, p.f, p.weight, p.a, p.b, per_pair);
+    return call_forward(x, y, p->f, p->weight, p->a, p->b, per_pair);
   }
 
   static variable_list backward(AutogradContext* ctx, const variable_list& grad) {
@@ -332,9 +332,9 @@ struct Forward : torch::autograd::Function<Forward> {
     const std::vector<int64_t> wanted = wanted_inputs(ctx, 0, 2 * count);
     if (wanted.empty() || !grad[0].defined()) return grads;
     const TensorList all(inputs);
-    const Parameters p = Parameters::saved(ctx);
+    const SharedParameters p = saved_parameters(ctx);
     const std::vector<Tensor> gradients = call_backward(
-        grad[0], all.slice(0, count), all.slice(count), p.f, p.weight, p.a, p.b, wanted);
+        grad[0], all.slice(0, count), all.slice(count), p->f, p->weight, p->a, p->b, wanted);
     for (size_t i = 0; i < wanted.size(); ++i) grads[wanted[i]] = gradients[i];
     return grads;
   }
@@ -348,7 +348,7 @@ Tensor forward_autograd(TensorList x, TensorList y, std::string_view h, Floats w
     at::AutoDispatchBelowADInplaceOrView guard;
     return call_forward(x, y, h, weight, a, b, per_pair);
   }
-  return Forward::apply(x, y, Parameters(h, weight, a, b), per_pair);
+  return Forward::apply(x, y, c10::make_intrusive<Parameters>(h, weight, a, b), per_pair);
 }
 
 std::vector<Tensor> backward_autograd(const Tensor& grad, TensorList x, TensorList y,
@@ -358,14 +358,14 @@ std::vector<Tensor> backward_autograd(const Tensor& grad, TensorList x, TensorLi
     at::AutoDispatchBelowADInplaceOrView guard;
     return call_backward(grad, x, y, h, weight, a, b, wanted);
   }
-  return Backward::apply(grad, x, y, Parameters(h, weight, a, b), wanted);
+  return Backward::apply(grad, x, y, c10::make_intrusive<Parameters>(h, weight, a, b), wanted);
 }
 
 std::tuple<Tensor, std::vector<Tensor>> double_backward_autograd(
     const Tensor& grad, TensorList x, TensorList y, TensorList v, std::string_view h, Floats weight,
     Floats a, Floats b, IntArrayRef given, IntArrayRef wanted) {
-  variable_list out =
-      DoubleBackward::apply(grad, x, y, v, Parameters(h, weight, a, b), given, wanted);
+  variable_list out = DoubleBackward::apply(
+      grad, x, y, v, c10::make_intrusive<Parameters>(h, weight, a, b), given, wanted);
   const Tensor dgrad = out.front();
   out.erase(out.begin());
   return {dgrad, std::move(out)};

@@ -34,8 +34,7 @@ def _loss(kind: Kind, **options: Unpack[Options]) -> AdversarialLoss:
 def _with_options(kind: Kind, options: Options) -> AdversarialLoss:
     # Lists serve as well; what is cached has to be a tuple.
     if "targets" in options:
-        fake, real, generator = options["targets"]
-        options["targets"] = (fake, real, generator)
+        options["targets"] = tuple(options["targets"])  # type: ignore[typeddict-item]
     weights = options.get("map_weights")
     if weights is not None:
         options["map_weights"] = tuple(weights)
