@@ -1,9 +1,9 @@
 """Mean and covariance of a stream of features, in float64 and in one pass."""
 
-import numpy as np
-import numpy.typing as npt
 import torch
 from torch import Tensor
+
+from ganfast.metrics.arrays import Array, as_features
 
 _BLOCK = 4096  # rows turned to float64 at a time, so a large update needs little more memory
 
@@ -29,13 +29,13 @@ class FrechetStatistics:
         self._mean = torch.zeros(dim, dtype=torch.float64)
         self._scatter = torch.zeros(dim, dim, dtype=torch.float64)
 
-    def update(self, features: Tensor | npt.NDArray[np.generic]) -> None:
+    def update(self, features: Array) -> None:
         """Add features (N, D), N >= 0, floating point, on any device.
 
         Raises TypeError for another type or dtype, ValueError for another shape or for values
         that are not finite; the statistics are then as before.
         """
-        features = as_features(features, "features")
+        features = as_features(features, "features").detach()
         if features.shape[1] != self.dim:
             raise ValueError(
                 f"features: expected shape (N, {self.dim}), got {tuple(features.shape)}"
@@ -78,17 +78,3 @@ class FrechetStatistics:
         self._mean = self._mean + delta * (n / total)
         self._scatter = self._scatter + scatter + torch.outer(delta, delta) * (self.n * n / total)
         self.n = total
-
-
-def as_features(value: Tensor | npt.NDArray[np.generic], name: str) -> Tensor:
-    """A finite floating-point tensor (N, D), D >= 1, or TypeError/ValueError naming ``name``."""
-    if not isinstance(value, (Tensor, np.ndarray)):
-        raise TypeError(f"{name}: expected a torch tensor or numpy array, got {type(value)}")
-    features = torch.as_tensor(value).detach()
-    if not features.is_floating_point():
-        raise TypeError(f"{name}: expected floating point, got {features.dtype}")
-    if features.ndim != 2 or features.shape[1] == 0:
-        raise ValueError(f"{name}: expected shape (N, D), got {tuple(features.shape)}")
-    if not features.isfinite().all():
-        raise ValueError(f"{name}: expected finite numbers, got NaN or infinity")
-    return features
