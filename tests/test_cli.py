@@ -67,6 +67,14 @@ def test_a_users_error_is_one_sentence(monkeypatch, capsys, tmp_path, arguments,
     assert said.count("\n") == 1
 
 
+def test_an_earlier_run_is_not_overwritten(monkeypatch, capsys, tmp_path):
+    (tmp_path / "checkpoint.pt").write_bytes(b"precious")
+    code, _, said = run(monkeypatch, capsys, "demo", "--out", str(tmp_path))
+    assert code == 1
+    assert said.startswith(f"ganfast: {tmp_path} holds a run: --resume continues it")
+    assert (tmp_path / "checkpoint.pt").read_bytes() == b"precious"
+
+
 @pytest.mark.parametrize("place", [0, 1, 3])
 def test_debug_shows_the_traceback(monkeypatch, tmp_path, place):
     arguments = ["demo", "--resume", "--out", str(tmp_path / "a")]

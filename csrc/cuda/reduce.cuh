@@ -6,7 +6,11 @@
 namespace ganfast::cuda {
 
 constexpr int kWarp = 32;
-constexpr int kThreads = 256;  // of every block
+// Threads of every block. Tests on the CPU take fewer: there, each is a thread of the system.
+#ifndef GANFAST_THREADS
+#define GANFAST_THREADS 256
+#endif
+constexpr int kThreads = GANFAST_THREADS;
 
 // Sum of `value` over the block, valid in thread 0. All threads must call it, once in a kernel.
 __device__ inline double block_sum(double value) {

@@ -1,0 +1,245 @@
+"""Speed, extra memory and error of one computation by several providers, side by side.
+
+A family's file makes a list of `Case`; everything else is here. The subject is the provider
+"ganfast", the others are its alternatives. A provider is a function of a list of tensors:
+
+    forward          L = f(x), with the graph recorded as in training
+    forward_backward L and dL/dx
+    double_backward  L, g = dL/dx, and the gradient of <g, v> with respect to x, for a given v
+"""
+
+import gc
+import itertools
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from bench import memory
+
+SUBJECT = "ganfast"
+BACKWARD_MODES = ("forward", "forward_backward")
+ALL_MODES = (*BACKWARD_MODES, "double_backward")
+
+_BLOCK_SECONDS = 1e-3  # calls of one block: far more than the clock costs
+_MOST_CALLS = 100  # of one block
+_LEAST_ROUNDS = 5
+_MOST_ROUNDS = 400
+_POOL_BYTES = 2**30
+_MOST_COPIES = 2**14
+
+Provider = Callable[[list[Tensor]], Tensor | float]
+Row = dict[str, object]
+
+
+@dataclass(frozen=True)
+class Case:
+    """One computation on one size of input.
+
+    `make` gives the inputs, on the CPU and the same at every call. `reference` is the provider
+    that is exact in float64 (the eager formula, where none is named). `once` names providers so
+    slow that the first call is the measurement. `peak` counts memory on the CPU.
+    """
+
+    family: str
+    name: str
+    make: Callable[[], list[Tensor]]
+    providers: Mapping[str, Provider]
+    modes: tuple[str, ...] = BACKWARD_MODES
+    reference: Provider | None = None
+    once: tuple[str, ...] = ()
+    devices: tuple[str, ...] = ("cpu", "cuda")
+    peak: Callable[[Callable[[], object]], int | None] = memory.torch_peak
+
+
+class Inputs(NamedTuple):
+    """What one call gets."""
+
+    x: list[Tensor]
+    v: list[Tensor]  # of double_backward, else empty
+
+
+def fused_case(
+    family: str,
+    name: str,
+    make: Callable[[], list[Tensor]],
+    eager: Provider,
+    ganfast: Provider,
+    modes: tuple[str, ...] = BACKWARD_MODES,
+) -> Case:
+    """The case of a fused op: against the eager formula, and that formula under torch.compile."""
+    # Shapes as constants: what a trainer with one batch size gets after its first step.
+    compiled = torch.compile(eager, dynamic=False)
+    return Case(
+        family, name, make, {"eager": eager, "compile": compiled, SUBJECT: ganfast}, modes, eager
+    )
+
+
+def call(provider: Provider, mode: str, inputs: Inputs) -> list[Tensor]:
+    """All outputs of one call: the value, then the gradients that the mode asks for."""
+    value = provider(inputs.x)
+    if not isinstance(value, Tensor):
+        value = torch.tensor(value, dtype=torch.float64)
+    if mode == "forward":
+        return [value]
+    first = torch.autograd.grad(value, inputs.x, create_graph=mode == "double_backward")
+    if mode == "forward_backward":
+        return [value, *first]
+    return [value, *first, *torch.autograd.grad(first, inputs.x, inputs.v)]
+
+
+def measure(case: Case, device: str, budget: float) -> list[Row]:
+    """One row for each mode and provider, timed for about `budget` seconds each."""
+    torch.compiler.reset()  # cases share code: else the limit of recompilations is reached
+    return [row for mode in case.modes for row in _measure(case, mode, device, budget)]
+
+
+def _measure(case: Case, mode: str, device: str, budget: float) -> list[Row]:
+    first, pool = _inputs(case, mode, device)
+    exact = _exact(case, mode, first)
+    rows: dict[str, Row] = {}
+    seconds: dict[str, list[float]] = {}
+    for name, provider in case.providers.items():
+        row = rows[name] = {
+            "family": case.family,
+            "case": case.name,
+            "mode": mode,
+            "provider": name,
+        }
+        start = time.perf_counter()
+        try:
+            outputs = call(provider, mode, first)  # compiles, loads, fills the caches of allocators
+        except RuntimeError as error:
+            if name == SUBJECT:
+                raise
+            row["unavailable"] = str(error).strip().partition("\n")[0]
+            continue
+        _synchronize(device)
+        seconds[name] = [time.perf_counter() - start] if name in case.once else []
+        row["error"] = _rounded(relative_error(outputs, exact))
+        del outputs
+        row["peak_bytes"] = _peak(case, provider, mode, first, device)
+    _time(case, mode, device, budget, pool, seconds)
+    for name, samples in seconds.items():
+        rows[name] |= _percentiles(samples) | {"rounds": len(samples)}
+        rows[name]["ratio"] = _rounded(np.median(samples) / np.median(seconds[SUBJECT]))
+    return list(rows.values())
+
+
+def _time(
+    case: Case,
+    mode: str,
+    device: str,
+    budget: float,
+    pool: Iterator[Inputs],
+    seconds: dict[str, list[float]],
+) -> None:
+    """Add to the samples of every provider that has none: seconds of a call, mean over a block.
+
+    An own loop and not pytest-benchmark, which times one function to the end before the next: on a
+    machine that others use, too, the load then falls on one side of a ratio. Here the providers
+    take turns block by block, each round in another order, on inputs from one rotating pool.
+    """
+    names = [name for name, samples in seconds.items() if not samples]
+
+    def block(name: str, calls: int) -> float:
+        """Seconds of a call."""
+        provider = case.providers[name]
+        inputs = list(itertools.islice(pool, calls))
+
+        def run() -> None:
+            for x in inputs:
+                call(provider, mode, x)
+
+        return _block_seconds(run, device) / calls
+
+    calls = {name: min(max(int(_BLOCK_SECONDS / block(name, 1)), 1), _MOST_CALLS) for name in names}
+    gc.collect()
+    gc.disable()
+    try:
+        end = time.perf_counter() + budget * len(names)
+        for index in range(_MOST_ROUNDS):
+            if index >= _LEAST_ROUNDS and time.perf_counter() > end:
+                break
+            turn = index % len(names)
+            for name in names[turn:] + names[:turn]:
+                seconds[name].append(block(name, calls[name]))
+    finally:
+        gc.enable()
+
+
+def _block_seconds(run: Callable[[], object], device: str) -> float:
+    if device == "cpu":
+        start = time.perf_counter()
+        run()
+        return time.perf_counter() - start
+    begin, end = (torch.cuda.Event(enable_timing=True) for _ in range(2))  # type: ignore[no-untyped-call]
+    torch.cuda.synchronize()
+    begin.record()
+    run()
+    end.record()
+    torch.cuda.synchronize()
+    return float(begin.elapsed_time(end)) / 1e3
+
+
+def _inputs(case: Case, mode: str, device: str) -> tuple[Inputs, Iterator[Inputs]]:
+    """The inputs of a case, and copies of them in turn: no call finds its own in a cache."""
+    made = case.make()
+    generator = torch.Generator().manual_seed(1)
+    v = [torch.randn(x.shape, generator=generator).to(x) for x in made]
+
+    def copy() -> Inputs:
+        x = [x.to(device, copy=True).requires_grad_(case.modes != ("forward",)) for x in made]
+        double = mode == "double_backward"
+        return Inputs(x, [v.to(device, copy=True) for v in v] if double else [])
+
+    first = copy()
+    size = sum(t.nbytes for tensors in first for t in tensors)
+    return first, itertools.cycle([first, *(copy() for _ in range(copies(size, device) - 1))])
+
+
+def copies(size: int, device: str) -> int:
+    """How many inputs of `size` bytes take twice the last cache, within bounds; 2 or more."""
+    enough = -(-2 * memory.last_cache_bytes(device) // size)
+    return max(2, min(enough, _POOL_BYTES // size, _MOST_COPIES))
+
+
+def _exact(case: Case, mode: str, inputs: Inputs) -> list[Tensor]:
+    x = [x.detach().double().requires_grad_(x.requires_grad) for x in inputs.x]
+    reference = case.reference or case.providers["eager"]
+    return call(reference, mode, Inputs(x, [v.double() for v in inputs.v]))
+
+
+def relative_error(outputs: Sequence[Tensor], exact: Sequence[Tensor]) -> float:
+    """Largest over the outputs of max |output - exact| / max |exact|."""
+
+    def error(output: Tensor, exact: Tensor) -> float:
+        largest = float(exact.abs().max())
+        return float((output.double() - exact).abs().max()) / (largest or 1.0)
+
+    return max(error(o.detach(), e.detach()) for o, e in zip(outputs, exact, strict=True))
+
+
+def _peak(case: Case, provider: Provider, mode: str, inputs: Inputs, device: str) -> int | None:
+    """Most bytes that one call holds at a time beyond its inputs; what it returns counts."""
+    peak = case.peak if device == "cpu" else memory.cuda_peak
+    return peak(lambda: call(provider, mode, inputs))
+
+
+def _percentiles(seconds: Sequence[float]) -> Row:
+    p20, median, p80 = (_rounded(p) for p in np.percentile(seconds, (20, 50, 80)) * 1e6)
+    return {"median_us": median, "p20_us": p20, "p80_us": p80}
+
+
+def _rounded(number: float) -> float:
+    """Four digits: more are not there, and a results file is read by people."""
+    return float(f"{number:.4g}")
+
+
+def _synchronize(device: str) -> None:
+    if device != "cpu":
+        torch.cuda.synchronize()
