@@ -8,6 +8,9 @@ from torch import Tensor
 Array = Tensor | npt.NDArray[np.generic]
 
 EPS = torch.finfo(torch.float64).eps
+#: Negative eigenvalues to allow for, relative to the largest, where the moments may have been
+#: float32 before.
+SLACK = torch.finfo(torch.float32).eps ** 0.5
 
 
 def as_features(value: Array, name: str) -> Tensor:

@@ -25,8 +25,8 @@ Higham 10.3), and as (sum_i |x_i| m_ii^(1/2))^2 <= D sum_i x_i^2 m_ii,
 
     -e M_d <= L L^T - M <= e M_d,  e = D g(D + 1) / (1 - g(D + 1)),  M_d = diag M,
 
-between symmetric matrices. So the factor of S + t S_d, t >= 2 e + 4 u, is a root of a matrix
-S^ with S <= S^ <= S + 2 t S_d, and the factor of S - t S_d, where there is one, of a matrix below S.
+between symmetric matrices. So the factor of S + t S_d, t >= 2 e + 4 u, is a root of a matrix S^
+with S <= S^ <= S + 2 t S_d, and the factor of S - t S_d, where there is one, of a matrix below S.
 F is monotone, so factors from above give an upper, and factors from below a lower bound. F is also
 subadditive in each argument and F(E, S) <= (tr E tr S)^(1/2), so that
 

@@ -179,8 +179,8 @@ def nuclear_norm(a: Tensor) -> Tensor:
         error = EPS * squares[-1] * torch.linalg.vector_norm(1 / values)
         if error <= _GRAM_ERROR * total:
             return total
-    total = torch.linalg.svdvals(a).sum()
-    return total
+    singular: Tensor = torch.linalg.svdvals(a)
+    return singular.sum()
 
 
 def singular_vectors(a: Tensor) -> tuple[Tensor, Tensor, Tensor]:
@@ -191,14 +191,20 @@ def singular_vectors(a: Tensor) -> tuple[Tensor, Tensor, Tensor]:
 
 
 def lower_gram(a: Tensor) -> Tensor:
-    """The lower triangle of a^T a, with zeros or the mirror image above it."""
-    n = a.shape[1]
-    if n <= _BLOCK:
-        return a.T @ a
-    gram = a.new_zeros(n, n)
-    for i in range(0, n, _BLOCK):
-        torch.mm(a[:, i:].T, a[:, i : i + _BLOCK], out=gram[i:, i : i + _BLOCK])
+    """The lower triangle of a^T a; what is above it has no meaning."""
+    return add_lower_gram(a.new_zeros(a.shape[1], a.shape[1]), a)
+
+
+def add_lower_gram(gram: Tensor, a: Tensor) -> Tensor:
+    """Add a^T a to the lower triangle of ``gram``: half the work of the full product."""
+    for i in range(0, a.shape[1], _BLOCK):
+        gram[i:, i : i + _BLOCK].addmm_(a[:, i:].T, a[:, i : i + _BLOCK])
     return gram
+
+
+def mirrored(lower: Tensor) -> Tensor:
+    """The symmetric matrix (D, D) with this lower triangle."""
+    return lower.tril() + lower.tril(-1).T
 
 
 def product_of(one: Root, two: Root) -> Tensor:

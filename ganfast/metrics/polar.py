@@ -30,8 +30,8 @@ DOUBLE = Iteration(1e-7, 14, 0)
 #: Elsewhere. An error of U enters <U, A> squared, so float32 does not show.
 MIXED = Iteration(1e-6, 13, 11)
 
-# The best quintics on [least, 1] alone take some large singular values down to the smallest ones and
-# lose their digits there. On [_FLOOR, 1] they keep all above 0.2, at the cost of half a step.
+# The best quintics on [least, 1] alone take some large singular values down to the smallest ones
+# and lose their digits there. On [_FLOOR, 1] they keep all above 0.2, at the cost of half a step.
 _FLOOR = 0.05
 # The upper end goes to the upper end at every step, and p is steep there: room for rounding.
 _MARGIN = 1.01
