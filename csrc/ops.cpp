@@ -6,6 +6,12 @@
 #include <pybind11/pybind11.h>
 #include <torch/library.h>
 
+#ifdef __clang__
+#define GANFAST_COMPILER __VERSION__
+#else
+#define GANFAST_COMPILER "GCC " __VERSION__
+#endif
+
 #ifndef GANFAST_CUDA_ARCHS
 #define GANFAST_CUDA_ARCHS ""
 #endif
@@ -31,7 +37,7 @@ namespace {
 
 pybind11::dict build_info() {
   pybind11::dict info;
-  info["compiler"] = __VERSION__;
+  info["compiler"] = GANFAST_COMPILER;
   info["cuda_archs"] = GANFAST_CUDA_ARCHS;
   return info;
 }
