@@ -7,7 +7,6 @@ from typing import Any
 
 import torch
 from torch import Tensor
-from torch.autograd.function import once_differentiable
 
 from ganfast.metrics.arrays import (
     Array,
@@ -17,7 +16,7 @@ from ganfast.metrics.arrays import (
     on_one_device,
     to_float64,
 )
-from ganfast.metrics.matrix import nuclear_norm, singular_vectors
+from ganfast.metrics.matrix import nuclear_norm, once_differentiable, singular_vectors
 from ganfast.metrics.statistics import FrechetStatistics
 from ganfast.metrics.trace import Method, broadcast, trace_of, traces
 
@@ -129,16 +128,15 @@ class _NuclearNorm(torch.autograd.Function):
         q2, r2 = _rows(y)
         left, values, right = singular_vectors(r1 @ r2.T)
         grad_x, grad_y = left @ (right @ r2), right.T @ (left.T @ r1)
-        ctx.save_for_backward(
-            grad_x if q1 is None else q1 @ grad_x, grad_y if q2 is None else q2 @ grad_y
-        )
+        grad_x = grad_x if q1 is None else q1 @ grad_x
+        grad_y = grad_y if q2 is None else q2 @ grad_y
+        ctx.save_for_backward(x, y, grad_x, grad_y)
         return values.sum()
 
     @staticmethod
-    @once_differentiable
-    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, Tensor]:
-        grad_x, grad_y = ctx.saved_tensors
-        return grad * grad_x, grad * grad_y
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, ...]:
+        x, y, *gradients = ctx.saved_tensors
+        return tuple(once_differentiable(grad * gradient, grad, x, y) for gradient in gradients)
 
 
 def _rows(x: Tensor) -> tuple[Tensor | None, Tensor]:

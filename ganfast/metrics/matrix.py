@@ -1,11 +1,10 @@
 """Roots and polar factors of matrices in float64, and sums of singular values."""
 
 import warnings
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, NoReturn
 
 import torch
 from torch import Tensor
-from torch.autograd.function import once_differentiable
 
 from ganfast.metrics.arrays import EPS, Array, as_mean, as_symmetric
 from ganfast.metrics.polar import DOUBLE, polar_iteration
@@ -58,6 +57,25 @@ def _root(s: Array, power: float, eps: float) -> Tensor:
     return root
 
 
+def once_differentiable(gradient: Tensor, *origins: Tensor) -> Tensor:
+    """The gradient, such that differentiating it again in one of its origins raises.
+
+    `torch.autograd.function.once_differentiable` would take the origins for constants.
+    """
+    marked: Tensor = _Once.apply(gradient, *origins)  # type: ignore[no-untyped-call]
+    return marked
+
+
+class _Once(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, gradient: Tensor, *origins: Tensor) -> Tensor:
+        return gradient.view_as(gradient)
+
+    @staticmethod
+    def backward(ctx: Any, grad: Tensor) -> NoReturn:
+        raise RuntimeError("derivatives of the second order are not implemented for this function")
+
+
 class _PowerPSD(torch.autograd.Function):
     """(S + eps I)^(1/2) or its inverse, by eigenvalues; gradient by divided differences."""
 
@@ -75,22 +93,22 @@ class _PowerPSD(torch.autograd.Function):
                 f"eigenvalue {float(values.min()):.6g} (largest {float(values.max()):.6g})"
             )
         ctx.power = power
-        ctx.save_for_backward(roots, vectors)
+        ctx.save_for_backward(sigma, roots, vectors)
         image = roots if power > 0 else 1 / roots
         power_of: Tensor = (vectors * image.unsqueeze(-2)) @ vectors.mT
         return power_of
 
     @staticmethod
-    @once_differentiable
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, None, None, None]:
-        roots, vectors = ctx.saved_tensors
+        sigma, roots, vectors = ctx.saved_tensors
         one, two = roots.unsqueeze(-1), roots.unsqueeze(-2)
         # (r_i - r_j) / (r_i^2 - r_j^2), and the same of 1 / r
         slope = 1 / (one + two)
         if ctx.power < 0:
             slope = -slope / (one * two)
         inner = vectors.mT @ ((grad + grad.mT) / 2) @ vectors
-        return vectors @ (slope * inner) @ vectors.mT, None, None, None
+        gradient = vectors @ (slope * inner) @ vectors.mT
+        return once_differentiable(gradient, grad, sigma), None, None, None
 
 
 class _PolarFactor(torch.autograd.Function):
@@ -107,21 +125,20 @@ class _PolarFactor(torch.autograd.Function):
             )
         left, values, right = torch.linalg.svd(a, full_matrices=False)
         kept = values > max(a.shape[-2:]) * EPS * values[..., :1]
-        ctx.save_for_backward(left, values, right)
+        ctx.save_for_backward(a, left, values, right)
         factor: Tensor = (left * kept.unsqueeze(-2)) @ right
         return factor
 
     @staticmethod
-    @once_differentiable
     def backward(ctx: Any, grad: Tensor) -> Tensor:
         """With A = P S Q^T: P (K - K^T) / (s_i + s_j) Q^T for K = P^T G Q, and what is outside."""
-        left, values, right = ctx.saved_tensors
+        a, left, values, right = ctx.saved_tensors
         inner = left.mT @ grad @ right.mT
         skew = (inner - inner.mT) / (values.unsqueeze(-1) + values.unsqueeze(-2))
         outside_left = (grad @ right.mT - left @ inner) / values.unsqueeze(-2)
         outside_right = (left.mT @ grad - inner @ right) / values.unsqueeze(-1)
-        total: Tensor = left @ skew @ right + outside_left @ right + left @ outside_right
-        return total
+        gradient = left @ skew @ right + outside_left @ right + left @ outside_right
+        return once_differentiable(gradient, grad, a)
 
 
 class Root(NamedTuple):

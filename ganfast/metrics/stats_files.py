@@ -84,9 +84,10 @@ def _arrays(path: str | os.PathLike[str]) -> dict[str, np.ndarray]:
             "d['fd_dinov2'] holds the two)"
         )
     try:
-        with np.load(path, allow_pickle=False) as file:
-            if not isinstance(file, np.lib.npyio.NpzFile):
-                raise ValueError("a single array")
+        file = np.load(path, allow_pickle=False)
+        if not isinstance(file, np.lib.npyio.NpzFile):
+            raise ValueError("a single array")
+        with file:
             wanted = {"mu", "sigma", "mu_s", "sigma_s", "n", "weights"} & set(file.files)
             return {name: file[name] for name in wanted}
     except (ValueError, EOFError, zipfile.BadZipFile) as error:

@@ -15,12 +15,12 @@ from typing import Any, Literal, NamedTuple, overload
 
 import torch
 from torch import Tensor
-from torch.autograd.function import once_differentiable
 
 from ganfast.metrics.arrays import Array, as_symmetric, on_one_device
 from ganfast.metrics.certificate import nuclear_bounds
 from ganfast.metrics.matrix import (
     nuclear_norm,
+    once_differentiable,
     product_of,
     psd_root,
     resolved_pivots,
@@ -115,17 +115,17 @@ class _TraceSqrt(torch.autograd.Function):
         pairs = solve(one, two, slacks, gradient)
         if gradient:
             t1, t2 = (torch.stack([pair.maps[i] for pair in pairs]) for i in (0, 1))
-            ctx.save_for_backward(t1.view(sigma1.shape), t2.view(sigma2.shape))
+            ctx.save_for_backward(sigma1, sigma2, t1.view(sigma1.shape), t2.view(sigma2.shape))
         equal = (sigma1 == sigma2).flatten(-2).all(-1)
         trace = torch.stack([pair.trace for pair in pairs]).view(equal.shape)
         return torch.where(equal, trace_of(sigma1), trace)
 
     @staticmethod
-    @once_differentiable
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, Tensor, None, None]:
-        t1, t2 = ctx.saved_tensors
+        sigma1, sigma2, t1, t2 = ctx.saved_tensors
         half = grad[..., None, None] / 2
-        return half * t1, half * t2, None, None
+        first, second = (once_differentiable(half * t, grad, sigma1, sigma2) for t in (t1, t2))
+        return first, second, None, None
 
 
 def _flat(matrices: Tensor) -> Tensor:
@@ -204,7 +204,7 @@ def _by_polar_iteration(
                 f"the polar iteration may have missed {error:.1e} of the trace (more than "
                 f"{_POLAR_ERROR:.0e}): it is taken from eigenvalues, which is slower",
                 RuntimeWarning,
-                stacklevel=5,
+                stacklevel=6,
             )
         pairs.append(_by_eigenvalues(one[k], two[k], slacks, gradient))
     return pairs

@@ -9,7 +9,7 @@ from torch import Tensor
 from ganfast import _ext, ops, reference
 from ganfast.metrics.polar import DOUBLE, MIXED, Iteration, minimax_quintics
 
-pytestmark = pytest.mark.skipif(not _ext.DEVICES, reason="no compiled kernels")
+pytestmark = pytest.mark.compiled
 
 
 def matrices(count: int, rows: int, columns: int, least: float, seed: int) -> Tensor:
@@ -31,7 +31,7 @@ def matrices(count: int, rows: int, columns: int, least: float, seed: int) -> Te
     iteration=st.sampled_from([DOUBLE, MIXED]),
     seed=st.integers(0, 999),
 )
-@settings(deadline=None, max_examples=40)
+@settings(max_examples=40)
 def test_equals_the_reference(
     count: int, columns: int, extra: int, iteration: Iteration, seed: int
 ) -> None:
