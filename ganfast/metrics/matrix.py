@@ -209,13 +209,13 @@ def singular_vectors(a: Tensor) -> tuple[Tensor, Tensor, Tensor]:
 
 def lower_gram(a: Tensor) -> Tensor:
     """The lower triangle of a^T a; what is above it has no meaning."""
-    return add_lower_gram(a.new_zeros(a.shape[1], a.shape[1]), a)
+    return add_lower_gram(a.new_empty(a.shape[1], a.shape[1]), a, keep=False)
 
 
-def add_lower_gram(gram: Tensor, a: Tensor) -> Tensor:
-    """Add a^T a to the lower triangle of ``gram``: half the work of the full product."""
+def add_lower_gram(gram: Tensor, a: Tensor, keep: bool = True) -> Tensor:
+    """Add a^T a to the lower triangle of ``gram``, or put it there: half of the full product."""
     for i in range(0, a.shape[1], _BLOCK):
-        gram[i:, i : i + _BLOCK].addmm_(a[:, i:].T, a[:, i : i + _BLOCK])
+        gram[i:, i : i + _BLOCK].addmm_(a[:, i:].T, a[:, i : i + _BLOCK], beta=int(keep))
     return gram
 
 

@@ -101,7 +101,8 @@ class _Maps(NamedTuple):
     """The trace of one pair, and T1 and T2 (D, D) where the gradient is wanted."""
 
     trace: Tensor
-    maps: tuple[Tensor, ...] = ()
+    maps: tuple[Tensor, ...]
+    equal: bool  # the trace is that of either matrix
 
 
 class _TraceSqrt(torch.autograd.Function):
@@ -116,9 +117,10 @@ class _TraceSqrt(torch.autograd.Function):
         if gradient:
             t1, t2 = (torch.stack([pair.maps[i] for pair in pairs]) for i in (0, 1))
             ctx.save_for_backward(sigma1, sigma2, t1.view(sigma1.shape), t2.view(sigma2.shape))
-        equal = (sigma1 == sigma2).flatten(-2).all(-1)
-        trace = torch.stack([pair.trace for pair in pairs]).view(equal.shape)
-        return torch.where(equal, trace_of(sigma1), trace)
+        trace = torch.stack([pair.trace for pair in pairs]).view(sigma1.shape[:-2])
+        equal = torch.tensor([pair.equal for pair in pairs], device=trace.device)
+        # From the same sum as in `frechet_distance`, so that it is exactly 0 there.
+        return torch.where(equal.view(trace.shape), trace_of(sigma1), trace)
 
     @staticmethod
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, Tensor, None, None]:
@@ -146,25 +148,26 @@ def _by_eigenvalues(
     order = _order(sigma1, sigma2)
     if order == 0 and not gradient:
         psd_root(sigma1, max(slacks), "sigma1")  # for its check
-        return _Maps(trace_of(sigma1))
+        return _Maps(trace_of(sigma1), (), True)
     root1, root2 = psd_root(sigma1, slacks[0], "sigma1"), psd_root(sigma2, slacks[1], "sigma2")
     # Swapped arguments give the same bits.
     a = product_of(root1, root2) if order <= 0 else product_of(root2, root1)
     if not gradient:
-        return _Maps(nuclear_norm(a))
+        return _Maps(nuclear_norm(a), (), False)
     left, values, right = singular_vectors(a)
     first, second = (root1, root2) if order <= 0 else (root2, root1)
     half_t2 = first.matrix @ (left / values.sqrt())
     half_t1 = second.matrix @ (right / values.sqrt().unsqueeze(-1)).T
     t1, t2 = half_t1 @ half_t1.T, half_t2 @ half_t2.T
-    return _Maps(values.sum(), (t1, t2) if order <= 0 else (t2, t1))
+    return _Maps(values.sum(), (t1, t2) if order <= 0 else (t2, t1), order == 0)
 
 
 def _order(sigma1: Tensor, sigma2: Tensor) -> int:
     """0 where two matrices are equal, else the sign of the first entry that differs."""
-    if torch.equal(sigma1, sigma2):
-        return 0
-    return 1 if _comes_second(sigma1.flatten(), sigma2.flatten()) else -1
+    for one, two in zip(sigma1, sigma2, strict=True):  # the first rows differ, as a rule
+        if not torch.equal(one, two):
+            return 1 if _comes_second(one, two) else -1
+    return 0
 
 
 def _comes_second(one: Tensor, two: Tensor) -> Tensor:
@@ -193,11 +196,12 @@ def _by_polar_iteration(
 
     # NaN where a Cholesky factor does not exist.
     relative = (missed / inner).nan_to_num(torch.inf)
-    report = torch.stack([definite.to(relative), relative]).tolist()
+    equal = (one == two).flatten(1).all(1)
+    report = torch.stack([x.to(relative) for x in (definite, relative, equal)]).tolist()
     pairs = []
-    for k, (usable, error) in enumerate(zip(*report, strict=True)):
+    for k, (usable, error, same) in enumerate(zip(*report, strict=True)):
         if usable and error <= _POLAR_ERROR:
-            pairs.append(_Maps(inner[k], tuple(t[k] for t in maps)))
+            pairs.append(_Maps(inner[k], tuple(t[k] for t in maps), bool(same)))
             continue
         if usable:
             warnings.warn(
