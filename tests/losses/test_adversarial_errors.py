@@ -13,7 +13,7 @@ X = torch.ones(3)
 @pytest.mark.parametrize(
     ("kind", "options", "message"),
     [
-        ("vanilla", {}, "kind must be one of non_saturating, .*hinge, got 'vanilla'"),
+        ("vanilla", {}, "kind must be one of non_saturating, .*hinge.*, got 'vanilla'"),
         ("hinge", {"from_probs": True}, "from_probs must be False for 'hinge'"),
         ("least_squares", {"from_probs": True}, "from_probs must be False for 'least_squares'"),
         ("hinge", {"targets": (0.0, 1.0, 0.0)}, "targets must not be given for 'hinge'"),
@@ -65,8 +65,16 @@ def test_maps_that_do_not_match() -> None:
 @pytest.mark.parametrize(
     ("outputs", "error", "message"),
     [
-        (None, TypeError, "{} must be a tensor or a list of tensors, got NoneType"),
-        (1.0, TypeError, "{} must be a tensor or a list of tensors, got float"),
+        (
+            None,
+            TypeError,
+            "{} must be a tensor or a list of tensors, got NoneType",
+        ),
+        (
+            1.0,
+            TypeError,
+            "{} must be a tensor or a list of tensors, got float",
+        ),
         ([], ValueError, "{} must hold at least one tensor, got an empty list"),
         ([X, 1.0], TypeError, r"{}\[1\] must be a tensor, got float"),
         ([X, X.long()], TypeError, r"{}\[1\] must have dtype float64.*, got .*(Long|int64)"),
