@@ -42,6 +42,12 @@ TORCH_LIBRARY(ganfast, m) {
   m.def(
       "pair_reduce_double_backward(Tensor grad, Tensor[] x, Tensor[] y, Tensor[] v, str h, "
       "float[] weight, float[] a, float[] b, int[] given, int[] wanted) -> (Tensor, Tensor[])");
+
+  // Polar factors u of matrices a (matrices, rows, columns), with <u, a> and |a - a u^T u|_F^2 of
+  // each; the first steps in float32
+  m.def(
+      "polar(Tensor a, float[] coefficients, int single_steps) -> (Tensor u, Tensor inner, Tensor "
+      "residual)");
 }
 
 namespace {

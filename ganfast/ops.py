@@ -15,6 +15,7 @@ if _ext.DEVICES:
     _unary_reduce = torch.ops.ganfast.unary_reduce.default._op
     _unary_reduce_stats = torch.ops.ganfast.unary_reduce_stats.default._op
     _pair_reduce = torch.ops.ganfast.pair_reduce.default._op
+    _polar = torch.ops.ganfast.polar.default._op
 
 
 def _compiled(x: Sequence[Tensor]) -> bool:
@@ -209,3 +210,43 @@ def pair_reduce(
     names = ("h", reference.PAIR_FUNCTORS)
     _check_parameters("pair_reduce", names, h, len(x), weight, a, b)
     return reference.pair_reduce(x, y, h, weight, a, b, per_pair)
+
+
+def polar(
+    a: Tensor, coefficients: Sequence[float], single_steps: int
+) -> tuple[Tensor, Tensor, Tensor]:
+    r"""Polar factors by a fixed number of matrix products.
+
+    .. math:: X_0 = A / \lambda, \quad X_{k+1} = X_k (a_k I + b_k G_k + c_k G_k^2), \quad
+              G_k = X_k^T X_k
+
+    with :math:`\lambda \ge \|A\|_2` taken from A. Nothing waits for the device.
+
+    Args:
+        a: matrices (B, m, n) with m >= n >= 1, float64.
+        coefficients: a_k, b_k, c_k of each step: those of `ganfast.metrics.polar`.
+        single_steps: the first steps that are computed in float32; fewer than all.
+
+    Returns:
+        u (B, m, n), the inner products <u, a> (B,), and |a - a u^T u|_F^2 (B,), which is 0 where
+        all singular values have come to 1; float64. They carry no gradient.
+
+    Raises:
+        TypeError: a is not float64.
+        ValueError: a has another shape, or the steps do not fit.
+    """
+    if _compiled([a]):
+        u, inner, residual = _polar(a, coefficients, single_steps)
+        return u, inner, residual
+    if a.dtype != torch.float64:
+        raise TypeError(f"polar: a must have dtype float64, got {a.dtype}")
+    if a.ndim != 3 or not a.shape[1] >= a.shape[2] >= 1:
+        expected = "(matrices, rows, columns) with rows >= columns >= 1"
+        raise ValueError(f"polar: a must have shape {expected}, got {list(a.shape)}")
+    if not coefficients or len(coefficients) % 3 or not 0 <= 3 * single_steps < len(coefficients):
+        raise ValueError(
+            "polar: coefficients must be three for each step and single_steps less than the steps, "
+            f"got {len(coefficients)} coefficients and {single_steps}"
+        )
+    with torch.no_grad():
+        return reference.polar(a, coefficients, single_steps)
