@@ -161,9 +161,10 @@ void norm_reduce_forward(NormPhi phi, DType dtype, NormShape shape, std::span<co
         for (int64_t tile = begin; tile < end; ++tile) {
           double sum = 0;
           for (int64_t p = tile * kTile; p < std::min(n, (tile + 1) * kTile); ++p) {
-            sum += functor.f(s[p]);
-            first[p] = weight * functor.df(s[p]);
-            second[p] = weight * functor.d2f(s[p]);
+            const Orders<double> phi_p = functor(s[p]);
+            sum += phi_p.f;
+            first[p] = weight * phi_p.df;
+            second[p] = weight * phi_p.d2f;
           }
           partial[tile] = sum;
         }

@@ -76,10 +76,10 @@ __global__ void __launch_bounds__(kThreads)
   sum_splits(partial, samples, splits);
   double sum = 0;
   for (int64_t b = threadIdx.x; b < samples; b += kThreads) {
-    const double s = partial[b * splits];
-    sum += functor.f(s);
-    derivatives[b] = static_cast<Result>(weight * functor.df(s));
-    derivatives[samples + b] = static_cast<Result>(weight * functor.d2f(s));
+    const Orders<double> phi = functor(partial[b * splits]);
+    sum += phi.f;
+    derivatives[b] = static_cast<Result>(weight * phi.df);
+    derivatives[samples + b] = static_cast<Result>(weight * phi.d2f);
   }
   sum = block_sum(sum);
   if (threadIdx.x == 0) *loss = static_cast<Result>(weight * sum);
@@ -156,22 +156,32 @@ __global__ void __launch_bounds__(kThreads)
   if (threadIdx.x == 0) *dgrad = static_cast<Result>(sum);
 }
 
-// Calls body(row, offset) for each channel of a position.
+// A pixel: its position among all, its sample and its place there.
+struct Pixel {
+  int64_t position, outer, inner;
+};
+
+// Calls body(pixel) for the pixels of this thread. A block takes runs of neighbours.
 template <class T, class Body>
-__device__ void for_each_channel(const NormRows<T>& list, int64_t position, Body body) {
-  const int64_t outer = position / list.inner, inner = position % list.inner;
-  for (int k = 0; k < list.count; ++k) {
-    const NormRow<T>& row = list.rows[k];
-    for (int64_t channel = 0; channel < row.size; ++channel)
-      body(row, (outer * row.size + channel) * list.inner + inner);
+__device__ void for_each_pixel(const NormRows<T>& list, Body body) {
+  const int runs = static_cast<int>((list.inner + kThreads - 1) / kThreads);
+  const int total = static_cast<int>(list.outer) * runs;
+  for (int run = blockIdx.x; run < total; run += gridDim.x) {
+    const int outer = run / runs;
+    const int64_t inner = int64_t(run - outer * runs) * kThreads + threadIdx.x;
+    if (inner < list.inner) body(Pixel{outer * list.inner + inner, outer, inner});
   }
 }
 
-// Calls body(position) for the positions of this thread.
-template <class Body>
-__device__ void for_each_position(int64_t positions, Body body) {
-  const int64_t step = int64_t(gridDim.x) * kThreads;
-  for (int64_t p = int64_t(blockIdx.x) * kThreads + threadIdx.x; p < positions; p += step) body(p);
+// Calls body(row, offset) for each channel of a pixel.
+template <class T, class Body>
+__device__ void for_each_channel(const NormRows<T>& list, const Pixel& pixel, Body body) {
+  for (int k = 0; k < list.count; ++k) {
+    const NormRow<T>& row = list.rows[k];
+    int64_t offset = pixel.outer * row.size * list.inner + pixel.inner;
+    const int64_t end = offset + row.size * list.inner;
+    for (; offset < end; offset += list.inner) body(row, offset);
+  }
 }
 
 template <class F, class T>
@@ -180,15 +190,16 @@ __global__ void __launch_bounds__(kThreads)
                               double* partial, Compute<T>* loss, Compute<T>* derivatives) {
   const int64_t positions = list.outer * list.inner;
   double sum = 0;
-  for_each_position(positions, [&](int64_t position) {
+  for_each_pixel(list, [&](const Pixel& pixel) {
     Compute<T> s = 0;
-    for_each_channel(list, position, [&](const NormRow<T>& row, int64_t offset) {
+    for_each_channel(list, pixel, [&](const NormRow<T>& row, int64_t offset) {
       const Compute<T> g = load(row.g[offset]);
       s += g * g;
     });
-    sum += weight * functor.f(s);
-    derivatives[position] = static_cast<Compute<T>>(weight * functor.df(s));
-    derivatives[positions + position] = static_cast<Compute<T>>(weight * functor.d2f(s));
+    const Orders<Compute<T>> phi = functor(s);
+    sum += weight * phi.f;
+    derivatives[pixel.position] = static_cast<Compute<T>>(weight * phi.df);
+    derivatives[positions + pixel.position] = static_cast<Compute<T>>(weight * phi.d2f);
   });
   finish_sum(sum, partial, loss);
 }
@@ -198,9 +209,9 @@ __global__ void __launch_bounds__(kThreads)
     norm_reduce_pixels_backward_kernel(const __grid_constant__ NormRows<T> list,
                                        const Compute<T>* grad, const Compute<T>* derivatives) {
   const Compute<T> outer = 2 * *grad;
-  for_each_position(list.outer * list.inner, [&](int64_t position) {
-    const Compute<T> scale = outer * derivatives[position];
-    for_each_channel(list, position, [&](const NormRow<T>& row, int64_t offset) {
+  for_each_pixel(list, [&](const Pixel& pixel) {
+    const Compute<T> scale = outer * derivatives[pixel.position];
+    for_each_channel(list, pixel, [&](const NormRow<T>& row, int64_t offset) {
       store(row.dg[offset], scale * load(row.g[offset]));
     });
   });
@@ -214,14 +225,15 @@ __global__ void __launch_bounds__(kThreads)
   const int64_t positions = list.outer * list.inner;
   const Compute<T> outer = 2 * *grad;
   double sum = 0;
-  for_each_position(positions, [&](int64_t position) {
+  for_each_pixel(list, [&](const Pixel& pixel) {
     Compute<T> t = 0;
-    for_each_channel(list, position, [&](const NormRow<T>& row, int64_t offset) {
+    for_each_channel(list, pixel, [&](const NormRow<T>& row, int64_t offset) {
       t += load(row.g[offset]) * load(row.v[offset]);
     });
-    const Compute<T> p = derivatives[position], q = 2 * derivatives[positions + position] * t;
+    const Compute<T> p = derivatives[pixel.position],
+                     q = 2 * derivatives[positions + pixel.position] * t;
     sum += 2 * p * t;
-    for_each_channel(list, position, [&](const NormRow<T>& row, int64_t offset) {
+    for_each_channel(list, pixel, [&](const NormRow<T>& row, int64_t offset) {
       store(row.dg[offset], outer * (p * load(row.v[offset]) + q * load(row.g[offset])));
     });
   });
@@ -238,7 +250,7 @@ int splits_of(NormShape shape, std::span<const NormTerm> terms) {
 }
 
 int blocks_of_pixels(NormShape shape) {
-  return std::min<int64_t>((shape.positions() + kThreads - 1) / kThreads, kMaxBlocks);
+  return std::min<int64_t>(shape.outer * ((shape.inner + kThreads - 1) / kThreads), kMaxBlocks);
 }
 
 template <class T>

@@ -11,36 +11,35 @@
 
 namespace ganfast {
 
+// A functor's value, first and second derivative.
+template <class T>
+struct Orders {
+  T f, df, d2f;
+};
+
 // phi = (n - a)^2 with the norm n = sqrt(s + b): WGAN-GP with a = 1
+// phi' = (n - a) / n,  phi'' = a / (2 n^3)
 template <class T>
 struct CentredNorm {
   T a, b;
 
-  GANFAST_HD T f(T s) const {
-    const T d = std::sqrt(s + b) - a;
-    return d * d;
-  }
-  // (n - a) / n
-  GANFAST_HD T df(T s) const {
-    const T n = std::sqrt(s + b);
-    return n == T(0) ? T(0) : (n - a) / n;
-  }
-  // a / (2 n^3)
-  GANFAST_HD T d2f(T s) const {
-    const T n = std::sqrt(s + b);
-    return n == T(0) ? T(0) : a / (T(2) * n * n * n);
+  GANFAST_HD Orders<T> operator()(T s) const {
+    const T n = std::sqrt(s + b), d = n - a;
+    const T inverse = n == T(0) ? T(0) : T(1) / n;
+    return {d * d, d * inverse, a / T(2) * inverse * inverse * inverse};
   }
 };
 
-// phi = relu(n - a)^2 with n = sqrt(s + b): WGAN-LP with a = 1. The comparisons let NaN through.
+// phi = relu(n - a)^2 with n = sqrt(s + b): WGAN-LP with a = 1. The comparison lets NaN through.
 template <class T>
 struct OneSidedNorm {
   T a, b;
 
-  GANFAST_HD bool inside(T s) const { return std::sqrt(s + b) <= a; }
-  GANFAST_HD T f(T s) const { return inside(s) ? T(0) : CentredNorm<T>{a, b}.f(s); }
-  GANFAST_HD T df(T s) const { return inside(s) ? T(0) : CentredNorm<T>{a, b}.df(s); }
-  GANFAST_HD T d2f(T s) const { return inside(s) ? T(0) : CentredNorm<T>{a, b}.d2f(s); }
+  GANFAST_HD Orders<T> operator()(T s) const {
+    const Orders<T> outside = CentredNorm<T>{a, b}(s);
+    const bool inside = std::sqrt(s + b) <= a;
+    return {inside ? T(0) : outside.f, inside ? T(0) : outside.df, inside ? T(0) : outside.d2f};
+  }
 };
 
 // phi = s: R1 and R2; and, where the largest s_b stands in for the mean, MaxGP
@@ -48,22 +47,18 @@ template <class T>
 struct SquaredNorm {
   T a, b;
 
-  GANFAST_HD T f(T s) const { return s; }
-  GANFAST_HD T df(T) const { return T(1); }
-  GANFAST_HD T d2f(T) const { return T(0); }
+  GANFAST_HD Orders<T> operator()(T s) const { return {s, T(1), T(0)}; }
 };
 
 // phi = s^a: WGAN-div with a = p / 2
+// phi' = a s^(a - 1),  phi'' = a (a - 1) s^(a - 2)
 template <class T>
 struct PowerNorm {
   T a, b;
 
-  GANFAST_HD T f(T s) const { return std::pow(s, a); }
-  // a s^(a - 1)
-  GANFAST_HD T df(T s) const { return s == T(0) && a < T(1) ? T(0) : a * std::pow(s, a - T(1)); }
-  // a (a - 1) s^(a - 2)
-  GANFAST_HD T d2f(T s) const {
-    return s == T(0) && a < T(2) ? T(0) : a * (a - T(1)) * std::pow(s, a - T(2));
+  GANFAST_HD Orders<T> operator()(T s) const {
+    return {std::pow(s, a), s == T(0) && a < T(1) ? T(0) : a * std::pow(s, a - T(1)),
+            s == T(0) && a < T(2) ? T(0) : a * (a - T(1)) * std::pow(s, a - T(2))};
   }
 };
 

@@ -77,7 +77,7 @@ def all_orders(reduce: Callable[..., Tensor], p: Problem, *parameters: object) -
 def check_all_orders(
     reduce: Callable[..., Tensor], p: Problem, phi: str, a: float, b: float, pixel: bool
 ) -> None:
-    """Every number within a few roundings of the float64 result, on the scale of what was summed."""
+    """Every number within a few roundings of the float64 result, by the scale of its summands."""
     parameters = (phi, 2.5, a, b, pixel)
     got = all_orders(reduce, p, *parameters)
     exact = Problem(

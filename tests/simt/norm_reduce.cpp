@@ -95,9 +95,10 @@ void compare(NormPhi phi, DType dtype, NormShape shape, const std::vector<int64_
   } else {
     const F<double> f{phi.a, phi.b};
     for (int64_t p = 0; p < n; ++p) {
-      want += phi.weight / n * f.f(s[p]);
-      first[p] = phi.weight / n * f.df(s[p]);
-      second[p] = phi.weight / n * f.d2f(s[p]);
+      const Orders<double> orders = f(s[p]);
+      want += phi.weight / n * orders.f;
+      first[p] = phi.weight / n * orders.df;
+      second[p] = phi.weight / n * orders.d2f;
     }
   }
   check_close(what + " loss", loss, want, kArithmetic<T>, std::abs(phi.weight) * (1 + want));
