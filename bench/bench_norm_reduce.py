@@ -13,11 +13,13 @@ SHAPES = {"64x3x64x64": (64, 3, 64, 64), "16x3x256x256": (16, 3, 256, 256)}
 
 
 def _wgan_gp(g: list[Tensor]) -> Tensor:
-    return ((g[0].reshape(g[0].shape[0], -1).norm(2, dim=1) - 1) ** 2).mean() * 10
+    norms: Tensor = g[0].reshape(g[0].shape[0], -1).norm(2, dim=1)
+    return ((norms - 1) ** 2).mean() * 10
 
 
 def _wgan_gp_of_pixels(g: list[Tensor]) -> Tensor:
-    return ((g[0].norm(2, dim=1) - 1) ** 2).mean() * 10
+    norms: Tensor = g[0].norm(2, dim=1)
+    return ((norms - 1) ** 2).mean() * 10
 
 
 def _r1(g: list[Tensor]) -> Tensor:

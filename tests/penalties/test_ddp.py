@@ -43,6 +43,20 @@ WORKER = textwrap.dedent(
         (loss + penalties.wgan_gp(module, x[:4], x[4:], alpha=alpha.repeat(2))).backward()
         for got, parameter in zip(grads, module.parameters()):
             torch.testing.assert_close(got, parameter.grad)
+    if mode == "plain":
+        # A penalty with a backward of its own: the last bias has a gradient by its zero alone.
+        for _ in range(2):
+            ddp.zero_grad()
+            leaf = real.clone().requires_grad_()
+            logits = ddp(leaf)
+            (penalties.r1_from_logits(logits, leaf) + 0 * logits.sum()).backward()
+        assert module[0].weight.grad.count_nonzero() and not module[3].bias.grad.count_nonzero()
+        penalties.r1(ddp, real).backward()
+        try:
+            ddp(real)
+            raise AssertionError("the wrapper did not miss the bias")
+        except RuntimeError as error:
+            assert "finished reduction" in str(error), error
     print("DONE")
     dist.destroy_process_group()
     """
