@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from bench.kit import ALL_MODES, BACKWARD_MODES, Case, fused_case
 from ganfast import ops
 from ganfast.losses import AdversarialLoss
-from ganfast.losses.adversarial import Kind
+from ganfast.losses.sides import Kind
 
 # A HiFi-GAN discriminator of five periods and three scales, 16 segments of 8192 samples.
 MAPS: list[tuple[int, ...]] = [(16, n) for n in (102, 102, 105, 105, 110, 128, 65, 33)]

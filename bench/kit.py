@@ -99,7 +99,7 @@ def measure(case: Case, device: str, budget: float) -> list[Row]:
 
 
 def _measure(case: Case, mode: str, device: str, budget: float) -> list[Row]:
-    first, pool = _inputs(case, mode, device)
+    first, pool = inputs(case, mode, device)
     exact = _exact(case, mode, first)
     rows: dict[str, Row] = {}
     seconds: dict[str, list[float]] = {}
@@ -186,7 +186,7 @@ def _block_seconds(run: Callable[[], object], device: str) -> float:
     return float(begin.elapsed_time(end)) / 1e3
 
 
-def _inputs(case: Case, mode: str, device: str) -> tuple[Inputs, Iterator[Inputs]]:
+def inputs(case: Case, mode: str, device: str) -> tuple[Inputs, Iterator[Inputs]]:
     """The inputs of a case, and copies of them in turn: no call finds its own in a cache."""
     made = case.make()
     generator = torch.Generator().manual_seed(1)

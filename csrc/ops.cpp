@@ -6,6 +6,12 @@
 #include <pybind11/pybind11.h>
 #include <torch/library.h>
 
+#ifdef __clang__
+#define GANFAST_COMPILER __VERSION__
+#else
+#define GANFAST_COMPILER "GCC " __VERSION__
+#endif
+
 #ifndef GANFAST_CUDA_ARCHS
 #define GANFAST_CUDA_ARCHS ""
 #endif
@@ -13,12 +19,29 @@
 TORCH_LIBRARY(ganfast, m) {
   // sum_k w_k * mean_i f(x_ki; a_k, b_k), for the functors of math/unary_reduce.h
   m.def("unary_reduce(Tensor[] x, str f, float[] weight, float[] a, float[] b) -> Tensor");
+  // the same, and for each tensor w_k * mean f, mean x, the shares of x above and below a threshold
+  m.def(
+      "unary_reduce_stats(Tensor[] x, str f, float[] weight, float[] a, float[] b, "
+      "float threshold) -> (Tensor, Tensor)");
   m.def(
       "unary_reduce_backward(Tensor grad, Tensor[] x, str f, float[] weight, float[] a, float[] b) "
       "-> Tensor[]");
   m.def(
       "unary_reduce_double_backward(Tensor grad, Tensor[] x, Tensor[] v, str f, float[] weight, "
       "float[] a, float[] b) -> (Tensor, Tensor[])");
+
+  // sum_k w_k * mean_i h(x_ki, y_ki; a_k, b_k), for the functors of math/pair_reduce.h; with
+  // per_pair, the terms of the sum. `wanted` names the gradients to return: k for x_k, K + k for
+  // y_k.
+  m.def(
+      "pair_reduce(Tensor[] x, Tensor[] y, str h, float[] weight, float[] a, float[] b, "
+      "bool per_pair) -> Tensor");
+  m.def(
+      "pair_reduce_backward(Tensor grad, Tensor[] x, Tensor[] y, str h, float[] weight, float[] a, "
+      "float[] b, int[] wanted) -> Tensor[]");
+  m.def(
+      "pair_reduce_double_backward(Tensor grad, Tensor[] x, Tensor[] y, Tensor[] u, str h, "
+      "float[] weight, float[] a, float[] b, int[] wanted) -> (Tensor, Tensor[])");
 
   // weight * mean_b phi(s_b; a, b) with s_b = sum_k sum_j g_kbj^2 over the elements of a sample, or
   // over the channels of a pixel, for the functors of math/norm_reduce.h; and its first two
@@ -37,7 +60,7 @@ namespace {
 
 pybind11::dict build_info() {
   pybind11::dict info;
-  info["compiler"] = __VERSION__;
+  info["compiler"] = GANFAST_COMPILER;
   info["cuda_archs"] = GANFAST_CUDA_ARCHS;
   return info;
 }

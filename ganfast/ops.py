@@ -1,6 +1,6 @@
 """One thin typed function per op: the compiled kernel where it serves, else the reference twin."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 import torch
 from torch import Tensor
@@ -14,6 +14,8 @@ _FLOATING = frozenset({torch.float64, torch.float32, torch.float16, torch.bfloat
 if _ext.DEVICES:
     _unary_reduce = torch.ops.ganfast.unary_reduce.default
     _norm_reduce = torch.ops.ganfast.norm_reduce.default
+    _unary_reduce_stats = torch.ops.ganfast.unary_reduce_stats.default
+    _pair_reduce = torch.ops.ganfast.pair_reduce.default
 
 
 def _compiled(x: Sequence[Tensor]) -> bool:
@@ -32,7 +34,7 @@ def _compiled(x: Sequence[Tensor]) -> bool:
 
 
 def _check_list(op: str, name: str, x: Sequence[Tensor]) -> None:
-    """Refuse what the kernels refuse, in the same words."""
+    """Refuse the tensors that the kernels refuse."""
     for k, xk in enumerate(x):
         if xk.dtype not in _FLOATING:
             floating = "float64, float32, float16 or bfloat16"
@@ -50,6 +52,26 @@ def _check_list(op: str, name: str, x: Sequence[Tensor]) -> None:
             raise ValueError(f"{op}: {name}[{k}] must hold at least one element, got shape {shape}")
 
 
+def _check_parameters(
+    op: str,
+    names: tuple[str, Iterable[str]],
+    f: str,
+    terms: int,
+    weight: Sequence[float],
+    a: Sequence[float],
+    b: Sequence[float],
+) -> None:
+    """Refuse the parameters that the kernels refuse."""
+    argument, functors = names
+    if f not in functors:
+        raise ValueError(f"{op}: {argument} must be one of {' '.join(functors)}, got {f}")
+    if not len(weight) == len(a) == len(b) == terms:
+        raise ValueError(
+            f"{op}: weight, a and b must have one number for each of the {terms} tensors, "
+            f"got {len(weight)}, {len(a)} and {len(b)}"
+        )
+
+
 def unary_reduce(
     x: Sequence[Tensor],
     f: str,
@@ -65,8 +87,8 @@ def unary_reduce(
         x: tensors of any shapes and strides; float64, float32, float16 or bfloat16, all of one
             dtype and device.
         f: ``softplus`` log(1 + exp(a x)), ``bce_with_logits`` with target a, ``bce`` on
-            probabilities with target a, ``square`` (x - a)^2, ``identity`` x, or ``hinge``
-            relu(b + a x).
+            probabilities with target a, ``square`` (x - a)^2, ``identity`` x, ``hinge``
+            relu(b + a x), or ``squared_hinge`` relu(b + a x)^2.
         weight: w_k, one number for each tensor.
         a: first parameter of f for each tensor.
         b: second parameter of f for each tensor.
@@ -86,7 +108,108 @@ def unary_reduce(
         loss: Tensor = _unary_reduce(x, f, weight, a, b)
         return loss
     _check_list("unary_reduce", "x", x)
+    names = ("f", reference.UNARY_FUNCTORS)
+    _check_parameters("unary_reduce", names, f, len(x), weight, a, b)
     return reference.unary_reduce(x, f, weight, a, b)
+
+
+def unary_reduce_stats(
+    x: Sequence[Tensor],
+    f: str,
+    weight: Sequence[float],
+    a: Sequence[float],
+    b: Sequence[float],
+    threshold: float,
+) -> tuple[Tensor, Tensor]:
+    """Weighted sum of the means of a function, as :func:`unary_reduce`, and statistics of x.
+
+    Args:
+        x, f, weight, a, b: as in :func:`unary_reduce`.
+        threshold: what the elements are compared with.
+
+    Returns:
+        The scalar of :func:`unary_reduce`, and from the same launch a tensor (K, 4) of the scalar's
+        dtype, not differentiable. Its rows are the terms w_k mean f(x_k), which add up to the
+        scalar, the means of x_k, and the shares of the elements of x_k above and below the
+        threshold.
+
+    Raises:
+        TypeError, ValueError, NotImplementedError: as :func:`unary_reduce`.
+    """
+    if not x:
+        raise ValueError("unary_reduce: x must hold at least one tensor, got an empty list")
+    if _compiled(x):
+        loss, stats = _unary_reduce_stats(x, f, weight, a, b, threshold)
+        return loss, stats
+    _check_list("unary_reduce", "x", x)
+    names = ("f", reference.UNARY_FUNCTORS)
+    _check_parameters("unary_reduce", names, f, len(x), weight, a, b)
+    return reference.unary_reduce_stats(x, f, weight, a, b, threshold)
+
+
+def _check_pairs(op: str, x: Sequence[Tensor], y: Sequence[Tensor]) -> None:
+    """Refuse the pairs that the kernels refuse."""
+    _check_list(op, "x", x)
+    if len(x) != len(y):
+        raise ValueError(
+            f"{op}: x and y must have the same number of tensors, got {len(x)} and {len(y)}"
+        )
+    for k, (xk, yk) in enumerate(zip(x, y, strict=True)):
+        for what, wanted, got, error in (
+            ("dtype", xk.dtype, yk.dtype, TypeError),
+            ("device", xk.device, yk.device, ValueError),
+            ("shape", list(xk.shape), list(yk.shape), ValueError),
+        ):
+            if got != wanted:
+                raise error(f"{op}: y[{k}] must have the {what} of x[{k}], {wanted}, got {got}")
+
+
+def pair_reduce(
+    x: Sequence[Tensor],
+    y: Sequence[Tensor],
+    h: str,
+    weight: Sequence[float],
+    a: Sequence[float],
+    b: Sequence[float],
+    per_pair: bool = False,
+) -> Tensor:
+    r"""Weighted sum of the means of a function over each pair of tensors of two lists.
+
+    .. math:: L = \sum_k w_k \, \frac{1}{n_k} \sum_i h(x_{ki}, y_{ki}; a_k, b_k)
+
+    Every h is a function of the difference d = x - y. A pair is never broadcast.
+
+    Args:
+        x: tensors of any shapes and strides; float64, float32, float16 or bfloat16, all of one
+            dtype and device.
+        y: as many tensors, each of the shape, dtype and device of its partner. Where the strides
+            are its partner's, too, nothing is copied.
+        h: ``l1`` abs(d), ``square`` (d - a)^2, ``softplus`` log(1 + exp(a d)), or ``hinge``
+            relu(b + a d).
+        weight: w_k, one number for each pair.
+        a: first parameter of h for each pair.
+        b: second parameter of h for each pair.
+        per_pair: return the terms of the sum instead of the sum.
+
+    Returns:
+        Scalar, or with ``per_pair`` one number for each pair, (K,); float64 for float64 tensors,
+        else float32. Differentiable twice; gradients have the dtype of x, and are computed for
+        those tensors alone that want one.
+
+    Raises:
+        TypeError: a tensor is not floating point, or the dtypes differ.
+        ValueError: a list or a tensor is empty, shapes, devices or lengths differ, or h is unknown.
+        NotImplementedError: a derivative of the third order is asked for.
+    """
+    if not x:
+        raise ValueError("pair_reduce: x must hold at least one tensor, got an empty list")
+    if _compiled(x):
+        loss: Tensor = _pair_reduce(x, y, h, weight, a, b, per_pair)
+        return loss
+    _check_pairs("pair_reduce", x, y)
+    names = ("h", reference.PAIR_FUNCTORS)
+    _check_parameters("pair_reduce", names, h, len(x), weight, a, b)
+    return reference.pair_reduce(x, y, h, weight, a, b, per_pair)
 
 
 _NORM_FUNCTORS = ("centred", "one_sided", "square", "power", "maximum")

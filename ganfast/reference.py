@@ -5,26 +5,63 @@ torch.func and torch.compile. Differentiable to any order.
 """
 
 from collections.abc import Callable, Sequence
+from typing import Any
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
 
-def _bce(x: Tensor, a: float, b: float) -> Tensor:
+def _target(x: Tensor, a: Tensor | float) -> Tensor:
+    return a.expand_as(x) if isinstance(a, Tensor) else torch.full_like(x, a)
+
+
+def _bce_with_logits(x: Tensor, a: Tensor | float, b: float) -> Tensor:
+    return F.binary_cross_entropy_with_logits(x, _target(x, a), reduction="none")
+
+
+def _bce(x: Tensor, a: Tensor | float, b: float) -> Tensor:
+    valid = (x >= 0) & (x <= 1)  # the rest is NaN; torch's function would raise, on CUDA too late
     with torch.autocast(x.device.type, enabled=False):  # autocast refuses this function
-        return F.binary_cross_entropy(x, torch.full_like(x, a), reduction="none")
+        loss = F.binary_cross_entropy(torch.where(valid, x, 0.5), _target(x, a), reduction="none")
+    return torch.where(valid, loss, torch.nan)
 
 
-#: f(x; a, b) by name: the functors of csrc/math/unary_reduce.h
-UNARY_FUNCTORS: dict[str, Callable[[Tensor, float, float], Tensor]] = {
-    "softplus": lambda x, a, b: -F.logsigmoid(-a * x),
-    "bce_with_logits": lambda x, a, b: (1 - a) * x - F.logsigmoid(x),
+#: f(x; a, b) by name: the functors of csrc/math/unary_reduce.h. a may be a tensor of x's dtype that
+#: broadcasts to x, such as labels.
+UNARY_FUNCTORS: dict[str, Callable[[Tensor, Any, float], Tensor]] = {
+    # Above the threshold, what softplus leaves out is below any rounding.
+    "softplus": lambda x, a, b: F.softplus(a * x, threshold=50),
+    "bce_with_logits": _bce_with_logits,
     "bce": _bce,
     "square": lambda x, a, b: (x - a).square(),
     "identity": lambda x, a, b: x,
     "hinge": lambda x, a, b: F.relu(b + a * x),
+    "squared_hinge": lambda x, a, b: F.relu(b + a * x).square(),
 }
+
+
+def compute_dtype(x: Tensor) -> Tensor:
+    """Return x in the dtype that losses are computed in: float64 for float64, else float32."""
+    return x if x.dtype == torch.float64 else x.float()
+
+
+def _terms(
+    x: Sequence[Tensor],
+    f: str,
+    weight: Sequence[float],
+    a: Sequence[float],
+    b: Sequence[float],
+) -> list[Tensor]:
+    functor = UNARY_FUNCTORS[f]
+    return [
+        wk * functor(compute_dtype(xk), ak, bk).mean()
+        for xk, wk, ak, bk in zip(x, weight, a, b, strict=True)
+    ]
+
+
+def _sum(terms: list[Tensor]) -> Tensor:
+    return torch.stack(terms).sum() if len(terms) > 1 else terms[0]
 
 
 def unary_reduce(
@@ -35,12 +72,51 @@ def unary_reduce(
     b: Sequence[float],
 ) -> Tensor:
     """See :func:`ganfast.ops.unary_reduce`."""
-    functor = UNARY_FUNCTORS[f]
+    return _sum(_terms(x, f, weight, a, b))
+
+
+def unary_reduce_stats(
+    x: Sequence[Tensor],
+    f: str,
+    weight: Sequence[float],
+    a: Sequence[float],
+    b: Sequence[float],
+    threshold: float,
+) -> tuple[Tensor, Tensor]:
+    """See :func:`ganfast.ops.unary_reduce_stats`."""
+    terms = _terms(x, f, weight, a, b)
+    rows = []
+    for xk, term in zip(x, terms, strict=True):
+        xk = compute_dtype(xk.detach())
+        above, below = (xk > threshold).to(xk.dtype), (xk < threshold).to(xk.dtype)
+        rows.append(torch.stack([term.detach(), xk.mean(), above.mean(), below.mean()]))
+    return _sum(terms), torch.stack(rows)
+
+
+#: h(x, y; a, b) by name, as a function of x - y: the functors of csrc/math/pair_reduce.h
+PAIR_FUNCTORS: dict[str, Callable[[Tensor, float, float], Tensor]] = {
+    "l1": lambda d, a, b: d.abs(),
+    **{name: UNARY_FUNCTORS[name] for name in ("square", "softplus", "hinge")},
+}
+
+
+def pair_reduce(
+    x: Sequence[Tensor],
+    y: Sequence[Tensor],
+    h: str,
+    weight: Sequence[float],
+    a: Sequence[float],
+    b: Sequence[float],
+    per_pair: bool = False,
+) -> Tensor:
+    """See :func:`ganfast.ops.pair_reduce`."""
+    functor = PAIR_FUNCTORS[h]
+
     terms = [
-        wk * functor(xk if xk.dtype == torch.float64 else xk.float(), ak, bk).mean()
-        for xk, wk, ak, bk in zip(x, weight, a, b, strict=True)
+        wk * functor(compute_dtype(xk) - compute_dtype(yk), ak, bk).mean()
+        for xk, yk, wk, ak, bk in zip(x, y, weight, a, b, strict=True)
     ]
-    return torch.stack(terms).sum() if len(terms) > 1 else terms[0]
+    return torch.stack(terms) if per_pair else _sum(terms)
 
 
 def _powered(s: Tensor, exponent: float) -> Tensor:
@@ -55,7 +131,7 @@ def norm_reduce(
     g: Sequence[Tensor], phi: str, weight: float, a: float, b: float, pixel: bool
 ) -> Tensor:
     """See :func:`ganfast.ops.norm_reduce`."""
-    wide = [gk if gk.dtype == torch.float64 else gk.float() for gk in g]
+    wide = [compute_dtype(gk) for gk in g]
     squared = [(gk if pixel else gk.reshape(gk.shape[0], -1)).square().sum(1) for gk in wide]
     s = torch.stack(squared).sum(0) if len(g) > 1 else squared[0]
     if phi == "maximum":

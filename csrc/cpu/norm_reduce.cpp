@@ -3,7 +3,6 @@
 
 #include <limits>
 
-#include "simd.h"
 #include "tiles.h"
 
 namespace ganfast::cpu {
@@ -63,18 +62,24 @@ struct Stretch {
   int64_t offset, position, n;
 };
 
-// Calls body(stretch, begin, size, tile) for every tile of every sample of every term.
-template <class Body>
-std::vector<Stretch> for_each_tile_of_samples(NormShape shape, std::span<const NormTerm> terms,
-                                              Body body) {
+// The samples of every term.
+std::vector<Stretch> samples(NormShape shape, std::span<const NormTerm> terms) {
   std::vector<Stretch> rows;
   rows.reserve(shape.outer * terms.size());
   for (int64_t sample = 0; sample < shape.outer; ++sample)
     for (const NormTerm& term : terms)
       rows.push_back({&term, sample * term.size, sample, term.size});
-  const std::span<const Stretch> all(rows);
-  for_each_tile(all, count_tiles(all), body);
   return rows;
+}
+
+// Calls body(stretch, begin, size) for every tile of every sample of every term.
+template <class Body>
+void for_each_tile_of_samples(NormShape shape, std::span<const NormTerm> terms, Body body) {
+  const std::vector<Stretch> rows = samples(shape, terms);
+  const std::span<const Stretch> all(rows);
+  for_each_tile(all, count_tiles(all), [&](const Stretch& s, int64_t begin, int64_t size, int64_t) {
+    body(s, begin, size);
+  });
 }
 
 // Calls body(stretch) for every channel of every run of pixels, the channels of a run one after the
@@ -109,16 +114,12 @@ std::vector<double> products(NormShape shape, std::span<const NormTerm> terms,
     });
     return sums;
   }
-  int64_t tiles = 0;
-  for (const NormTerm& term : terms) tiles += shape.outer * ((term.size + kTile - 1) / kTile);
-  std::vector<double> partial(tiles);
-  const auto rows = for_each_tile_of_samples(
-      shape, terms, [&](const Stretch& s, int64_t begin, int64_t size, int64_t tile) {
-        partial[tile] = dot(at(s, x, begin), at(s, y, begin), size);
-      });
-  auto next = partial.begin();
-  for (const Stretch& row : rows)
-    for (int64_t begin = 0; begin < row.n; begin += kTile) sums[row.position] += *next++;
+  const std::vector<Stretch> rows = samples(shape, terms);
+  const auto of_rows = sums_of_terms(std::span<const Stretch>(rows),
+                                     [&](const Stretch& s, int64_t begin, int64_t size) {
+                                       return dot(at(s, x, begin), at(s, y, begin), size);
+                                     });
+  for (size_t row = 0; row < rows.size(); ++row) sums[rows[row].position] += of_rows[row];
   return sums;
 }
 
@@ -188,11 +189,10 @@ void norm_reduce_backward(DType dtype, NormShape shape, std::span<const NormTerm
       });
       return;
     }
-    for_each_tile_of_samples(
-        shape, terms, [&](const Stretch& s, int64_t begin, int64_t size, int64_t) {
-          scale(static_cast<const T*>(s.term->g) + s.offset + begin,
-                static_cast<T*>(s.term->dg) + s.offset + begin, size, outer * first[s.position]);
-        });
+    for_each_tile_of_samples(shape, terms, [&](const Stretch& s, int64_t begin, int64_t size) {
+      scale(static_cast<const T*>(s.term->g) + s.offset + begin,
+            static_cast<T*>(s.term->dg) + s.offset + begin, size, outer * first[s.position]);
+    });
   });
 }
 
@@ -215,13 +215,12 @@ void norm_reduce_double_backward(DType dtype, NormShape shape, std::span<const N
       });
       return;
     }
-    for_each_tile_of_samples(
-        shape, terms, [&](const Stretch& s, int64_t begin, int64_t size, int64_t) {
-          combine(static_cast<const T*>(s.term->g) + s.offset + begin,
-                  static_cast<const T*>(s.term->v) + s.offset + begin,
-                  static_cast<T*>(s.term->dg) + s.offset + begin, size, outer * first[s.position],
-                  static_cast<Compute<T>>(2 * outer * second[s.position] * t[s.position]));
-        });
+    for_each_tile_of_samples(shape, terms, [&](const Stretch& s, int64_t begin, int64_t size) {
+      combine(static_cast<const T*>(s.term->g) + s.offset + begin,
+              static_cast<const T*>(s.term->v) + s.offset + begin,
+              static_cast<T*>(s.term->dg) + s.offset + begin, size, outer * first[s.position],
+              static_cast<Compute<T>>(2 * outer * second[s.position] * t[s.position]));
+    });
   });
 }
 

@@ -7,12 +7,17 @@
 #include <span>
 #include <vector>
 
+#include "simd.h"
+
 namespace ganfast::cpu {
 
-// Small enough to stay in the first cache, large enough to hide the call.
-constexpr int64_t kTile = 4096;
 // Tiles that are worth a thread.
 constexpr int64_t kGrain = 8;
+
+template <class Term>
+int64_t tiles_of(const Term& term) {
+  return (term.n + kTile - 1) / kTile;
+}
 
 // Calls body(term, begin, size, tile) for every tile of every term; terms have a count `n`.
 template <class Term, class Body>
@@ -20,7 +25,7 @@ void for_each_tile(std::span<const Term> terms, int64_t tiles, Body body) {
   at::parallel_for(0, tiles, kGrain, [&](int64_t first, int64_t last) {
     int64_t tile = 0;
     for (const Term& term : terms) {
-      const int64_t end = tile + (term.n + kTile - 1) / kTile;
+      const int64_t end = tile + tiles_of(term);
       for (int64_t t = std::max(tile, first); t < std::min(end, last); ++t) {
         const int64_t begin = (t - tile) * kTile;
         body(term, begin, std::min(kTile, term.n - begin), t);
@@ -33,21 +38,35 @@ void for_each_tile(std::span<const Term> terms, int64_t tiles, Body body) {
 template <class Term>
 int64_t count_tiles(std::span<const Term> terms) {
   int64_t tiles = 0;
-  for (const Term& term : terms) tiles += (term.n + kTile - 1) / kTile;
+  for (const Term& term : terms) tiles += tiles_of(term);
   return tiles;
 }
 
-// sum over tiles of body(term, begin, size), added up in the order of the tiles
+// For each term, the sum over its tiles of body(term, begin, size), added up in a fixed
+// order.
 template <class Term, class Body>
-double sum_over_tiles(std::span<const Term> terms, Body body) {
+std::vector<double> sums_of_terms(std::span<const Term> terms, Body body) {
   std::vector<double> partial(count_tiles(terms));
   for_each_tile(terms, partial.size(),
                 [&](const Term& term, int64_t begin, int64_t size, int64_t tile) {
                   partial[tile] = body(term, begin, size);
                 });
-  double sum = 0;
-  for (double p : partial) sum += p;
-  return sum;
+  std::vector<double> sums;
+  sums.reserve(terms.size());
+  const double* next = partial.data();
+  for (const Term& term : terms) {
+    const int64_t tiles = tiles_of(term);
+    sums.push_back(pairwise_sum(next, tiles));
+    next += tiles;
+  }
+  return sums;
+}
+
+// sum over terms and tiles of body(term, begin, size), added up in a fixed order
+template <class Term, class Body>
+double sum_over_tiles(std::span<const Term> terms, Body body) {
+  const std::vector<double> sums = sums_of_terms(terms, body);
+  return pairwise_sum(sums.data(), sums.size());
 }
 
 }  // namespace ganfast::cpu

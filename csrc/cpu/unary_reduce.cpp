@@ -1,6 +1,8 @@
 // L = sum_k w_k * mean_i f(x_ki) and its two derivatives on the CPU.
 #include "../ops/unary_reduce.h"
 
+#include <numeric>
+
 #include "simd.h"
 #include "tiles.h"
 
@@ -10,10 +12,24 @@ namespace {
 // sum_i f(x_i)
 template <class F, class T>
 GANFAST_SIMD double value(const T* x, int64_t n, F functor) {
-  double sum = 0;
-#pragma omp simd reduction(+ : sum)
-  for (int64_t i = 0; i < n; ++i) sum += functor.f(load(x[i]));
-  return sum;
+  return tile_sum(n, [&](int64_t i) GANFAST_INLINE { return functor.f(load(x[i])); });
+}
+
+// What statistics take of a tile besides f.
+struct Logits {
+  double sum;
+  int64_t above, below;
+};
+
+template <class T>
+GANFAST_SIMD Logits logits(const T* x, int64_t n, Compute<T> threshold) {
+  int32_t above = 0, below = 0;
+#pragma omp simd reduction(+ : above, below)
+  for (int64_t i = 0; i < n; ++i) {
+    above += load(x[i]) > threshold;
+    below += load(x[i]) < threshold;
+  }
+  return {tile_sum(n, [&](int64_t i) GANFAST_INLINE { return load(x[i]); }), above, below};
 }
 
 // dx_i = scale f'(x_i)
@@ -27,14 +43,11 @@ GANFAST_SIMD void gradient(const T* x, T* dx, int64_t n, Compute<T> scale, F fun
 template <class F, class T>
 GANFAST_SIMD double second_gradient(const T* x, const T* v, T* dx, int64_t n, Compute<T> scale,
                                     F functor) {
-  double sum = 0;
-#pragma omp simd reduction(+ : sum)
-  for (int64_t i = 0; i < n; ++i) {
+  return tile_sum(n, [&](int64_t i) GANFAST_INLINE {
     const Compute<T> xi = load(x[i]), vi = load(v[i]);
     store(dx[i], scale * vi * functor.d2f(xi));
-    sum += vi * functor.df(xi);
-  }
-  return sum;
+    return vi * functor.df(xi);
+  });
 }
 
 template <class F, class T>
@@ -52,6 +65,38 @@ void unary_reduce_forward(UnaryFunctor functor, DType dtype, std::span<const Una
           return term.weight *
                  value(static_cast<const T*>(term.x) + begin, size, make_functor<F, T>(term));
         });
+  });
+}
+
+void unary_reduce_forward_stats(UnaryFunctor functor, DType dtype, std::span<const UnaryTerm> terms,
+                                double threshold, void* loss, void* stats) {
+  with_types(functor, dtype, [&]<class F, class T>() {
+    const int64_t tiles = count_tiles(terms);
+    std::vector<double> values(tiles), sums(tiles);
+    std::vector<int64_t> above(tiles), below(tiles);
+    for_each_tile(terms, tiles,
+                  [&](const UnaryTerm& term, int64_t begin, int64_t size, int64_t tile) {
+                    const T* x = static_cast<const T*>(term.x) + begin;
+                    values[tile] = term.weight * value(x, size, make_functor<F, T>(term));
+                    const Logits of_tile = logits(x, size, static_cast<Compute<T>>(threshold));
+                    sums[tile] = of_tile.sum;
+                    above[tile] = of_tile.above;
+                    below[tile] = of_tile.below;
+                  });
+    std::vector<double> of_terms;
+    int64_t first = 0;
+    auto row = static_cast<Compute<T>*>(stats);
+    for (const UnaryTerm& term : terms) {
+      const int64_t count = tiles_of(term), last = first + count;
+      const double n = term.n;
+      of_terms.push_back(pairwise_sum(&values[first], count));
+      *row++ = of_terms.back();
+      *row++ = pairwise_sum(&sums[first], count) / n;
+      *row++ = std::accumulate(&above[first], &above[0] + last, int64_t(0)) / n;
+      *row++ = std::accumulate(&below[first], &below[0] + last, int64_t(0)) / n;
+      first = last;
+    }
+    *static_cast<Compute<T>*>(loss) = pairwise_sum(of_terms.data(), of_terms.size());
   });
 }
 

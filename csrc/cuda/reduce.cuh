@@ -6,13 +6,24 @@
 namespace ganfast::cuda {
 
 constexpr int kWarp = 32;
-constexpr int kThreads = 256;  // of every block
+// Threads of every block. Tests on the CPU take fewer: there, each is a thread of the system.
+#ifndef GANFAST_THREADS
+#define GANFAST_THREADS 256
+#endif
+constexpr int kThreads = GANFAST_THREADS;
 
-// Sum of `value` over the block, valid in thread 0. All threads must call it, once in a kernel.
-__device__ inline double block_sum(double value) {
-  GANFAST_SHARED(double, warp_sums, kThreads / kWarp);
+// Sum of `value` over the warp, valid in its first thread. All of its threads must call it.
+__device__ inline double warp_sum(double value) {
   for (int delta = kWarp / 2; delta > 0; delta /= 2)
     value += __shfl_down_sync(0xffffffffu, value, delta);
+  return value;
+}
+
+// Sum of `value` over the block, valid in thread 0. All threads must call it; again only after a
+// __syncthreads.
+__device__ inline double block_sum(double value) {
+  GANFAST_SHARED(double, warp_sums, kThreads / kWarp);
+  value = warp_sum(value);
   if (threadIdx.x % kWarp == 0) warp_sums[threadIdx.x / kWarp] = value;
   __syncthreads();
   if (threadIdx.x > 0) return 0;

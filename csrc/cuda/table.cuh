@@ -36,15 +36,17 @@ struct Table {
   int count = 0;
   int64_t tiles = 0;
 
-  // The row that a tile belongs to.
-  __device__ const Row& row(int64_t tile) const {
+  // The place of the row that a tile belongs to.
+  __device__ int index(int64_t tile) const {
     int low = 0;
     for (int high = count; high - low > 1;) {
       const int middle = (low + high) / 2;
       (rows[middle].first_tile <= tile ? low : high) = middle;
     }
-    return rows[low];
+    return low;
   }
+
+  __device__ const Row& row(int64_t tile) const { return rows[index(tile)]; }
 };
 
 // Calls body(offset) for the start of each pack of T that this thread has in a tile.
@@ -105,6 +107,47 @@ void sum_over_tables(std::span<const Term> terms, MakeRow make_row, double* scra
   if (partials > 0) {
     launch("sum_partials", sum_partials<Result>, 1, kThreads, stream, scratch, partials, result);
   }
+}
+
+// A sum for each row: its tiles' partial sums are added up by a block of its own.
+struct RowTiles {
+  int64_t first[kMaxRows + 1];  // first tile of each row, and the end of the last
+};
+
+template <class Result>
+__global__ void sum_tiles(const __grid_constant__ RowTiles rows, const double* partial,
+                          Result* result) {
+  double sum = 0;
+  const int64_t end = rows.first[blockIdx.x + 1];
+  for (int64_t tile = rows.first[blockIdx.x] + threadIdx.x; tile < end; tile += kThreads) {
+    sum += partial[tile];
+  }
+  sum = block_sum(sum);
+  if (threadIdx.x == 0) result[blockIdx.x] = static_cast<Result>(sum);
+}
+
+// Doubles of scratch memory that sum_each_row takes.
+template <class Term>
+int64_t scratch_for_each_row(std::span<const Term> terms) {
+  int64_t tiles = 0;
+  for (const Term& term : terms) tiles += (term.n + kTile - 1) / kTile;
+  return tiles;
+}
+
+// Runs a kernel that sums each tile, run(table, blocks, a partial sum for each tile), over all
+// tables; then the second stage, which writes a result for each term.
+template <class Term, class MakeRow, class Result, class Run>
+void sum_each_row(std::span<const Term> terms, MakeRow make_row, double* scratch, Result* result,
+                  cudaStream_t stream, Run run) {
+  for_each_table(terms, make_row, [&](const auto& table, int blocks) {
+    run(table, blocks, scratch);
+    RowTiles rows;
+    for (int k = 0; k < table.count; ++k) rows.first[k] = table.rows[k].first_tile;
+    rows.first[table.count] = table.tiles;
+    launch("sum_tiles", sum_tiles<Result>, table.count, kThreads, stream, rows, scratch, result);
+    result += table.count;
+    scratch += table.tiles;
+  });
 }
 
 }  // namespace ganfast::cuda

@@ -37,6 +37,107 @@ __global__ void __launch_bounds__(kThreads)
   finish_sum(sum, partial, loss);
 }
 
+// Sums over one tensor, or over what one block has of it.
+struct Sums {
+  double f, x, above, below;
+};
+
+__device__ inline Sums warp_sums(const Sums& sums) {
+  return {warp_sum(sums.f), warp_sum(sums.x), warp_sum(sums.above), warp_sum(sums.below)};
+}
+
+__device__ inline void add(Sums& to, const Sums& sums) {
+  to.f += sums.f;
+  to.x += sums.x;
+  to.above += sums.above;
+  to.below += sums.below;
+}
+
+// The tiles that each block takes, one after the other. Block i's part of tensor k has its place
+// i + k among the partial sums: no two parts share a place.
+__device__ inline int64_t tiles_of_block(int64_t tiles, int blocks) {
+  return (tiles + blocks - 1) / blocks;
+}
+
+// The rows of `stats` and the sum of their first column, from the partial sums of `blocks` blocks.
+// For one block, whose warps take turns with the rows.
+template <class Row, class Result>
+__device__ void finish_stats(const Table<Row>& table, int blocks, const Sums* partial,
+                             double* table_loss, Result* loss, Result* stats) {
+  const int64_t size = tiles_of_block(table.tiles, blocks);
+  const int lane = threadIdx.x % kWarp;
+  double total = 0;
+  for (int k = threadIdx.x / kWarp; k < table.count; k += kThreads / kWarp) {
+    const auto& row = table.rows[k];
+    const int64_t end = k + 1 < table.count ? table.rows[k + 1].first_tile : table.tiles;
+    Sums sums{};
+    for (int64_t i = row.first_tile / size + lane; i <= (end - 1) / size; i += kWarp)
+      add(sums, partial[i + k]);
+    sums = warp_sums(sums);
+    if (lane > 0) continue;
+    const double value = row.weight * sums.f, n = static_cast<double>(row.n);
+    total += value;
+    stats[4 * k] = static_cast<Result>(value);
+    stats[4 * k + 1] = static_cast<Result>(sums.x / n);
+    stats[4 * k + 2] = static_cast<Result>(sums.above / n);
+    stats[4 * k + 3] = static_cast<Result>(sums.below / n);
+  }
+  finish_sum(total, table_loss, loss);
+}
+
+template <class F, class T>
+__global__ void __launch_bounds__(kThreads)
+    finish_stats_kernel(const __grid_constant__ Table<Row<F, T>> table, int blocks,
+                        const Sums* partial, double* table_loss, Compute<T>* loss,
+                        Compute<T>* stats) {
+  finish_stats(table, blocks, partial, table_loss, loss, stats);
+}
+
+// The partial sums of each block; where there is one block, the results too.
+template <class F, class T>
+__global__ void __launch_bounds__(kThreads)
+    unary_reduce_stats_kernel(const __grid_constant__ Table<Row<F, T>> table, Compute<T> threshold,
+                              Sums* partial, double* table_loss, Compute<T>* loss,
+                              Compute<T>* stats) {
+  GANFAST_SHARED(Sums, of_warps, kThreads / kWarp);
+  const int64_t size = tiles_of_block(table.tiles, gridDim.x);
+  int64_t tile = blockIdx.x * size;
+  const int64_t last = tile + size < table.tiles ? tile + size : table.tiles;
+  while (tile < last) {
+    const int k = table.index(tile);
+    const auto& row = table.rows[k];
+    const int64_t next = k + 1 < table.count ? table.rows[k + 1].first_tile : table.tiles;
+    Sums sums{};
+    for (const int64_t end = next < last ? next : last; tile < end; ++tile) {
+      Compute<T> f = 0, x = 0;
+      int above = 0, below = 0;
+      for_each_pack<T>(row, tile, [&](int64_t offset) {
+        const Pack<T> pack = load_pack(row.x + offset, row.x + row.n, row.whole);
+        GANFAST_UNROLL
+        for (int j = 0; j < Pack<T>::size; ++j) {
+          if (offset + j >= row.n) continue;
+          const Compute<T> xj = load(pack.values[j]);
+          f += row.functor.f(xj);
+          x += xj;
+          above += xj > threshold;
+          below += xj < threshold;
+        }
+      });
+      add(sums, {double(f), double(x), double(above), double(below)});
+    }
+    sums = warp_sums(sums);
+    __syncthreads();  // thread 0 has read the sums of the row before
+    if (threadIdx.x % kWarp == 0) of_warps[threadIdx.x / kWarp] = sums;
+    __syncthreads();
+    if (threadIdx.x > 0) continue;
+    for (int warp = 1; warp < kThreads / kWarp; ++warp) add(sums, of_warps[warp]);
+    partial[blockIdx.x + k] = sums;
+  }
+  if (gridDim.x > 1) return;
+  __syncthreads();
+  finish_stats(table, 1, partial, table_loss, loss, stats);
+}
+
 // dx_ki = grad weight_k f'(x_ki)
 template <class F, class T>
 __global__ void __launch_bounds__(kThreads)
@@ -110,6 +211,39 @@ void unary_reduce_forward(UnaryFunctor functor, DType dtype, std::span<const Una
           launch("unary_reduce_forward", unary_reduce_forward_kernel<F, T>, blocks, kThreads,
                  stream, table, partial, result);
         });
+  });
+}
+
+int64_t unary_reduce_stats_scratch(std::span<const UnaryTerm> terms) {
+  const int64_t tables = (terms.size() + kMaxRows - 1) / kMaxRows;
+  return sizeof(Sums) / sizeof(double) * (kMaxBlocks + kMaxRows) + tables;
+}
+
+void unary_reduce_forward_stats(UnaryFunctor functor, DType dtype, std::span<const UnaryTerm> terms,
+                                double threshold, void* loss_, void* stats_, double* scratch,
+                                void* stream_) {
+  const auto stream = static_cast<cudaStream_t>(stream_);
+  with_types(functor, dtype, [&]<class F, class T>() {
+    const auto loss = static_cast<Compute<T>*>(loss_);
+    auto stats = static_cast<Compute<T>*>(stats_);
+    const auto partial = reinterpret_cast<Sums*>(scratch);
+    double* const losses = scratch + sizeof(Sums) / sizeof(double) * (kMaxBlocks + kMaxRows);
+    const bool alone = terms.size() <= kMaxRows;
+    int tables = 0;
+    for_each_table(terms, make_row<F, T>, [&](const Table<Row<F, T>>& table, int blocks) {
+      Compute<T>* const result = alone ? loss : nullptr;
+      double* const table_loss = losses + tables++;
+      launch("unary_reduce_forward_stats", unary_reduce_stats_kernel<F, T>, blocks, kThreads,
+             stream, table, static_cast<Compute<T>>(threshold), partial, table_loss, result, stats);
+      if (blocks > 1) {
+        launch("finish_stats", finish_stats_kernel<F, T>, 1, kThreads, stream, table, blocks,
+               partial, table_loss, result, stats);
+      }
+      stats += 4 * table.count;
+    });
+    if (!alone) {
+      launch("sum_partials", sum_partials<Compute<T>>, 1, kThreads, stream, losses, tables, loss);
+    }
   });
 }
 

@@ -102,10 +102,23 @@ struct Hinge {
   GANFAST_HD T d2f(T) const { return T(0); }
 };
 
+// f = relu(b + a x)^2: one-sided squared distance, of LeCam
+template <class T>
+struct SquaredHinge {
+  T a, b;
+
+  GANFAST_HD T f(T x) const {
+    const T y = Hinge<T>{a, b}.f(x);
+    return y * y;
+  }
+  GANFAST_HD T df(T x) const { return T(2) * a * Hinge<T>{a, b}.f(x); }
+  GANFAST_HD T d2f(T x) const { return b + a * x <= T(0) ? T(0) : T(2) * a * a; }
+};
+
 // name in the op's schema, functor
 #define GANFAST_UNARY_FUNCTORS(row)                                                             \
   row(softplus, Softplus) row(bce_with_logits, BceWithLogits) row(bce, Bce) row(square, Square) \
-      row(identity, Identity) row(hinge, Hinge)
+      row(identity, Identity) row(hinge, Hinge) row(squared_hinge, SquaredHinge)
 
 enum class UnaryFunctor {
 #define GANFAST_ROW(name, type) name,
@@ -126,9 +139,9 @@ auto with_functor(UnaryFunctor functor, Body&& body) {
   __builtin_unreachable();
 }
 
-// Calls body.operator()<F, T>() with the functor's and the storage type.
-template <class Body>
-void with_types(UnaryFunctor functor, DType dtype, Body body) {
+// Calls body.operator()<F, T>() with the functor's and the storage type; for every family's table.
+template <class Functor, class Body>
+void with_types(Functor functor, DType dtype, Body body) {
   with_functor(functor, [&]<template <class> class F>() {
     with_dtype(dtype, [&]<class T>() { body.template operator()<F<Compute<T>>, T>(); });
   });

@@ -63,9 +63,17 @@ inline at::Tensor dense(const at::Tensor& x) {
   return x.is_non_overlapping_and_dense() ? x : x.contiguous();
 }
 
+// Do the elements of two tensors of one shape lie in the same order?
+inline bool same_layout(const at::Tensor& x, const at::Tensor& like) {
+  for (int64_t d = 0; d < x.dim(); ++d) {
+    if (x.size(d) > 1 && x.stride(d) != like.stride(d)) return false;
+  }
+  return true;
+}
+
 // `x` with its elements in the memory order of `like`
 inline at::Tensor dense_like(const at::Tensor& x, const at::Tensor& like) {
-  return x.strides() == like.strides() ? x : at::empty_like(like).copy_(x);
+  return same_layout(x, like) ? x : at::empty_like(like).copy_(x);
 }
 
 }  // namespace ganfast

@@ -6,9 +6,8 @@
 #include "norm_reduce.h"
 
 #include <ATen/ops/zeros_like.h>
-#include <torch/csrc/autograd/custom_function.h>
 
-#include "checks.h"
+#include "terms.h"
 
 namespace ganfast {
 namespace {
@@ -57,6 +56,17 @@ NormFunctor check_phi(std::string_view phi, bool pixel) {
 // The number of positions: samples, or pixels.
 c10::SymInt positions(const Tensor& g, bool pixel) {
   return pixel ? g.sym_numel() / g.sym_size(1) : g.sym_size(0);
+}
+
+void check_derivative(const char* op, const Tensor& grad, TensorList g, const Tensor& derivatives,
+                      bool pixel) {
+  check(g, pixel);
+  check_gradient(op, grad, g[0]);
+  TORCH_CHECK_VALUE(derivatives.scalar_type() == grad.scalar_type() &&
+                        derivatives.device() == grad.device() && derivatives.is_contiguous() &&
+                        derivatives.dim() == 2 && derivatives.sym_size(0) == 2 &&
+                        derivatives.sym_size(1) == positions(g[0], pixel),
+                    op, ": derivatives must be those that norm_reduce returned for g");
 }
 
 // g as the kernels read it: for samples, each one a block of memory; for pixels, contiguous.
@@ -125,7 +135,7 @@ std::tuple<Tensor, Tensor> forward(TensorList g, std::string_view phi, double we
 
 std::vector<Tensor> backward(const Tensor& grad, TensorList g, const Tensor& derivatives,
                              bool pixel) {
-  check(g, pixel);
+  check_derivative("norm_reduce_backward", grad, g, derivatives, pixel);
   const DType dtype = dtype_of(g[0]);
   Terms list(g, pixel);
   list.want_gradients();
@@ -145,7 +155,7 @@ std::vector<Tensor> backward(const Tensor& grad, TensorList g, const Tensor& der
 std::tuple<Tensor, std::vector<Tensor>> double_backward(const Tensor& grad, TensorList g,
                                                         TensorList v, const Tensor& derivatives,
                                                         bool pixel) {
-  check(g, pixel);
+  check_derivative("norm_reduce_backward", grad, g, derivatives, pixel);
   const DType dtype = dtype_of(g[0]);
   Tensor dgrad = at::empty_like(grad);
   Terms list(g, pixel);
@@ -191,11 +201,6 @@ std::tuple<Tensor, std::vector<Tensor>> double_backward_meta(const Tensor& grad,
 }
 
 // Autograd. Each order calls the next as an op.
-
-template <class Signature>
-auto op(const char* name) {
-  return c10::Dispatcher::singleton().findSchemaOrThrow(name, "").typed<Signature>();
-}
 
 struct DoubleBackward : torch::autograd::Function<DoubleBackward> {
   static variable_list forward(AutogradContext*, const Tensor& grad, TensorList g, TensorList v,

@@ -2,9 +2,7 @@
 // ops of their own.
 #include "unary_reduce.h"
 
-#include <torch/csrc/autograd/custom_function.h>
-
-#include "checks.h"
+#include "terms.h"
 
 namespace ganfast {
 namespace {
@@ -13,7 +11,6 @@ using at::Tensor;
 using at::TensorList;
 using torch::autograd::AutogradContext;
 using torch::autograd::variable_list;
-using Floats = c10::ArrayRef<double>;
 
 UnaryFunctor functor_named(std::string_view name) {
 #define GANFAST_ROW(row, type) \
@@ -28,9 +25,14 @@ UnaryFunctor functor_named(std::string_view name) {
 
 void check(TensorList x, Floats weight, Floats a, Floats b) {
   check_list("unary_reduce", "x", x);
-  TORCH_CHECK_VALUE(weight.size() == x.size() && a.size() == x.size() && b.size() == x.size(),
-                    "unary_reduce: weight, a and b must have one number for each of the ", x.size(),
-                    " tensors, got ", weight.size(), ", ", a.size(), " and ", b.size());
+  check_parameters("unary_reduce", x.size(), weight, a, b);
+}
+
+void check_derivative(const Tensor& grad, TensorList x, Floats weight, Floats a, Floats b) {
+  check(x, weight, a, b);
+  check_gradient("unary_reduce_backward", grad, x[0]);
+  TORCH_CHECK_VALUE(grad.sym_numel() == 1,
+                    "unary_reduce_backward: grad must be a scalar, got shape ", grad.sym_sizes());
 }
 
 // The list as the kernels read it. Holds what had to be copied for as long as the terms are in use.
@@ -87,9 +89,38 @@ Tensor forward(TensorList x, std::string_view f, Floats weight, Floats a, Floats
   return loss;
 }
 
+// The scalar loss and the (K, 4) statistics, not filled.
+std::tuple<Tensor, Tensor> empty_results(TensorList x) {
+  const auto options = x[0].options().dtype(loss_dtype(x[0]));
+  return {at::empty({}, options), at::empty({static_cast<int64_t>(x.size()), 4}, options)};
+}
+
+std::tuple<Tensor, Tensor> forward_stats(TensorList x, std::string_view f, Floats weight, Floats a,
+                                         Floats b, double threshold) {
+  check(x, weight, a, b);
+  const UnaryFunctor functor = functor_named(f);
+  const DType dtype = dtype_of(x[0]);
+  auto [loss, stats] = empty_results(x);
+  Terms list(x, weight, a, b);
+#ifdef GANFAST_CUDA
+  if (x[0].is_cuda()) {
+    const c10::cuda::CUDAGuard guard(x[0].device());
+    Tensor scratch = at::empty({cuda::unary_reduce_stats_scratch(list.terms)},
+                               x[0].options().dtype(at::kDouble));
+    cuda::unary_reduce_forward_stats(functor, dtype, list.terms, threshold, loss.mutable_data_ptr(),
+                                     stats.mutable_data_ptr(), scratch.mutable_data_ptr<double>(),
+                                     c10::cuda::getCurrentCUDAStream());
+    return {loss, stats};
+  }
+#endif
+  cpu::unary_reduce_forward_stats(functor, dtype, list.terms, threshold, loss.mutable_data_ptr(),
+                                  stats.mutable_data_ptr());
+  return {loss, stats};
+}
+
 std::vector<Tensor> backward(const Tensor& grad, TensorList x, std::string_view f, Floats weight,
                              Floats a, Floats b) {
-  check(x, weight, a, b);
+  check_derivative(grad, x, weight, a, b);
   const UnaryFunctor functor = functor_named(f);
   const DType dtype = dtype_of(x[0]);
   Terms list(x, weight, a, b);
@@ -109,7 +140,8 @@ std::vector<Tensor> backward(const Tensor& grad, TensorList x, std::string_view 
 std::tuple<Tensor, std::vector<Tensor>> double_backward(const Tensor& grad, TensorList x,
                                                         TensorList v, std::string_view f,
                                                         Floats weight, Floats a, Floats b) {
-  check(x, weight, a, b);
+  check_derivative(grad, x, weight, a, b);
+  check_cotangents("unary_reduce_double_backward", v, x);
   const UnaryFunctor functor = functor_named(f);
   const DType dtype = dtype_of(x[0]);
   Tensor dgrad = at::empty_like(grad);
@@ -140,6 +172,13 @@ Tensor forward_meta(TensorList x, std::string_view f, Floats weight, Floats a, F
   return at::empty({}, x[0].options().dtype(loss_dtype(x[0])));
 }
 
+std::tuple<Tensor, Tensor> forward_stats_meta(TensorList x, std::string_view f, Floats weight,
+                                              Floats a, Floats b, double) {
+  check(x, weight, a, b);
+  functor_named(f);
+  return empty_results(x);
+}
+
 std::vector<Tensor> backward_meta(const Tensor&, TensorList x, std::string_view, Floats, Floats,
                                   Floats) {
   std::vector<Tensor> dx;
@@ -156,45 +195,14 @@ std::tuple<Tensor, std::vector<Tensor>> double_backward_meta(const Tensor& grad,
 // Autograd. Each order calls the next as an op; the parameters of the terms travel as one
 // non-tensor argument.
 
-struct Parameters {
-  std::string f;
-  std::vector<double> weight, a, b;
-
-  Parameters(std::string_view f, Floats weight, Floats a, Floats b)
-      : f(f), weight(weight.vec()), a(a.vec()), b(b.vec()) {}
-
-  // The parameters of the terms that `keep` names.
-  Parameters select(const std::vector<size_t>& keep) const {
-    Parameters some(f, {}, {}, {});
-    for (size_t k : keep) {
-      some.weight.push_back(weight[k]);
-      some.a.push_back(a[k]);
-      some.b.push_back(b[k]);
-    }
-    return some;
-  }
-
-  void save(AutogradContext* ctx) const {
-    ctx->saved_data["f"] = f;
-    ctx->saved_data["weight"] = weight;
-    ctx->saved_data["a"] = a;
-    ctx->saved_data["b"] = b;
-  }
-
-  static Parameters saved(AutogradContext* ctx) {
-    return {ctx->saved_data["f"].toStringView(), ctx->saved_data["weight"].toDoubleVector(),
-            ctx->saved_data["a"].toDoubleVector(), ctx->saved_data["b"].toDoubleVector()};
-  }
-};
-
-template <class Signature>
-auto op(const char* name) {
-  return c10::Dispatcher::singleton().findSchemaOrThrow(name, "").typed<Signature>();
-}
-
 Tensor call_forward(TensorList x, const Parameters& p) {
   static const auto call = op<decltype(forward)>("ganfast::unary_reduce");
   return call.call(x, p.f, p.weight, p.a, p.b);
+}
+
+auto call_forward_stats(TensorList x, const Parameters& p, double threshold) {
+  static const auto call = op<decltype(forward_stats)>("ganfast::unary_reduce_stats");
+  return call.call(x, p.f, p.weight, p.a, p.b, threshold);
 }
 
 std::vector<Tensor> call_backward(const Tensor& grad, TensorList x, const Parameters& p) {
@@ -255,6 +263,23 @@ struct Backward : torch::autograd::Function<Backward> {
   }
 };
 
+// Gradients for x..., followed by `others` arguments that have none.
+variable_list first_order(AutogradContext* ctx, const Tensor& grad, size_t others) {
+  const variable_list saved = ctx->get_saved_variables();
+  std::vector<size_t> keep;
+  variable_list x;
+  for (size_t k = 0; k < saved.size(); ++k) {
+    if (!ctx->needs_input_grad(k)) continue;
+    keep.push_back(k);
+    x.push_back(saved[k]);
+  }
+  variable_list grads(saved.size() + others);
+  if (keep.empty() || !grad.defined()) return grads;
+  const std::vector<Tensor> dx = call_backward(grad, x, Parameters::saved(ctx).select(keep));
+  for (size_t i = 0; i < keep.size(); ++i) grads[keep[i]] = dx[i];
+  return grads;
+}
+
 struct Forward : torch::autograd::Function<Forward> {
   static Tensor forward(AutogradContext* ctx, TensorList x, const Parameters& p) {
     p.save(ctx);
@@ -264,24 +289,34 @@ struct Forward : torch::autograd::Function<Forward> {
   }
 
   static variable_list backward(AutogradContext* ctx, const variable_list& grad) {
-    const variable_list saved = ctx->get_saved_variables();
-    std::vector<size_t> keep;
-    variable_list x;
-    for (size_t k = 0; k < saved.size(); ++k) {
-      if (!ctx->needs_input_grad(k)) continue;
-      keep.push_back(k);
-      x.push_back(saved[k]);
-    }
-    variable_list grads(saved.size() + 1);  // x..., parameters
-    if (keep.empty() || !grad[0].defined()) return grads;
-    const std::vector<Tensor> dx = call_backward(grad[0], x, Parameters::saved(ctx).select(keep));
-    for (size_t i = 0; i < keep.size(); ++i) grads[keep[i]] = dx[i];
-    return grads;
+    return first_order(ctx, grad[0], 1);  // parameters
+  }
+};
+
+struct ForwardStats : torch::autograd::Function<ForwardStats> {
+  static variable_list forward(AutogradContext* ctx, TensorList x, const Parameters& p,
+                               double threshold) {
+    p.save(ctx);
+    ctx->save_for_backward(x.vec());
+    at::AutoDispatchBelowADInplaceOrView guard;
+    auto [loss, stats] = call_forward_stats(x, p, threshold);
+    ctx->mark_non_differentiable({stats});
+    return {loss, stats};
+  }
+
+  static variable_list backward(AutogradContext* ctx, const variable_list& grad) {
+    return first_order(ctx, grad[0], 2);  // parameters, threshold
   }
 };
 
 Tensor forward_autograd(TensorList x, std::string_view f, Floats weight, Floats a, Floats b) {
   return Forward::apply(x, Parameters(f, weight, a, b));
+}
+
+std::tuple<Tensor, Tensor> forward_stats_autograd(TensorList x, std::string_view f, Floats weight,
+                                                  Floats a, Floats b, double threshold) {
+  variable_list out = ForwardStats::apply(x, Parameters(f, weight, a, b), threshold);
+  return {out[0], out[1]};
 }
 
 std::vector<Tensor> backward_autograd(const Tensor& grad, TensorList x, std::string_view f,
@@ -301,6 +336,7 @@ std::tuple<Tensor, std::vector<Tensor>> double_backward_autograd(const Tensor& g
 
 void register_kernels(torch::Library& m) {
   m.impl("unary_reduce", forward);
+  m.impl("unary_reduce_stats", forward_stats);
   m.impl("unary_reduce_backward", backward);
   m.impl("unary_reduce_double_backward", double_backward);
 }
@@ -318,12 +354,14 @@ TORCH_LIBRARY_IMPL(ganfast, CUDA, m) {
 
 TORCH_LIBRARY_IMPL(ganfast, Meta, m) {
   m.impl("unary_reduce", forward_meta);
+  m.impl("unary_reduce_stats", forward_stats_meta);
   m.impl("unary_reduce_backward", backward_meta);
   m.impl("unary_reduce_double_backward", double_backward_meta);
 }
 
 TORCH_LIBRARY_IMPL(ganfast, Autograd, m) {
   m.impl("unary_reduce", forward_autograd);
+  m.impl("unary_reduce_stats", forward_stats_autograd);
   m.impl("unary_reduce_backward", backward_autograd);
   m.impl("unary_reduce_double_backward", double_backward_autograd);
 }

@@ -22,11 +22,17 @@ struct UnaryTerm {
 //   backward         dx_ki = grad weight_k f'(x_ki)
 //   double_backward  dgrad = sum_k weight_k sum_i v_ki f'(x_ki),   dx_ki = grad weight_k v_ki
 //   f''(x_ki)
+//   forward_stats    loss as forward, with equal bits on the CPU, and in row k of `stats` (terms,
+//   4),
+//                    of the loss's type, weight_k sum_i f(x_ki), the mean of x_ki, and the shares
+//                    of the x_ki above and below the threshold
 // Sums are taken in a fixed order: equal input gives equal bits, whatever the number of threads.
 
 namespace cpu {
 void unary_reduce_forward(UnaryFunctor functor, DType dtype, std::span<const UnaryTerm> terms,
                           void* loss);
+void unary_reduce_forward_stats(UnaryFunctor functor, DType dtype, std::span<const UnaryTerm> terms,
+                                double threshold, void* loss, void* stats);
 void unary_reduce_backward(UnaryFunctor functor, DType dtype, std::span<const UnaryTerm> terms,
                            const void* grad);
 void unary_reduce_double_backward(UnaryFunctor functor, DType dtype,
@@ -38,6 +44,10 @@ namespace cuda {
 int64_t unary_reduce_scratch(std::span<const UnaryTerm> terms);
 void unary_reduce_forward(UnaryFunctor functor, DType dtype, std::span<const UnaryTerm> terms,
                           void* loss, double* scratch, void* stream);
+int64_t unary_reduce_stats_scratch(std::span<const UnaryTerm> terms);
+void unary_reduce_forward_stats(UnaryFunctor functor, DType dtype, std::span<const UnaryTerm> terms,
+                                double threshold, void* loss, void* stats, double* scratch,
+                                void* stream);
 void unary_reduce_backward(UnaryFunctor functor, DType dtype, std::span<const UnaryTerm> terms,
                            const void* grad, void* stream);
 void unary_reduce_double_backward(UnaryFunctor functor, DType dtype,

@@ -1,5 +1,48 @@
-"""Adversarial losses."""
+"""Losses of adversarial training."""
 
-from ganfast.losses.adversarial import AdversarialLoss, discriminator_loss, generator_loss
+from ganfast.losses.adaptive_weight import adaptive_weight_loss
+from ganfast.losses.adversarial import AdversarialLoss
+from ganfast.losses.balancer import Balancer
+from ganfast.losses.conditional import (
+    auxiliary_classifier_loss,
+    conditional_contrastive_loss,
+    crammer_singer_loss,
+    data_to_data_cross_entropy_loss,
+    gaussian_code_loss,
+)
+from ganfast.losses.features import feature_matching
+from ganfast.losses.functional import discriminator_loss, generator_loss, top_k_schedule
+from ganfast.losses.images import ImagePool, cycle_loss, identity_loss, pixel_loss
+from ganfast.losses.lecam import LeCam
+from ganfast.losses.relativistic import (
+    relativistic_discriminator_loss,
+    relativistic_generator_loss,
+)
+from ganfast.losses.relativistic_average import (
+    relativistic_average_discriminator_loss,
+    relativistic_average_generator_loss,
+)
 
-__all__ = ["AdversarialLoss", "discriminator_loss", "generator_loss"]
+__all__ = [
+    "AdversarialLoss",
+    "Balancer",
+    "ImagePool",
+    "LeCam",
+    "adaptive_weight_loss",
+    "auxiliary_classifier_loss",
+    "conditional_contrastive_loss",
+    "crammer_singer_loss",
+    "cycle_loss",
+    "data_to_data_cross_entropy_loss",
+    "discriminator_loss",
+    "feature_matching",
+    "gaussian_code_loss",
+    "generator_loss",
+    "identity_loss",
+    "pixel_loss",
+    "relativistic_average_discriminator_loss",
+    "relativistic_average_generator_loss",
+    "relativistic_discriminator_loss",
+    "relativistic_generator_loss",
+    "top_k_schedule",
+]

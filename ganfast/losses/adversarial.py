@@ -1,86 +1,26 @@
 """Losses over a discriminator's outputs, one tensor or a list of maps."""
 
-import re
 from collections.abc import Sequence
-from functools import lru_cache
-from typing import Literal, NamedTuple, NoReturn, TypedDict, get_args
+from typing import Literal, TypedDict, get_args, overload
 
+import torch
 from torch import Tensor
 from typing_extensions import Unpack
 
-from ganfast import ops
+from ganfast.losses.maps import (
+    MapReduction,
+    MapWeights,
+    Outputs,
+    Terms,
+    last_maps,
+    pairs_of_maps,
+    terms_of,
+)
+from ganfast.losses.sides import CROSS_ENTROPIES, HINGES, LABELLED, Kind, Side, sides_of
+from ganfast.losses.weighted import check_samples, draw_flips, side_loss
 
-Kind = Literal["non_saturating", "minimax", "bce", "least_squares", "wasserstein", "hinge"]
-MapReduction = Literal["sum", "mean"]
-Outputs = Tensor | Sequence[Tensor]
-
-CROSS_ENTROPIES = ("non_saturating", "minimax", "bce")
-
-
-class Side(NamedTuple):
-    """One side of a loss, ``weight * mean f(x; a, b)``: see :func:`ganfast.ops.unary_reduce`."""
-
-    f: str
-    weight: float
-    a: float
-    b: float = 0.0
-
-
-class Sides(NamedTuple):
-    """The sides of one kind of loss; the discriminator's two share f."""
-
-    real: Side
-    fake: Side
-    generator: Side
-
-
-def _sides(
-    kind: Kind, from_probs: bool, label_smoothing: float, targets: tuple[float, float, float]
-) -> Sides:
-    """The table of the losses."""
-    fake, real, generator = targets
-    real = (1 - label_smoothing) * real + label_smoothing * fake
-    if kind == "least_squares":
-        return Sides(*(Side("square", 1.0, target) for target in (real, fake, generator)))
-    if kind == "wasserstein":
-        return Sides(*(Side("identity", weight, 0.0) for weight in (-1.0, 1.0, -1.0)))
-    if kind == "hinge":
-        margin = 1.0
-        return Sides(
-            Side("hinge", 1.0, -1.0, margin),
-            Side("hinge", 1.0, 1.0, margin),
-            Side("identity", -1.0, 0.0),
-        )
-    if from_probs or label_smoothing or kind == "bce":
-        f = "bce" if from_probs else "bce_with_logits"
-        sides = Sides(*(Side(f, 1.0, target) for target in (real, fake, generator)))
-    else:
-        sides = Sides(*(Side("softplus", 1.0, sign) for sign in (-1.0, 1.0, -1.0)))
-    if kind == "minimax":  # the generator maximises what the discriminator minimises on the fakes
-        return sides._replace(generator=sides.fake._replace(weight=-1.0))
-    return sides
-
-
-def _maps(name: str, outputs: Outputs) -> Sequence[Tensor]:
-    """The maps in a discriminator's output, as a sequence."""
-    if isinstance(outputs, Tensor):
-        return (outputs,)
-    if not isinstance(outputs, (list, tuple)):
-        raise TypeError(
-            f"{name} must be a tensor or a list of tensors, got {type(outputs).__name__}"
-        )
-    if not outputs:
-        raise ValueError(f"{name} must hold at least one tensor, got an empty list")
-    for k, x in enumerate(outputs):
-        if not isinstance(x, Tensor):
-            raise TypeError(f"{name}[{k}] must be a tensor, got {type(x).__name__}")
-    return outputs
-
-
-def _raise_with_names(error: Exception, names: Sequence[str]) -> NoReturn:
-    """Raise what an op said of its list again, in terms of the loss's arguments."""
-    message = re.sub(r"\bx\[(\d+)\]", lambda match: names[int(match[1])], str(error))
-    raise type(error)(message.removeprefix("unary_reduce: ")) from None
+Reduction = Literal["mean", "sum", "none"]
+Stats = dict[str, Tensor]
 
 
 class Options(TypedDict, total=False):
@@ -88,10 +28,29 @@ class Options(TypedDict, total=False):
 
     from_probs: bool
     label_smoothing: float
+    fake_label_smoothing: float
+    label_flips: float
     targets: tuple[float, float, float]
+    margin: float
     scale: float
+    reduction: Reduction
     map_reduction: MapReduction
     map_weights: Sequence[float] | None
+
+
+class DiscriminatorInputs(TypedDict, total=False):
+    """What :meth:`AdversarialLoss.discriminator` takes besides the outputs."""
+
+    real_weight: Outputs | None
+    fake_weight: Outputs | None
+    rng: torch.Generator | None
+
+
+class GeneratorInputs(TypedDict, total=False):
+    """What :meth:`AdversarialLoss.generator` takes besides the outputs."""
+
+    fake_weight: Outputs | None
+    top_k: int | None
 
 
 class AdversarialLoss:
@@ -109,7 +68,13 @@ class AdversarialLoss:
     ``least_squares``  m[(r - b)^2] + m[(f - a)^2]                  m[(f - c)^2]
     ``wasserstein``    m[f] - m[r]                                  -m[f]
     ``hinge``          m[relu(1 - r)] + m[relu(1 + f)]              -m[f]
+    ``hinge2``         m[relu(1 - r)] + m[relu(1 + f)]              m[relu(1 - f)]
     ================== ============================================ =====================
+
+    Outputs are a tensor of any shape, a list of maps, or a list of lists of which the last map
+    counts, as discriminators with features return them. The losses are one launch forward and one
+    backward for the whole list. ``reduction="none"``, ``label_flips`` and weights of samples are
+    plain torch instead.
 
     Args:
         kind: one of the above.
@@ -117,18 +82,24 @@ class AdversarialLoss:
             ``bce``). Logarithms are clamped at -100 as in :class:`torch.nn.BCELoss` and computed in
             float32 or better, so that it works under autocast. Values outside [0, 1] give NaN.
         label_smoothing: s in [0, 1): the real target moves from 1 (b) to 1 - s (b - s (b - a)). For
-            the cross-entropies and ``least_squares``.
+            the cross-entropies and ``least_squares``, in the discriminator's loss.
+        fake_label_smoothing: the same for the fake target, from 0 to s (a + s (b - a)).
+        label_flips: probability in [0, 1) with which a sample counts as one of the other side in
+            the discriminator's loss, drawn for each sample on the outputs' device.
         targets: (a, b, c) of ``least_squares``, the targets of fake samples, of real ones, and of
             the generator.
+        margin: what stands for the 1 in the hinges.
         scale: factor on each loss, 0.5 for the conventions that halve.
-        map_reduction: the ``sum`` or the ``mean`` of the maps' losses. Each map is averaged over
-            its elements.
+        reduction: of each map: the ``mean`` or the ``sum`` over its elements, or ``none``: (B,),
+            for each sample its share, whose mean is the ``mean``.
+        map_reduction: the ``sum`` or the ``mean`` of the maps' losses.
         map_weights: a weight for each map, 1 where not given.
 
     Raises:
         TypeError: an output is not a floating-point tensor or a list of such, or dtypes differ.
         ValueError: an unknown kind, an option that the kind does not have or out of range, empty
-            outputs, real and fake with different numbers of maps, or on different devices.
+            outputs, real and fake with different numbers of maps, or on different devices; weights
+            that do not fit; where samples matter, maps with different numbers of samples.
 
     Example:
         >>> import torch
@@ -137,8 +108,8 @@ class AdversarialLoss:
         tensor(0.5000)
 
     Sources: Goodfellow et al. 2014 (minimax, non-saturating), Mao et al. 2017 (least squares),
-    Arjovsky et al. 2017 (Wasserstein), Lim and Ye 2017 (hinge), Salimans et al. 2016 (one-sided
-    label smoothing).
+    Arjovsky et al. 2017 (Wasserstein), Lim and Ye 2017 (hinge), audiocraft (hinge2), Salimans et
+    al. 2016 (label smoothing), Sinha et al. 2020 (top-k).
     """
 
     def __init__(
@@ -147,8 +118,12 @@ class AdversarialLoss:
         *,
         from_probs: bool = False,
         label_smoothing: float = 0.0,
+        fake_label_smoothing: float = 0.0,
+        label_flips: float = 0.0,
         targets: tuple[float, float, float] = (0.0, 1.0, 1.0),
+        margin: float = 1.0,
         scale: float = 1.0,
+        reduction: Reduction = "mean",
         map_reduction: MapReduction = "sum",
         map_weights: Sequence[float] | None = None,
     ) -> None:
@@ -158,124 +133,192 @@ class AdversarialLoss:
             raise ValueError(
                 f"from_probs must be False for {kind!r}: it is for {', '.join(CROSS_ENTROPIES)}"
             )
-        if targets != (0.0, 1.0, 1.0) and kind != "least_squares":
+        if len(targets) != 3:
+            raise ValueError(f"targets must be the three numbers (a, b, c), got {targets}")
+        if tuple(targets) != (0.0, 1.0, 1.0) and kind != "least_squares":
             raise ValueError(f"targets must not be given for {kind!r}: they are for least_squares")
-        if not 0 <= label_smoothing < 1:
-            raise ValueError(f"label_smoothing must be in [0, 1), got {label_smoothing}")
-        if label_smoothing and kind in ("wasserstein", "hinge"):
-            raise ValueError(f"label_smoothing must be 0 for {kind!r}, which has no labels")
-        if map_reduction not in get_args(MapReduction):
-            raise ValueError(f"map_reduction must be sum or mean, got {map_reduction!r}")
+        if margin != 1 and kind not in HINGES:
+            raise ValueError(f"margin must not be given for {kind!r}: it is for the hinges")
+        smoothing = (label_smoothing, fake_label_smoothing)
+        for name, share in zip(("label_smoothing", "fake_label_smoothing"), smoothing, strict=True):
+            if not 0 <= share < 1:
+                raise ValueError(f"{name} must be in [0, 1), got {share}")
+            if share and kind not in LABELLED:
+                raise ValueError(f"{name} must be 0 for {kind!r}, which has no labels")
+        if not 0 <= label_flips < 1:
+            raise ValueError(f"label_flips must be in [0, 1), got {label_flips}")
+        if reduction not in get_args(Reduction):
+            raise ValueError(f"reduction must be mean, sum or none, got {reduction!r}")
         self.kind = kind
-        self._sides = _sides(kind, from_probs, label_smoothing, targets)
-        self._scale = scale
-        self._mean = map_reduction == "mean"
-        self._map_weights = None if map_weights is None else list(map_weights)
+        self._sides = sides_of(kind, from_probs, smoothing, targets, margin)
+        self._weights = MapWeights(scale, map_reduction, map_weights)
+        self._reduction = reduction
+        self._label_flips = label_flips
+        # What a discriminator that is right says of real samples: above or below the threshold.
+        self._threshold = 0.5 if from_probs else 0.0
+        self._real_column = 2
+        if kind == "least_squares":
+            self._threshold = (targets[0] + targets[1]) / 2
+            self._real_column = 2 if targets[1] >= targets[0] else 3
 
-    def discriminator(self, real: Outputs, fake: Outputs) -> Tensor:
+    @overload
+    def discriminator(
+        self,
+        real: Outputs,
+        fake: Outputs,
+        *,
+        stats: Literal[False] = ...,
+        **inputs: Unpack[DiscriminatorInputs],
+    ) -> Tensor: ...
+    @overload
+    def discriminator(
+        self,
+        real: Outputs,
+        fake: Outputs,
+        *,
+        stats: Literal[True],
+        **inputs: Unpack[DiscriminatorInputs],
+    ) -> tuple[Tensor, Stats]: ...
+    def discriminator(
+        self,
+        real: Outputs,
+        fake: Outputs,
+        *,
+        stats: bool = False,
+        real_weight: Outputs | None = None,
+        fake_weight: Outputs | None = None,
+        rng: torch.Generator | None = None,
+    ) -> Tensor | tuple[Tensor, Stats]:
         """Loss of the discriminator on its outputs for real and for fake samples.
 
         Args:
-            real: outputs for real samples, a tensor of any shape or a list of maps.
+            real: outputs for real samples.
             fake: outputs for fake samples, as many maps; their shapes may differ from the real
-            ones'.
+                ones'.
+            stats: return statistics too, from the same launch.
+            real_weight: weights of the real samples: (B,), or a mask that broadcasts to each map,
+                or one for each map. A map's mean becomes the weighted mean sum(w l) / sum(w) over
+                its elements l, 0 where all weights are; its sum sum(w l).
+            fake_weight: the same for the fake samples.
+            rng: draws ``label_flips``; the default one of the device where not given.
 
         Returns:
-            Scalar; float64 for float64 outputs, else float32.
+            Scalar, or (B,) for ``reduction="none"``; float64 for float64 outputs, else float32.
+            With ``stats`` also a dict of (maps,) tensors on the device, not differentiable:
+            ``real_logits`` and ``fake_logits``, the mean outputs; ``real_accuracy`` and
+            ``fake_accuracy``, the shares of real outputs above and of fake outputs below 0 (0.5 for
+            probabilities, the middle of the targets of ``least_squares``); ``real_loss`` and
+            ``fake_loss``, the terms that add up to the loss (without weights of samples and flips).
         """
-        real, fake = _maps("real", real), _maps("fake", fake)
-        if len(real) != len(fake):
-            raise ValueError(
-                f"real and fake must have the same number of maps, got {len(real)} and {len(fake)}"
-            )
-        return self._reduce((("real", real, self._sides.real), ("fake", fake, self._sides.fake)))
+        real, fake = pairs_of_maps(real, fake)
+        weights = self._weights.of(len(real))
+        if (
+            real_weight is None
+            and fake_weight is None
+            and self._reduction != "none"
+            and not self._label_flips
+        ):
+            terms = terms_of(self._sides.real.f)
+            self._add(terms, "real", real, self._sides.real, weights)
+            self._add(terms, "fake", fake, self._sides.fake, weights)
+            return self._reduce(terms, stats)
+        return self._weighted(
+            [
+                ("real", real, self._sides.real, real_weight, self._sides.fake),
+                ("fake", fake, self._sides.fake, fake_weight, self._sides.real),
+            ],
+            weights,
+            self._label_flips,
+            rng,
+            stats,
+        )
 
-    def generator(self, fake: Outputs) -> Tensor:
+    @overload
+    def generator(
+        self, fake: Outputs, *, stats: Literal[False] = ..., **inputs: Unpack[GeneratorInputs]
+    ) -> Tensor: ...
+    @overload
+    def generator(
+        self, fake: Outputs, *, stats: Literal[True], **inputs: Unpack[GeneratorInputs]
+    ) -> tuple[Tensor, Stats]: ...
+    def generator(
+        self,
+        fake: Outputs,
+        *,
+        stats: bool = False,
+        fake_weight: Outputs | None = None,
+        top_k: int | None = None,
+    ) -> Tensor | tuple[Tensor, Stats]:
         """Loss of the generator on the discriminator's outputs for fake samples.
 
         Args:
-            fake: outputs for fake samples, a tensor of any shape or a list of maps.
+            fake: outputs for fake samples.
+            stats: return statistics too, from the same launch.
+            fake_weight: weights of the samples, see :meth:`discriminator`.
+            top_k: only the k highest outputs of each map count, in loss and statistics; see
+                :func:`top_k_schedule`. Not with weights or ``reduction="none"``.
 
         Returns:
-            Scalar; float64 for float64 outputs, else float32.
+            Scalar, or (B,) for ``reduction="none"``; float64 for float64 outputs, else float32.
+            With ``stats`` also the ``fake_*`` statistics of :meth:`discriminator`.
         """
-        return self._reduce((("fake", _maps("fake", fake), self._sides.generator),))
+        fake = last_maps("fake", fake)
+        weights = self._weights.of(len(fake))
+        side = self._sides.generator
+        if top_k is not None:
+            if top_k < 1:
+                raise ValueError(f"top_k must be at least 1, got {top_k}")
+            if fake_weight is not None or self._reduction == "none":
+                raise ValueError("top_k must not be given with fake_weight or reduction='none'")
+            fake = [x.flatten().topk(min(top_k, x.numel()), sorted=False).values for x in fake]
+        if fake_weight is None and self._reduction != "none":
+            terms = terms_of(side.f)
+            self._add(terms, "fake", fake, side, weights)
+            return self._reduce(terms, stats)
+        return self._weighted([("fake", fake, side, fake_weight, side)], weights, 0, None, stats)
 
-    def _reduce(self, sides: Sequence[tuple[str, Sequence[Tensor], Side]]) -> Tensor:
-        x: list[Tensor] = []
-        weight: list[float] = []
-        a: list[float] = []
-        b: list[float] = []
-        for _, maps, side in sides:
-            x += maps
-            weight += self._weights(len(maps), side.weight)
-            a += [side.a] * len(maps)
-            b += [side.b] * len(maps)
-        try:
-            return ops.unary_reduce(x, side.f, weight, a, b)
-        except (TypeError, ValueError) as error:
-            _raise_with_names(
-                error, [f"{n}[{k}]" for n, maps, _ in sides for k in range(len(maps))]
+    def _add(
+        self, terms: Terms, name: str, maps: Sequence[Tensor], side: Side, weights: Sequence[float]
+    ) -> None:
+        if self._reduction == "sum":
+            weights = [w * x.numel() for w, x in zip(weights, maps, strict=True)]
+        if side.weight != 1:
+            weights = [side.weight * w for w in weights]
+        terms.add(name, maps, weights, side.a, side.b)
+
+    def _reduce(self, terms: Terms, stats: bool) -> Tensor | tuple[Tensor, Stats]:
+        return self._reduce_with_stats(terms) if stats else terms.reduce()
+
+    def _reduce_with_stats(self, terms: Terms) -> tuple[Tensor, Stats]:
+        loss, rows = terms.reduce_with_stats(self._threshold)
+        named: Stats = {}
+        for i, (name, maps) in enumerate(terms.names):
+            right = self._real_column if name == "real" else 5 - self._real_column
+            of_side = rows[i * maps : (i + 1) * maps]
+            named[f"{name}_loss"] = of_side[:, 0]
+            named[f"{name}_logits"] = of_side[:, 1]
+            named[f"{name}_accuracy"] = of_side[:, right]
+        return loss, named
+
+    def _weighted(
+        self,
+        sides: Sequence[tuple[str, Sequence[Tensor], Side, Outputs | None, Side]],
+        weights: Sequence[float],
+        label_flips: float,
+        rng: torch.Generator | None,
+        stats: bool,
+    ) -> Tensor | tuple[Tensor, Stats]:
+        terms = terms_of(sides[0][2].f)
+        for name, maps, side, _, _ in sides:
+            self._add(terms, name, [x.detach() for x in maps], side, weights)
+        terms.check()
+        if label_flips or self._reduction == "none":
+            check_samples({name: maps for name, maps, *_ in sides})
+        losses = []
+        for name, maps, side, sample_weight, other in sides:
+            flips = draw_flips(maps[0], label_flips, rng) if label_flips else None
+            losses.append(
+                side_loss(name, maps, side, weights, self._reduction, sample_weight, other, flips)
             )
-
-    def _weights(self, maps: int, weight: float) -> list[float]:
-        weight *= self._scale / maps if self._mean else self._scale
-        if self._map_weights is None:
-            return [weight] * maps
-        if len(self._map_weights) != maps:
-            raise ValueError(
-                f"map_weights must have one weight for each of the {maps} maps, "
-                f"got {len(self._map_weights)}"
-            )
-        return [weight * w for w in self._map_weights]
-
-
-@lru_cache(maxsize=64)
-def _loss(kind: Kind, **options: Unpack[Options]) -> AdversarialLoss:
-    return AdversarialLoss(kind, **options)
-
-
-def _with_options(kind: Kind, options: Options) -> AdversarialLoss:
-    weights = options.get("map_weights")
-    if weights is not None:
-        options["map_weights"] = tuple(weights)
-    return _loss(kind, **options)
-
-
-def discriminator_loss(
-    real: Outputs, fake: Outputs, kind: Kind = "non_saturating", **options: Unpack[Options]
-) -> Tensor:
-    """Loss of the discriminator: :meth:`AdversarialLoss.discriminator` in one call.
-
-    Args:
-        real: the discriminator's outputs for real samples, a tensor of any shape or a list of maps.
-        fake: its outputs for fake samples, as many maps.
-        kind: see :class:`AdversarialLoss`.
-        **options: the options of :class:`AdversarialLoss`.
-
-    Returns:
-        Scalar; float64 for float64 outputs, else float32.
-
-    Raises:
-        TypeError, ValueError: as :class:`AdversarialLoss`.
-    """
-    return _with_options(kind, options).discriminator(real, fake)
-
-
-def generator_loss(
-    fake: Outputs, kind: Kind = "non_saturating", **options: Unpack[Options]
-) -> Tensor:
-    """Loss of the generator: :meth:`AdversarialLoss.generator` in one call.
-
-    Args:
-        fake: the discriminator's outputs for fake samples, a tensor of any shape or a list of maps.
-        kind: see :class:`AdversarialLoss`.
-        **options: the options of :class:`AdversarialLoss`.
-
-    Returns:
-        Scalar; float64 for float64 outputs, else float32.
-
-    Raises:
-        TypeError, ValueError: as :class:`AdversarialLoss`.
-    """
-    return _with_options(kind, options).generator(fake)
+        loss = losses[0] if len(losses) == 1 else losses[0] + losses[1]
+        return (loss, self._reduce_with_stats(terms)[1]) if stats else loss

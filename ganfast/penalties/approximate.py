@@ -23,10 +23,8 @@ def mean_squared_difference(x: list[Tensor], y: list[Tensor], weight: float) -> 
     """weight * sum over maps of m[(x - y)^2], subtracted in float32 or better."""
     if len(x) != len(y):
         raise ValueError(f"both sides must have the same number of maps, got {len(x)} and {len(y)}")
-    wide = [[t if t.dtype == torch.float64 else t.float() for t in side] for side in (x, y)]
-    differences = [xk - yk for xk, yk in zip(*wide, strict=True)]
     zeros = [0.0] * len(x)
-    return ops.unary_reduce(differences, "square", [weight] * len(x), zeros, zeros)
+    return ops.pair_reduce(x, y, "square", [weight] * len(x), zeros, zeros)
 
 
 def approximate_r1(

@@ -188,7 +188,7 @@ SMALL = r"2 x (\(64, 1\)|8 maps|64$)|, (1|1k) |d = 64$"
 def test_all_providers_compute_the_same(case: kit.Case, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(kit, "copies", lambda size, device: 2)
     for mode in case.modes:
-        inputs, _ = kit._inputs(case, mode, "cpu")
+        inputs, _ = kit.inputs(case, mode, "cpu")
         exact = kit._exact(case, mode, inputs)
         for name, provider in case.providers.items():
             if name != "compile":  # the eager formula again

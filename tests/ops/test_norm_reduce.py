@@ -229,3 +229,20 @@ def test_what_is_refused(
 ) -> None:
     with pytest.raises(error, match=f"norm_reduce: {match}"):
         ops.norm_reduce(g, phi, 1.0, 0.0, 0.0, pixel)
+
+
+@pytest.mark.compiled
+def test_the_registered_backwards_refuse_what_does_not_fit() -> None:
+    """As reading past the end of what they were given."""
+    g, namespace = [torch.ones(3, 4)], torch.ops.ganfast
+    grad, derivatives = torch.ones(()), torch.ones(2, 3)
+    assert namespace.norm_reduce_backward(grad, g, derivatives, False)[0].shape == (3, 4)
+    for wrong in (torch.ones(2, 2), torch.ones(6), torch.ones(2, 3).double(), torch.ones(3, 2).T):
+        with pytest.raises(ValueError, match="derivatives must be those that norm_reduce returned"):
+            namespace.norm_reduce_backward(grad, g, wrong, False)
+        with pytest.raises(ValueError, match="derivatives must be those that norm_reduce returned"):
+            namespace.norm_reduce_double_backward(grad, g, g, wrong, False)
+    with pytest.raises(TypeError, match="grad must have dtype"):
+        namespace.norm_reduce_backward(grad.double(), g, derivatives, False)
+    with pytest.raises(ValueError, match=r"v\[0\] must have the device and shape"):
+        namespace.norm_reduce_double_backward(grad, g, [torch.ones(3, 3)], derivatives, False)

@@ -1,34 +1,11 @@
 // The kernels of cuda/norm_reduce.cu against plain loops over their functors in float64.
 #include "../../csrc/cuda/norm_reduce.cu"
 
-#include <memory>
-
+#include "arrays.h"
 #include "check.h"
 
 namespace ganfast::test {
 namespace {
-
-// Relative error of what is computed, for a sum of the squared norm's few thousand elements.
-template <class T>
-constexpr double kArithmetic = sizeof(T) == 8 ? 1e-13 : 2e-6;
-// Error of what is stored: half a unit in the last place of the two-byte formats.
-template <class T>
-constexpr double kStored = kArithmetic<T>;
-template <>
-constexpr double kStored<Float16> = 0x1p-11 + 2e-6;
-template <>
-constexpr double kStored<BFloat16> = 0x1p-8 + 2e-6;
-template <class T>
-constexpr double kSmallest = std::is_same_v<T, Float16> ? 0x1p-25 : 1e-30;
-
-// A tensor that starts `offset` elements into its memory, allocated exactly, so that a sanitizer
-// sees every overrun.
-template <class T>
-struct Array {
-  Array(int64_t n, int offset) : memory(new T[n + offset]), data(memory.get() + offset) {}
-  std::unique_ptr<T[]> memory;
-  T* data;
-};
 
 template <class T>
 struct List {

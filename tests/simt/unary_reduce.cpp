@@ -1,35 +1,11 @@
 // The kernels of cuda/unary_reduce.cu against plain loops over their functors in float64.
 #include "../../csrc/cuda/unary_reduce.cu"
 
-#include <memory>
-
+#include "arrays.h"
 #include "check.h"
 
 namespace ganfast::test {
 namespace {
-
-template <class T>
-constexpr double kArithmetic = sizeof(T) == 8 ? 4e-15 : 4e-7;  // relative error of what is computed
-// Relative and absolute error of what is stored: half a unit in the last place of the two-byte
-// formats.
-template <class T>
-constexpr double kStored = kArithmetic<T>;
-template <>
-constexpr double kStored<Float16> = 0x1p-11 + 4e-7;
-template <>
-constexpr double kStored<BFloat16> = 0x1p-8 + 4e-7;
-template <class T>
-constexpr double kSmallest = std::is_same_v<T, Float16> ? 0x1p-25 : 1e-30;
-
-// A tensor that starts `offset` elements into its memory, allocated exactly, so that a sanitizer
-// sees every overrun.
-template <class T>
-struct Array {
-  Array(int64_t n, int offset) : memory(new T[n + offset]), data(memory.get() + offset), n(n) {}
-  std::unique_ptr<T[]> memory;
-  T* data;
-  int64_t n;
-};
 
 template <class T>
 struct List {
@@ -95,14 +71,81 @@ void compare(UnaryFunctor functor, DType dtype, const std::vector<int64_t>& size
   check_close(what + " dgrad", dgrad, want, kArithmetic<T>, scale + 1e-30);
 }
 
+template <template <class> class F, class T>
+void compare_stats(UnaryFunctor functor, DType dtype, const std::vector<int64_t>& sizes,
+                   const std::string& what) {
+  List<T> list(sizes, functor == UnaryFunctor::bce);
+  std::vector<double> scratch(cuda::unary_reduce_stats_scratch(list.terms));
+  std::vector<Compute<T>> stats(4 * sizes.size());
+  Compute<T> loss;
+  // A value that occurs, so that strict comparisons matter.
+  const double threshold = load(list.x[0].data[0]);
+  cuda::unary_reduce_forward_stats(functor, dtype, list.terms, threshold, &loss, stats.data(),
+                                   scratch.data(), nullptr);
+  long double total = 0, total_scale = 0;
+  for (size_t k = 0; k < sizes.size(); ++k) {
+    const UnaryTerm& term = list.terms[k];
+    const F<double> f{static_cast<Compute<T>>(term.a), term.b};
+    long double value = 0, scale = 0, sum = 0, size = 0;
+    int64_t above = 0, below = 0;
+    for (int64_t i = 0; i < term.n; ++i) {
+      const double x = load(list.x[k].data[i]), y = term.weight * f.f(x);
+      value += y;
+      scale += std::abs(y);
+      sum += x;
+      size += std::abs(x);
+      above += x > threshold;
+      below += x < threshold;
+    }
+    total += value;
+    total_scale += scale;
+    const Compute<T>* row = &stats[4 * k];
+    const std::string of = what + " of tensor " + std::to_string(k);
+    check_close(of + ": term", row[0], value, kArithmetic<T>, scale + 1e-30);
+    check_close(of + ": mean", row[1], sum / term.n, kArithmetic<T>, size / term.n);
+    const double n = term.n;
+    check_close(of + ": above", row[2], static_cast<Compute<T>>(above / n), 0, 1);
+    check_close(of + ": below", row[3], static_cast<Compute<T>>(below / n), 0, 1);
+  }
+  check_close(what + " loss", loss, total, kArithmetic<T>, total_scale + 1e-30);
+}
+
 template <template <class> class F>
 void compare_all_dtypes(UnaryFunctor functor, const std::string& name) {
   // One block; tails of every length.
   const std::vector<int64_t> sizes{1, 1, 2, 3, 4, 5, 8, 8, 31, 64, 1000, 1003};
   compare<F, double>(functor, DType::float64, sizes, name + " float64");
+  compare_stats<F, double>(functor, DType::float64, sizes, name + " stats float64");
   compare<F, float>(functor, DType::float32, sizes, name + " float32");
+  compare_stats<F, float>(functor, DType::float32, sizes, name + " stats float32");
   compare<F, Float16>(functor, DType::float16, sizes, name + " float16");
+  compare_stats<F, Float16>(functor, DType::float16, sizes, name + " stats float16");
   compare<F, BFloat16>(functor, DType::bfloat16, sizes, name + " bfloat16");
+  compare_stats<F, BFloat16>(functor, DType::bfloat16, sizes, name + " stats bfloat16");
+}
+
+// A block takes several tiles of a tensor, and several tensors: a GPU's many blocks are too many
+// here.
+void same_stats_for_any_blocks(const std::vector<int64_t>& sizes) {
+  List<float> list(sizes, false);
+  std::vector<double> scratch(cuda::unary_reduce_stats_scratch(list.terms));
+  std::vector<float> want(4 * sizes.size()), got(want);
+  float want_loss, loss;
+  cuda::unary_reduce_forward_stats(UnaryFunctor::square, DType::float32, list.terms, 0, &want_loss,
+                                   want.data(), scratch.data(), nullptr);
+  const std::span<const UnaryTerm> terms = list.terms;
+  for (const int blocks : {2, 3, 4, 5}) {
+    const auto partial = reinterpret_cast<cuda::Sums*>(scratch.data());
+    cuda::for_each_table(terms, cuda::make_row<Square<float>, float>, [&](auto& table, int) {
+      launch("stats", cuda::unary_reduce_stats_kernel<Square<float>, float>, blocks, cuda::kThreads,
+             nullptr, table, 0.0f, partial, nullptr, &loss, got.data());
+      launch("finish", cuda::finish_stats_kernel<Square<float>, float>, 1, cuda::kThreads, nullptr,
+             table, blocks, partial, nullptr, &loss, got.data());
+    });
+    const std::string what = "stats in " + std::to_string(blocks) + " blocks";
+    check_close(what, loss, want_loss, 1e-6, 100);
+    for (size_t i = 0; i < want.size(); ++i) check_close(what, got[i], want[i], 1e-6, 6);
+  }
 }
 
 }  // namespace
@@ -114,10 +157,18 @@ int main() {
   GANFAST_UNARY_FUNCTORS(GANFAST_ROW)
 #undef GANFAST_ROW
   // Many blocks and the second stage; a tensor of several tiles between small ones.
-  test::compare<Softplus, float>(UnaryFunctor::softplus, DType::float32, {3, 70000, 1, 4096, 4097},
+  test::compare<Softplus, float>(UnaryFunctor::softplus, DType::float32,
+                                 {3, 20 * cuda::kTile, 1, cuda::kTile, cuda::kTile + 1},
                                  "many blocks");
   // More tensors than one launch takes.
   test::compare<Hinge, float>(UnaryFunctor::hinge, DType::float32, std::vector<int64_t>(207, 3),
                               "many tensors");
+  // The same for statistics; parts of a tensor in many blocks, several tensors in a block of many.
+  test::compare_stats<Softplus, float>(UnaryFunctor::softplus, DType::float32,
+                                       {3, 20 * cuda::kTile, 1, cuda::kTile, cuda::kTile + 1},
+                                       "stats, many blocks");
+  test::compare_stats<Hinge, float>(UnaryFunctor::hinge, DType::float32,
+                                    std::vector<int64_t>(207, 3), "stats, many tensors");
+  test::same_stats_for_any_blocks({5, 3 * cuda::kTile, 7, 2 * cuda::kTile + 1, 2, 2});
   return test::report();
 }

@@ -1,0 +1,190 @@
+// L = sum_k w_k * mean_i f(x_ki - y_ki) and its two derivatives on CUDA: one launch for the whole
+// list of pairs.
+#include "../ops/pair_reduce.h"
+
+#include "table.cuh"
+
+namespace ganfast::cuda {
+namespace {
+
+template <class F, class T>
+struct Row : RowBase {
+  const T* x;      // (n)
+  const T* y;      // (n)
+  const T* u;      // (n)
+  T* dx;           // (n) or null
+  T* dy;           // (n) or null
+  int64_t result;  // the row's place in grad
+  double weight;
+  F functor;
+};
+
+// Writes the pack to dx and its negative to dy, those that are wanted.
+template <class F, class T>
+__device__ void store_wanted(const Row<F, T>& row, int64_t offset, Pack<T> pack) {
+  if (row.dx != nullptr) store_pack(pack, row.dx + offset, row.dx + row.n, row.whole);
+  if (row.dy == nullptr) return;
+  GANFAST_UNROLL
+  for (int j = 0; j < Pack<T>::size; ++j) store(pack.values[j], -load(pack.values[j]));
+  store_pack(pack, row.dy + offset, row.dy + row.n, row.whole);
+}
+
+// Adds a tile's sum to the block's; with per_pair, writes it to the tile's partial. All threads
+// must call it.
+__device__ inline void add_tile(double part, bool per_pair, int64_t tile, double* partial,
+                                double& sum) {
+  if (!per_pair) {
+    sum += part;
+    return;
+  }
+  part = block_sum(part);
+  if (threadIdx.x == 0) partial[tile] = part;
+  __syncthreads();  // before the next block_sum
+}
+
+// loss = sum_k weight_k sum_i f(x_ki - y_ki); with per_pair, partial = the sums of the tiles
+template <class F, class T>
+__global__ void __launch_bounds__(kThreads)
+    pair_reduce_forward_kernel(const __grid_constant__ Table<Row<F, T>> table, bool per_pair,
+                               double* partial, Compute<T>* loss) {
+  double sum = 0;
+  for (int64_t tile = blockIdx.x; tile < table.tiles; tile += gridDim.x) {
+    const auto& row = table.row(tile);
+    Compute<T> part = 0;
+    for_each_pack<T>(row, tile, [&](int64_t offset) {
+      const Pack<T> x = load_pack(row.x + offset, row.x + row.n, row.whole);
+      const Pack<T> y = load_pack(row.y + offset, row.y + row.n, row.whole);
+      GANFAST_UNROLL
+      for (int j = 0; j < Pack<T>::size; ++j) {
+        if (offset + j < row.n) part += row.functor.f(load(x.values[j]) - load(y.values[j]));
+      }
+    });
+    add_tile(row.weight * part, per_pair, tile, partial, sum);
+  }
+  if (!per_pair) finish_sum(sum, partial, loss);
+}
+
+// dx_ki = grad weight_k f'(x_ki - y_ki),  dy_ki = -dx_ki
+template <class F, class T>
+__global__ void __launch_bounds__(kThreads)
+    pair_reduce_backward_kernel(const __grid_constant__ Table<Row<F, T>> table,
+                                const Compute<T>* grad) {
+  for (int64_t tile = blockIdx.x; tile < table.tiles; tile += gridDim.x) {
+    const auto& row = table.row(tile);
+    const auto scale = static_cast<Compute<T>>(grad[row.result] * row.weight);
+    for_each_pack<T>(row, tile, [&](int64_t offset) {
+      const Pack<T> x = load_pack(row.x + offset, row.x + row.n, row.whole);
+      const Pack<T> y = load_pack(row.y + offset, row.y + row.n, row.whole);
+      Pack<T> dx;
+      GANFAST_UNROLL
+      for (int j = 0; j < Pack<T>::size; ++j)
+        store(dx.values[j], scale * row.functor.df(load(x.values[j]) - load(y.values[j])));
+      store_wanted(row, offset, dx);
+    });
+  }
+}
+
+// dgrad = sum_k weight_k sum_i u_ki f'(d_ki),  dx_ki = grad weight_k u_ki f''(d_ki),
+// dy_ki = -dx_ki, with d = x - y; with per_pair, partial = the sums of the tiles
+template <class F, class T>
+__global__ void __launch_bounds__(kThreads)
+    pair_reduce_double_backward_kernel(const __grid_constant__ Table<Row<F, T>> table,
+                                       const Compute<T>* grad, bool per_pair, double* partial,
+                                       Compute<T>* dgrad) {
+  double sum = 0;
+  for (int64_t tile = blockIdx.x; tile < table.tiles; tile += gridDim.x) {
+    const auto& row = table.row(tile);
+    const auto scale = static_cast<Compute<T>>(grad[row.result] * row.weight);
+    Compute<T> part = 0;
+    for_each_pack<T>(row, tile, [&](int64_t offset) {
+      const Pack<T> x = load_pack(row.x + offset, row.x + row.n, row.whole);
+      const Pack<T> y = load_pack(row.y + offset, row.y + row.n, row.whole);
+      const Pack<T> u = load_pack(row.u + offset, row.u + row.n, row.whole);
+      Pack<T> dx;
+      GANFAST_UNROLL
+      for (int j = 0; j < Pack<T>::size; ++j) {
+        const Compute<T> d = load(x.values[j]) - load(y.values[j]), uj = load(u.values[j]);
+        store(dx.values[j], scale * uj * row.functor.d2f(d));
+        part += uj * row.functor.df(d);  // past the end, u is zero
+      }
+      store_wanted(row, offset, dx);
+    });
+    add_tile(row.weight * part, per_pair, tile, partial, sum);
+  }
+  if (!per_pair) finish_sum(sum, partial, dgrad);
+}
+
+template <class F, class T>
+Row<F, T> make_row(const PairTerm& term) {
+  const T* x = static_cast<const T*>(term.x);
+  const T* y = static_cast<const T*>(term.y);
+  const T* u = static_cast<const T*>(term.u);
+  T* dx = static_cast<T*>(term.dx);
+  T* dy = static_cast<T*>(term.dy);
+  const bool whole = aligned(x) && aligned(y) && aligned(u) && aligned(dx) && aligned(dy);
+  const F functor{static_cast<Compute<T>>(term.a), static_cast<Compute<T>>(term.b)};
+  return {{term.n, whole, 0}, x, y, u, dx, dy, term.result, term.weight, functor};
+}
+
+// Runs a summing kernel, run(table, blocks, partial, result), for all pairs together or for each.
+template <class F, class T, class Run>
+void sum_pairs(std::span<const PairTerm> terms, bool per_pair, double* scratch, void* result_,
+               cudaStream_t stream, Run run) {
+  const auto result = static_cast<Compute<T>*>(result_);
+  if (per_pair) {
+    sum_each_row(terms, make_row<F, T>, scratch, result, stream,
+                 [&](const Table<Row<F, T>>& table, int blocks, double* partial) {
+                   run(table, blocks, partial, nullptr);
+                 });
+  } else {
+    sum_over_tables(terms, make_row<F, T>, scratch, result, stream, run);
+  }
+}
+
+}  // namespace
+
+int64_t pair_reduce_scratch(std::span<const PairTerm> terms, bool per_pair) {
+  return per_pair ? scratch_for_each_row(terms) : scratch_for(terms.size());
+}
+
+void pair_reduce_forward(PairFunctor functor, DType dtype, std::span<const PairTerm> terms,
+                         bool per_pair, void* loss, double* scratch, void* stream_) {
+  const auto stream = static_cast<cudaStream_t>(stream_);
+  with_types(functor, dtype, [&]<class F, class T>() {
+    sum_pairs<F, T>(
+        terms, per_pair, scratch, loss, stream,
+        [&](const Table<Row<F, T>>& table, int blocks, double* partial, Compute<T>* result) {
+          launch("pair_reduce_forward", pair_reduce_forward_kernel<F, T>, blocks, kThreads, stream,
+                 table, per_pair, partial, result);
+        });
+  });
+}
+
+void pair_reduce_backward(PairFunctor functor, DType dtype, std::span<const PairTerm> terms,
+                          const void* grad_, void* stream_) {
+  const auto stream = static_cast<cudaStream_t>(stream_);
+  with_types(functor, dtype, [&]<class F, class T>() {
+    const auto grad = static_cast<const Compute<T>*>(grad_);
+    for_each_table(terms, make_row<F, T>, [&](const Table<Row<F, T>>& table, int blocks) {
+      launch("pair_reduce_backward", pair_reduce_backward_kernel<F, T>, blocks, kThreads, stream,
+             table, grad);
+    });
+  });
+}
+
+void pair_reduce_double_backward(PairFunctor functor, DType dtype, std::span<const PairTerm> terms,
+                                 bool per_pair, const void* grad_, void* dgrad, double* scratch,
+                                 void* stream_) {
+  const auto stream = static_cast<cudaStream_t>(stream_);
+  with_types(functor, dtype, [&]<class F, class T>() {
+    const auto grad = static_cast<const Compute<T>*>(grad_);
+    sum_pairs<F, T>(
+        terms, per_pair, scratch, dgrad, stream,
+        [&](const Table<Row<F, T>>& table, int blocks, double* partial, Compute<T>* result) {
+          launch("pair_reduce_double_backward", pair_reduce_double_backward_kernel<F, T>, blocks,
+                 kThreads, stream, table, grad, per_pair, partial, result);
+        });
+  });
+}
+
+}  // namespace ganfast::cuda

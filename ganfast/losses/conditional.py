@@ -1,0 +1,243 @@
+"""Losses of class-conditional discriminators, and of codes that a generator should keep.
+
+Plain torch, in float32 or better under autocast too; masks are made on the labels' device, and
+nothing waits for it.
+"""
+
+import math
+from collections.abc import Callable
+from functools import wraps
+from typing import ParamSpec
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from ganfast import ops
+from ganfast.losses.distributed import gather
+from ganfast.reference import compute_dtype
+
+P = ParamSpec("P")
+
+
+def _no_autocast(loss: Callable[P, Tensor]) -> Callable[P, Tensor]:
+    """Run a loss without autocast on the device of its first argument."""
+
+    @wraps(loss)
+    def run(*args: P.args, **kwargs: P.kwargs) -> Tensor:
+        first = args[0] if args else next(iter(kwargs.values()))
+        device = first.device.type if isinstance(first, Tensor) else "cpu"
+        with torch.autocast(device, enabled=False):
+            return loss(*args, **kwargs)
+
+    return run
+
+
+def _check_scores(name: str, scores: Tensor, labels: Tensor) -> None:
+    if not scores.is_floating_point():
+        raise TypeError(f"{name} must be floating point, got {scores.dtype}")
+    if scores.dim() != 2:
+        raise ValueError(f"{name} must have shape (B, n), got {list(scores.shape)}")
+    if labels.dtype != torch.int64:
+        raise TypeError(f"labels must have dtype int64, got {labels.dtype}")
+    if labels.shape != scores.shape[:1]:
+        raise ValueError(
+            f"labels must have one entry for each of the {scores.shape[0]} rows of {name}, "
+            f"got shape {list(labels.shape)}"
+        )
+
+
+@_no_autocast
+def crammer_singer_loss(scores: Tensor, labels: Tensor, *, margin: float = 1.0) -> Tensor:
+    r"""Multi-class hinge of a discriminator with K classes of real samples and one of fakes.
+
+    .. math:: \frac{1}{B} \sum_i \mathrm{relu}(1 + \max_{j \ne y_i} s_{ij} - s_{i y_i})
+
+    The discriminator of MHingeGAN takes it of real samples with their classes and of fakes with
+    class K, the generator of fakes with the classes they were made for.
+
+    Args:
+        scores: s, (B, K + 1), at least two columns.
+        labels: y, (B,) of int64.
+        margin: what stands for the 1.
+
+    Returns:
+        Scalar; float64 for float64 scores, else float32. Differentiable twice.
+
+    Raises:
+        TypeError: scores are not floating point, or labels are not int64.
+        ValueError: shapes do not fit.
+
+    Sources: Crammer and Singer 2001; Kavalerov et al. 2019, cGANs with multi-hinge loss.
+    """
+    _check_scores("scores", scores, labels)
+    if scores.shape[1] < 2:
+        raise ValueError(f"scores must have at least two columns, got {scores.shape[1]}")
+    scores = compute_dtype(scores)
+    index = labels.unsqueeze(1)
+    highest = scores.scatter(1, index, -math.inf).max(1).values
+    wrong_by = highest - scores.gather(1, index).squeeze(1)
+    return ops.unary_reduce([wrong_by], "hinge", [1.0], [1.0], [margin])
+
+
+@_no_autocast
+def auxiliary_classifier_loss(
+    logits: Tensor, labels: Tensor, *, label_smoothing: float = 0.0
+) -> Tensor:
+    """Cross-entropy of an auxiliary classifier: of AC-GAN for D and G, of InfoGAN's discrete codes.
+
+    .. math:: -\\frac{1}{B} \\sum_i \\log \\mathrm{softmax}(s_i)_{y_i}
+
+    Args:
+        logits: s, (B, K).
+        labels: y, (B,) of int64: classes, or the codes that the samples were made from.
+        label_smoothing: share of the target spread over all classes, as in
+            :func:`torch.nn.functional.cross_entropy`.
+
+    Returns:
+        Scalar; float64 for float64 logits, else float32.
+
+    Raises:
+        TypeError: logits are not floating point, or labels are not int64.
+        ValueError: shapes do not fit.
+
+    Sources: Odena et al. 2017, AC-GAN; Chen et al. 2016, InfoGAN.
+    """
+    _check_scores("logits", logits, labels)
+    return F.cross_entropy(compute_dtype(logits), labels, label_smoothing=label_smoothing)
+
+
+@_no_autocast
+def gaussian_code_loss(codes: Tensor, mu: Tensor, var: Tensor) -> Tensor:
+    r"""Negative log-likelihood of InfoGAN's continuous codes under the predicted normals.
+
+    .. math:: \frac{1}{B} \sum_{i,j} \tfrac{1}{2} \log(2 \pi v_{ij})
+        + \frac{(c_{ij} - \mu_{ij})^2}{2 v_{ij}}
+
+    Args:
+        codes: c, (B, n), what the samples were made from.
+        mu: (B, n), predicted means.
+        var: v, (B, n), predicted variances, positive.
+
+    Returns:
+        Scalar; float64 for float64 mu, else float32.
+
+    Raises:
+        ValueError: the shapes differ.
+
+    Source: Chen et al. 2016, InfoGAN.
+    """
+    if not codes.shape == mu.shape == var.shape:
+        raise ValueError(
+            f"codes, mu and var must have one shape, got {list(codes.shape)}, {list(mu.shape)} "
+            f"and {list(var.shape)}"
+        )
+    codes, mu, var = compute_dtype(codes), compute_dtype(mu), compute_dtype(var)
+    nll = 0.5 * torch.log(2 * math.pi * var) + (codes - mu).square() / (2 * var)
+    return nll.sum() / codes.shape[0]
+
+
+def _similarities(
+    embeddings: Tensor, proxies: Tensor, labels: Tensor, distributed: bool
+) -> tuple[Tensor, Tensor, Tensor]:
+    """Cosines (B,) with the proxy and (B, B) between embeddings, and where classes are equal."""
+    _check_scores("embeddings", embeddings, labels)
+    if proxies.shape != embeddings.shape:
+        raise ValueError(
+            f"proxies must have the shape of embeddings, {list(embeddings.shape)}, "
+            f"got {list(proxies.shape)}"
+        )
+    h = F.normalize(compute_dtype(embeddings))
+    p = F.normalize(compute_dtype(proxies))
+    if distributed:
+        h, p, labels = gather(h), gather(p), gather(labels)
+    return (h * p).sum(1), h @ h.T, labels.unsqueeze(1) == labels
+
+
+@_no_autocast
+def conditional_contrastive_loss(
+    embeddings: Tensor,
+    proxies: Tensor,
+    labels: Tensor,
+    *,
+    temperature: float = 1.0,
+    distributed: bool = False,
+) -> Tensor:
+    r"""ContraGAN's 2C loss: embeddings near to their class's proxy and to others of the class.
+
+    With :math:`s_{ij}` the cosine of embeddings i and j, :math:`s_{ip}` that with the own proxy:
+
+    .. math:: -\frac{1}{B} \sum_i \log \frac{e^{s_{ip}/\tau} + \sum_{j \ne i, y_j = y_i}
+        e^{s_{ij}/\tau}}{e^{s_{ip}/\tau} + \sum_{j \ne i} e^{s_{ij}/\tau}}
+
+    Args:
+        embeddings: (B, n), of any length.
+        proxies: (B, n), of each sample's class.
+        labels: y, (B,) of int64.
+        temperature: tau.
+        distributed: contrast with the samples of all processes of torch.distributed, of equal
+            batches, with gradients; every process then returns the loss of all samples.
+
+    Returns:
+        Scalar; float64 for float64 embeddings, else float32.
+
+    Raises:
+        TypeError: embeddings are not floating point, or labels are not int64.
+        ValueError: shapes do not fit.
+
+    Source: Kang and Park 2020, ContraGAN.
+    """
+    to_proxy, similar, same = _similarities(embeddings, proxies, labels, distributed)
+    own = torch.eye(len(same), dtype=torch.bool, device=same.device)
+    to_others = (similar / temperature).masked_fill(own, -math.inf)
+    to_class = to_others.masked_fill(~same, -math.inf)
+    to_proxy = to_proxy.unsqueeze(1) / temperature
+    far = torch.logsumexp(torch.cat([to_proxy, to_others], 1), 1)
+    near = torch.logsumexp(torch.cat([to_proxy, to_class], 1), 1)
+    return (far - near).mean()
+
+
+@_no_autocast
+def data_to_data_cross_entropy_loss(
+    embeddings: Tensor,
+    proxies: Tensor,
+    labels: Tensor,
+    *,
+    temperature: float = 0.5,
+    positive_margin: float = 0.98,
+    negative_margin: float | None = None,
+    distributed: bool = False,
+) -> Tensor:
+    r"""ReACGAN's D2D-CE: near to the own proxy, far from the samples of other classes.
+
+    With :math:`s_{ij}` the cosine of embeddings i and j, :math:`s_{ip}` that with the own proxy,
+    and :math:`[t]_- = \min(t, 0)`, :math:`[t]_+ = \max(t, 0)`:
+
+    .. math:: -\frac{1}{B} \sum_i \log \frac{e^{[s_{ip} - m_p]_-/\tau}}{e^{[s_{ip} - m_p]_-/\tau}
+        + \sum_{j: y_j \ne y_i} e^{[s_{ij} - m_n]_+/\tau}}
+
+    Args:
+        embeddings: (B, n), of any length.
+        proxies: (B, n), of each sample's class.
+        labels: y, (B,) of int64.
+        temperature: tau.
+        positive_margin: m_p, in [-1, 1].
+        negative_margin: m_n, 1 - m_p where not given.
+        distributed: as in :func:`conditional_contrastive_loss`.
+
+    Returns:
+        Scalar; float64 for float64 embeddings, else float32.
+
+    Raises:
+        TypeError: embeddings are not floating point, or labels are not int64.
+        ValueError: shapes do not fit.
+
+    Source: Kang et al. 2021, ReACGAN.
+    """
+    to_proxy, similar, same = _similarities(embeddings, proxies, labels, distributed)
+    if negative_margin is None:
+        negative_margin = 1 - positive_margin
+    positive = -F.relu(positive_margin - to_proxy) / temperature
+    negative = F.relu(similar - negative_margin) / temperature
+    negative = negative.masked_fill(same, -math.inf)
+    return (torch.logsumexp(torch.cat([positive.unsqueeze(1), negative], 1), 1) - positive).mean()

@@ -1,0 +1,107 @@
+"""Feature matching over the nested lists of maps that discriminators return."""
+
+from collections.abc import Iterator, Sequence
+from typing import Literal, TypeAlias
+
+import torch
+from torch import Tensor
+
+from ganfast.losses.pairs import DISTANCES, Pair, reduce_pairs
+
+FeatureDistance = Literal["l1", "l2", "relative_l1"]
+
+#: A tensor, a list of tensors, or a list of such lists, to any depth.
+Features: TypeAlias = "Tensor | Sequence[Features]"
+
+
+def feature_matching(
+    real: Features,
+    fake: Features,
+    kind: FeatureDistance = "l1",
+    weight: float = 1.0,
+    *,
+    skip_last: bool = False,
+    detach_real: bool = True,
+    normalize: bool = False,
+) -> Tensor:
+    r"""Distance between a discriminator's features of real and of fake samples.
+
+    With R and G the features of real and of fake samples, m the mean over all elements of a map,
+    and the sum over all maps, in one launch forward and one backward:
+
+    =============== =========================
+    ``l1``          weight * sum m\|R - G\|
+    ``l2``          weight * sum m(R - G)^2
+    ``relative_l1`` weight * sum m\|R - G\| / m\|R\|
+    =============== =========================
+
+    Nothing is saved for the backward pass but the features themselves.
+
+    ================================ ============================================================
+    HiFi-GAN, BigVGAN                ``weight=2``
+    Descript Audio Codec             ``skip_last=True``; times 2 in its trainer
+    EnCodec, AudioCraft              ``normalize=True``, with ``kind="relative_l1"`` in the paper
+    pix2pixHD, SPADE                 ``skip_last=True``, weight 40 / ((n_layers + 1) num_D)
+    ================================ ============================================================
+
+    Args:
+        real: features of real samples: a tensor, a list of maps, or a list of such lists, one for
+            each of the discriminators, to any depth.
+        fake: features of fake samples, of the same structure, shapes and dtype.
+        kind: one of the above. ``relative_l1`` is 0 for a map that is 0 on both sides.
+        weight: factor on the loss.
+        skip_last: leave out the last map of each innermost list, which holds the logits.
+        detach_real: no gradient flows to the real features, so that none is computed for the pass
+            of the discriminator over real samples, which the generator does not need.
+        normalize: the mean over each list instead of the sum, at every level.
+
+    Returns:
+        Scalar; float64 for float64 features, else float32. Differentiable twice.
+
+    Raises:
+        TypeError: a feature is not a floating-point tensor, the structures or dtypes differ.
+        ValueError: an unknown kind, an empty list, lists of different lengths, different shapes.
+    """
+    if kind != "relative_l1" and kind not in DISTANCES:
+        raise ValueError(f"kind must be one of l1, l2, relative_l1, got {kind!r}")
+    pairs = list(_pairs(real, fake, weight, skip_last, normalize, ""))
+    if detach_real:
+        pairs = [pair._replace(y=pair.y.detach()) for pair in pairs]
+    if kind == "relative_l1":
+        return _relative(pairs)
+    return reduce_pairs(pairs, DISTANCES[kind])
+
+
+def _pairs(
+    real: Features, fake: Features, weight: float, skip_last: bool, normalize: bool, place: str
+) -> Iterator[Pair]:
+    if isinstance(real, Tensor) and isinstance(fake, Tensor):
+        yield Pair(fake, real, weight, f"fake{place}", f"real{place}")
+        return
+    if not isinstance(real, (list, tuple)) or not isinstance(fake, (list, tuple)):
+        raise TypeError(
+            f"real{place} and fake{place} must both be tensors or both lists, "
+            f"got {type(real).__name__} and {type(fake).__name__}"
+        )
+    if len(real) != len(fake):
+        raise ValueError(
+            f"real{place} and fake{place} must have the same length, "
+            f"got {len(real)} and {len(fake)}"
+        )
+    skipped = skip_last and isinstance(real[-1] if real else None, Tensor)
+    kept = len(real) - skipped
+    if kept == 0:
+        needed = "one map besides the last" if skipped else "one map"
+        raise ValueError(f"real{place} must hold at least {needed}, got {len(real)}")
+    part = weight / kept if normalize else weight
+    for k in range(kept):
+        yield from _pairs(real[k], fake[k], part, skip_last, normalize, f"{place}[{k}]")
+
+
+def _relative(pairs: list[Pair]) -> Tensor:
+    """Return sum_k w_k sum|x_k - y_k| / sum|y_k|."""
+    sums = reduce_pairs(
+        [pair._replace(weight=pair.weight * pair.x.numel()) for pair in pairs], "l1", per_pair=True
+    )
+    sizes = torch.stack(torch._foreach_norm([pair.y for pair in pairs], 1, sums.dtype))
+    return (sums / sizes.clamp_min(torch.finfo(sums.dtype).tiny)).sum()

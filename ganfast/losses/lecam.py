@@ -1,0 +1,119 @@
+"""LeCam regularization, with its moving averages on the device."""
+
+from typing import Literal
+
+import torch
+from torch import Tensor, nn
+
+from ganfast.losses.distributed import mean_over_processes
+from ganfast.losses.maps import MapWeights, Outputs, pairs_of_maps, terms_of
+from ganfast.reference import compute_dtype
+
+
+class LeCam(nn.Module):
+    r"""Pulls the discriminator's outputs to moving averages of the opposite side.
+
+    With r and f the outputs for real and fake samples, and R and F the moving averages of their
+    means:
+
+    ============ ========================================== ===================
+    on           regularization                             averages move
+    ============ ========================================== ===================
+    ``elements`` m[relu(r - F)^2] + m[relu(R - f)^2]        before the loss
+    ``means``    relu(m[r] - F)^2 + relu(R - m[f])^2        after the loss
+    ============ ========================================== ===================
+
+    ``elements`` is google/lecam-gan and PyTorch-StudioGAN, ``means`` is 1d-tokenizer. The relu is
+    in both codes, not in the paper. The averages are buffers: on the device, without a sync, and in
+    ``state_dict``, so that a run goes on as it stopped. They move in training mode alone.
+
+    Args:
+        on: one of the above.
+        decay: of the averages, R <- decay R + (1 - decay) m[r]; 0.9 in StudioGAN, 0.99 in
+            google/lecam-gan, 0.999 in 1d-tokenizer.
+        start_step: in the first calls the averages equal the current means, as in google/lecam-gan
+            and StudioGAN; with 0 they start from 0, as in 1d-tokenizer.
+        maps: number of the discriminator's maps, each with averages of its own; their losses add.
+        distributed: take the means over all processes of torch.distributed, of equal batches.
+
+    Raises:
+        ValueError: an argument is out of range.
+
+    Source: Tseng et al. 2021, Regularizing GANs under limited data.
+    """
+
+    ema_real: Tensor
+    ema_fake: Tensor
+    updates: Tensor
+
+    def __init__(
+        self,
+        on: Literal["elements", "means"] = "elements",
+        *,
+        decay: float = 0.99,
+        start_step: int = 0,
+        maps: int = 1,
+        distributed: bool = False,
+    ) -> None:
+        super().__init__()
+        if on not in ("elements", "means"):
+            raise ValueError(f"on must be elements or means, got {on!r}")
+        if not 0 <= decay < 1:
+            raise ValueError(f"decay must be in [0, 1), got {decay}")
+        if start_step < 0:
+            raise ValueError(f"start_step must be at least 0, got {start_step}")
+        if maps < 1:
+            raise ValueError(f"maps must be at least 1, got {maps}")
+        self.on, self.decay, self.start_step = on, decay, start_step
+        self.distributed = distributed
+        self.register_buffer("ema_real", torch.zeros(maps))
+        self.register_buffer("ema_fake", torch.zeros(maps))
+        self.register_buffer("updates", torch.zeros((), dtype=torch.int64))
+
+    def forward(self, real: Outputs, fake: Outputs) -> Tensor:
+        """Regularization of the discriminator; in training mode, the averages move.
+
+        Args:
+            real: outputs for real samples: a tensor, a list of maps, or a list of lists of which
+                the last map counts.
+            fake: outputs for fake samples, as many maps.
+
+        Returns:
+            Scalar; float64 for float64 outputs, else float32. Differentiable twice.
+
+        Raises:
+            TypeError: an output is not a floating-point tensor or a list of such, or dtypes differ.
+            ValueError: empty outputs, or another number of maps than ``maps``.
+        """
+        real, fake = pairs_of_maps(real, fake)
+        n = len(self.ema_real)
+        if len(real) != n:
+            raise ValueError(f"real and fake must have {n} maps, as maps says, got {len(real)}")
+        weights = MapWeights(1.0, "sum", None).of(n)
+        terms = terms_of("squared_hinge")
+        terms.add("real", real, weights, 1.0, 0.0)
+        terms.add("fake", fake, weights, -1.0, 0.0)
+        terms.check()
+        maps = [compute_dtype(x) for x in terms.x]
+        means = torch.stack([x.mean() for x in maps])
+        if self.training and self.on == "elements":
+            self._update(means)
+        opposite = torch.cat([self.ema_fake, self.ema_real]).to(means.dtype)
+        if self.on == "means":
+            x = list((means - opposite).unbind())
+        else:
+            x = [x - average for x, average in zip(maps, opposite.unbind(), strict=True)]
+        loss = terms._replace(x=x).reduce()
+        if self.training and self.on == "means":
+            self._update(means)
+        return loss
+
+    def _update(self, means: Tensor) -> None:
+        means = means.detach()
+        if self.distributed:
+            (means,) = mean_over_processes([means])
+        n = len(self.ema_real)
+        decay = self.decay * (self.updates >= self.start_step)
+        for average, mean in ((self.ema_real, means[:n]), (self.ema_fake, means[n:])):
+            average.copy_(decay * average + (1 - decay) * mean)
+        self.updates.add_(1)

@@ -1,0 +1,145 @@
+"""Relativistic average losses: how much more real are real samples than the average fake one."""
+
+from collections.abc import Sequence
+from typing import Literal, TypedDict, get_args
+
+from torch import Tensor
+from typing_extensions import Unpack
+
+from ganfast.losses.distributed import mean_over_processes
+from ganfast.losses.maps import MapReduction, MapWeights, Outputs, pairs_of_maps, terms_of
+from ganfast.reference import compute_dtype
+
+RelativisticKind = Literal["logistic", "least_squares", "hinge"]
+MeanOver = Literal["all", "batch"]
+
+# f, its parameter a for what should be the larger side and for the smaller one, and b
+_FUNCTIONS = {
+    "logistic": ("softplus", -1.0, 1.0, 0.0),
+    "least_squares": ("square", 1.0, -1.0, 0.0),
+    "hinge": ("hinge", -1.0, 1.0, 1.0),
+}
+
+
+class RelativisticAverageOptions(TypedDict, total=False):
+    """The options of the relativistic average losses."""
+
+    mean_over: MeanOver
+    detach_mean: bool
+    distributed: bool
+    scale: float
+    map_reduction: MapReduction
+    map_weights: Sequence[float] | None
+
+
+def relativistic_average_discriminator_loss(
+    real: Outputs,
+    fake: Outputs,
+    kind: RelativisticKind = "logistic",
+    **options: Unpack[RelativisticAverageOptions],
+) -> Tensor:
+    r"""Loss of the discriminator against the mean output for the other side.
+
+    With r, f the outputs for real and fake samples, r̄, f̄ their means, m the mean over all elements
+    of a map, and sp(t) = log(1 + exp(t)):
+
+    ================= ===================================================
+    ``logistic``      m[sp(-(r - f̄))] + m[sp(f - r̄)]            (RaSGAN)
+    ``least_squares`` m[(r - f̄ - 1)^2] + m[(f - r̄ + 1)^2]       (RaLSGAN)
+    ``hinge``         m[relu(1 - (r - f̄))] + m[relu(1 + f - r̄)] (RaHinge)
+    ================= ===================================================
+
+    The means and differences are plain torch in float32 or better; the functions of all maps, with
+    their sums, are one launch forward and one backward.
+
+    Args:
+        real: outputs for real samples: a tensor, a list of maps, or a list of lists of which the
+            last map counts.
+        fake: outputs for fake samples, as many maps.
+        kind: one of the above.
+        mean_over: r̄ and f̄ over ``all`` elements of a map, or over the ``batch``, one for each
+            position (B, ...); the shapes of real and fake maps then agree but for B.
+        detach_mean: the loss has no gradient through r̄ and f̄.
+        distributed: take r̄ and f̄ over all processes of torch.distributed, of equal batches, with
+            gradients; nothing changes where it is not initialized.
+        scale: factor on the loss, 0.5 for the projects that halve.
+        map_reduction: the ``sum`` or the ``mean`` of the maps' losses.
+        map_weights: a weight for each map, 1 where not given.
+
+    Returns:
+        Scalar; float64 for float64 outputs, else float32. Differentiable twice.
+
+    Raises:
+        TypeError: an output is not a floating-point tensor or a list of such, or dtypes differ.
+        ValueError: an unknown option, empty outputs, different numbers of maps or shapes that do
+            not fit ``mean_over="batch"``.
+
+    Source: Jolicoeur-Martineau 2018, The relativistic discriminator.
+    """
+    return _loss(real, fake, kind, False, **options)
+
+
+def relativistic_average_generator_loss(
+    real: Outputs,
+    fake: Outputs,
+    kind: RelativisticKind = "logistic",
+    **options: Unpack[RelativisticAverageOptions],
+) -> Tensor:
+    """Loss of the generator: that of the discriminator with real and fake exchanged.
+
+    Detach ``real`` where its graph is not wanted, as ESRGAN does.
+
+    Args:
+        real, fake, kind, **options: see :func:`relativistic_average_discriminator_loss`.
+
+    Returns:
+        Scalar; float64 for float64 outputs, else float32. Differentiable twice.
+
+    Raises:
+        TypeError, ValueError: as :func:`relativistic_average_discriminator_loss`.
+    """
+    return _loss(real, fake, kind, True, **options)
+
+
+def _loss(
+    real: Outputs,
+    fake: Outputs,
+    kind: RelativisticKind,
+    exchanged: bool,
+    *,
+    mean_over: MeanOver = "all",
+    detach_mean: bool = False,
+    distributed: bool = False,
+    scale: float = 1.0,
+    map_reduction: MapReduction = "sum",
+    map_weights: Sequence[float] | None = None,
+) -> Tensor:
+    if kind not in _FUNCTIONS:
+        raise ValueError(f"kind must be one of {', '.join(_FUNCTIONS)}, got {kind!r}")
+    if mean_over not in get_args(MeanOver):
+        raise ValueError(f"mean_over must be all or batch, got {mean_over!r}")
+    real, fake = pairs_of_maps(real, fake)
+    weights = MapWeights(scale, map_reduction, map_weights).of(len(real))
+    f, larger, smaller, b = _FUNCTIONS[kind]
+    if exchanged:
+        larger, smaller = smaller, larger
+    terms = terms_of(f)
+    terms.add("real", real, weights, larger, b)
+    terms.add("fake", fake, weights, smaller, b)
+    terms.check()
+    maps = [compute_dtype(x) for x in terms.x]
+    if mean_over == "batch":
+        for k, (r, f_) in enumerate(zip(real, fake, strict=True)):
+            if r.dim() == 0 or r.shape[1:] != f_.shape[1:]:
+                raise ValueError(
+                    f"real[{k}] and fake[{k}] must have one shape but for the batch, got "
+                    f"{list(r.shape)} and {list(f_.shape)}"
+                )
+    means = [x.mean() if mean_over == "all" else x.mean(0) for x in maps]
+    if detach_mean:
+        means = [mean.detach() for mean in means]
+    if distributed:
+        means = mean_over_processes(means)
+    n = len(real)
+    opposite = means[n:] + means[:n]
+    return terms._replace(x=[x - mean for x, mean in zip(maps, opposite, strict=True)]).reduce()

@@ -1,0 +1,39 @@
+"""What all tests share: hypothesis without timing, and the tests of what was compiled."""
+
+from collections.abc import Iterator
+
+import pytest
+import torch
+from hypothesis import settings
+
+import ganfast
+from ganfast import _ext
+
+settings.register_profile("ganfast", deadline=None)  # times say nothing on a shared machine
+settings.load_profile("ganfast")
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    config.addinivalue_line("markers", "compiled: needs the compiled kernels")
+
+
+@pytest.fixture(autouse=True)
+def _compiled(request: pytest.FixtureRequest) -> None:
+    if request.node.get_closest_marker("compiled") and not _ext.DEVICES:
+        pytest.skip(f"no compiled kernels: {ganfast.build_info()['reason']}")
+
+
+@pytest.fixture(params=[pytest.param("compiled", marks=pytest.mark.compiled), "reference"])
+def road(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> str:
+    """Run the test on the compiled kernels, and again as where nothing is compiled."""
+    if request.param == "reference":
+        monkeypatch.setattr(_ext, "DEVICES", frozenset())
+    return request.param
+
+
+@pytest.fixture
+def restored_threads() -> Iterator[None]:
+    """Let the test set the number of torch's threads."""
+    threads = torch.get_num_threads()
+    yield
+    torch.set_num_threads(threads)

@@ -1,0 +1,54 @@
+"""Every adversarial loss, called on the same inputs: real and fake maps, and labels."""
+
+from collections.abc import Callable
+
+import torch
+from torch import Tensor
+
+from ganfast.losses import (
+    LeCam,
+    auxiliary_classifier_loss,
+    conditional_contrastive_loss,
+    crammer_singer_loss,
+    data_to_data_cross_entropy_loss,
+    discriminator_loss,
+    gaussian_code_loss,
+    generator_loss,
+    relativistic_average_discriminator_loss,
+    relativistic_average_generator_loss,
+)
+
+Call = Callable[[list[Tensor], list[Tensor], Tensor], Tensor]
+
+
+def weight(x: list[Tensor]) -> Tensor:
+    return torch.arange(x[0].shape[0], device=x[0].device)
+
+
+CALLS: dict[str, Call] = {
+    "discriminator": lambda r, f, y: discriminator_loss(r, f),
+    "discriminator stats": lambda r, f, y: sum(
+        discriminator_loss(r, f, "hinge2", stats=True)[1].values(),
+        discriminator_loss(r, f, "hinge2", stats=True)[0],
+    ).sum(),
+    "discriminator none": lambda r, f, y: discriminator_loss(r, f, reduction="none").sum(),
+    "discriminator sum": lambda r, f, y: discriminator_loss(r, f, "bce", reduction="sum"),
+    "discriminator weights": lambda r, f, y: discriminator_loss(
+        r, f, "least_squares", real_weight=weight(r), fake_weight=weight(f)
+    ),
+    "generator top-k": lambda r, f, y: generator_loss(f, top_k=2),
+    "generator weights": lambda r, f, y: generator_loss(f, "hinge", fake_weight=weight(f)),
+    "relativistic average discriminator": lambda r, f, y: relativistic_average_discriminator_loss(
+        r, f
+    ),
+    "relativistic average generator": lambda r, f, y: relativistic_average_generator_loss(
+        r, f, "hinge", mean_over="batch"
+    ),
+    "LeCam": lambda r, f, y: LeCam(maps=len(r)).to(r[0].device)(r, f),
+    "LeCam means": lambda r, f, y: LeCam("means", maps=len(r)).to(r[0].device)(r, f),
+    "Crammer-Singer": lambda r, f, y: crammer_singer_loss(r[1], y),
+    "auxiliary classifier": lambda r, f, y: auxiliary_classifier_loss(r[1], y),
+    "2C": lambda r, f, y: conditional_contrastive_loss(r[1], f[1], y),
+    "D2D-CE": lambda r, f, y: data_to_data_cross_entropy_loss(r[1], f[1], y),
+    "Gaussian codes": lambda r, f, y: gaussian_code_loss(r[1], f[1], 1 + f[1].square()),
+}

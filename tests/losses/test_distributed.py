@@ -1,0 +1,98 @@
+"""Losses over two processes: what one process computes of the whole batch, with its gradients."""
+
+from pathlib import Path
+
+import pytest
+import torch
+import torch.distributed as dist
+import torch.multiprocessing as mp
+from torch import Tensor
+
+from ganfast.losses import (
+    LeCam,
+    conditional_contrastive_loss,
+    data_to_data_cross_entropy_loss,
+    relativistic_average_discriminator_loss,
+)
+
+PROCESSES = 2
+pytestmark = pytest.mark.skipif(not dist.is_gloo_available(), reason="needs gloo")
+
+
+def batch() -> tuple[Tensor, Tensor, Tensor]:
+    random = torch.Generator().manual_seed(0)
+    x = torch.randn(2, 8, 5, dtype=torch.float64, generator=random)
+    return x[0], x[1], torch.tensor([0, 1, 2, 0, 1, 1, 2, 0])
+
+
+def model(x: Tensor, theta: Tensor) -> Tensor:
+    return torch.tanh(x * theta)
+
+
+def losses(
+    real: Tensor, fake: Tensor, labels: Tensor, theta: Tensor, distributed: bool
+) -> dict[str, Tensor]:
+    r, f = model(real, theta), model(fake, theta)
+    found = {
+        f"{kind} {over}": relativistic_average_discriminator_loss(
+            [r, r[:, :2]], [f, f[:, 1:3]], kind, mean_over=over, distributed=distributed
+        )
+        for kind in ("logistic", "least_squares", "hinge")
+        for over in ("all", "batch")
+    }
+    for loss in (conditional_contrastive_loss, data_to_data_cross_entropy_loss):
+        found[loss.__name__] = loss(r, f, labels, distributed=distributed)
+    found["LeCam"] = LeCam(distributed=distributed)(r, f)
+    return found
+
+
+def derivatives(*x: Tensor, distributed: bool) -> dict[str, tuple[Tensor, Tensor, Tensor]]:
+    """Value, gradient in theta, and the gradient of that one's square."""
+    results = {}
+    theta = torch.linspace(0.5, 1.5, 5, dtype=torch.float64).requires_grad_()
+    for name, loss in losses(*x, theta, distributed=distributed).items():
+        (first,) = torch.autograd.grad(loss, theta, create_graph=True)
+        mean = loss.detach()
+        if distributed:  # as DistributedDataParallel does
+            mean, first = (dist.nn.functional.all_reduce(t) / PROCESSES for t in (mean, first))
+        (second,) = torch.autograd.grad(first.square().sum(), theta, retain_graph=True)
+        if distributed:
+            dist.all_reduce(second)
+            second /= PROCESSES
+        results[name] = (mean, first.detach(), second)
+    return results
+
+
+def process(rank: int, folder: str) -> None:
+    torch.set_num_threads(1)
+    store = dist.FileStore(f"{folder}/store", PROCESSES)
+    dist.init_process_group("gloo", store=store, rank=rank, world_size=PROCESSES)
+    part = slice(4 * rank, 4 * rank + 4)
+    results = derivatives(*(x[part] for x in batch()), distributed=True)
+    torch.save(results, f"{folder}/{rank}.pt")
+    dist.barrier()
+    dist.destroy_process_group()
+
+
+def test_two_processes_equal_one(tmp_path: Path) -> None:
+    mp.spawn(process, (str(tmp_path),), PROCESSES)
+    expected = derivatives(*batch(), distributed=False)
+    for rank in range(PROCESSES):
+        results = torch.load(tmp_path / f"{rank}.pt", weights_only=True)
+        assert set(results) == set(expected)
+        for name, of_name in expected.items():
+            for order, (got, want) in enumerate(zip(results[name], of_name, strict=True)):
+                torch.testing.assert_close(
+                    got,
+                    want,
+                    rtol=1e-10,
+                    atol=1e-12,
+                    msg=lambda m, n=name, o=order: f"{n} {o}: {m}",
+                )
+
+
+def test_one_process_needs_no_group() -> None:
+    alone = derivatives(*batch(), distributed=False)
+    theta = torch.linspace(0.5, 1.5, 5, dtype=torch.float64)
+    for name, loss in losses(*batch(), theta, distributed=True).items():
+        assert torch.equal(loss, alone[name][0])

@@ -1,0 +1,143 @@
+"""Statistics of the adversarial losses: counted one by one, from the op and from its twin."""
+
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from losses.formulas import FORMULAS, maps
+from numerics import LAYOUTS, bits
+from torch.library import opcheck
+
+from ganfast import ops, reference
+from ganfast.losses import AdversarialLoss, discriminator_loss, generator_loss
+
+DTYPES = (torch.float64, torch.float32, torch.float16, torch.bfloat16)
+
+
+@pytest.mark.usefixtures("road")
+@pytest.mark.parametrize("name", FORMULAS)
+@pytest.mark.parametrize("dtype", DTYPES, ids=str)
+@settings(max_examples=4)
+@given(data=st.data())
+def test_statistics(name: str, dtype: torch.dtype, data: st.DataObject) -> None:
+    kind, options, (of_real, of_fake, _) = FORMULAS[name]
+    n = data.draw(st.integers(1, 6))
+    layouts = data.draw(st.lists(st.sampled_from(sorted(LAYOUTS)), min_size=1, max_size=3))
+    real, fake = (maps(n, data.draw(st.integers(0, 99)), dtype, layouts) for _ in range(2))
+    weights = [0.5 + k for k in range(n)]
+    loss = AdversarialLoss(kind, map_weights=weights, **options)
+    value, stats = loss.discriminator(real, fake, stats=True)
+    assert bits(value) == bits(loss.discriminator(real, fake))
+    assert list(stats) == [f"{s}_{q}" for s in ("real", "fake") for q in QUANTITIES]
+    targets = options.get("targets", (0.0, 1.0)) if kind == "least_squares" else (0.0, 0.0)
+    middle = (targets[0] + targets[1]) / 2
+    for side, x, of, sign in (("real", real, of_real, 1), ("fake", fake, of_fake, -1)):
+        for k, xk in enumerate(xk.detach().double() for xk in x):
+            right = sum(sign * v > sign * middle for v in xk.flatten().tolist()) / xk.numel()
+            expected = {"loss": weights[k] * of(xk).mean(), "logits": xk.mean(), "accuracy": right}
+            for quantity in QUANTITIES:
+                got = stats[f"{side}_{quantity}"]
+                assert got.shape == (n,)
+                assert got.dtype == value.dtype
+                assert not got.requires_grad
+                want = torch.as_tensor(expected[quantity], dtype=got.dtype)
+                torch.testing.assert_close(got[k], want, rtol=2e-6, atol=2e-6)
+    value, stats = loss.generator(fake, stats=True)
+    assert list(stats) == [f"fake_{q}" for q in QUANTITIES]
+    torch.testing.assert_close(stats["fake_loss"].sum(), value.detach(), rtol=1e-5, atol=1e-6)
+
+
+QUANTITIES = ("loss", "logits", "accuracy")
+
+
+def test_a_logit_of_zero_is_right_for_neither_side() -> None:
+    zero = torch.zeros(3)
+    _, stats = discriminator_loss(zero, zero, stats=True)
+    assert stats["real_accuracy"].item() == stats["fake_accuracy"].item() == 0
+
+
+def test_probabilities_are_compared_with_a_half() -> None:
+    real, fake = torch.tensor([0.4, 0.6, 0.9, 0.5]), torch.tensor([0.1, 0.6, 0.2, 0.3])
+    _, stats = discriminator_loss(real, fake, from_probs=True, stats=True)
+    assert (stats["real_accuracy"].item(), stats["fake_accuracy"].item()) == (0.5, 0.75)
+
+
+def test_targets_turned_round() -> None:
+    """Real samples below the fake ones, as in lecam-gan."""
+    real, fake = torch.tensor([-1.0, -0.5, 0.5]), torch.tensor([1.0, 2.0, 3.0])
+    options = {"targets": (1.0, -1.0, -1.0)}
+    _, stats = discriminator_loss(real, fake, "least_squares", stats=True, **options)
+    assert stats["real_accuracy"].item() == pytest.approx(2 / 3)
+    assert stats["fake_accuracy"].item() == 1
+
+
+def test_statistics_with_weights_are_of_all_samples() -> None:
+    real, fake = maps(2, 0), maps(2, 1)
+    weight = torch.tensor([0.0, 1.0, 0.0, 3.0])
+    _, expected = discriminator_loss(real, fake, stats=True)
+    loss, stats = discriminator_loss(real, fake, real_weight=weight, stats=True)
+    assert torch.equal(loss, discriminator_loss(real, fake, real_weight=weight))
+    for name, value in expected.items():
+        assert torch.equal(value, stats[name])
+
+
+def test_statistics_of_the_highest_fakes() -> None:
+    fake = torch.arange(-5.0, 5.0)
+    _, stats = generator_loss(fake, "wasserstein", top_k=3, stats=True)
+    assert [v.item() for v in stats.values()] == [-3, 3, 0]
+
+
+@pytest.mark.usefixtures("road")
+def test_nan_is_neither_above_nor_below() -> None:
+    x = torch.tensor([1.0, torch.nan, -1.0, 2.0])
+    loss, stats = ops.unary_reduce_stats([x], "identity", [1.0], [0.0], [0.0], 0.0)
+    assert loss.isnan()
+    assert stats[0, :2].isnan().all()
+    assert stats[0, 2:].tolist() == [0.5, 0.25]
+
+
+@pytest.mark.compiled
+@settings(max_examples=20)
+@given(
+    sizes=st.lists(st.sampled_from([1, 3, 4095, 4096, 4097, 50_000]), min_size=1, max_size=9),
+    f=st.sampled_from(sorted(reference.UNARY_FUNCTORS)),
+    threads=st.sampled_from([1, 2]),
+)
+def test_the_loss_has_the_bits_of_the_plain_op(sizes: list[int], f: str, threads: int) -> None:
+    x = [torch.rand(n, generator=torch.Generator().manual_seed(n)) for n in sizes]
+    parameters = (f, [1.5] * len(x), [0.5] * len(x), [1.0] * len(x))
+    before = torch.get_num_threads()
+    torch.set_num_threads(threads)
+    try:
+        loss, stats = ops.unary_reduce_stats(x, *parameters, 0.5)
+        assert bits(loss) == bits(ops.unary_reduce(x, *parameters))
+    finally:
+        torch.set_num_threads(before)
+    _, expected = reference.unary_reduce_stats([xk.double() for xk in x], *parameters, 0.5)
+    torch.testing.assert_close(stats.double(), expected, rtol=2e-7, atol=2e-7)
+
+
+@pytest.mark.compiled
+@pytest.mark.parametrize("dtype", DTYPES, ids=str)
+def test_the_op_keeps_torchs_rules(dtype: torch.dtype) -> None:
+    for requires_grad in (False, True):
+        x = [torch.randn(n).to(dtype).requires_grad_(requires_grad) for n in (5, 6)]
+        arguments = (x, "softplus", [1.0, 0.5], [1.0, -1.0], [0.0, 0.0], 0.0)
+        opcheck(torch.ops.ganfast.unary_reduce_stats.default, arguments)
+
+
+def test_derivatives_with_statistics() -> None:
+    x = [torch.randn(5, dtype=torch.float64, requires_grad=True) for _ in range(2)]
+
+    def loss(*x: torch.Tensor) -> torch.Tensor:
+        return discriminator_loss(x[:1], x[1:], stats=True)[0]
+
+    assert torch.autograd.gradcheck(loss, x)
+    assert torch.autograd.gradgradcheck(loss, x)
+
+
+@pytest.mark.usefixtures("road")
+def test_errors_name_the_argument() -> None:
+    x = torch.ones(3)
+    with pytest.raises(TypeError, match=r"^fake\[0\] must have the dtype of"):
+        discriminator_loss(x, x.double(), stats=True)

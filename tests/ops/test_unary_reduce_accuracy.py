@@ -1,0 +1,96 @@
+"""Value, gradient and second gradient of unary_reduce, against exact values."""
+
+from collections.abc import Callable
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from numerics import ENOUGH, SEEDS, assert_accurate, exact, generator
+from ops.unary_functors import DTYPES, FUNCTORS, check_all_orders, problems, reduce_plainly
+from torch import Tensor
+
+from ganfast import ops, reference
+
+each_functor = pytest.mark.parametrize("f", FUNCTORS)
+each_dtype = pytest.mark.parametrize("dtype", DTYPES, ids=str)
+
+
+@each_functor
+def test_the_exact_values_are_those_of_plain_torch(f: str) -> None:
+    functor = FUNCTORS[f]
+    x = functor.domain(torch.linspace(-3, 3, 301, dtype=torch.float64)).requires_grad_()
+    for a, b in ((1.0, 1.0), (0.0, 0.25)):
+        value = functor.plain(x, a, b) + 0 * x.square()  # so that linear ones have a second order
+        ones = torch.ones_like(value)
+        (df,) = torch.autograd.grad(value, x, ones, create_graph=True)
+        (d2f,) = torch.autograd.grad(df, x, ones)
+        for plain, formula in zip((value, df, d2f), functor.exact, strict=True):
+            np.testing.assert_allclose(exact(plain), formula(exact(x), a, b), 1e-5, 1e-9)
+
+
+@pytest.mark.parametrize(
+    "reduce", [ops.unary_reduce, reference.unary_reduce], ids=["op", "reference"]
+)
+@each_functor
+@each_dtype
+@settings(max_examples=8)
+@given(data=st.data())
+def test_all_orders(
+    reduce: Callable[..., Tensor], f: str, dtype: torch.dtype, data: st.DataObject
+) -> None:
+    check_all_orders(reduce, data.draw(problems(f, dtype)))
+
+
+@each_functor
+@each_dtype
+@settings(max_examples=2)
+@given(data=st.data())
+def test_tensors_of_one_element(f: str, dtype: torch.dtype, data: st.DataObject) -> None:
+    """As many lists of one 0-dim tensor as it takes for the rule."""
+    functor = FUNCTORS[f]
+    a, b = data.draw(functor.a), data.draw(functor.b)
+    random = generator(data.draw(SEEDS))
+    x = functor.domain(torch.randn(ENOUGH, dtype=torch.float64, generator=random)).to(dtype)
+    parameters = (f, [1.0], [a], [b])
+    got = [ops.unary_reduce([xi], *parameters) for xi in x]
+    plain = [reduce_plainly([xi], *parameters) for xi in x]
+    value, derivative, _ = (formula(exact(x), a, b) for formula in functor.exact)
+    assert_accurate("loss", got, plain, value, np.maximum(abs(value), abs(exact(x) * derivative)))
+
+
+@pytest.mark.parametrize("n", [4096, 2_000_000])
+def test_a_float64_sum_is_as_accurate_as_torch(n: int) -> None:
+    got, plain = [], []
+    for seed in range(10):
+        x = torch.rand(n, dtype=torch.float64, generator=generator(seed))
+        mean = exact(x).mean()
+        got.append(exact(ops.unary_reduce([x], "identity", [1.0], [0.0], [0.0])) - mean)
+        plain.append(exact(x.mean()) - mean)
+    error, error_of_plain = (float(np.sqrt(np.mean(np.square(e)))) for e in (got, plain))
+    assert error <= 2 * error_of_plain + 0.5 * 2.0**-53
+
+
+@each_dtype
+def test_every_two_byte_number_is_read_and_written_exactly(dtype: torch.dtype) -> None:
+    if dtype.itemsize == 2:
+        x = torch.arange(-(2**15), 2**15).to(torch.int16).view(dtype)
+        x = x[x.isfinite()]
+    else:
+        x = torch.randn(1000, dtype=dtype, generator=generator(0))
+    x.requires_grad_()
+    n = x.numel()
+    (dx,) = torch.autograd.grad(ops.unary_reduce([x], "square", [n], [0.0], [0.0]), x)
+    assert torch.equal(dx, 2 * x)
+
+
+@each_dtype
+@given(weight=st.floats(allow_nan=False, width=32), n=st.integers(1, 5))
+def test_a_gradient_is_rounded_to_nearest_once(dtype: torch.dtype, weight: float, n: int) -> None:
+    x = torch.ones(n, dtype=dtype, requires_grad=True)
+    (dx,) = torch.autograd.grad(ops.unary_reduce([x], "identity", [weight], [0.0], [0.0]), x)
+    computed = torch.tensor(weight / n, dtype=torch.float64)
+    if dtype != torch.float64:  # half types are computed in float32
+        computed = computed.float()
+    assert torch.equal(dx, computed.to(dtype).expand(n))

@@ -1,0 +1,106 @@
+"""What importing ganfast costs, what it says of itself, and that its imports point one way."""
+
+import ast
+import graphlib
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+
+import ganfast
+
+PACKAGE = Path(ganfast.__file__).parent
+
+# The floors, lowest first: a module imports from its own floor and from those below.
+FLOORS = (
+    ("_ext", "_files", "_C"),
+    ("reference",),
+    ("ops",),
+    ("losses", "penalties", "augment", "features", "images", "models", "data"),
+    ("train", "metrics", "compat"),
+    ("recipes",),
+    ("cli",),
+    ("__main__",),
+)
+FLOOR = {part: floor for floor, parts in enumerate(FLOORS) for part in parts}
+
+
+def test_importing_needs_torch_and_numpy_alone() -> None:
+    program = """
+import sys, json, numpy, torch
+before = set(sys.modules)
+import ganfast
+new = {name.partition(".")[0] for name in set(sys.modules) - before}
+print(json.dumps([sorted(new - sys.stdlib_module_names), torch.cuda.is_initialized()]))
+"""
+    run = subprocess.run(
+        [sys.executable, "-c", program], capture_output=True, text=True, check=True, timeout=120
+    )
+    modules, cuda = json.loads(run.stdout)
+    assert modules == ["ganfast"]
+    assert not cuda
+    assert run.stdout.count("\n") == 1
+
+
+def test_build_info() -> None:
+    info = ganfast.build_info()
+    assert info["kind"] in ("cuda", "cpu", "none")
+    assert info["reason"]
+    if info["kind"] != "none":
+        assert torch.__version__.startswith(info["torch"].partition("+")[0])
+        assert info["compiler"]
+    if info["kind"] == "cuda":
+        assert torch.version.cuda
+        assert info["cuda_archs"]
+    info["kind"] = "changed by its reader"
+    assert ganfast.build_info()["kind"] != "changed by its reader"
+
+
+def modules() -> list[Path]:
+    return sorted(path for path in PACKAGE.rglob("*.py") if path.parent != PACKAGE or path.stem)
+
+
+def part_of(path: Path) -> str:
+    """The part of the package that a module is in: losses, ops, ..."""
+    return path.relative_to(PACKAGE).with_suffix("").parts[0]
+
+
+def imported_parts(path: Path) -> set[str]:
+    """The parts of ganfast that a module imports, anywhere in it."""
+    names = []
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.Import):
+            names += [alias.name for alias in node.names]
+        elif isinstance(node, ast.ImportFrom):
+            assert node.level == 0, f"{path}: imports are absolute"
+            # `from ganfast import ops` names a part, `from ganfast.ops import f` one more
+            names += [f"{node.module}.{alias.name}" for alias in node.names]
+    split = [name.split(".") for name in names]
+    return {name[1] for name in split if name[0] == "ganfast" and len(name) > 1}
+
+
+def test_every_part_has_a_floor() -> None:
+    unplaced = {part_of(path) for path in modules()} - FLOOR.keys() - {"__init__"}
+    assert not unplaced, f"say in FLOORS where {unplaced} belong"
+
+
+@pytest.mark.parametrize("path", modules(), ids=lambda p: str(p.relative_to(PACKAGE)))
+def test_imports_point_one_way(path: Path) -> None:
+    part = part_of(path)
+    if part == "__init__":  # the front door
+        return
+    for imported in imported_parts(path) & FLOOR.keys():
+        assert FLOOR[imported] <= FLOOR[part], f"{part} must not import {imported}"
+
+
+def test_parts_do_not_import_each_other() -> None:
+    graph: dict[str, set[str]] = {}
+    for path in modules():
+        part = part_of(path)
+        if part != "__init__":
+            graph.setdefault(part, set()).update(imported_parts(path) & FLOOR.keys() - {part})
+    order = list(graphlib.TopologicalSorter(graph).static_order())  # raises where there is a cycle
+    assert order.index("_ext") < order.index("ops") < order.index("losses")
