@@ -10,12 +10,12 @@ from ganfast import _ext, reference
 
 _FLOATING = frozenset({torch.float64, torch.float32, torch.float16, torch.bfloat16})
 
-# The overloads, looked up once: a lookup by name costs as much as a small kernel.
+# The bare functions, looked up once: what torch.ops puts around them costs as much as a kernel.
 if _ext.DEVICES:
-    _unary_reduce = torch.ops.ganfast.unary_reduce.default
-    _norm_reduce = torch.ops.ganfast.norm_reduce.default
-    _unary_reduce_stats = torch.ops.ganfast.unary_reduce_stats.default
-    _pair_reduce = torch.ops.ganfast.pair_reduce.default
+    _unary_reduce = torch.ops.ganfast.unary_reduce.default._op
+    _unary_reduce_stats = torch.ops.ganfast.unary_reduce_stats.default._op
+    _pair_reduce = torch.ops.ganfast.pair_reduce.default._op
+    _norm_reduce = torch.ops.ganfast.norm_reduce.default._op
 
 
 def _compiled(x: Sequence[Tensor]) -> bool:

@@ -155,7 +155,8 @@ std::vector<Tensor> backward(const Tensor& grad, TensorList g, const Tensor& der
 std::tuple<Tensor, std::vector<Tensor>> double_backward(const Tensor& grad, TensorList g,
                                                         TensorList v, const Tensor& derivatives,
                                                         bool pixel) {
-  check_derivative("norm_reduce_backward", grad, g, derivatives, pixel);
+  check_derivative("norm_reduce_double_backward", grad, g, derivatives, pixel);
+  check_cotangents("norm_reduce_double_backward", v, g);
   const DType dtype = dtype_of(g[0]);
   Tensor dgrad = at::empty_like(grad);
   Terms list(g, pixel);

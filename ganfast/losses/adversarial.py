@@ -17,7 +17,7 @@ from ganfast.losses.maps import (
     terms_of,
 )
 from ganfast.losses.sides import CROSS_ENTROPIES, HINGES, LABELLED, Kind, Side, sides_of
-from ganfast.losses.weighted import check_samples, draw_flips, side_loss
+from ganfast.losses.weighted import check_samples, draw_flips, is_mask, side_of_samples
 
 Reduction = Literal["mean", "sum", "none"]
 Stats = dict[str, Tensor]
@@ -292,7 +292,7 @@ class AdversarialLoss:
     def _reduce_with_stats(self, terms: Terms) -> tuple[Tensor, Stats]:
         loss, rows = terms.reduce_with_stats(self._threshold)
         named: Stats = {}
-        for i, (name, maps) in enumerate(terms.names):
+        for i, (name, maps) in enumerate(terms.sides):
             right = self._real_column if name == "real" else 5 - self._real_column
             of_side = rows[i * maps : (i + 1) * maps]
             named[f"{name}_loss"] = of_side[:, 0]
@@ -310,15 +310,21 @@ class AdversarialLoss:
     ) -> Tensor | tuple[Tensor, Stats]:
         terms = terms_of(sides[0][2].f)
         for name, maps, side, _, _ in sides:
-            self._add(terms, name, [x.detach() for x in maps], side, weights)
+            self._add(terms, name, maps, side, weights)
         terms.check()
-        if label_flips or self._reduction == "none":
-            check_samples({name: maps for name, maps, *_ in sides})
+        masks = all(is_mask(sample_weight) for *_, sample_weight, _ in sides)
+        if label_flips or self._reduction == "none" or not masks:
+            check_samples(terms.names(), terms.x)
         losses = []
         for name, maps, side, sample_weight, other in sides:
             flips = draw_flips(maps[0], label_flips, rng) if label_flips else None
             losses.append(
-                side_loss(name, maps, side, weights, self._reduction, sample_weight, other, flips)
+                side_of_samples(
+                    name, maps, side, weights, self._reduction, sample_weight, flips, other
+                )
             )
         loss = losses[0] if len(losses) == 1 else losses[0] + losses[1]
-        return (loss, self._reduce_with_stats(terms)[1]) if stats else loss
+        if not stats:
+            return loss
+        with torch.no_grad():
+            return loss, self._reduce_with_stats(terms)[1]

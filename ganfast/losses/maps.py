@@ -76,14 +76,14 @@ class MapWeights:
 
 
 class Terms(NamedTuple):
-    """Arguments of :func:`ganfast.ops.unary_reduce`, with the name of each tensor."""
+    """Arguments of :func:`ganfast.ops.unary_reduce`, with each side's name and number of maps."""
 
     f: str
     x: list[Tensor]
     weight: list[float]
     a: list[float]
     b: list[float]
-    names: list[tuple[str, int]]
+    sides: list[tuple[str, int]]
 
     def add(
         self, name: str, maps: Sequence[Tensor], weights: Sequence[float], a: float, b: float
@@ -92,7 +92,11 @@ class Terms(NamedTuple):
         self.weight.extend(weights)
         self.a.extend([a] * len(maps))
         self.b.extend([b] * len(maps))
-        self.names.append((name, len(maps)))
+        self.sides.append((name, len(maps)))
+
+    def names(self) -> list[str]:
+        """The name of each tensor."""
+        return [f"{name}[{k}]" for name, maps in self.sides for k in range(maps)]
 
     def reduce(self) -> Tensor:
         try:
@@ -115,7 +119,7 @@ class Terms(NamedTuple):
 
     def _raise_with_names(self, error: Exception) -> NoReturn:
         """Raise what an op said of its list again, in terms of the loss's arguments."""
-        names = [f"{name}[{k}]" for name, maps in self.names for k in range(maps)]
+        names = self.names()
         message = re.sub(r"\bx\[(\d+)\]", lambda match: names[int(match[1])], str(error))
         raise type(error)(message.removeprefix("unary_reduce: ")) from None
 

@@ -1,11 +1,13 @@
 """Relativistic average losses: how much more real are real samples than the average fake one."""
 
 from collections.abc import Sequence
-from typing import Literal, TypedDict, get_args
+from typing import Any, Literal, TypedDict, get_args
 
+import torch
 from torch import Tensor
 from typing_extensions import Unpack
 
+from ganfast import ops
 from ganfast.losses.distributed import mean_over_processes
 from ganfast.losses.maps import MapReduction, MapWeights, Outputs, pairs_of_maps, terms_of
 from ganfast.reference import compute_dtype
@@ -135,11 +137,46 @@ def _loss(
                     f"real[{k}] and fake[{k}] must have one shape but for the batch, got "
                     f"{list(r.shape)} and {list(f_.shape)}"
                 )
-    means = [x.mean() if mean_over == "all" else x.mean(0) for x in maps]
-    if detach_mean:
-        means = [mean.detach() for mean in means]
-    if distributed:
-        means = mean_over_processes(means)
-    n = len(real)
-    opposite = means[n:] + means[:n]
-    return terms._replace(x=[x - mean for x, mean in zip(maps, opposite, strict=True)]).reduce()
+    if detach_mean or distributed or not ops._compiled(maps):
+        means = [_mean(x.detach() if detach_mean else x, mean_over) for x in maps]
+        if distributed:
+            means = mean_over_processes(means)
+        n = len(real)
+        x = [x - mean for x, mean in zip(maps, means[n:] + means[:n], strict=True)]
+    else:
+        x = list(_from_means(mean_over, False, *maps))
+    return terms._replace(x=x).reduce()
+
+
+def _mean(x: Tensor, over: MeanOver) -> Tensor:
+    return x.mean() if over == "all" else x.mean(0)
+
+
+def _from_means(over: MeanOver, transposed: bool, *maps: Tensor) -> tuple[Tensor, ...]:
+    result: tuple[Tensor, ...] = _FromMeans.apply(over, transposed, *maps)  # type: ignore[no-untyped-call]
+    return result
+
+
+class _FromMeans(torch.autograd.Function):
+    """What maps of one side are from the means of the other: one node for all of them.
+
+    It is linear. Its transpose is the same but for the number of elements that a mean divides by:
+    of the map that it is taken from, not of the map that it is taken of.
+    """
+
+    @staticmethod
+    def forward(ctx: Any, over: MeanOver, transposed: bool, *maps: Tensor) -> tuple[Tensor, ...]:
+        ctx.over, ctx.transposed = over, transposed
+        n = len(maps) // 2
+        opposite = maps[n:] + maps[:n]
+        results = []
+        for x, y in zip(maps, opposite, strict=True):
+            mean = _mean(y, over)
+            if transposed and x.numel() != y.numel():
+                mean = mean * (y.numel() / x.numel())
+            results.append(x - mean)
+        return tuple(results)
+
+    @staticmethod
+    def backward(ctx: Any, *grads: Tensor) -> tuple[Any, ...]:
+        return None, None, *_from_means(ctx.over, not ctx.transposed, *grads)

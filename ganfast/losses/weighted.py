@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 from ganfast.losses.maps import Outputs
@@ -10,42 +11,51 @@ from ganfast.losses.sides import Side
 from ganfast.reference import UNARY_FUNCTORS, compute_dtype
 
 
-def side_loss(
+def side_of_samples(
     name: str,
     maps: Sequence[Tensor],
     side: Side,
     map_weights: Sequence[float],
     reduction: str,
     sample_weight: Outputs | None,
-    flipped: Side | None,
     flips: Tensor | None,
+    flipped: Side,
 ) -> Tensor:
     """One side of a loss, a scalar or one number for each sample.
 
     Args:
         name: of the argument, for errors.
-        maps: outputs, (B, ...) each where samples matter.
+        maps: outputs of one dtype, (B, ...) each; with masks, of any shape.
         side: the functor and its parameters.
         map_weights: a factor for each map.
         reduction: mean, sum or none, see :class:`ganfast.losses.AdversarialLoss`.
-        sample_weight: (B,) for all maps, or a tensor, or one for each map, that broadcasts.
-        flipped: the side that samples with flipped labels take.
-        flips: (B,), true where the label is flipped.
+        sample_weight: (B,) for all maps, or a mask, or one for each map, that broadcasts.
+        flips: (B,), true where a sample takes ``flipped`` instead of ``side``.
+        flipped: the same functor with other parameters.
     """
-    losses = [
-        weight
-        * _map_loss(
-            f"{name}[{k}]",
-            compute_dtype(x),
-            side,
-            reduction,
-            _weight_of_map(name, sample_weight, k, maps),
-            flipped,
-            flips,
-        )
-        for k, (x, weight) in enumerate(zip(maps, map_weights, strict=True))
-    ]
-    return torch.stack(losses).sum(0) if len(losses) > 1 else losses[0]
+    a: Tensor | float = side.a
+    if flips is not None and side.a != flipped.a:
+        a = _either(flips, side.a, flipped.a, maps[0])
+    masks = _masks(name, sample_weight, maps)
+    losses = []
+    for k, (x, weight) in enumerate(zip(maps, map_weights, strict=True)):
+        a_of_map = _along_samples(a, x) if isinstance(a, Tensor) else a
+        values = _values(side.f, compute_dtype(x), a_of_map, side.b)
+        if masks is not None:
+            loss = _masked(f"{name}[{k}]", values, masks[k], reduction)
+        else:
+            loss = _rows(values)
+            if reduction == "sum":
+                weight *= x.numel() // x.shape[0]
+        losses.append(loss if weight == 1 else weight * loss)
+    loss = losses[0] if len(losses) == 1 else torch.stack(losses).sum(0)
+    if flips is not None and side.weight != flipped.weight:
+        loss = _either(flips, side.weight, flipped.weight, maps[0]) * loss
+    elif side.weight != 1:
+        loss = side.weight * loss
+    if masks is not None:
+        return loss
+    return _weighted_rows(name, loss, sample_weight, reduction)
 
 
 def draw_flips(x: Tensor, probability: float, generator: torch.Generator | None) -> Tensor:
@@ -53,89 +63,110 @@ def draw_flips(x: Tensor, probability: float, generator: torch.Generator | None)
     return torch.rand(x.shape[0], device=x.device, generator=generator) < probability
 
 
-def check_samples(maps: dict[str, Sequence[Tensor]]) -> None:
+def check_samples(names: Sequence[str], maps: Sequence[Tensor]) -> None:
     """Refuse maps that do not all have one axis of samples of the same length."""
-    first = next(iter(maps.values()))[0]
-    for name, list_ in maps.items():
-        for k, x in enumerate(list_):
-            if x.dim() == 0:
-                raise ValueError(f"{name}[{k}] must have an axis of samples, got a scalar")
-            if x.shape[0] != first.shape[0]:
-                raise ValueError(
-                    f"{name}[{k}] must have {first.shape[0]} samples as the first map has, "
-                    f"got {x.shape[0]}"
-                )
+    for name, x in zip(names, maps, strict=True):
+        if x.dim() == 0:
+            raise ValueError(f"{name} must have an axis of samples, got a scalar")
+        if x.shape[0] != maps[0].shape[0]:
+            raise ValueError(
+                f"{name} must have {maps[0].shape[0]} samples as the first map has, "
+                f"got {x.shape[0]}"
+            )
 
 
-def _map_loss(
-    name: str,
-    x: Tensor,
-    side: Side,
-    reduction: str,
-    sample_weight: Tensor | None,
-    flipped: Side | None,
-    flips: Tensor | None,
-) -> Tensor:
-    a: Tensor | float = side.a
-    weight: Tensor | float = side.weight
-    if flipped is not None and flips is not None:
-        flips = _along_samples(flips, x)
-        if flipped.a != side.a:
-            a = _either(flips, side.a, flipped.a, x.dtype)
-        if flipped.weight != side.weight:
-            weight = _either(flips, side.weight, flipped.weight, x.dtype)
-    values = UNARY_FUNCTORS[side.f](x, a, side.b)
-    if isinstance(weight, Tensor) or weight != 1:
-        values = weight * values
-    if sample_weight is None:
+def is_mask(weight: Outputs | None) -> bool:
+    """Say whether weights are not simply (B,)."""
+    return weight is not None and (not isinstance(weight, Tensor) or weight.dim() != 1)
+
+
+def _values(f: str, x: Tensor, a: Tensor | float, b: float) -> Tensor:
+    """The functor, without the passes that a factor of 1 or -1 does not need."""
+    if isinstance(a, float) and abs(a) == 1:
+        if f == "softplus":
+            return F.softplus(x if a == 1 else -x, threshold=50)
+        if f == "hinge":
+            return F.relu(x + b if a == 1 else b - x)
+    return UNARY_FUNCTORS[f](x, a, b)
+
+
+def _rows(values: Tensor) -> Tensor:
+    """Return the mean over each sample's elements, (B,)."""
+    rows = values.shape[0]
+    if values.numel() == rows:
+        return values.reshape(rows)
+    return values.mean(1) if values.dim() == 2 else values.reshape(rows, -1).mean(1)
+
+
+def _weighted_rows(name: str, rows: Tensor, weight: Outputs | None, reduction: str) -> Tensor:
+    if weight is None:
         if reduction == "none":
-            return values.reshape(values.shape[0], -1).mean(1)
-        return values.mean() if reduction == "mean" else values.sum()
-    m = _broadcast(name, sample_weight, x)
-    values = m * values
+            return rows
+        return rows.mean() if reduction == "mean" else rows.sum()
+    assert isinstance(weight, Tensor)
+    if weight.shape != rows.shape:
+        raise ValueError(
+            f"{name}_weight must have one entry for each of the {len(rows)} samples, "
+            f"got shape {list(weight.shape)}"
+        )
+    weight = weight.to(rows.dtype)
+    rows = weight * rows
+    if reduction == "sum":
+        return rows.sum()
+    total = _divisor(weight.sum())
+    return rows.sum() / total if reduction == "mean" else rows * (len(rows) / total)
+
+
+def _masked(name: str, values: Tensor, mask: Tensor, reduction: str) -> Tensor:
+    mask = mask.to(values.dtype)
+    if mask.dim() == 1:
+        mask = _along_samples(mask, values)
+    try:
+        mask.expand_as(values)
+    except RuntimeError:
+        raise ValueError(
+            f"the weights of {name} must be (B,) or broadcast to shape {list(values.shape)}, "
+            f"got shape {list(mask.shape)}"
+        ) from None
+    total = _divisor(mask.sum() * (values.numel() // mask.numel()))
+    values = mask * values
     if reduction == "sum":
         return values.sum()
-    total = m.sum() * (x.numel() // m.numel())
-    total = torch.where(total == 0, torch.ones_like(total), total)
     if reduction == "mean":
         return values.sum() / total
-    return values.reshape(values.shape[0], -1).sum(1) * (x.shape[0] / total)
+    rows = values.shape[0]
+    return values.reshape(rows, -1).sum(1) * (rows / total)
 
 
-def _either(flips: Tensor, label: float, flipped: float, dtype: torch.dtype) -> Tensor:
-    return torch.full_like(flips, label, dtype=dtype).masked_fill(flips, flipped)
+def _divisor(total: Tensor) -> Tensor:
+    """The sum of the weights, or 1 where it is 0, so that what has no weight counts nothing."""
+    return total + (total == 0)
+
+
+def _either(flips: Tensor, own: float, flipped: float, like: Tensor) -> Tensor:
+    dtype = torch.float64 if like.dtype == torch.float64 else torch.float32
+    return torch.full_like(flips, own, dtype=dtype).masked_fill(flips, flipped)
 
 
 def _along_samples(x: Tensor, like: Tensor) -> Tensor:
     """Return (B,) as (B, 1, ...) with the number of axes of another tensor."""
-    return x.reshape(-1, *[1] * (like.dim() - 1))
+    return x if like.dim() == 1 else x.reshape(-1, *[1] * (like.dim() - 1))
 
 
-def _weight_of_map(
-    name: str, weight: Outputs | None, k: int, maps: Sequence[Tensor]
-) -> Tensor | None:
-    if weight is None or isinstance(weight, Tensor):
-        return weight
+def _masks(name: str, weight: Outputs | None, maps: Sequence[Tensor]) -> list[Tensor] | None:
+    """A mask for each map, where the weights are not simply (B,)."""
+    if weight is None or not is_mask(weight):
+        return None
+    if isinstance(weight, Tensor):
+        return [weight] * len(maps)
     if len(weight) != len(maps):
         raise ValueError(
             f"{name}_weight must be a tensor or have one for each of the {len(maps)} maps, "
             f"got {len(weight)}"
         )
-    of_map = weight[k]
-    if not isinstance(of_map, Tensor):
-        raise TypeError(f"{name}_weight[{k}] must be a tensor, got {type(of_map).__name__}")
-    return of_map
-
-
-def _broadcast(name: str, weight: Tensor, x: Tensor) -> Tensor:
-    """The weights, (B,) along the samples, in x's dtype; axes of length 1 are left so."""
-    m = _along_samples(weight, x) if weight.dim() == 1 else weight
-    m = m.to(x.dtype)
-    try:
-        m.expand_as(x)
-    except RuntimeError:
-        raise ValueError(
-            f"the weights of {name} must be (B,) or broadcast to shape {list(x.shape)}, "
-            f"got shape {list(weight.shape)}"
-        ) from None
-    return m
+    masks = []
+    for k, mask in enumerate(weight):
+        if not isinstance(mask, Tensor):
+            raise TypeError(f"{name}_weight[{k}] must be a tensor, got {type(mask).__name__}")
+        masks.append(mask)
+    return masks
