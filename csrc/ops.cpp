@@ -48,6 +48,18 @@ TORCH_LIBRARY(ganfast, m) {
   m.def(
       "polar(Tensor a, float[] coefficients, int single_steps) -> (Tensor u, Tensor inner, Tensor "
       "residual)");
+
+  // weight * mean_b phi(s_b; a, b) with s_b = sum_k sum_j g_kbj^2 over the elements of a sample, or
+  // over the channels of a pixel, for the functors of math/norm_reduce.h; and its first two
+  // derivatives in each s_b
+  m.def(
+      "norm_reduce(Tensor[] g, str phi, float weight, float a, float b, bool pixel) -> "
+      "(Tensor, Tensor)");
+  m.def(
+      "norm_reduce_backward(Tensor grad, Tensor[] g, Tensor derivatives, bool pixel) -> Tensor[]");
+  m.def(
+      "norm_reduce_double_backward(Tensor grad, Tensor[] g, Tensor[] v, Tensor derivatives, "
+      "bool pixel) -> (Tensor, Tensor[])");
 }
 
 namespace {

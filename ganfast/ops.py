@@ -16,6 +16,7 @@ if _ext.DEVICES:
     _unary_reduce_stats = torch.ops.ganfast.unary_reduce_stats.default._op
     _pair_reduce = torch.ops.ganfast.pair_reduce.default._op
     _polar = torch.ops.ganfast.polar.default._op
+    _norm_reduce = torch.ops.ganfast.norm_reduce.default._op
 
 
 def _compiled(x: Sequence[Tensor]) -> bool:
@@ -250,3 +251,73 @@ def polar(
         )
     with torch.no_grad():
         return reference.polar(a, coefficients, single_steps)
+
+
+_NORM_FUNCTORS = ("centred", "one_sided", "square", "power", "maximum")
+_MAX_NORM_TERMS = 64
+
+
+def _check_norm_reduce(g: Sequence[Tensor], phi: str, pixel: bool) -> None:
+    """Refuse what the kernels refuse, in the same words."""
+    _check_list("norm_reduce", "g", g)
+    if len(g) > _MAX_NORM_TERMS:
+        raise ValueError(
+            f"norm_reduce: g must hold at most {_MAX_NORM_TERMS} tensors, got {len(g)}"
+        )
+    least, meaning = (2, "samples and channels") if pixel else (1, "the first of samples")
+    what = "shape of g[0] but for the channels," if pixel else "samples of g[0], of shape"
+    for k, gk in enumerate(g):
+        shape, first = list(gk.shape), list(g[0].shape)
+        if len(shape) < least:
+            raise ValueError(
+                f"norm_reduce: g[{k}] must have at least {least} dimensions, {meaning}, "
+                f"got shape {shape}"
+            )
+        if shape[0] != first[0] or (pixel and shape[2:] != first[2:]):
+            raise ValueError(f"norm_reduce: g[{k}] must have the {what} {first}, got shape {shape}")
+    if phi not in _NORM_FUNCTORS:
+        raise ValueError(f"norm_reduce: phi must be one of {' '.join(_NORM_FUNCTORS)}, got {phi}")
+    if pixel and phi == "maximum":
+        raise ValueError("norm_reduce: pixel must be False for maximum, which is over samples")
+
+
+def norm_reduce(
+    g: Sequence[Tensor],
+    phi: str,
+    weight: float = 1.0,
+    a: float = 0.0,
+    b: float = 0.0,
+    pixel: bool = False,
+) -> Tensor:
+    r"""Weighted mean over samples, or over pixels, of a function of the squared gradient norm.
+
+    .. math:: L = w \, \frac{1}{B} \sum_b \varphi(s_b; a, b), \quad s_b = \sum_k \sum_j g_{kbj}^2
+
+    Args:
+        g: gradients with respect to one or several inputs, of any strides; float64, float32,
+            float16 or bfloat16, all of one dtype and device. Their first dimension is the samples';
+            with ``pixel`` the second is the channels', and all others agree.
+        phi: with n = sqrt(s + b): ``centred`` (n - a)^2, ``one_sided`` relu(n - a)^2; ``square`` s,
+            ``power`` s^a, or ``maximum``: L = w max_b s_b, its gradient shared by equal maxima.
+        weight: w.
+        a: first parameter of phi.
+        b: second parameter of phi.
+        pixel: sum over the channels of each pixel alone, and take the mean over all pixels.
+
+    Returns:
+        Scalar; float64 for float64 tensors, else float32. Differentiable twice; gradients have the
+        dtype of g, and are 0 where a norm is 0.
+
+    Raises:
+        TypeError: a tensor is not floating point, or the dtypes differ.
+        ValueError: the list or a tensor is empty, the list holds more than 64 tensors, devices or
+            shapes do not agree, phi is unknown, or ``maximum`` with ``pixel``.
+        NotImplementedError: a derivative of the third order is asked for.
+    """
+    if not g:
+        raise ValueError("norm_reduce: g must hold at least one tensor, got an empty list")
+    if _compiled(g):
+        loss: Tensor = _norm_reduce(g, phi, weight, a, b, pixel)[0]
+        return loss
+    _check_norm_reduce(g, phi, pixel)
+    return reference.norm_reduce(g, phi, weight, a, b, pixel)

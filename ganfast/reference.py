@@ -140,3 +140,28 @@ def polar(
     inner = (x * a).sum((-2, -1))
     residual = (a - a @ (x.mT @ x)).square().sum((-2, -1))
     return x, inner, residual
+
+
+def _powered(s: Tensor, exponent: float) -> Tensor:
+    """s^exponent, with zero for the derivatives that are not finite at zero."""
+    if exponent >= 2 or exponent == 1:
+        return s.pow(exponent)
+    positive = ~(s <= 0)  # lets NaN through
+    return torch.where(positive, torch.where(positive, s, 1.0).pow(exponent), 0.0)
+
+
+def norm_reduce(
+    g: Sequence[Tensor], phi: str, weight: float, a: float, b: float, pixel: bool
+) -> Tensor:
+    """See :func:`ganfast.ops.norm_reduce`."""
+    wide = [compute_dtype(gk) for gk in g]
+    squared = [(gk if pixel else gk.reshape(gk.shape[0], -1)).square().sum(1) for gk in wide]
+    s = torch.stack(squared).sum(0) if len(g) > 1 else squared[0]
+    if phi == "maximum":
+        return weight * s.amax()
+    if phi == "power":
+        s = _powered(s, a)
+    elif phi != "square":
+        distance = _powered(s + b, 0.5) - a
+        s = (F.relu(distance) if phi == "one_sided" else distance).square()
+    return weight * s.mean()
