@@ -26,7 +26,7 @@ def randn(*shape: int) -> Tensor:
 def test_all_orders(
     phi: str, a: float, b: float, pixel: bool, dtype: torch.dtype, data: st.DataObject
 ) -> None:
-    check_all_orders(ops.norm_reduce, data.draw(problems(dtype, "cuda")), phi, a, b, pixel)
+    check_all_orders(ops.norm_reduce, data.draw(problems(dtype, pixel, "cuda")), phi, a, b, pixel)
 
 
 @pytest.mark.parametrize(("phi", "a", "b", "pixel"), CASES)

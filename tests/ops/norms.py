@@ -1,5 +1,6 @@
 """The problems of norm_reduce, and the op as users of plain torch write it."""
 
+import math
 from collections.abc import Callable
 from typing import NamedTuple
 
@@ -49,7 +50,7 @@ class Problem(NamedTuple):
 
 
 @st.composite
-def problems(draw: st.DrawFn, dtype: torch.dtype, device: str = "cpu") -> Problem:
+def problems(draw: st.DrawFn, dtype: torch.dtype, pixel: bool, device: str = "cpu") -> Problem:
     """One to three gradients of any layout, of norms about one, and cotangents for both orders."""
     random = generator(draw(SEEDS))
     samples, spatial = draw(st.integers(1, 9)), tuple(draw(st.lists(st.integers(1, 9), max_size=2)))
@@ -58,7 +59,7 @@ def problems(draw: st.DrawFn, dtype: torch.dtype, device: str = "cpu") -> Proble
     for count in channels:
         shape = (samples, count, *spatial)
         x = torch.randn(shape, dtype=torch.float64, generator=random)
-        x = x / (sum(channels) ** 0.5)
+        x = x / (sum(channels) * (1 if pixel else math.prod(spatial))) ** 0.5
         layout = draw(st.sampled_from(sorted(LAYOUTS.keys() - {"expanded"})))
         g.append(LAYOUTS[layout](x.to(device, dtype)).detach().requires_grad_())
         v.append(torch.randn(shape, generator=random).to(device, dtype))

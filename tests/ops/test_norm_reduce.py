@@ -31,7 +31,7 @@ def two(dtype: torch.dtype = torch.float64) -> list[Tensor]:
 def test_all_orders(
     phi: str, a: float, b: float, pixel: bool, dtype: torch.dtype, data: st.DataObject
 ) -> None:
-    check_all_orders(ops.norm_reduce, data.draw(problems(dtype)), phi, a, b, pixel)
+    check_all_orders(ops.norm_reduce, data.draw(problems(dtype, pixel)), phi, a, b, pixel)
 
 
 @each_case
@@ -40,7 +40,9 @@ def test_all_orders(
 def test_all_orders_of_the_reference(
     phi: str, a: float, b: float, pixel: bool, data: st.DataObject
 ) -> None:
-    check_all_orders(reference.norm_reduce, data.draw(problems(torch.float64)), phi, a, b, pixel)
+    check_all_orders(
+        reference.norm_reduce, data.draw(problems(torch.float64, pixel)), phi, a, b, pixel
+    )
 
 
 @each_case
