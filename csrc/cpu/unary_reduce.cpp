@@ -16,7 +16,7 @@ GANFAST_SIMD double value(const T* x, int64_t n, F functor) {
 // What statistics take of a tile besides f.
 struct Logits {
   double sum;
-  int64_t above, below;
+  int32_t above, below;
 };
 
 template <class T>
@@ -72,34 +72,32 @@ void unary_reduce_forward(UnaryFunctor functor, DType dtype, std::span<const Una
 void unary_reduce_forward_stats(UnaryFunctor functor, DType dtype, std::span<const UnaryTerm> terms,
                                 double threshold, void* loss, void* stats) {
   with_types(functor, dtype, [&]<class F, class T>() {
-    struct Tile {
-      double value;
-      Logits logits;
-    };
-    std::vector<Tile> tiles(count_tiles(terms));
-    for_each_tile(terms, tiles.size(),
+    const int64_t tiles = count_tiles(terms);
+    std::vector<double> partial(4 * tiles);
+    double *const value_of = partial.data(), *const sum_of = value_of + tiles,
+                  *const above_of = sum_of + tiles, *const below_of = above_of + tiles;
+    for_each_tile(terms, tiles,
                   [&](const UnaryTerm& term, int64_t begin, int64_t size, int64_t tile) {
                     const T* x = static_cast<const T*>(term.x) + begin;
-                    tiles[tile] = {term.weight * value(x, size, make_functor<F, T>(term)),
-                                   logits(x, size, static_cast<Compute<T>>(threshold))};
+                    const Logits of_tile = logits(x, size, static_cast<Compute<T>>(threshold));
+                    value_of[tile] = term.weight * value(x, size, make_functor<F, T>(term));
+                    sum_of[tile] = of_tile.sum;
+                    above_of[tile] = of_tile.above;
+                    below_of[tile] = of_tile.below;
                   });
-    double sum = 0;
-    auto tile = tiles.begin();
+    std::vector<double> values;
+    values.reserve(terms.size());
     auto row = static_cast<Compute<T>*>(stats);
+    int64_t first = 0;
     for (const UnaryTerm& term : terms) {
-      double value = 0, x = 0;
-      int64_t above = 0, below = 0;
-      for (const auto end = tile + (term.n + kTile - 1) / kTile; tile != end; ++tile) {
-        sum += tile->value;
-        value += tile->value;
-        x += tile->logits.sum;
-        above += tile->logits.above;
-        below += tile->logits.below;
-      }
-      const double n = term.n;
-      for (const double column : {value, x / n, above / n, below / n}) *row++ = column;
+      const int64_t count = (term.n + kTile - 1) / kTile;
+      values.push_back(pairwise_sum(value_of + first, count));
+      *row++ = values.back();
+      for (const double* column : {sum_of, above_of, below_of})
+        *row++ = pairwise_sum(column + first, count) / term.n;
+      first += count;
     }
-    *static_cast<Compute<T>*>(loss) = sum;
+    *static_cast<Compute<T>*>(loss) = pairwise_sum(values.data(), values.size());
   });
 }
 
