@@ -46,7 +46,7 @@ def _from_moments(name: str, n: int, d: int, once: tuple[str, ...] = ()) -> Case
     providers = {
         "sqrtm": lambda m: _sqrtm(*(t.numpy() for t in m)),
         "eigvals": lambda m: _eigvals(*m),
-        SUBJECT: lambda m: frechet_distance(*m),
+        SUBJECT: lambda m: float(frechet_distance(*m)),
     }
     return _case(name, make, providers, lambda _: _svd(_features(n, d)), once)
 
@@ -92,7 +92,7 @@ def _eigvals(mu1: Tensor, sigma1: Tensor, mu2: Tensor, sigma2: Tensor) -> float:
 _from_features: dict[str, Callable[[list[Tensor]], float]] = {
     "sqrtm": lambda x: _sqrtm(*(t.numpy() for y in x for t in _moments(y))),
     "eigvals": lambda x: _eigvals(*_moments(x[0]), *_moments(x[1])),
-    SUBJECT: lambda x: frechet_distance_from_features(*x),
+    SUBJECT: lambda x: float(frechet_distance_from_features(x[0], x[1])),
 }
 
 

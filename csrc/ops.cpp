@@ -31,8 +31,8 @@ TORCH_LIBRARY(ganfast, m) {
       "float[] a, float[] b) -> (Tensor, Tensor[])");
 
   // sum_k w_k * mean_i h(x_ki, y_ki; a_k, b_k), for the functors of math/pair_reduce.h; with
-  // per_pair, the terms of the sum. `wanted` names the gradients to return: k for x_k, K + k for
-  // y_k.
+  // per_pair, the terms of the sum. `wanted` names the gradients to return, k for x_k and K + k for
+  // y_k; `given` names so the first-order gradients that v belongs to.
   m.def(
       "pair_reduce(Tensor[] x, Tensor[] y, str h, float[] weight, float[] a, float[] b, "
       "bool per_pair) -> Tensor");
@@ -40,8 +40,26 @@ TORCH_LIBRARY(ganfast, m) {
       "pair_reduce_backward(Tensor grad, Tensor[] x, Tensor[] y, str h, float[] weight, float[] a, "
       "float[] b, int[] wanted) -> Tensor[]");
   m.def(
-      "pair_reduce_double_backward(Tensor grad, Tensor[] x, Tensor[] y, Tensor[] u, str h, "
-      "float[] weight, float[] a, float[] b, int[] wanted) -> (Tensor, Tensor[])");
+      "pair_reduce_double_backward(Tensor grad, Tensor[] x, Tensor[] y, Tensor[] v, str h, "
+      "float[] weight, float[] a, float[] b, int[] given, int[] wanted) -> (Tensor, Tensor[])");
+
+  // Polar factors u of matrices a (matrices, rows, columns), with <u, a> and |a - a u^T u|_F^2 of
+  // each; the first steps in float32
+  m.def(
+      "polar(Tensor a, float[] coefficients, int single_steps) -> (Tensor u, Tensor inner, Tensor "
+      "residual)");
+
+  // weight * mean_b phi(s_b; a, b) with s_b = sum_k sum_j g_kbj^2 over the elements of a sample, or
+  // over the channels of a pixel, for the functors of math/norm_reduce.h; and its first two
+  // derivatives in each s_b
+  m.def(
+      "norm_reduce(Tensor[] g, str phi, float weight, float a, float b, bool pixel) -> "
+      "(Tensor, Tensor)");
+  m.def(
+      "norm_reduce_backward(Tensor grad, Tensor[] g, Tensor derivatives, bool pixel) -> Tensor[]");
+  m.def(
+      "norm_reduce_double_backward(Tensor grad, Tensor[] g, Tensor[] v, Tensor derivatives, "
+      "bool pixel) -> (Tensor, Tensor[])");
 }
 
 namespace {

@@ -1,5 +1,6 @@
 """Finds the compiled kernels, and says what was built or why nothing was."""
 
+import importlib
 import json
 import warnings
 from pathlib import Path
@@ -30,7 +31,7 @@ def _load() -> dict[str, Any]:
         # The library would load beside some other releases, and then crash.
         if _release(info["torch"]) != _release(running):
             raise ImportError(f"they were compiled for torch {info['torch']}")
-        from ganfast import _C
+        library = importlib.import_module("ganfast._C")
     except ImportError as error:
         info["reason"] = (
             f"the {info['kind']} kernels do not load beside torch {running}: {error}; "
@@ -39,7 +40,8 @@ def _load() -> dict[str, Any]:
         info["kind"] = "none"
         warnings.warn(f"ganfast runs on plain PyTorch: {info['reason']}", stacklevel=2)
         return info
-    return info | _C.build_info()
+    facts: dict[str, str] = library.build_info()
+    return info | facts
 
 
 _INFO = _load()

@@ -10,11 +10,13 @@ from ganfast import _ext, reference
 
 _FLOATING = frozenset({torch.float64, torch.float32, torch.float16, torch.bfloat16})
 
-# The overloads, looked up once: a lookup by name costs as much as a small kernel.
+# The bare functions, looked up once: what torch.ops puts around them costs as much as a kernel.
 if _ext.DEVICES:
-    _unary_reduce = torch.ops.ganfast.unary_reduce.default
-    _unary_reduce_stats = torch.ops.ganfast.unary_reduce_stats.default
-    _pair_reduce = torch.ops.ganfast.pair_reduce.default
+    _unary_reduce = torch.ops.ganfast.unary_reduce.default._op
+    _unary_reduce_stats = torch.ops.ganfast.unary_reduce_stats.default._op
+    _pair_reduce = torch.ops.ganfast.pair_reduce.default._op
+    _polar = torch.ops.ganfast.polar.default._op
+    _norm_reduce = torch.ops.ganfast.norm_reduce.default._op
 
 
 def _compiled(x: Sequence[Tensor]) -> bool:
@@ -209,3 +211,113 @@ def pair_reduce(
     names = ("h", reference.PAIR_FUNCTORS)
     _check_parameters("pair_reduce", names, h, len(x), weight, a, b)
     return reference.pair_reduce(x, y, h, weight, a, b, per_pair)
+
+
+def polar(
+    a: Tensor, coefficients: Sequence[float], single_steps: int
+) -> tuple[Tensor, Tensor, Tensor]:
+    r"""Polar factors by a fixed number of matrix products.
+
+    .. math:: X_0 = A / \lambda, \quad X_{k+1} = X_k (a_k I + b_k G_k + c_k G_k^2), \quad
+              G_k = X_k^T X_k
+
+    with :math:`\lambda \ge \|A\|_2` taken from A. Nothing waits for the device.
+
+    Args:
+        a: matrices (B, m, n) with m >= n >= 1, float64.
+        coefficients: a_k, b_k, c_k of each step: those of `ganfast.metrics.polar`.
+        single_steps: the first steps that are computed in float32; fewer than all.
+
+    Returns:
+        u (B, m, n), the inner products <u, a> (B,), and |a - a u^T u|_F^2 (B,), which is 0 where
+        all singular values have come to 1; float64. They carry no gradient.
+
+    Raises:
+        TypeError: a is not float64.
+        ValueError: a has another shape, or the steps do not fit.
+    """
+    if _compiled([a]):
+        u, inner, residual = _polar(a, coefficients, single_steps)
+        return u, inner, residual
+    if a.dtype != torch.float64:
+        raise TypeError(f"polar: a must have dtype float64, got {a.dtype}")
+    if a.ndim != 3 or not a.shape[1] >= a.shape[2] >= 1:
+        expected = "(matrices, rows, columns) with rows >= columns >= 1"
+        raise ValueError(f"polar: a must have shape {expected}, got {list(a.shape)}")
+    if not coefficients or len(coefficients) % 3 or not 0 <= 3 * single_steps < len(coefficients):
+        raise ValueError(
+            "polar: coefficients must be three for each step and single_steps less than the steps, "
+            f"got {len(coefficients)} coefficients and {single_steps}"
+        )
+    with torch.no_grad():
+        return reference.polar(a, coefficients, single_steps)
+
+
+_NORM_FUNCTORS = ("centred", "one_sided", "square", "power", "maximum")
+_MAX_NORM_TERMS = 64
+
+
+def _check_norm_reduce(g: Sequence[Tensor], phi: str, pixel: bool) -> None:
+    """Refuse what the kernels refuse, in the same words."""
+    _check_list("norm_reduce", "g", g)
+    if len(g) > _MAX_NORM_TERMS:
+        raise ValueError(
+            f"norm_reduce: g must hold at most {_MAX_NORM_TERMS} tensors, got {len(g)}"
+        )
+    least, meaning = (2, "samples and channels") if pixel else (1, "the first of samples")
+    what = "shape of g[0] but for the channels," if pixel else "samples of g[0], of shape"
+    for k, gk in enumerate(g):
+        shape, first = list(gk.shape), list(g[0].shape)
+        if len(shape) < least:
+            raise ValueError(
+                f"norm_reduce: g[{k}] must have at least {least} dimensions, {meaning}, "
+                f"got shape {shape}"
+            )
+        if shape[0] != first[0] or (pixel and shape[2:] != first[2:]):
+            raise ValueError(f"norm_reduce: g[{k}] must have the {what} {first}, got shape {shape}")
+    if phi not in _NORM_FUNCTORS:
+        raise ValueError(f"norm_reduce: phi must be one of {' '.join(_NORM_FUNCTORS)}, got {phi}")
+    if pixel and phi == "maximum":
+        raise ValueError("norm_reduce: pixel must be False for maximum, which is over samples")
+
+
+def norm_reduce(
+    g: Sequence[Tensor],
+    phi: str,
+    weight: float = 1.0,
+    a: float = 0.0,
+    b: float = 0.0,
+    pixel: bool = False,
+) -> Tensor:
+    r"""Weighted mean over samples, or over pixels, of a function of the squared gradient norm.
+
+    .. math:: L = w \, \frac{1}{B} \sum_b \varphi(s_b; a, b), \quad s_b = \sum_k \sum_j g_{kbj}^2
+
+    Args:
+        g: gradients with respect to one or several inputs, of any strides; float64, float32,
+            float16 or bfloat16, all of one dtype and device. Their first dimension is the samples';
+            with ``pixel`` the second is the channels', and all others agree.
+        phi: with n = sqrt(s + b): ``centred`` (n - a)^2, ``one_sided`` relu(n - a)^2; ``square`` s,
+            ``power`` s^a, or ``maximum``: L = w max_b s_b, its gradient shared by equal maxima.
+        weight: w.
+        a: first parameter of phi.
+        b: second parameter of phi.
+        pixel: sum over the channels of each pixel alone, and take the mean over all pixels.
+
+    Returns:
+        Scalar; float64 for float64 tensors, else float32. Differentiable twice; gradients have the
+        dtype of g, and are 0 where a norm is 0.
+
+    Raises:
+        TypeError: a tensor is not floating point, or the dtypes differ.
+        ValueError: the list or a tensor is empty, the list holds more than 64 tensors, devices or
+            shapes do not agree, phi is unknown, or ``maximum`` with ``pixel``.
+        NotImplementedError: a derivative of the third order is asked for.
+    """
+    if not g:
+        raise ValueError("norm_reduce: g must hold at least one tensor, got an empty list")
+    if _compiled(g):
+        loss: Tensor = _norm_reduce(g, phi, weight, a, b, pixel)[0]
+        return loss
+    _check_norm_reduce(g, phi, pixel)
+    return reference.norm_reduce(g, phi, weight, a, b, pixel)

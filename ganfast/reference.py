@@ -117,3 +117,51 @@ def pair_reduce(
         for xk, yk, wk, ak, bk in zip(x, y, weight, a, b, strict=True)
     ]
     return torch.stack(terms) if per_pair else _sum(terms)
+
+
+def polar(
+    a: Tensor, coefficients: Sequence[float], single_steps: int
+) -> tuple[Tensor, Tensor, Tensor]:
+    """See :func:`ganfast.ops.polar`."""
+    norm = torch.linalg.matrix_norm(a, keepdim=True)
+    x = a / torch.where(norm == 0, torch.ones_like(norm), norm)
+    x = x.float() if single_steps > 0 else x
+    for k in range(0, len(coefficients), 3):
+        x = x if k < 3 * single_steps else x.double()
+        gram = x.mT @ x
+        if k == 0:
+            bound = torch.linalg.matrix_norm(gram, keepdim=True).sqrt()
+            bound = torch.where(bound == 0, torch.ones_like(bound), bound)
+            x, gram = x / bound, gram / bound**2
+        first, third, fifth = coefficients[k : k + 3]
+        square = third * gram + fifth * (gram @ gram)
+        square.diagonal(dim1=-2, dim2=-1).add_(first)
+        x = x @ square
+    inner = (x * a).sum((-2, -1))
+    residual = (a - a @ (x.mT @ x)).square().sum((-2, -1))
+    return x, inner, residual
+
+
+def _powered(s: Tensor, exponent: float) -> Tensor:
+    """s^exponent, with zero for the derivatives that are not finite at zero."""
+    if exponent >= 2 or exponent == 1:
+        return s.pow(exponent)
+    positive = ~(s <= 0)  # lets NaN through
+    return torch.where(positive, torch.where(positive, s, 1.0).pow(exponent), 0.0)
+
+
+def norm_reduce(
+    g: Sequence[Tensor], phi: str, weight: float, a: float, b: float, pixel: bool
+) -> Tensor:
+    """See :func:`ganfast.ops.norm_reduce`."""
+    wide = [compute_dtype(gk) for gk in g]
+    squared = [(gk if pixel else gk.reshape(gk.shape[0], -1)).square().sum(1) for gk in wide]
+    s = torch.stack(squared).sum(0) if len(g) > 1 else squared[0]
+    if phi == "maximum":
+        return weight * s.amax()
+    if phi == "power":
+        s = _powered(s, a)
+    elif phi != "square":
+        distance = _powered(s + b, 0.5) - a
+        s = (F.relu(distance) if phi == "one_sided" else distance).square()
+    return weight * s.mean()

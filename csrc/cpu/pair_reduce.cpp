@@ -20,22 +20,35 @@ GANFAST_SIMD void gradient(const T* x, const T* y, T* to, int64_t n, Compute<T> 
   for (int64_t i = 0; i < n; ++i) store(to[i], scale * functor.df(load(x[i]) - load(y[i])));
 }
 
+// u_i = a_i - b_i, where a null pointer stands for zeros
+template <class T>
+GANFAST_SIMD void difference(const T* a, const T* b, Compute<T>* u, int64_t n) {
+  for (int64_t i = 0; i < n; ++i) u[i] = a ? load(a[i]) : 0;
+  if (!b) return;
+#pragma omp simd
+  for (int64_t i = 0; i < n; ++i) u[i] -= load(b[i]);
+}
+
 // sum_i u_i f'(x_i - y_i)
 template <class F, class T>
-GANFAST_SIMD double slope(const T* x, const T* y, const T* u, int64_t n, F functor) {
-  return tile_sum(n, [&](int64_t i) GANFAST_INLINE {
-    return load(u[i]) * functor.df(load(x[i]) - load(y[i]));
-  });
+GANFAST_SIMD double slope(const T* x, const T* y, const Compute<T>* u, int64_t n, F functor) {
+  return tile_sum(
+      n, [&](int64_t i) GANFAST_INLINE { return u[i] * functor.df(load(x[i]) - load(y[i])); });
 }
 
 // to_i = scale u_i f''(x_i - y_i)
 template <class F, class T>
-GANFAST_SIMD void second_gradient(const T* x, const T* y, const T* u, T* to, int64_t n,
+GANFAST_SIMD void second_gradient(const T* x, const T* y, const Compute<T>* u, T* to, int64_t n,
                                   Compute<T> scale, F functor) {
 #pragma omp simd
   for (int64_t i = 0; i < n; ++i) {
-    store(to[i], scale * load(u[i]) * functor.d2f(load(x[i]) - load(y[i])));
+    store(to[i], scale * u[i] * functor.d2f(load(x[i]) - load(y[i])));
   }
+}
+
+template <class T>
+const T* at(const void* data, int64_t begin) {
+  return data ? static_cast<const T*>(data) + begin : nullptr;
 }
 
 template <class F, class T>
@@ -69,8 +82,8 @@ void pair_reduce_forward(PairFunctor functor, DType dtype, std::span<const PairT
   with_types(functor, dtype, [&]<class F, class T>() {
     write_sums<Compute<T>>(terms, per_pair, loss,
                            [](const PairTerm& term, int64_t begin, int64_t size) {
-                             const T* x = static_cast<const T*>(term.x) + begin;
-                             const T* y = static_cast<const T*>(term.y) + begin;
+                             const T* x = at<T>(term.x, begin);
+                             const T* y = at<T>(term.y, begin);
                              return term.weight * value(x, y, size, make_functor<F, T>(term));
                            });
   });
@@ -81,8 +94,8 @@ void pair_reduce_backward(PairFunctor functor, DType dtype, std::span<const Pair
   with_types(functor, dtype, [&]<class F, class T>() {
     for_each_tile(terms, count_tiles(terms),
                   [&](const PairTerm& term, int64_t begin, int64_t size, int64_t) {
-                    const T* x = static_cast<const T*>(term.x) + begin;
-                    const T* y = static_cast<const T*>(term.y) + begin;
+                    const T* x = at<T>(term.x, begin);
+                    const T* y = at<T>(term.y, begin);
                     write_wanted<T>(term, begin, grad, [&](T* to, Compute<T> scale) {
                       gradient(x, y, to, size, scale, make_functor<F, T>(term));
                     });
@@ -95,9 +108,10 @@ void pair_reduce_double_backward(PairFunctor functor, DType dtype, std::span<con
   with_types(functor, dtype, [&]<class F, class T>() {
     write_sums<Compute<T>>(terms, per_pair, dgrad,
                            [&](const PairTerm& term, int64_t begin, int64_t size) {
-                             const T* x = static_cast<const T*>(term.x) + begin;
-                             const T* y = static_cast<const T*>(term.y) + begin;
-                             const T* u = static_cast<const T*>(term.u) + begin;
+                             const T* x = at<T>(term.x, begin);
+                             const T* y = at<T>(term.y, begin);
+                             Compute<T> u[kTile];
+                             difference(at<T>(term.vx, begin), at<T>(term.vy, begin), u, size);
                              const F f = make_functor<F, T>(term);
                              write_wanted<T>(term, begin, grad, [&](T* to, Compute<T> scale) {
                                second_gradient(x, y, u, to, size, scale, f);

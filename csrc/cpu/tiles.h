@@ -14,13 +14,18 @@ namespace ganfast::cpu {
 // Tiles that are worth a thread.
 constexpr int64_t kGrain = 8;
 
+template <class Term>
+int64_t tiles_of(const Term& term) {
+  return (term.n + kTile - 1) / kTile;
+}
+
 // Calls body(term, begin, size, tile) for every tile of every term; terms have a count `n`.
 template <class Term, class Body>
 void for_each_tile(std::span<const Term> terms, int64_t tiles, Body body) {
   at::parallel_for(0, tiles, kGrain, [&](int64_t first, int64_t last) {
     int64_t tile = 0;
     for (const Term& term : terms) {
-      const int64_t end = tile + (term.n + kTile - 1) / kTile;
+      const int64_t end = tile + tiles_of(term);
       for (int64_t t = std::max(tile, first); t < std::min(end, last); ++t) {
         const int64_t begin = (t - tile) * kTile;
         body(term, begin, std::min(kTile, term.n - begin), t);
@@ -33,7 +38,7 @@ void for_each_tile(std::span<const Term> terms, int64_t tiles, Body body) {
 template <class Term>
 int64_t count_tiles(std::span<const Term> terms) {
   int64_t tiles = 0;
-  for (const Term& term : terms) tiles += (term.n + kTile - 1) / kTile;
+  for (const Term& term : terms) tiles += tiles_of(term);
   return tiles;
 }
 
@@ -50,7 +55,7 @@ std::vector<double> sums_of_terms(std::span<const Term> terms, Body body) {
   sums.reserve(terms.size());
   const double* next = partial.data();
   for (const Term& term : terms) {
-    const int64_t tiles = (term.n + kTile - 1) / kTile;
+    const int64_t tiles = tiles_of(term);
     sums.push_back(pairwise_sum(next, tiles));
     next += tiles;
   }

@@ -1,6 +1,8 @@
 // L = sum_k w_k * mean_i f(x_ki) and its two derivatives on the CPU.
 #include "../ops/unary_reduce.h"
 
+#include <numeric>
+
 #include "simd.h"
 #include "tiles.h"
 
@@ -16,21 +18,18 @@ GANFAST_SIMD double value(const T* x, int64_t n, F functor) {
 // What statistics take of a tile besides f.
 struct Logits {
   double sum;
-  int32_t above, below;
+  int64_t above, below;
 };
 
 template <class T>
 GANFAST_SIMD Logits logits(const T* x, int64_t n, Compute<T> threshold) {
-  double sum = 0;
   int32_t above = 0, below = 0;
-#pragma omp simd reduction(+ : sum, above, below)
+#pragma omp simd reduction(+ : above, below)
   for (int64_t i = 0; i < n; ++i) {
-    const Compute<T> xi = load(x[i]);
-    sum += xi;
-    above += xi > threshold;
-    below += xi < threshold;
+    above += load(x[i]) > threshold;
+    below += load(x[i]) < threshold;
   }
-  return {sum, above, below};
+  return {tile_sum(n, [&](int64_t i) GANFAST_INLINE { return load(x[i]); }), above, below};
 }
 
 // dx_i = scale f'(x_i)
@@ -73,31 +72,31 @@ void unary_reduce_forward_stats(UnaryFunctor functor, DType dtype, std::span<con
                                 double threshold, void* loss, void* stats) {
   with_types(functor, dtype, [&]<class F, class T>() {
     const int64_t tiles = count_tiles(terms);
-    std::vector<double> partial(4 * tiles);
-    double *const value_of = partial.data(), *const sum_of = value_of + tiles,
-                  *const above_of = sum_of + tiles, *const below_of = above_of + tiles;
+    std::vector<double> values(tiles), sums(tiles);
+    std::vector<int64_t> above(tiles), below(tiles);
     for_each_tile(terms, tiles,
                   [&](const UnaryTerm& term, int64_t begin, int64_t size, int64_t tile) {
                     const T* x = static_cast<const T*>(term.x) + begin;
+                    values[tile] = term.weight * value(x, size, make_functor<F, T>(term));
                     const Logits of_tile = logits(x, size, static_cast<Compute<T>>(threshold));
-                    value_of[tile] = term.weight * value(x, size, make_functor<F, T>(term));
-                    sum_of[tile] = of_tile.sum;
-                    above_of[tile] = of_tile.above;
-                    below_of[tile] = of_tile.below;
+                    sums[tile] = of_tile.sum;
+                    above[tile] = of_tile.above;
+                    below[tile] = of_tile.below;
                   });
-    std::vector<double> values;
-    values.reserve(terms.size());
-    auto row = static_cast<Compute<T>*>(stats);
+    std::vector<double> of_terms;
     int64_t first = 0;
+    auto row = static_cast<Compute<T>*>(stats);
     for (const UnaryTerm& term : terms) {
-      const int64_t count = (term.n + kTile - 1) / kTile;
-      values.push_back(pairwise_sum(value_of + first, count));
-      *row++ = values.back();
-      for (const double* column : {sum_of, above_of, below_of})
-        *row++ = pairwise_sum(column + first, count) / term.n;
-      first += count;
+      const int64_t count = tiles_of(term), last = first + count;
+      const double n = term.n;
+      of_terms.push_back(pairwise_sum(&values[first], count));
+      *row++ = of_terms.back();
+      *row++ = pairwise_sum(&sums[first], count) / n;
+      *row++ = std::accumulate(&above[first], &above[0] + last, int64_t(0)) / n;
+      *row++ = std::accumulate(&below[first], &below[0] + last, int64_t(0)) / n;
+      first = last;
     }
-    *static_cast<Compute<T>*>(loss) = pairwise_sum(values.data(), values.size());
+    *static_cast<Compute<T>*>(loss) = pairwise_sum(of_terms.data(), of_terms.size());
   });
 }
 

@@ -11,13 +11,20 @@ template <class F, class T>
 struct Row : RowBase {
   const T* x;      // (n)
   const T* y;      // (n)
-  const T* u;      // (n)
+  const T* vx;     // (n) or null
+  const T* vy;     // (n) or null
   T* dx;           // (n) or null
   T* dy;           // (n) or null
   int64_t result;  // the row's place in grad
   double weight;
   F functor;
 };
+
+// A pack of zeros where there is no memory.
+template <class F, class T>
+__device__ Pack<T> load_given(const T* v, const Row<F, T>& row, int64_t offset) {
+  return v == nullptr ? Pack<T>{} : load_pack(v + offset, v + row.n, row.whole);
+}
 
 // Writes the pack to dx and its negative to dy, those that are wanted.
 template <class F, class T>
@@ -85,7 +92,7 @@ __global__ void __launch_bounds__(kThreads)
 }
 
 // dgrad = sum_k weight_k sum_i u_ki f'(d_ki),  dx_ki = grad weight_k u_ki f''(d_ki),
-// dy_ki = -dx_ki, with d = x - y; with per_pair, partial = the sums of the tiles
+// dy_ki = -dx_ki, with d = x - y, u = vx - vy; with per_pair, partial = the sums of the tiles
 template <class F, class T>
 __global__ void __launch_bounds__(kThreads)
     pair_reduce_double_backward_kernel(const __grid_constant__ Table<Row<F, T>> table,
@@ -99,13 +106,14 @@ __global__ void __launch_bounds__(kThreads)
     for_each_pack<T>(row, tile, [&](int64_t offset) {
       const Pack<T> x = load_pack(row.x + offset, row.x + row.n, row.whole);
       const Pack<T> y = load_pack(row.y + offset, row.y + row.n, row.whole);
-      const Pack<T> u = load_pack(row.u + offset, row.u + row.n, row.whole);
+      const Pack<T> vx = load_given(row.vx, row, offset), vy = load_given(row.vy, row, offset);
       Pack<T> dx;
       GANFAST_UNROLL
       for (int j = 0; j < Pack<T>::size; ++j) {
-        const Compute<T> d = load(x.values[j]) - load(y.values[j]), uj = load(u.values[j]);
-        store(dx.values[j], scale * uj * row.functor.d2f(d));
-        part += uj * row.functor.df(d);  // past the end, u is zero
+        const Compute<T> d = load(x.values[j]) - load(y.values[j]),
+                         u = load(vx.values[j]) - load(vy.values[j]);
+        store(dx.values[j], scale * u * row.functor.d2f(d));
+        part += u * row.functor.df(d);  // past the end, u is zero
       }
       store_wanted(row, offset, dx);
     });
@@ -118,12 +126,14 @@ template <class F, class T>
 Row<F, T> make_row(const PairTerm& term) {
   const T* x = static_cast<const T*>(term.x);
   const T* y = static_cast<const T*>(term.y);
-  const T* u = static_cast<const T*>(term.u);
+  const T* vx = static_cast<const T*>(term.vx);
+  const T* vy = static_cast<const T*>(term.vy);
   T* dx = static_cast<T*>(term.dx);
   T* dy = static_cast<T*>(term.dy);
-  const bool whole = aligned(x) && aligned(y) && aligned(u) && aligned(dx) && aligned(dy);
+  const bool whole =
+      aligned(x) && aligned(y) && aligned(vx) && aligned(vy) && aligned(dx) && aligned(dy);
   const F functor{static_cast<Compute<T>>(term.a), static_cast<Compute<T>>(term.b)};
-  return {{term.n, whole, 0}, x, y, u, dx, dy, term.result, term.weight, functor};
+  return {{term.n, whole, 0}, x, y, vx, vy, dx, dy, term.result, term.weight, functor};
 }
 
 // Runs a summing kernel, run(table, blocks, partial, result), for all pairs together or for each.

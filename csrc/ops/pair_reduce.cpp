@@ -2,10 +2,6 @@
 // as ops of their own.
 #include "pair_reduce.h"
 
-#include <ATen/ops/neg.h>
-#include <ATen/ops/sub.h>
-#include <ATen/ops/zeros_like.h>
-
 #include "terms.h"
 
 namespace ganfast {
@@ -57,6 +53,21 @@ void check_derivative(const Tensor& grad, TensorList x, TensorList y, Floats wei
       " pairs, got shape ", grad.sizes());
 }
 
+// Places among the inputs x..., y...
+void check_places(const char* op, const char* name, IntArrayRef places, TensorList x) {
+  for (const int64_t place : places) {
+    TORCH_CHECK_VALUE(0 <= place && place < int64_t(2 * x.size()), op, ": ", name,
+                      " must be places among the ", 2 * x.size(), " tensors, got ", places);
+  }
+}
+
+// For each place, the x of its pair.
+std::vector<Tensor> inputs_at(IntArrayRef places, TensorList x) {
+  std::vector<Tensor> inputs;
+  for (const size_t place : places) inputs.push_back(x[place % x.size()]);
+  return inputs;
+}
+
 // What the forward returns: a number for each pair, or one for all.
 Tensor empty_results(TensorList x, bool per_pair) {
   const auto options = x[0].options().dtype(loss_dtype(x[0]));
@@ -66,7 +77,7 @@ Tensor empty_results(TensorList x, bool per_pair) {
 // The pairs as the kernels read them. Holds what had to be copied for as long as the terms are in
 // use.
 struct Pairs {
-  std::vector<Tensor> x, y, u;
+  std::vector<Tensor> x, y, v;
   std::vector<PairTerm> terms;
 
   Pairs(TensorList xs, TensorList ys, Floats weight, Floats a, Floats b, bool per_pair) {
@@ -78,8 +89,8 @@ struct Pairs {
       x.push_back(dense(xs[k]));
       y.push_back(dense_like(ys[k], x[k]));
       const int64_t n = x[k].numel(), result = per_pair ? k : 0;
-      terms.push_back({x[k].const_data_ptr(), y[k].const_data_ptr(), nullptr, nullptr, nullptr, n,
-                       result, weight[k] / n, a[k], b[k]});
+      terms.push_back({x[k].const_data_ptr(), y[k].const_data_ptr(), nullptr, nullptr, nullptr,
+                       nullptr, n, result, weight[k] / n, a[k], b[k]});
     }
   }
 
@@ -99,11 +110,13 @@ struct Pairs {
     std::erase_if(terms, [](const PairTerm& term) { return !term.dx && !term.dy; });
   }
 
-  void take_second_order(TensorList cotangents) {
-    u.reserve(x.size());
-    for (size_t k = 0; k < x.size(); ++k) {
-      u.push_back(dense_like(cotangents[k], x[k]));
-      terms[k].u = u[k].const_data_ptr();
+  // Cotangents of the gradients that `given` names, as want_gradients does.
+  void take_second_order(TensorList cotangents, IntArrayRef given) {
+    v.reserve(given.size());
+    for (size_t i = 0; i < given.size(); ++i) {
+      const size_t input = given[i], k = input % x.size();
+      v.push_back(dense_like(cotangents[i], x[k]));
+      (input < x.size() ? terms[k].vx : terms[k].vy) = v.back().const_data_ptr();
     }
   }
 };
@@ -133,6 +146,7 @@ Tensor forward(TensorList x, TensorList y, std::string_view h, Floats weight, Fl
 std::vector<Tensor> backward(const Tensor& grad, TensorList x, TensorList y, std::string_view h,
                              Floats weight, Floats a, Floats b, IntArrayRef wanted) {
   check_derivative(grad, x, y, weight, a, b);
+  check_places("pair_reduce_backward", "wanted", wanted, x);
   const PairFunctor functor = functor_named(h);
   const DType dtype = dtype_of(x[0]);
   const Tensor outer = grad.contiguous();
@@ -152,18 +166,21 @@ std::vector<Tensor> backward(const Tensor& grad, TensorList x, TensorList y, std
 }
 
 std::tuple<Tensor, std::vector<Tensor>> double_backward(const Tensor& grad, TensorList x,
-                                                        TensorList y, TensorList u,
+                                                        TensorList y, TensorList v,
                                                         std::string_view h, Floats weight, Floats a,
-                                                        Floats b, IntArrayRef wanted) {
+                                                        Floats b, IntArrayRef given,
+                                                        IntArrayRef wanted) {
   check_derivative(grad, x, y, weight, a, b);
-  check_cotangents("pair_reduce_double_backward", u, x);
+  check_places("pair_reduce_double_backward", "given", given, x);
+  check_places("pair_reduce_double_backward", "wanted", wanted, x);
+  check_cotangents("pair_reduce_double_backward", v, inputs_at(given, x));
   const PairFunctor functor = functor_named(h);
   const DType dtype = dtype_of(x[0]);
   const bool per_pair = grad.dim() == 1;
   const Tensor outer = grad.contiguous();
   Tensor dgrad = empty_results(x, per_pair);
   Pairs pairs(x, y, weight, a, b, per_pair);
-  pairs.take_second_order(u);
+  pairs.take_second_order(v, given);
   std::vector<Tensor> gradients = pairs.want_gradients(wanted);
 #ifdef GANFAST_CUDA
   if (x[0].is_cuda()) {
@@ -200,7 +217,7 @@ std::vector<Tensor> backward_meta(const Tensor&, TensorList x, TensorList, std::
 std::tuple<Tensor, std::vector<Tensor>> double_backward_meta(const Tensor& grad, TensorList x,
                                                              TensorList y, TensorList,
                                                              std::string_view h, Floats weight,
-                                                             Floats a, Floats b,
+                                                             Floats a, Floats b, IntArrayRef given,
                                                              IntArrayRef wanted) {
   return {empty_results(x, grad.dim() == 1), backward_meta(grad, x, y, h, weight, a, b, wanted)};
 }
@@ -244,9 +261,11 @@ variable_list both(TensorList x, TensorList y) {
 
 struct DoubleBackward : torch::autograd::Function<DoubleBackward> {
   static variable_list forward(AutogradContext*, const Tensor& grad, TensorList x, TensorList y,
-                               TensorList u, const Parameters& p, IntArrayRef wanted) {
+                               TensorList v, const SharedParameters& p, IntArrayRef given,
+                               IntArrayRef wanted) {
     at::AutoDispatchBelowADInplaceOrView guard;
-    auto [dgrad, gradients] = call_double_backward(grad, x, y, u, p.f, p.weight, p.a, p.b, wanted);
+    auto [dgrad, gradients] =
+        call_double_backward(grad, x, y, v, p->f, p->weight, p->a, p->b, given, wanted);
     gradients.insert(gradients.begin(), dgrad);
     return gradients;
   }
@@ -260,14 +279,14 @@ struct DoubleBackward : torch::autograd::Function<DoubleBackward> {
 
 struct Backward : torch::autograd::Function<Backward> {
   static variable_list forward(AutogradContext* ctx, const Tensor& grad, TensorList x, TensorList y,
-                               const Parameters& p, IntArrayRef wanted) {
-    p.save(ctx);
+                               const SharedParameters& p, IntArrayRef wanted) {
+    save(ctx, p);
     ctx->saved_data["wanted"] = wanted;
     variable_list saved = both(x, y);
     saved.push_back(grad);
     ctx->save_for_backward(std::move(saved));
     at::AutoDispatchBelowADInplaceOrView guard;
-    return call_backward(grad, x, y, p.f, p.weight, p.a, p.b, wanted);
+    return call_backward(grad, x, y, p->f, p->weight, p->a, p->b, wanted);
   }
 
   static variable_list backward(AutogradContext* ctx, const variable_list& v) {
@@ -276,27 +295,21 @@ struct Backward : torch::autograd::Function<Backward> {
     const TensorList inputs(saved.data(), 2 * count);
     const TensorList x = inputs.slice(0, count), y = inputs.slice(count);
 
-    // dy = -dx: what the gradients' own gradients say of dx
-    variable_list u(count);
-    const std::vector<int64_t> given = ctx->saved_data["wanted"].toIntVector();
-    for (size_t i = 0; i < given.size(); ++i) {
+    variable_list cotangents;
+    std::vector<int64_t> given = ctx->saved_data["wanted"].toIntVector();
+    size_t kept = 0;
+    for (size_t i = 0; i < v.size(); ++i) {
       if (!v[i].defined()) continue;
-      const size_t input = given[i], k = input % count;
-      if (input < count) {
-        u[k] = v[i];
-      } else {
-        u[k] = u[k].defined() ? at::sub(u[k], v[i]) : at::neg(v[i]);
-      }
+      cotangents.push_back(v[i]);
+      given[kept++] = given[i];
     }
-    for (size_t k = 0; k < count; ++k) {
-      if (!u[k].defined()) u[k] = at::zeros_like(x[k]);
-    }
+    given.resize(kept);
 
     variable_list grads(2 * count + 3);  // grad, x..., y..., parameters, wanted
     const std::vector<int64_t> wanted = wanted_inputs(ctx, 1, 2 * count);
-    const Parameters p = Parameters::saved(ctx);
-    auto [dgrad, gradients] =
-        call_double_backward(saved.back(), x, y, u, p.f, p.weight, p.a, p.b, wanted);
+    const SharedParameters p = saved_parameters(ctx);
+    auto [dgrad, gradients] = call_double_backward(saved.back(), x, y, cotangents, p->f, p->weight,
+                                                   p->a, p->b, given, wanted);
     grads[0] = dgrad;
     for (size_t i = 0; i < wanted.size(); ++i) grads[1 + wanted[i]] = gradients[i];
     return grads;
@@ -304,12 +317,12 @@ struct Backward : torch::autograd::Function<Backward> {
 };
 
 struct Forward : torch::autograd::Function<Forward> {
-  static Tensor forward(AutogradContext* ctx, TensorList x, TensorList y, const Parameters& p,
+  static Tensor forward(AutogradContext* ctx, TensorList x, TensorList y, const SharedParameters& p,
                         bool per_pair) {
-    p.save(ctx);
+    save(ctx, p);
     ctx->save_for_backward(both(x, y));
     at::AutoDispatchBelowADInplaceOrView guard;
-    return call_forward(x, y, p.f, p.weight, p.a, p.b, per_pair);
+    return call_forward(x, y, p->f, p->weight, p->a, p->b, per_pair);
   }
 
   static variable_list backward(AutogradContext* ctx, const variable_list& grad) {
@@ -319,9 +332,9 @@ struct Forward : torch::autograd::Function<Forward> {
     const std::vector<int64_t> wanted = wanted_inputs(ctx, 0, 2 * count);
     if (wanted.empty() || !grad[0].defined()) return grads;
     const TensorList all(inputs);
-    const Parameters p = Parameters::saved(ctx);
+    const SharedParameters p = saved_parameters(ctx);
     const std::vector<Tensor> gradients = call_backward(
-        grad[0], all.slice(0, count), all.slice(count), p.f, p.weight, p.a, p.b, wanted);
+        grad[0], all.slice(0, count), all.slice(count), p->f, p->weight, p->a, p->b, wanted);
     for (size_t i = 0; i < wanted.size(); ++i) grads[wanted[i]] = gradients[i];
     return grads;
   }
@@ -335,7 +348,7 @@ Tensor forward_autograd(TensorList x, TensorList y, std::string_view h, Floats w
     at::AutoDispatchBelowADInplaceOrView guard;
     return call_forward(x, y, h, weight, a, b, per_pair);
   }
-  return Forward::apply(x, y, Parameters(h, weight, a, b), per_pair);
+  return Forward::apply(x, y, c10::make_intrusive<Parameters>(h, weight, a, b), per_pair);
 }
 
 std::vector<Tensor> backward_autograd(const Tensor& grad, TensorList x, TensorList y,
@@ -345,15 +358,14 @@ std::vector<Tensor> backward_autograd(const Tensor& grad, TensorList x, TensorLi
     at::AutoDispatchBelowADInplaceOrView guard;
     return call_backward(grad, x, y, h, weight, a, b, wanted);
   }
-  return Backward::apply(grad, x, y, Parameters(h, weight, a, b), wanted);
+  return Backward::apply(grad, x, y, c10::make_intrusive<Parameters>(h, weight, a, b), wanted);
 }
 
-std::tuple<Tensor, std::vector<Tensor>> double_backward_autograd(const Tensor& grad, TensorList x,
-                                                                 TensorList y, TensorList u,
-                                                                 std::string_view h, Floats weight,
-                                                                 Floats a, Floats b,
-                                                                 IntArrayRef wanted) {
-  variable_list out = DoubleBackward::apply(grad, x, y, u, Parameters(h, weight, a, b), wanted);
+std::tuple<Tensor, std::vector<Tensor>> double_backward_autograd(
+    const Tensor& grad, TensorList x, TensorList y, TensorList v, std::string_view h, Floats weight,
+    Floats a, Floats b, IntArrayRef given, IntArrayRef wanted) {
+  variable_list out = DoubleBackward::apply(
+      grad, x, y, v, c10::make_intrusive<Parameters>(h, weight, a, b), given, wanted);
   const Tensor dgrad = out.front();
   out.erase(out.begin());
   return {dgrad, std::move(out)};

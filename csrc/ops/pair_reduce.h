@@ -8,11 +8,12 @@
 namespace ganfast {
 
 // One pair x_k, y_k of the lists, read as flat memory of one layout. Order 1 and 2 write those of
-// `dx` and `dy` that are not null, order 2 wants `u`.
+// `dx` and `dy` that are not null, order 2 reads those of `vx` and `vy`.
 struct PairTerm {
   const void* x;   // (n) of the lists' dtype
   const void* y;   // (n)
-  const void* u;   // (n) gradient with respect to the first-order dx, less that to dy
+  const void* vx;  // (n) gradient with respect to the first-order dx
+  const void* vy;  // (n) gradient with respect to the first-order dy
   void* dx;        // (n) gradient with respect to x
   void* dy;        // (n) gradient with respect to y
   int64_t n;       // elements, at least 1
@@ -22,7 +23,7 @@ struct PairTerm {
 };
 
 // `grad` and the outputs `loss`, `dgrad` are on the device, of type Compute<dtype>: one for each
-// pair with `per_pair`, else one for all. With d = x - y,
+// pair with `per_pair`, else one for all. With d = x - y, u = vx - vy,
 //   forward          loss  = sum_k weight_k sum_i f(d_ki)
 //   backward         dx_ki = grad weight_k f'(d_ki),   dy_ki = -dx_ki
 //   double_backward  dgrad = sum_k weight_k sum_i u_ki f'(d_ki),

@@ -10,8 +10,9 @@ namespace ganfast {
 
 using Floats = c10::ArrayRef<double>;
 
-// The name of a functor, and for each term its weight and the functor's parameters.
-struct Parameters {
+// The name of a functor, and for each term its weight and the functor's parameters. A node of the
+// graph holds them as one value: by name and list they would cost more than a small kernel.
+struct Parameters : torch::CustomClassHolder {
   std::string f;
   std::vector<double> weight, a, b;
 
@@ -19,28 +20,26 @@ struct Parameters {
       : f(f), weight(weight.vec()), a(a.vec()), b(b.vec()) {}
 
   // The parameters of the terms that `keep` names.
-  Parameters select(const std::vector<size_t>& keep) const {
-    Parameters some(f, {}, {}, {});
+  c10::intrusive_ptr<Parameters> select(const std::vector<size_t>& keep) const {
+    auto some = c10::make_intrusive<Parameters>(f, Floats(), Floats(), Floats());
     for (size_t k : keep) {
-      some.weight.push_back(weight[k]);
-      some.a.push_back(a[k]);
-      some.b.push_back(b[k]);
+      some->weight.push_back(weight[k]);
+      some->a.push_back(a[k]);
+      some->b.push_back(b[k]);
     }
     return some;
   }
-
-  void save(torch::autograd::AutogradContext* ctx) const {
-    ctx->saved_data["f"] = f;
-    ctx->saved_data["weight"] = weight;
-    ctx->saved_data["a"] = a;
-    ctx->saved_data["b"] = b;
-  }
-
-  static Parameters saved(torch::autograd::AutogradContext* ctx) {
-    return {ctx->saved_data["f"].toStringView(), ctx->saved_data["weight"].toDoubleVector(),
-            ctx->saved_data["a"].toDoubleVector(), ctx->saved_data["b"].toDoubleVector()};
-  }
 };
+
+using SharedParameters = c10::intrusive_ptr<Parameters>;
+
+inline void save(torch::autograd::AutogradContext* ctx, const SharedParameters& parameters) {
+  ctx->saved_data["parameters"] = c10::IValue::make_capsule(parameters);
+}
+
+inline SharedParameters saved_parameters(torch::autograd::AutogradContext* ctx) {
+  return c10::static_intrusive_pointer_cast<Parameters>(ctx->saved_data["parameters"].toCapsule());
+}
 
 inline void check_parameters(const char* op, size_t terms, Floats weight, Floats a, Floats b) {
   TORCH_CHECK_VALUE(weight.size() == terms && a.size() == terms && b.size() == terms, op,

@@ -195,29 +195,31 @@ std::tuple<Tensor, std::vector<Tensor>> double_backward_meta(const Tensor& grad,
 // Autograd. Each order calls the next as an op; the parameters of the terms travel as one
 // non-tensor argument.
 
-Tensor call_forward(TensorList x, const Parameters& p) {
+Tensor call_forward(TensorList x, std::string_view f, Floats weight, Floats a, Floats b) {
   static const auto call = op<decltype(forward)>("ganfast::unary_reduce");
-  return call.call(x, p.f, p.weight, p.a, p.b);
+  return call.call(x, f, weight, a, b);
 }
 
-auto call_forward_stats(TensorList x, const Parameters& p, double threshold) {
+auto call_forward_stats(TensorList x, const SharedParameters& p, double threshold) {
   static const auto call = op<decltype(forward_stats)>("ganfast::unary_reduce_stats");
-  return call.call(x, p.f, p.weight, p.a, p.b, threshold);
+  return call.call(x, p->f, p->weight, p->a, p->b, threshold);
 }
 
-std::vector<Tensor> call_backward(const Tensor& grad, TensorList x, const Parameters& p) {
+std::vector<Tensor> call_backward(const Tensor& grad, TensorList x, std::string_view f,
+                                  Floats weight, Floats a, Floats b) {
   static const auto call = op<decltype(backward)>("ganfast::unary_reduce_backward");
-  return call.call(grad, x, p.f, p.weight, p.a, p.b);
+  return call.call(grad, x, f, weight, a, b);
 }
 
-auto call_double_backward(const Tensor& grad, TensorList x, TensorList v, const Parameters& p) {
+auto call_double_backward(const Tensor& grad, TensorList x, TensorList v,
+                          const SharedParameters& p) {
   static const auto call = op<decltype(double_backward)>("ganfast::unary_reduce_double_backward");
-  return call.call(grad, x, v, p.f, p.weight, p.a, p.b);
+  return call.call(grad, x, v, p->f, p->weight, p->a, p->b);
 }
 
 struct DoubleBackward : torch::autograd::Function<DoubleBackward> {
   static variable_list forward(AutogradContext*, const Tensor& grad, TensorList x, TensorList v,
-                               const Parameters& p) {
+                               const SharedParameters& p) {
     at::AutoDispatchBelowADInplaceOrView guard;
     auto [dgrad, dx] = call_double_backward(grad, x, v, p);
     dx.insert(dx.begin(), dgrad);
@@ -233,13 +235,13 @@ struct DoubleBackward : torch::autograd::Function<DoubleBackward> {
 
 struct Backward : torch::autograd::Function<Backward> {
   static variable_list forward(AutogradContext* ctx, const Tensor& grad, TensorList x,
-                               const Parameters& p) {
-    p.save(ctx);
+                               const SharedParameters& p) {
+    save(ctx, p);
     variable_list saved = x.vec();
     saved.push_back(grad);
     ctx->save_for_backward(std::move(saved));
     at::AutoDispatchBelowADInplaceOrView guard;
-    return call_backward(grad, x, p);
+    return call_backward(grad, x, p->f, p->weight, p->a, p->b);
   }
 
   static variable_list backward(AutogradContext* ctx, const variable_list& v) {
@@ -256,7 +258,7 @@ struct Backward : torch::autograd::Function<Backward> {
     variable_list grads(v.size() + 2);  // grad, x..., parameters
     if (keep.empty()) return grads;
     auto [dgrad, dx] =
-        call_double_backward(grad, x, cotangents, Parameters::saved(ctx).select(keep));
+        call_double_backward(grad, x, cotangents, saved_parameters(ctx)->select(keep));
     grads[0] = dgrad;
     for (size_t i = 0; i < keep.size(); ++i) grads[1 + keep[i]] = dx[i];
     return grads;
@@ -275,17 +277,19 @@ variable_list first_order(AutogradContext* ctx, const Tensor& grad, size_t other
   }
   variable_list grads(saved.size() + others);
   if (keep.empty() || !grad.defined()) return grads;
-  const std::vector<Tensor> dx = call_backward(grad, x, Parameters::saved(ctx).select(keep));
+  SharedParameters p = saved_parameters(ctx);
+  if (keep.size() < saved.size()) p = p->select(keep);
+  const std::vector<Tensor> dx = call_backward(grad, x, p->f, p->weight, p->a, p->b);
   for (size_t i = 0; i < keep.size(); ++i) grads[keep[i]] = dx[i];
   return grads;
 }
 
 struct Forward : torch::autograd::Function<Forward> {
-  static Tensor forward(AutogradContext* ctx, TensorList x, const Parameters& p) {
-    p.save(ctx);
+  static Tensor forward(AutogradContext* ctx, TensorList x, const SharedParameters& p) {
+    save(ctx, p);
     ctx->save_for_backward(x.vec());
     at::AutoDispatchBelowADInplaceOrView guard;
-    return call_forward(x, p);
+    return call_forward(x, p->f, p->weight, p->a, p->b);
   }
 
   static variable_list backward(AutogradContext* ctx, const variable_list& grad) {
@@ -294,9 +298,9 @@ struct Forward : torch::autograd::Function<Forward> {
 };
 
 struct ForwardStats : torch::autograd::Function<ForwardStats> {
-  static variable_list forward(AutogradContext* ctx, TensorList x, const Parameters& p,
+  static variable_list forward(AutogradContext* ctx, TensorList x, const SharedParameters& p,
                                double threshold) {
-    p.save(ctx);
+    save(ctx, p);
     ctx->save_for_backward(x.vec());
     at::AutoDispatchBelowADInplaceOrView guard;
     auto [loss, stats] = call_forward_stats(x, p, threshold);
@@ -309,26 +313,38 @@ struct ForwardStats : torch::autograd::Function<ForwardStats> {
   }
 };
 
+// Where no graph is recorded, as in most backward passes, a node would only cost time.
+
 Tensor forward_autograd(TensorList x, std::string_view f, Floats weight, Floats a, Floats b) {
-  return Forward::apply(x, Parameters(f, weight, a, b));
+  if (!at::GradMode::is_enabled()) {
+    at::AutoDispatchBelowADInplaceOrView guard;
+    return call_forward(x, f, weight, a, b);
+  }
+  return Forward::apply(x, c10::make_intrusive<Parameters>(f, weight, a, b));
 }
 
 std::tuple<Tensor, Tensor> forward_stats_autograd(TensorList x, std::string_view f, Floats weight,
                                                   Floats a, Floats b, double threshold) {
-  variable_list out = ForwardStats::apply(x, Parameters(f, weight, a, b), threshold);
+  variable_list out =
+      ForwardStats::apply(x, c10::make_intrusive<Parameters>(f, weight, a, b), threshold);
   return {out[0], out[1]};
 }
 
 std::vector<Tensor> backward_autograd(const Tensor& grad, TensorList x, std::string_view f,
                                       Floats weight, Floats a, Floats b) {
-  return Backward::apply(grad, x, Parameters(f, weight, a, b));
+  if (!at::GradMode::is_enabled()) {
+    at::AutoDispatchBelowADInplaceOrView guard;
+    return call_backward(grad, x, f, weight, a, b);
+  }
+  return Backward::apply(grad, x, c10::make_intrusive<Parameters>(f, weight, a, b));
 }
 
 std::tuple<Tensor, std::vector<Tensor>> double_backward_autograd(const Tensor& grad, TensorList x,
                                                                  TensorList v, std::string_view f,
                                                                  Floats weight, Floats a,
                                                                  Floats b) {
-  variable_list out = DoubleBackward::apply(grad, x, v, Parameters(f, weight, a, b));
+  variable_list out =
+      DoubleBackward::apply(grad, x, v, c10::make_intrusive<Parameters>(f, weight, a, b));
   const Tensor dgrad = out.front();
   out.erase(out.begin());
   return {dgrad, std::move(out)};

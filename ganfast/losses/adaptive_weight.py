@@ -51,6 +51,7 @@ def adaptive_weight_loss(
         evaluation, ``nll_loss`` and 0.
 
     Raises:
+        NotImplementedError: the loss is differentiated with ``create_graph=True``.
         ValueError: a loss does not depend on the reconstruction or a named parameter, or the
             reconstruction not on the last layer.
 

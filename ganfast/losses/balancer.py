@@ -81,6 +81,7 @@ class Balancer(nn.Module):
             The sum of the losses with the factors that balance them, once differentiable.
 
         Raises:
+            NotImplementedError: the loss is differentiated with ``create_graph=True``.
             ValueError: a loss is missing, has no weight, or does not depend on the output.
         """
         if losses.keys() != self.weights.keys():
@@ -100,7 +101,7 @@ class Balancer(nn.Module):
             combined = torch.zeros_like(compute_dtype(output))
             value = torch.zeros_like(scale)
             for name, factor, gradient in zip(self.weights, factors, gradients, strict=True):
-                combined += factor * gradient
+                combined += factor * compute_dtype(gradient)
                 value += factor * losses[name]
         return surrogate(value, scale, [output], [combined])
 

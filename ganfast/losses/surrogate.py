@@ -9,7 +9,6 @@ from typing import Any, cast
 
 import torch
 from torch import Tensor
-from torch.autograd.function import once_differentiable
 
 from ganfast.reference import compute_dtype
 
@@ -58,11 +57,18 @@ class _Surrogate(torch.autograd.Function):
         return value.clone()
 
     @staticmethod
-    @once_differentiable
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
+        if torch.is_grad_enabled():  # create_graph=True: the given gradients have no graph
+            raise NotImplementedError(
+                "adaptive_weight_loss and Balancer: derivatives of the second order are not "
+                "implemented; use the sum of the weighted losses"
+            )
         scale, *gradients = ctx.saved_tensors
         factor = grad / scale
-        given = [(factor * g).to(dtype) for g, dtype in zip(gradients, ctx.dtypes, strict=True)]
+        given = [
+            (factor * compute_dtype(g)).to(dtype)
+            for g, dtype in zip(gradients, ctx.dtypes, strict=True)
+        ]
         return None, None, None, *given, *(None for _ in given)
 
 
@@ -71,7 +77,7 @@ def surrogate(
 ) -> Tensor:
     """Return a loss of a given value, whose gradients with respect to inputs are gradients / scale.
 
-    It can be differentiated once.
+    It can be differentiated once: a second order raises NotImplementedError.
     """
     return cast(
         Tensor,

@@ -1,157 +1,147 @@
 """The Fréchet distance between two Gaussians, or two sets of features taken for Gaussians.
 
-    d^2 = |mu1 - mu2|^2 + tr Sigma1 + tr Sigma2 - 2 tr (Sigma1 Sigma2)^(1/2)
-
-With Sigma1 = R1 R1^T and Sigma2 = R2 R2^T the last trace is the nuclear norm of R1^T R2, the sum
-of its singular values: no root of a non-symmetric matrix, so nothing complex, is ever formed.
+d^2 = |mu1 - mu2|^2 + tr Sigma1 + tr Sigma2 - 2 tr (Sigma1 Sigma2)^(1/2)
 """
 
-import numpy as np
-import numpy.typing as npt
+from typing import Any
+
 import torch
 from torch import Tensor
 
-from ganfast.metrics.statistics import FrechetStatistics, as_features
+from ganfast.metrics.arrays import (
+    Array,
+    as_features,
+    as_mean,
+    as_symmetric,
+    on_one_device,
+    to_float64,
+)
+from ganfast.metrics.matrix import nuclear_norm, once_differentiable, singular_vectors
+from ganfast.metrics.statistics import FrechetStatistics
+from ganfast.metrics.trace import Method, broadcast, trace_of, traces
 
-Array = Tensor | npt.NDArray[np.generic]
 
-_EPS = torch.finfo(torch.float64).eps
-_LEAST_ROUNDINGS = 32  # a covariance has summed over samples: not D roundings alone
-_LEAST_SQUARE = 1e-10  # smallest to largest square: each root to 1e-11 of the largest
-
-
-def frechet_distance(mu1: Array, sigma1: Array, mu2: Array, sigma2: Array) -> float:
+def frechet_distance(
+    mu1: Array, sigma1: Array, mu2: Array, sigma2: Array, *, method: Method = "auto"
+) -> Tensor:
     """Fréchet distance (squared, as the field reports it) of N(mu1, sigma1) and N(mu2, sigma2).
 
     |mu1 - mu2|^2 + tr sigma1 + tr sigma2 - 2 tr (sigma1 sigma2)^(1/2)   (Dowson & Landau 1982)
 
-    ``mu``: (D,), ``sigma``: (D, D) symmetric positive semi-definite, singular or not; torch or
-    numpy, float32, float64 or integer, computed in float64 on the CPU. The result is >= 0,
-    symmetric in its arguments and 0 for equal ones. Eigenvalues of a singular sigma below
-    max(D, 32) * 2.2e-16 times the largest cannot be told from rounding and count as 0; where the
-    features are at hand, `frechet_distance_from_features` needs no such cut.
+    ``mu``: (..., D), ``sigma``: (..., D, D) symmetric positive semi-definite, singular or not;
+    torch or numpy, float32, float64 or integer. Leading dimensions broadcast: per-class distances
+    in one call. A float64 tensor of the leading shape (``float()`` of it where there is none), on
+    the CPU or the GPU of the arguments. It is >= 0, symmetric in its arguments and 0 for equal
+    ones. Eigenvalues of a singular sigma, scaled to unit variances, below max(D, 32) * 2.2e-16
+    times the largest cannot be told from rounding and count as 0; where the features are at hand,
+    `frechet_distance_from_features` needs no such cut.
+
+    Differentiable once in all arguments; on a singular sigma the gradient is that of the
+    directions in which it has variance. ``method``: see `trace_sqrt_product`.
 
     Raises TypeError for another type or dtype and ValueError for shapes that do not fit, values
     that are not finite, or a sigma that is asymmetric or has negative eigenvalues beyond rounding
     (the square root of the machine epsilon of the dtype it came in, relative to its largest).
     """
-    mean1, mean2 = _mean(mu1, "mu1"), _mean(mu2, "mu2")
-    if len(mean1) != len(mean2):
-        raise ValueError(f"mu2: expected {len(mean1)} entries as in mu1, got {len(mean2)}")
-    dim = len(mean1)
-    cov1, slack1 = _covariance(sigma1, dim, "sigma1")
-    cov2, slack2 = _covariance(sigma2, dim, "sigma2")
+    mean1, mean2 = as_mean(mu1, "mu1"), as_mean(mu2, "mu2")
+    dim = mean1.shape[-1]
+    if mean2.shape[-1] != dim:
+        raise ValueError(f"mu2: expected {dim} entries as in mu1, got {mean2.shape[-1]}")
+    cov1, slack1 = as_symmetric(sigma1, "sigma1", dim)
+    cov2, slack2 = as_symmetric(sigma2, "sigma2", dim)
+    mean1, mean2, cov1, cov2 = on_one_device(mean1, mean2, cov1, cov2)
+    cov1, cov2 = broadcast(cov1, cov2)
+    means = (mean1 - mean2).square().sum(-1)
+    variances = trace_of(cov1) + trace_of(cov2)
+    distance = means + (variances - 2 * traces(cov1, cov2, (slack1, slack2), method))
+    return distance.clamp(min=0)
 
-    means = (mean1 - mean2).square().sum()
-    if torch.equal(cov1, cov2):
-        return float(means)
-    root1, root2 = _root(cov1, slack1, "sigma1"), _root(cov2, slack2, "sigma2")
-    return _distance(means, cov1.trace(), cov2.trace(), root1, root2)
 
+def frechet_distance_from_features(x: Array, y: Array, ddof: int = 1) -> Tensor:
+    """Fréchet distance of two feature sets (N, D) and (M, D), with covariances over N - ``ddof``.
 
-def frechet_distance_from_features(x: Array, y: Array) -> float:
-    """Fréchet distance of two feature sets (N, D) and (M, D), with covariances of ddof = 1.
+    Floating-point features, computed and returned (a scalar) in float64. Where a set has no more
+    samples than dimensions its covariance is singular, and the distance is taken from the centred
+    features themselves, which is exact to rounding.
 
-    Where a set has no more samples than dimensions its covariance is singular, and the distance is
-    taken from the centred features themselves, which is exact to rounding. Raises TypeError and
-    ValueError as `frechet_distance` does, and ValueError for fewer than 2 samples.
+    Differentiable once: with X and Y centred and scaled, and U the polar factor of X Y^T, the
+    gradient of the trace is U Y in X and U^T X in Y; nothing is inverted, so that it is stable
+    where the covariances are singular.
+
+    Raises TypeError and ValueError as `frechet_distance` does, and ValueError for fewer than 2
+    samples or a ``ddof`` that is not 0 or 1.
     """
     x, y = as_features(x, "x"), as_features(y, "y")
     if x.shape[1] != y.shape[1]:
         raise ValueError(f"y: expected {x.shape[1]} features as in x, got {y.shape[1]}")
-    if min(len(x), len(y)) > x.shape[1]:
+    x, y = on_one_device(to_float64(x), to_float64(y))
+    gradient = torch.is_grad_enabled() and (x.requires_grad or y.requires_grad)
+    if min(len(x), len(y)) > x.shape[1] and not gradient:
         one, two = FrechetStatistics(x.shape[1]), FrechetStatistics(x.shape[1])
         one.update(x)
         two.update(y)
-        return frechet_distance(one.mean, one.covariance(), two.mean, two.covariance())
-
-    mean1, root1 = _centred(x, "x")
-    mean2, root2 = _centred(y, "y")
-    means = (mean1 - mean2).square().sum()
-    if x.shape == y.shape and torch.equal(root1, root2):
-        return float(means)
-    return _distance(means, root1.square().sum(), root2.square().sum(), root1, root2)
+        return frechet_distance(one.mean, one.covariance(ddof), two.mean, two.covariance(ddof))
+    mean1, root1 = centred(x, "x", ddof)
+    mean2, root2 = centred(y, "y", ddof)
+    return distance_of_roots(mean1, root1, mean2, root2)
 
 
-def _distance(means: Tensor, trace1: Tensor, trace2: Tensor, root1: Tensor, root2: Tensor) -> float:
-    # Ordered by trace, so that swapping the arguments gives the same bits.
-    first, second = (root1, root2) if trace1 <= trace2 else (root2, root1)
-    distance = float(means + (trace1 + trace2)) - 2 * _nuclear_norm(first.T @ second)
-    return max(0.0, distance)
-
-
-def _nuclear_norm(a: Tensor) -> float:
-    """Sum of the singular values: by the Gram matrix, 3 times faster, where that is accurate."""
-    if a.shape[0] < a.shape[1]:
-        a = a.T
-    squares: Tensor = torch.linalg.eigvalsh(a.T @ a)
-    # A square is off by up to eps times the largest, so its root s by eps * largest / (2 s).
-    if len(squares) and squares[0] > _LEAST_SQUARE * squares[-1]:
-        return float(squares.sqrt().sum())
-    return float(torch.linalg.svdvals(a).sum())
-
-
-def _root(sigma: Tensor, slack: float, name: str) -> Tensor:
-    """R (D, r) with sigma = R R^T: Cholesky where it is well conditioned, else by eigenvalues."""
-    rounding = max(len(sigma), _LEAST_ROUNDINGS) * _EPS
-    factor: Tensor
-    factor, info = torch.linalg.cholesky_ex(sigma)
-    if info == 0 and factor.diagonal().min().square() > rounding * sigma.trace():
-        return factor
-    values: Tensor
-    vectors: Tensor
-    values, vectors = torch.linalg.eigh(sigma)
-    if values[0] < -slack * values.abs().max():
-        raise ValueError(
-            f"{name}: expected a positive semi-definite matrix, got the eigenvalue "
-            f"{float(values[0]):.6g} (largest {float(values[-1]):.6g})"
-        )
-    kept = values > rounding * values[-1]
-    return vectors[:, kept] * values[kept].sqrt()
-
-
-def _centred(features: Tensor, name: str) -> tuple[Tensor, Tensor]:
-    """Mean (D,) and R (D, N), the centred features over sqrt(N - 1), so that sigma = R R^T."""
+def centred(features: Tensor, name: str, ddof: int) -> tuple[Tensor, Tensor]:
+    """Mean (D,) and X (N, D), the centred features over sqrt(N - ddof): sigma = X^T X."""
     if len(features) < 2:
         raise ValueError(f"{name}: expected at least 2 samples, got {len(features)}")
-    features = features.to("cpu", torch.float64)
+    if ddof not in (0, 1):
+        raise ValueError(f"ddof: expected 0 or 1, got {ddof}")
     mean = features.mean(dim=0)
-    return mean, ((features - mean) / (len(features) - 1) ** 0.5).T
+    return mean, (features - mean) / (len(features) - ddof) ** 0.5
 
 
-def _mean(value: Array, name: str) -> Tensor:
-    mean, _ = _float64(value, name)
-    if mean.ndim != 1 or len(mean) == 0:
-        raise ValueError(f"{name}: expected shape (D,), got {tuple(mean.shape)}")
-    return mean
+def distance_of_roots(mean1: Tensor, x: Tensor, mean2: Tensor, y: Tensor) -> Tensor:
+    """Fréchet distance where sigma1 = x^T x and sigma2 = y^T y, with x (N, D) and y (M, D)."""
+    means = (mean1 - mean2).square().sum()
+    # Equal bits for swapped arguments, and 0 for equal ones.
+    if x.shape == y.shape and torch.equal(x, y):
+        trace = (x * y).sum()
+    elif len(x) < len(y) or (len(x) == len(y) and _comes_first(x, y)):
+        trace = _NuclearNorm.apply(x, y)  # type: ignore[no-untyped-call]
+    else:
+        trace = _NuclearNorm.apply(y, x)  # type: ignore[no-untyped-call]
+    distance = means + (x.square().sum() + y.square().sum() - 2 * trace)
+    return distance.clamp(min=0)
 
 
-def _covariance(value: Array, dim: int, name: str) -> tuple[Tensor, float]:
-    """The matrix, exactly symmetric, and the relative rounding to allow for its dtype."""
-    sigma, slack = _float64(value, name)
-    if sigma.shape != (dim, dim):
-        raise ValueError(
-            f"{name}: expected shape ({dim}, {dim}) for a mean of {dim} entries, "
-            f"got {tuple(sigma.shape)}"
-        )
-    asymmetry = (sigma - sigma.T).abs().max()
-    if asymmetry > slack * sigma.abs().max():
-        raise ValueError(
-            f"{name}: expected a symmetric matrix, got entries that differ from their mirror "
-            f"image by up to {float(asymmetry):.6g}"
-        )
-    return (sigma + sigma.T) / 2, slack
+def _comes_first(x: Tensor, y: Tensor) -> bool:
+    one, two = x.detach().flatten(), y.detach().flatten()
+    first = (one != two).to(torch.uint8).argmax()
+    return bool(one[first] < two[first])
 
 
-def _float64(value: Array, name: str) -> tuple[Tensor, float]:
-    if not isinstance(value, (Tensor, np.ndarray)):
-        raise TypeError(f"{name}: expected a torch tensor or numpy array, got {type(value)}")
-    tensor = torch.as_tensor(value).detach()
-    floating = tensor.dtype in (torch.float32, torch.float64)
-    if not floating and (tensor.is_floating_point() or tensor.is_complex()):
-        raise TypeError(f"{name}: expected float32, float64 or integers, got {tensor.dtype}")
-    slack = torch.finfo(tensor.dtype if floating else torch.float64).eps ** 0.5
-    tensor = tensor.to("cpu", torch.float64)
-    if not tensor.isfinite().all():
-        raise ValueError(f"{name}: expected finite numbers, got NaN or infinity")
-    return tensor, slack
+class _NuclearNorm(torch.autograd.Function):
+    """|X Y^T|_* of x (N, D) and y (M, D), whose gradient in x is U y and in y is U^T x."""
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, y: Tensor) -> Tensor:
+        if not any(ctx.needs_input_grad):
+            return nuclear_norm(x @ y.T)
+        # X Y^T = Q1 (R1 R2^T) Q2^T, and the factors in the middle are small.
+        q1, r1 = _rows(x)
+        q2, r2 = _rows(y)
+        left, values, right = singular_vectors(r1 @ r2.T)
+        grad_x, grad_y = left @ (right @ r2), right.T @ (left.T @ r1)
+        grad_x = grad_x if q1 is None else q1 @ grad_x
+        grad_y = grad_y if q2 is None else q2 @ grad_y
+        ctx.save_for_backward(x, y, grad_x, grad_y)
+        return values.sum()
+
+    @staticmethod
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, ...]:
+        x, y, *gradients = ctx.saved_tensors
+        return tuple(once_differentiable(grad * gradient, grad, x, y) for gradient in gradients)
+
+
+def _rows(x: Tensor) -> tuple[Tensor | None, Tensor]:
+    """Q and R with x = Q R and at most D rows in R; no Q where x has no more rows itself."""
+    if len(x) <= x.shape[1]:
+        return None, x
+    q, r = torch.linalg.qr(x)
+    return q, r

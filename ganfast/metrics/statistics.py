@@ -1,11 +1,25 @@
 """Mean and covariance of a stream of features, in float64 and in one pass."""
 
-import numpy as np
-import numpy.typing as npt
+import copy
+import os
+from typing import NamedTuple
+
 import torch
 from torch import Tensor
+from typing_extensions import Self
 
-_BLOCK = 4096  # rows turned to float64 at a time, so a large update needs little more memory
+from ganfast.metrics.arrays import Array, as_features
+from ganfast.metrics.matrix import add_lower_gram, mirrored
+
+_BLOCK = 2048  # rows turned to float64 at a time, so that a large update needs little more memory
+
+
+class Moments(NamedTuple):
+    """Mean (D,) and covariance (D, D) in float64, and the number of samples where it is known."""
+
+    mean: Tensor
+    covariance: Tensor
+    n: int | None = None
 
 
 class FrechetStatistics:
@@ -14,81 +28,245 @@ class FrechetStatistics:
     Parts are centred on their own mean and merged by
 
         delta = mean_b - mean_a
-        mean  = mean_a + delta n_b / n
-        S     = S_a + S_b + delta delta^T n_a n_b / n      (Chan, Golub & LeVeque 1979)
+        mean  = mean_a + delta w_b / w
+        S     = S_a + S_b + delta delta^T w_a w_b / w      (Chan, Golub & LeVeque 1979)
 
-    with S the sum of outer products around the mean, so a large mean costs no accuracy and the
-    result does not depend on how the data was split (to rounding, 1e-12).
+    with S the sum of outer products around the mean and w the sum of weights, which are 1 unless
+    given. So a large mean costs no accuracy and the result does not depend on how the data was
+    split (to rounding, 1e-12). Takes 8 D^2 bytes, on ``device``, where the products are done, too.
     """
 
-    def __init__(self, dim: int) -> None:
+    def __init__(self, dim: int, device: torch.device | str = "cpu") -> None:
         if dim < 1:
             raise ValueError(f"dim: expected 1 or more, got {dim}")
         self.dim = dim
         self.n = 0
-        self._mean = torch.zeros(dim, dtype=torch.float64)
-        self._scatter = torch.zeros(dim, dim, dtype=torch.float64)
+        self._weight = 0.0
+        self._squared_weights = 0.0
+        self._mean = torch.zeros(dim, dtype=torch.float64, device=device)
+        self._scatter = torch.zeros(dim, dim, dtype=torch.float64, device=device)  # lower triangle
 
-    def update(self, features: Tensor | npt.NDArray[np.generic]) -> None:
-        """Add features (N, D), N >= 0, floating point, on any device.
+    def update(self, features: Array, weights: Array | None = None) -> None:
+        """Add features (N, D), N >= 0, floating point, on any device, weighted by (N,) >= 0.
 
-        Raises TypeError for another type or dtype, ValueError for another shape or for values
-        that are not finite; the statistics are then as before.
+        Raises TypeError for another type or dtype, ValueError for another shape, for values that
+        are not finite and for negative weights; the statistics are then as before.
         """
-        features = as_features(features, "features")
+        features = as_features(features, "features").detach()
         if features.shape[1] != self.dim:
             raise ValueError(
                 f"features: expected shape (N, {self.dim}), got {tuple(features.shape)}"
             )
+        w = None if weights is None else _as_weights(weights, len(features))
         for start in range(0, len(features), _BLOCK):
-            block = features[start : start + _BLOCK].to("cpu", torch.float64)
-            mean = block.mean(dim=0)
-            centred = block - mean
-            self._add(len(block), mean, centred.T @ centred)
+            rows = slice(start, start + _BLOCK)
+            self._update_block(features[rows], None if w is None else w[rows])
 
     def merge(self, other: "FrechetStatistics") -> None:
         """Add all that another one has seen. Raises ValueError where the dimensions differ."""
         if other.dim != self.dim:
             raise ValueError(f"other: expected statistics of dim {self.dim}, got {other.dim}")
-        if other.n > 0:
-            self._add(other.n, other._mean, other._scatter)
+        scatter = other._scatter.to(self._scatter, copy=other is self)
+        self._shift(other._weight, other._mean.to(self._mean))
+        self._scatter += scatter
+        self._count(other.n, other._weight, other._squared_weights)
+
+    def without(self, part: "FrechetStatistics") -> "FrechetStatistics":
+        """Statistics of what these have seen and ``part``, which they have merged, has not.
+
+        Raises ValueError where the part is not smaller.
+        """
+        weight = self._weight - part._weight
+        if part.dim != self.dim or part.n >= self.n or weight <= 0:
+            raise ValueError(
+                f"part: expected fewer than {self.n} samples of dim {self.dim}, "
+                f"got {part.n} of dim {part.dim}"
+            )
+        rest = FrechetStatistics(self.dim, self._mean.device)
+        delta = self._mean - part._mean.to(self._mean)
+        rest._mean = self._mean + delta * (part._weight / weight)
+        rest._scatter = self._scatter - part._scatter.to(self._scatter)
+        rest._scatter.addr_(delta, delta, alpha=-self._weight * part._weight / weight)
+        squared_weights = self._squared_weights - part._squared_weights
+        rest._count(self.n - part.n, weight, squared_weights)
+        return rest
+
+    def reduce(self, process_group: "torch.distributed.ProcessGroup | None" = None) -> Self:
+        """Statistics of all that the processes of a group have seen, the same in each of them.
+
+        Every process of the group calls this, with the same dimension and a device that the group's
+        backend takes. Where torch.distributed is not initialised, a copy of these.
+        """
+        total = copy.deepcopy(self)
+        if not (torch.distributed.is_available() and torch.distributed.is_initialized()):
+            return total
+
+        def summed(value: Tensor) -> Tensor:
+            torch.distributed.all_reduce(value, group=process_group)
+            return value
+
+        counts = summed(self._mean.new_tensor([self.n, self._weight, self._squared_weights]))
+        n, weight, squared_weights = counts.tolist()
+        total.n, total._weight, total._squared_weights = int(n), weight, squared_weights
+        if weight > 0:
+            total._mean = summed(self._mean * (self._weight / weight))
+            delta = self._mean - total._mean
+            total._scatter = summed(self._scatter + torch.outer(delta, delta * self._weight))
+        return total
 
     @property
     def mean(self) -> Tensor:
-        """Mean (D,), float64. Raises ValueError before the first sample."""
-        if self.n == 0:
-            raise ValueError("mean: expected at least 1 sample, got 0")
+        """Mean (D,), float64. Raises ValueError before the first sample with a weight."""
+        if self._weight == 0:
+            raise ValueError(f"mean: expected at least 1 sample, got {self.n}")
         return self._mean.clone()
 
     def covariance(self, ddof: int = 1) -> Tensor:
-        """Covariance (D, D), float64, exactly symmetric: S / (n - ddof), with ddof 0 or 1.
+        """Covariance (D, D), float64, exactly symmetric, with ddof 0 or 1.
 
+        S / (w - ddof sum w_i^2 / w), as numpy.cov with aweights; without weights S / (n - ddof).
         Raises ValueError for fewer than 2 samples.
         """
         if ddof not in (0, 1):
             raise ValueError(f"ddof: expected 0 or 1, got {ddof}")
-        if self.n < 2:
+        divisor = self._weight - ddof * self._squared_weights / (self._weight or 1)
+        if self.n < 2 or divisor <= 0:
             raise ValueError(f"covariance: expected at least 2 samples, got {self.n}")
-        return (self._scatter + self._scatter.T) / (2 * (self.n - ddof))
+        return mirrored(self._scatter / divisor)
 
-    def _add(self, n: int, mean: Tensor, scatter: Tensor) -> None:
-        total = self.n + n
+    @property
+    def moments(self) -> Moments:
+        """Mean, covariance with ddof = 1, and n."""
+        return Moments(self.mean, self.covariance(), self.n)
+
+    def save(self, path: str | os.PathLike[str]) -> None:
+        """Write ``mu``, ``sigma`` (ddof = 1) and ``n`` to a .npz file, as pytorch-fid reads it.
+
+        Written beside it and renamed, so that the file is whole or not there. Raises ValueError for
+        fewer than 2 samples or for a name that does not end in .npz.
+        """
+        from ganfast.metrics.stats_files import save_moments
+
+        save_moments(path, self.moments, (self._weight, self._squared_weights))
+
+    @classmethod
+    def load(cls, path: str | os.PathLike[str]) -> Self:
+        """Statistics from a file of `save`, to which more can be added.
+
+        Raises ValueError for a file without the number of samples, which `load_moments` reads, and
+        otherwise as `load_moments` does.
+        """
+        from ganfast.metrics.stats_files import load_moments_and_weights
+
+        moments, (weight, squared_weights) = load_moments_and_weights(path)
+        if moments.n is None:
+            raise ValueError(
+                f"{path}: holds no number of samples n, so that nothing can be added to it; "
+                "read it with load_moments"
+            )
+        statistics = cls(len(moments.mean))
+        statistics._count(moments.n, weight, squared_weights)
+        statistics._mean = moments.mean
+        statistics._scatter = moments.covariance * (weight - squared_weights / weight)
+        return statistics
+
+    def forget(self, decay: float) -> None:
+        """Multiply all weights so far by a ``decay`` in [0, 1]: see `EMAStatistics`."""
+        self._weight *= decay
+        self._squared_weights *= decay**2
+        self._scatter *= decay
+
+    def _update_block(self, features: Tensor, weights: Tensor | None) -> None:
+        block = features.to(self._mean, copy=True)
+        n = len(block)
+        if weights is None:
+            mean, weight, squared_weights = block.mean(dim=0), float(n), float(n)
+            block -= mean
+        else:
+            w = weights.to(self._mean)
+            weight, squared_weights = float(w.sum()), float(w.square().sum())
+            mean = w @ block / weight if weight else torch.zeros_like(self._mean)
+            block -= mean
+            block *= w.sqrt().unsqueeze(1)
+        self._shift(weight, mean)
+        add_lower_gram(self._scatter, block)
+        self._count(n, weight, squared_weights)
+
+    def _shift(self, weight: float, mean: Tensor) -> None:
+        """Move the mean by a part of this weight and mean, and add its term to the scatter."""
+        total = self._weight + weight
+        if total == 0:
+            return
         delta = mean - self._mean
-        # Out of place: `merge` may be given this very object.
-        self._mean = self._mean + delta * (n / total)
-        self._scatter = self._scatter + scatter + torch.outer(delta, delta) * (self.n * n / total)
-        self.n = total
+        self._scatter.addr_(delta, delta, alpha=self._weight * weight / total)
+        self._mean = self._mean + delta * (weight / total)
+
+    def _count(self, n: int, weight: float, squared_weights: float) -> None:
+        self.n += n
+        self._weight += weight
+        self._squared_weights += squared_weights
 
 
-def as_features(value: Tensor | npt.NDArray[np.generic], name: str) -> Tensor:
-    """A finite floating-point tensor (N, D), D >= 1, or TypeError/ValueError naming ``name``."""
-    if not isinstance(value, (Tensor, np.ndarray)):
-        raise TypeError(f"{name}: expected a torch tensor or numpy array, got {type(value)}")
-    features = torch.as_tensor(value).detach()
-    if not features.is_floating_point():
-        raise TypeError(f"{name}: expected floating point, got {features.dtype}")
-    if features.ndim != 2 or features.shape[1] == 0:
-        raise ValueError(f"{name}: expected shape (N, D), got {tuple(features.shape)}")
-    if not features.isfinite().all():
-        raise ValueError(f"{name}: expected finite numbers, got NaN or infinity")
-    return features
+class EMAStatistics(FrechetStatistics):
+    """Statistics in which each update counts ``decay`` times as much as the next.
+
+    For a distance during training: the covariance of about 1 / (1 - decay) batches, of which none
+    is kept. ``decay`` in (0, 1).
+    """
+
+    def __init__(self, dim: int, decay: float, device: torch.device | str = "cpu") -> None:
+        if not 0 < decay < 1:
+            raise ValueError(f"decay: expected a number between 0 and 1, got {decay}")
+        super().__init__(dim, device)
+        self.decay = decay
+
+    def update(self, features: Array, weights: Array | None = None) -> None:
+        """Add a batch (N, D) of features, after all before it have lost weight."""
+        batch = FrechetStatistics(self.dim, self._mean.device)
+        batch.update(features, weights)
+        self.forget(self.decay)
+        self.merge(batch)
+
+
+class WindowStatistics:
+    """Moments of the last ``size`` features, which are kept: 8 size D bytes, and no drift."""
+
+    def __init__(self, dim: int, size: int, device: torch.device | str = "cpu") -> None:
+        if dim < 1 or size < 2:
+            raise ValueError(f"expected dim 1 or more and size 2 or more, got {dim} and {size}")
+        self.n = 0
+        self._next = 0
+        self._window = torch.empty(size, dim, dtype=torch.float64, device=device)
+
+    def update(self, features: Array) -> None:
+        """Add features (N, D); the oldest go. Raises as `FrechetStatistics.update` does."""
+        features = as_features(features, "features").detach()
+        size, dim = self._window.shape
+        if features.shape[1] != dim:
+            raise ValueError(f"features: expected shape (N, {dim}), got {tuple(features.shape)}")
+        features = features[-size:].to(self._window)
+        places = torch.arange(self._next, self._next + len(features), device=features.device)
+        self._window[places % size] = features
+        self._next = (self._next + len(features)) % size
+        self.n = min(size, self.n + len(features))
+
+    @property
+    def features(self) -> Tensor:
+        """The features in the window (n, D), in no particular order."""
+        return self._window[: self.n].clone()
+
+    @property
+    def moments(self) -> Moments:
+        """Mean, covariance with ddof = 1, and n. Raises ValueError for fewer than 2 samples."""
+        statistics = FrechetStatistics(self._window.shape[1], self._window.device)
+        statistics.update(self._window[: self.n])
+        return statistics.moments
+
+
+def _as_weights(value: Array, n: int) -> Tensor:
+    weights = torch.as_tensor(value).detach().double()
+    if weights.shape != (n,):
+        raise ValueError(f"weights: expected shape ({n},), got {tuple(weights.shape)}")
+    if not bool(((weights >= 0) & weights.isfinite()).all()):
+        raise ValueError("weights: expected finite numbers that are 0 or more")
+    return weights

@@ -131,12 +131,12 @@ class FrechetScore:
 
     def __call__(self, generator: nn.Module) -> Record:
         fake = features.extract(self._net, self._draw(generator, len(self._real)))
-        return {"fd": frechet_distance_from_features(self._real, fake)}
+        return {"fd": float(frechet_distance_from_features(self._real, fake))}
 
     def real_against_real(self) -> float:
         """The distance between the two halves of the real images: the low end of the scale."""
         half = len(self._real) // 2
-        return frechet_distance_from_features(self._real[:half], self._real[half:])
+        return float(frechet_distance_from_features(self._real[:half], self._real[half:]))
 
     @torch.no_grad()
     def class_counts(self, generator: nn.Module, count: int) -> list[int]:

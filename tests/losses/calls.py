@@ -10,12 +10,16 @@ from ganfast.losses import (
     auxiliary_classifier_loss,
     conditional_contrastive_loss,
     crammer_singer_loss,
+    cycle_loss,
     data_to_data_cross_entropy_loss,
     discriminator_loss,
+    feature_matching,
     gaussian_code_loss,
     generator_loss,
     relativistic_average_discriminator_loss,
     relativistic_average_generator_loss,
+    relativistic_discriminator_loss,
+    relativistic_generator_loss,
 )
 
 Call = Callable[[list[Tensor], list[Tensor], Tensor], Tensor]
@@ -44,6 +48,11 @@ CALLS: dict[str, Call] = {
     "relativistic average generator": lambda r, f, y: relativistic_average_generator_loss(
         r, f, "hinge", mean_over="batch"
     ),
+    "relativistic discriminator": lambda r, f, y: relativistic_discriminator_loss(r, f),
+    "relativistic generator": lambda r, f, y: relativistic_generator_loss(r, f, "hinge"),
+    "feature matching": lambda r, f, y: feature_matching([r[:2], r[2:]], [f[:2], f[2:]]),
+    "relative feature matching": lambda r, f, y: feature_matching(r, f, "relative_l1"),
+    "cycle": lambda r, f, y: cycle_loss(r[0], f[0], r[1], f[1], "l2"),
     "LeCam": lambda r, f, y: LeCam(maps=len(r)).to(r[0].device)(r, f),
     "LeCam means": lambda r, f, y: LeCam("means", maps=len(r)).to(r[0].device)(r, f),
     "Crammer-Singer": lambda r, f, y: crammer_singer_loss(r[1], y),

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from ganfast.metrics import FrechetStatistics, frechet_distance, frechet_distance_from_features
-from ganfast.metrics.frechet import _nuclear_norm
+from ganfast.metrics.matrix import nuclear_norm
 
 Gaussian = tuple[Tensor, Tensor]
 SEEDS = st.integers(0, 9999)
@@ -148,17 +148,22 @@ def test_nuclear_norm_at_any_condition(least: float, rows: int, columns: int) ->
     values = torch.linspace(1, least, 7, dtype=torch.float64)
     values[3:] = least
     left, right = (torch.linalg.qr(randn(size, 7, seed=size)).Q for size in (rows, columns))
-    found = _nuclear_norm((left * values) @ right.T)
+    found = nuclear_norm((left * values) @ right.T)
     assert found == pytest.approx(float(values.sum()), rel=1e-11)
 
 
-def test_variances_within_the_rounding_count_as_zero() -> None:
+def test_variances_of_any_size_count_and_rounding_between_them_does_not() -> None:
     mu, eye = torch.zeros(3), torch.eye(3, dtype=torch.float64)
-    rounding = torch.tensor([1.0, 1.0, 3e-15], dtype=torch.float64).diag()
-    assert frechet_distance(mu, rounding, mu, eye) == pytest.approx(1.0, abs=1e-13)
-    small = torch.tensor([1.0, 1.0, 1e-13], dtype=torch.float64).diag()
-    exact = (1 - 1e-13**0.5) ** 2
-    assert frechet_distance(mu, small, mu, eye) == pytest.approx(exact, abs=1e-13)
+    for least in (1e-30, 1e-13):
+        small = torch.tensor([1.0, 1.0, least], dtype=torch.float64).diag()
+        exact = (1 - least**0.5) ** 2
+        assert frechet_distance(mu, small, mu, eye) == pytest.approx(exact, rel=1e-13)
+    # Two copies of one variable, but for a rounding: rank 1, with the eigenvalue 2.
+    copies = torch.ones(2, 2, dtype=torch.float64)
+    copies[1, 1] += 2e-15
+    exact = 2 + 2 - 2 * 2**0.5
+    found = frechet_distance(mu[:2], copies, mu[:2], eye[:2, :2])
+    assert found == pytest.approx(exact, rel=1e-13)
 
 
 def test_a_small_known_case() -> None:
@@ -199,7 +204,8 @@ def test_dtypes_and_arrays() -> None:
     zero, eye = np.zeros(2), np.eye(2)
     for value in (lambda t: t, Tensor.float, Tensor.double, Tensor.numpy):
         found = frechet_distance(value(mu), value(sigma), zero, eye)
-        assert isinstance(found, float)
+        assert found.dtype == torch.float64
+        assert found.shape == ()
         assert found == pytest.approx(5 + 1 + 4, rel=1e-14)
     with pytest.raises(TypeError, match=r"sigma1: expected float32, float64.*torch\.float16"):
         frechet_distance(mu, sigma.half(), zero, eye)
@@ -217,19 +223,19 @@ def test_rounding_of_the_dtype_it_came_in_is_allowed() -> None:
     single[0, 1] *= 1 + 1e-6
     found = frechet_distance(mu.float(), single, torch.zeros(30), torch.eye(30))
     exact = frechet_distance(mu, sigma, torch.zeros(30), torch.eye(30))
-    assert found == pytest.approx(exact, rel=1e-3)
+    assert found == pytest.approx(float(exact), rel=1e-3)
 
 
 def test_what_is_no_gaussian_is_refused() -> None:
     mu, sigma = torch.zeros(3, dtype=torch.float64), torch.eye(3, dtype=torch.float64)
     good = (mu, sigma)
-    with pytest.raises(ValueError, match=r"mu1: expected shape \(D,\), got \(1, 3\)"):
-        frechet_distance(mu[None], sigma, *good)
-    with pytest.raises(ValueError, match=r"mu1: expected shape \(D,\), got \(0,\)"):
+    with pytest.raises(ValueError, match=r"mu1: expected shape \(\.\.\., D\), got \(\)"):
+        frechet_distance(mu[0], sigma, *good)
+    with pytest.raises(ValueError, match=r"mu1: expected shape \(\.\.\., D\), got \(0,\)"):
         frechet_distance(mu[:0], sigma[:0, :0], *good)
     with pytest.raises(ValueError, match="mu2: expected 3 entries as in mu1, got 2"):
         frechet_distance(*good, mu[:2], sigma[:2, :2])
-    with pytest.raises(ValueError, match=r"sigma2: expected shape \(3, 3\).* got \(3, 2\)"):
+    with pytest.raises(ValueError, match=r"sigma2: expected shape \(\.\.\., 3, 3\).* got \(3, 2\)"):
         frechet_distance(*good, mu, sigma[:, :2])
     for value in (float("nan"), float("inf")):
         bad = sigma.clone()

@@ -9,7 +9,7 @@ namespace {
 
 template <class T>
 struct List {
-  std::vector<Array<T>> x, y, u, dx, dy;
+  std::vector<Array<T>> x, y, vx, vy, dx, dy;
   std::vector<PairTerm> terms;
   std::vector<Compute<T>> grad;
 
@@ -18,17 +18,20 @@ struct List {
   List(const std::vector<int64_t>& sizes, bool per_pair) {
     for (int64_t n : sizes) {
       const int64_t k = terms.size();
-      for (auto* arrays : {&x, &y, &u, &dx, &dy}) arrays->emplace_back(n, k % 2);
+      for (auto* arrays : {&x, &y, &vx, &vy, &dx, &dy}) arrays->emplace_back(n, k % 2);
       for (int64_t i = 0; i < n; ++i) {
         store(x[k].data[i], static_cast<Compute<T>>(uniform(-4, 4)));
         store(y[k].data[i],
               i % 16 == 15 ? load(x[k].data[i]) : static_cast<Compute<T>>(uniform(-4, 4)));
-        store(u[k].data[i], static_cast<Compute<T>>(uniform(-1, 1)));
+        store(vx[k].data[i], static_cast<Compute<T>>(uniform(-1, 1)));
+        store(vy[k].data[i], static_cast<Compute<T>>(uniform(-1, 1)));
       }
       T* wanted_dx = k % 6 == 5 ? nullptr : dx[k].data;
       T* wanted_dy = k % 6 == 2 ? nullptr : dy[k].data;
-      terms.push_back({x[k].data, y[k].data, u[k].data, wanted_dx, wanted_dy, n, per_pair ? k : 0,
-                       uniform(-2, 2) / n, k % 2 ? -1.0 : 1.0, 1});
+      T* given_vx = k % 8 == 3 ? nullptr : vx[k].data;
+      T* given_vy = k % 8 == 6 ? nullptr : vy[k].data;
+      terms.push_back({x[k].data, y[k].data, given_vx, given_vy, wanted_dx, wanted_dy, n,
+                       per_pair ? k : 0, uniform(-2, 2) / n, k % 2 ? -1.0 : 1.0, 1});
     }
     for (size_t k = 0; k < (per_pair ? sizes.size() : 1); ++k) grad.push_back(uniform(-2, 2));
   }
@@ -84,7 +87,8 @@ void compare(PairFunctor functor, DType dtype, const std::vector<int64_t>& sizes
     const F<double> f{term.a, term.b};
     for (int64_t i = 0; i < term.n; ++i) {
       const double d = load(list.x[k].data[i]) - load(list.y[k].data[i]);
-      const double u = load(list.u[k].data[i]);
+      const double u =
+          (term.vx ? load(list.vx[k].data[i]) : 0.0) - (term.vy ? load(list.vy[k].data[i]) : 0.0);
       want[term.result].add(term.weight * u * f.df(d));
       gradient(" second ", k, i, list.grad[term.result] * term.weight * u * f.d2f(d));
     }

@@ -1,0 +1,1 @@
+"""Drop-in modules: the losses of other projects under their own names."""

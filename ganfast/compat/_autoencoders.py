@@ -1,0 +1,178 @@
+"""What the losses of taming-transformers and latent-diffusion share."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from ganfast.losses import adaptive_weight_loss, discriminator_loss, generator_loss, pixel_loss
+
+
+def adopt_weight(weight: float, global_step: int, threshold: int = 0, value: float = 0.0) -> float:
+    """Return the weight from the step ``threshold`` on, before it ``value``."""
+    return value if global_step < threshold else weight
+
+
+def hinge_d_loss(logits_real: Tensor, logits_fake: Tensor) -> Tensor:
+    """Half the hinge loss: (m[relu(1 - real)] + m[relu(1 + fake)]) / 2."""
+    return discriminator_loss(logits_real, logits_fake, "hinge", scale=0.5)
+
+
+def vanilla_d_loss(logits_real: Tensor, logits_fake: Tensor) -> Tensor:
+    """Half the non-saturating loss: (m[softplus(-real)] + m[softplus(fake)]) / 2."""
+    return discriminator_loss(logits_real, logits_fake, scale=0.5)
+
+
+_DISCRIMINATOR_LOSSES = {"hinge": hinge_d_loss, "vanilla": vanilla_d_loss}
+
+
+def _taming_networks(
+    perceptual_loss: nn.Module | None, discriminator: nn.Module | None, options: dict[str, Any]
+) -> tuple[nn.Module, nn.Module]:
+    """Return the networks that were given, and for the others those of the installed project."""
+    if perceptual_loss is None:
+        from taming.modules.losses.lpips import LPIPS  # type: ignore[import-not-found]
+
+        perceptual_loss = LPIPS()
+    if discriminator is None:
+        from taming.modules.discriminator.model import (  # type: ignore[import-not-found]
+            NLayerDiscriminator,
+            weights_init,
+        )
+
+        discriminator = NLayerDiscriminator(**options).apply(weights_init)
+    return perceptual_loss.eval(), discriminator
+
+
+class AutoencoderLoss(nn.Module):
+    """Reconstruction loss and discriminator of an autoencoder, with VQGAN's adaptive weight."""
+
+    def __init__(
+        self,
+        disc_start: int,
+        disc_factor: float,
+        disc_weight: float,
+        perceptual_weight: float,
+        disc_conditional: bool,
+        disc_loss: str,
+        scaler: torch.amp.GradScaler | None,
+    ) -> None:
+        super().__init__()
+        if disc_loss not in _DISCRIMINATOR_LOSSES:
+            raise ValueError(f"disc_loss must be hinge or vanilla, got {disc_loss!r}")
+        self.perceptual_weight = perceptual_weight
+        self.discriminator_iter_start = disc_start
+        self.disc_loss = _DISCRIMINATOR_LOSSES[disc_loss]
+        self.disc_factor = disc_factor
+        self.discriminator_weight = disc_weight
+        self.disc_conditional = disc_conditional
+        self.scaler = scaler
+
+    def _make_networks(
+        self,
+        perceptual_loss: nn.Module | None,
+        discriminator: nn.Module | None,
+        **options: Any,
+    ) -> None:
+        self.perceptual_loss, self.discriminator = _taming_networks(
+            perceptual_loss, discriminator, options
+        )
+
+    def _distances(self, inputs: Tensor, reconstructions: Tensor) -> tuple[Tensor, Tensor]:
+        """Mean of the pixels' distance with the perceptual one, and the latter, (B, 1, 1, 1)."""
+        pixels = pixel_loss(inputs, reconstructions)
+        if self.perceptual_weight <= 0:
+            return pixels, pixels.new_zeros(())
+        perceptual: Tensor = self.perceptual_loss(inputs, reconstructions)
+        return pixels + self.perceptual_weight * perceptual.mean(), perceptual
+
+    def _logits(self, images: Tensor, cond: Tensor | None) -> Tensor:
+        if self.disc_conditional != (cond is not None):
+            raise ValueError(
+                f"cond must {'' if self.disc_conditional else 'not '}be given, as "
+                f"disc_conditional is {self.disc_conditional}"
+            )
+        images = images if cond is None else torch.cat((images, cond), dim=1)
+        logits: Tensor = self.discriminator(images)
+        return logits
+
+    def _factor(self, global_step: int) -> float:
+        return adopt_weight(self.disc_factor, global_step, self.discriminator_iter_start)
+
+    def _adversarial(
+        self,
+        nll_loss: Tensor,
+        reconstructions: Tensor,
+        global_step: int,
+        last_layer: Tensor | None,
+        cond: Tensor | None,
+        parameters: Sequence[Tensor] = (),
+        weighted: Tensor | None = None,
+    ) -> tuple[Tensor, dict[str, Tensor]]:
+        """Add the generator's loss to nll_loss, and log it; before the start, do neither.
+
+        With ``weighted`` it is added to that, while its weight is still that of nll_loss.
+        """
+        factor = self._factor(global_step)
+        loss = nll_loss if weighted is None else weighted
+        d_weight = nll_loss.new_zeros(())
+        g_loss = nll_loss.new_zeros(())
+        if factor != 0:
+            g_loss = generator_loss(self._logits(reconstructions, cond), "wasserstein")
+            if torch.is_grad_enabled() and last_layer is None:
+                raise ValueError("last_layer must be given where gradients are recorded")
+            if weighted is not None:
+                d_weight = factor * self._plain_weight(nll_loss, g_loss, last_layer)
+                loss = weighted + d_weight * g_loss
+            elif last_layer is not None:
+                loss, d_weight = adaptive_weight_loss(
+                    nll_loss,
+                    g_loss,
+                    reconstructions,
+                    last_layer,
+                    weight=self.discriminator_weight * factor,
+                    parameters=parameters,
+                    scaler=self.scaler,
+                )
+        return loss, {
+            "d_weight": d_weight / factor if factor else d_weight,
+            "disc_factor": torch.tensor(factor),
+            "g_loss": g_loss.detach(),
+        }
+
+    def _plain_weight(self, nll_loss: Tensor, g_loss: Tensor, last_layer: Tensor | None) -> Tensor:
+        """The adaptive weight where both losses are walked again later."""
+        if last_layer is None or not torch.is_grad_enabled():
+            return nll_loss.new_zeros(())
+        nll, g = (
+            torch.linalg.vector_norm(torch.autograd.grad(x, last_layer, retain_graph=True)[0])
+            for x in (nll_loss, g_loss)
+        )
+        weight: Tensor = self.discriminator_weight * (nll / (g + 1e-4)).clamp(0, 1e4)
+        return weight
+
+    def _discriminator_step(
+        self,
+        inputs: Tensor,
+        reconstructions: Tensor,
+        global_step: int,
+        cond: Tensor | None,
+        split: str,
+    ) -> tuple[Tensor, dict[str, Tensor]]:
+        """Loss of the discriminator; before the start 0, with gradients of 0."""
+        factor = self._factor(global_step)
+        if factor == 0:
+            # An optimizer counts these steps, and DistributedDataParallel sees all parameters.
+            parameters = [p.sum() for p in self.discriminator.parameters() if p.requires_grad]
+            loss = 0 * torch.stack(parameters).sum()
+            real = fake = loss
+        else:
+            real = self._logits(inputs.detach(), cond)
+            fake = self._logits(reconstructions.detach(), cond)
+            loss = factor * self.disc_loss(real, fake)
+        return loss, {
+            f"{split}/disc_loss": loss.detach().clone(),
+            f"{split}/logits_real": real.detach().mean(),
+            f"{split}/logits_fake": fake.detach().mean(),
+        }

@@ -1,0 +1,61 @@
+"""What the modules share: one side of a loss at a time, and a discriminator that stays frozen."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from torch import Tensor, nn
+
+from ganfast.losses.maps import MapReduction, MapWeights, Outputs, last_maps, terms_of
+from ganfast.losses.sides import Side
+
+
+def side_of(f: str, target_is_real: bool, labels: tuple[float, float] = (0.0, 1.0)) -> Side:
+    """The side of a loss that takes outputs to be real, or to be fake.
+
+    Args:
+        f: ``square``, ``bce`` or ``bce_with_logits`` to a label; ``identity`` (Wasserstein),
+            ``softplus`` or ``hinge`` by the sign.
+        target_is_real: which of both.
+        labels: of fake and of real outputs.
+    """
+    if f in ("square", "bce", "bce_with_logits"):
+        return Side(f, 1.0, float(labels[target_is_real]))
+    sign = -1.0 if target_is_real else 1.0
+    if f == "identity":
+        return Side(f, sign, 0.0)
+    return Side(f, 1.0, sign, 1.0)
+
+
+def reduce_sides(
+    *sides: tuple[str, Outputs, Side], scale: float = 1.0, map_reduction: MapReduction = "sum"
+) -> Tensor:
+    """Return the sum of the sides' losses in one launch; all have one function.
+
+    Args:
+        *sides: name of the argument, outputs (tensor, list of maps, list of lists of which the last
+            map counts), and side.
+        scale: factor on the loss.
+        map_reduction: the ``sum`` or the ``mean`` over each side's maps.
+
+    Returns:
+        Scalar; float64 for float64 outputs, else float32.
+    """
+    terms = terms_of(sides[0][2].f)
+    for name, outputs, side in sides:
+        maps = last_maps(name, outputs)
+        weights = MapWeights(scale * side.weight, map_reduction, None).of(len(maps))
+        terms.add(name, maps, weights, side.a, side.b)
+    return terms.reduce()
+
+
+@contextmanager
+def frozen(module: nn.Module) -> Iterator[None]:
+    """Run a network so that its backward pass makes no gradients of its parameters."""
+    parameters = [p for p in module.parameters() if p.requires_grad]
+    for p in parameters:
+        p.requires_grad_(False)
+    try:
+        yield
+    finally:
+        for p in parameters:
+            p.requires_grad_(True)

@@ -1,0 +1,253 @@
+"""Drop-in for the adversarial losses of AudioCraft and EnCodec, ``audiocraft.adversarial.losses``.
+
+``audiocraft/adversarial/__init__.py``: change ``from .losses import (`` to ::
+
+    from ganfast.compat.audiocraft import (
+
+With the losses of this module, all sub-discriminators are one launch, and so are all their
+features. In the generator's step the pass over real samples keeps no graph. The original also
+computes a scale of the features that it does not use. The discriminator's gradients are exchanged
+between processes by flashy, as in the original.
+"""
+
+from collections.abc import Callable
+from importlib import import_module
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from ganfast.compat._criterion import frozen, reduce_sides, side_of
+from ganfast.losses import feature_matching
+from ganfast.losses.features import FeatureDistance
+from ganfast.losses.sides import Side
+
+ADVERSARIAL_LOSSES = ["mse", "hinge", "hinge2"]
+
+AdvLossType = nn.Module | Callable[[Tensor], Tensor]
+FeatLossType = nn.Module | Callable[[list[Tensor], list[Tensor]], Tensor]
+
+
+def mse_real_loss(x: Tensor) -> Tensor:
+    """m[(x - 1)^2]."""
+    return _reduce(mse_real_loss, [x])
+
+
+def mse_fake_loss(x: Tensor) -> Tensor:
+    """m[x^2]."""
+    return _reduce(mse_fake_loss, [x])
+
+
+def hinge_real_loss(x: Tensor) -> Tensor:
+    """m[relu(1 - x)]."""
+    return _reduce(hinge_real_loss, [x])
+
+
+def hinge_fake_loss(x: Tensor) -> Tensor:
+    """m[relu(1 + x)]."""
+    return _reduce(hinge_fake_loss, [x])
+
+
+def mse_loss(x: Tensor) -> Tensor:
+    """m[(x - 1)^2], and 0 of shape (1,) for no elements."""
+    return _reduce(mse_loss, [x]) if x.numel() else x.new_zeros(1)
+
+
+def hinge_loss(x: Tensor) -> Tensor:
+    """-m[x], and 0 of shape (1,) for no elements."""
+    return _reduce(hinge_loss, [x]) if x.numel() else x.new_zeros(1)
+
+
+def hinge2_loss(x: Tensor) -> Tensor:
+    """m[relu(1 - x)], and 0 of shape (1,) for no elements."""
+    return _reduce(hinge2_loss, [x]) if x.numel() else x.new_zeros(1)
+
+
+# The losses that are one launch for a whole list.
+_SIDES: dict[AdvLossType, Side] = {
+    mse_real_loss: side_of("square", True),
+    mse_fake_loss: side_of("square", False),
+    hinge_real_loss: side_of("hinge", True),
+    hinge_fake_loss: side_of("hinge", False),
+    mse_loss: side_of("square", True),
+    hinge_loss: side_of("identity", True),
+    hinge2_loss: side_of("hinge", True),
+}
+
+
+def _reduce(loss: AdvLossType, logits: list[Tensor], scale: float = 1.0) -> Tensor:
+    """Return the scaled sum of a loss over a list."""
+    if loss in _SIDES:
+        return reduce_sides(("logits", logits, _SIDES[loss]), scale=scale)
+    return scale * torch.stack([loss(x) for x in logits]).sum()
+
+
+def get_adv_criterion(loss_type: str) -> Callable[[Tensor], Tensor]:
+    """Return the generator's loss: ``mse``, ``hinge`` or ``hinge2``."""
+    return _criterion(loss_type, mse_loss, hinge_loss, hinge2_loss)
+
+
+def get_fake_criterion(loss_type: str) -> Callable[[Tensor], Tensor]:
+    """Return the discriminator's loss of fakes: ``mse``, ``hinge`` or ``hinge2``."""
+    return _criterion(loss_type, mse_fake_loss, hinge_fake_loss, hinge_fake_loss)
+
+
+def get_real_criterion(loss_type: str) -> Callable[[Tensor], Tensor]:
+    """Return the discriminator's loss of real samples: ``mse``, ``hinge`` or ``hinge2``."""
+    return _criterion(loss_type, mse_real_loss, hinge_real_loss, hinge_real_loss)
+
+
+def _criterion(loss_type: str, *losses: Callable[[Tensor], Tensor]) -> Callable[[Tensor], Tensor]:
+    if loss_type not in ADVERSARIAL_LOSSES:
+        raise ValueError(
+            f"loss_type must be one of {', '.join(ADVERSARIAL_LOSSES)}, got {loss_type!r}"
+        )
+    return losses[ADVERSARIAL_LOSSES.index(loss_type)]
+
+
+class FeatureMatchingLoss(nn.Module):
+    """Feature matching of one sub-discriminator; no gradient flows to the real features.
+
+    Args:
+        loss: ``nn.L1Loss()`` or ``nn.MSELoss()``, fused, or any other of two tensors.
+        normalize: the mean over the maps instead of the sum.
+    """
+
+    def __init__(self, loss: nn.Module | None = None, normalize: bool = True) -> None:
+        super().__init__()
+        self.loss = nn.L1Loss() if loss is None else loss
+        self.normalize = normalize
+
+    def forward(self, fmap_fake: list[Tensor], fmap_real: list[Tensor]) -> Tensor:
+        """Return the loss of a list of maps and that of real samples, of the same shapes; scalar.
+
+        Raises:
+            TypeError, ValueError: as :func:`ganfast.losses.feature_matching`.
+        """
+        kind = self._kind()
+        if kind is not None:
+            return feature_matching(fmap_real, fmap_fake, kind, normalize=self.normalize)
+        losses = [self.loss(g, r.detach()) for g, r in zip(fmap_fake, fmap_real, strict=True)]
+        total = torch.stack(losses).sum()
+        return total / len(losses) if self.normalize else total
+
+    def _kind(self) -> FeatureDistance | None:
+        """The fused distance that the loss is, if it is one."""
+        if getattr(self.loss, "reduction", None) != "mean":
+            return None
+        kinds: dict[type, FeatureDistance] = {nn.L1Loss: "l1", nn.MSELoss: "l2"}
+        return kinds.get(type(self.loss))
+
+
+class AdversarialLoss(nn.Module):
+    """A discriminator with its optimizer and losses.
+
+    Args:
+        adversary: returns for a signal a list of logits and a list of lists of features.
+        optimizer: of the adversary; its state is part of the state dict.
+        loss: the generator's loss of logits.
+        loss_real: the discriminator's loss of logits of real samples.
+        loss_fake: the discriminator's loss of logits of fakes.
+        loss_feat: the generator's loss of the features of fake and of real samples, or none.
+        normalize: the mean over the sub-discriminators instead of the sum.
+    """
+
+    def __init__(
+        self,
+        adversary: nn.Module,
+        optimizer: torch.optim.Optimizer,
+        loss: AdvLossType,
+        loss_real: AdvLossType,
+        loss_fake: AdvLossType,
+        loss_feat: FeatLossType | None = None,
+        normalize: bool = True,
+    ) -> None:
+        super().__init__()
+        self.adversary = adversary
+        if _processes() > 1:
+            flashy = import_module("flashy")
+            flashy.distrib.broadcast_model(self.adversary)
+        self.optimizer = optimizer
+        self.loss = loss
+        self.loss_real = loss_real
+        self.loss_fake = loss_fake
+        self.loss_feat = loss_feat
+        self.normalize = normalize
+
+    def _save_to_state_dict(self, destination: Any, prefix: str, keep_vars: bool) -> None:
+        super()._save_to_state_dict(destination, prefix, keep_vars)
+        destination[prefix + "optimizer"] = self.optimizer.state_dict()
+
+    def _load_from_state_dict(
+        self, state_dict: Any, prefix: str, *args: Any, **kwargs: Any
+    ) -> None:
+        self.optimizer.load_state_dict(state_dict.pop(prefix + "optimizer"))
+        super()._load_from_state_dict(state_dict, prefix, *args, **kwargs)
+
+    def get_adversary_pred(self, x: Tensor) -> tuple[list[Tensor], list[list[Tensor]]]:
+        """Return the adversary's logits and features, a list each.
+
+        Raises:
+            TypeError: it returns something else.
+        """
+        logits, fmaps = self.adversary(x)
+        for name, got in (("logits", logits), ("features", fmaps)):
+            if not isinstance(got, list):
+                raise TypeError(f"adversary must return a list of {name}, got {type(got).__name__}")
+        return logits, fmaps
+
+    def train_adv(self, fake: Tensor, real: Tensor) -> Tensor:
+        """Make one step of the adversary's optimizer, and return the loss; scalar.
+
+        Args:
+            fake: signals, which are detached.
+            real: signals.
+        """
+        logits_fake, _ = self.get_adversary_pred(fake.detach())
+        logits_real, _ = self.get_adversary_pred(real.detach())
+        scale = 1 / len(logits_fake) if self.normalize else 1.0
+        loss = _reduce(self.loss_fake, logits_fake, scale) + _reduce(
+            self.loss_real, logits_real, scale
+        )
+        self.optimizer.zero_grad()
+        if _processes() > 1:
+            flashy = import_module("flashy")
+            with flashy.distrib.eager_sync_model(self.adversary):
+                loss.backward()  # type: ignore[no-untyped-call]
+        else:
+            loss.backward()  # type: ignore[no-untyped-call]
+        self.optimizer.step()
+        return loss
+
+    def forward(self, fake: Tensor, real: Tensor) -> tuple[Tensor, Tensor]:
+        """Return the generator's loss and the feature matching loss, 0 without one; scalars.
+
+        Args:
+            fake: signals.
+            real: signals.
+        """
+        with frozen(self.adversary):
+            logits, fmaps_fake = self.get_adversary_pred(fake)
+            if self.loss_feat is not None:
+                with torch.no_grad():
+                    _, fmaps_real = self.get_adversary_pred(real)
+        n = len(logits)
+        adv = _reduce(self.loss, logits, 1 / n if self.normalize else 1.0)
+        if self.loss_feat is None:
+            return adv, torch.zeros_like(adv)
+        kind = None
+        if isinstance(self.loss_feat, FeatureMatchingLoss):
+            kind = self.loss_feat._kind()
+        if kind is not None and isinstance(self.loss_feat, FeatureMatchingLoss):
+            # One flag says what to do at both levels, the weight corrects the outer one.
+            inner = self.loss_feat.normalize
+            weight = float(n) ** (inner - self.normalize)
+            return adv, feature_matching(fmaps_real, fmaps_fake, kind, weight, normalize=inner)
+        pairs = zip(fmaps_fake, fmaps_real, strict=True)
+        feat = torch.stack([self.loss_feat(f, r) for f, r in pairs]).sum()
+        return adv, feat / n if self.normalize else feat
+
+
+def _processes() -> int:
+    distributed = torch.distributed.is_available() and torch.distributed.is_initialized()
+    return torch.distributed.get_world_size() if distributed else 1

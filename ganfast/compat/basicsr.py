@@ -1,0 +1,114 @@
+"""Drop-in for the adversarial losses of BasicSR: ESRGAN, Real-ESRGAN, GFPGAN and others.
+
+At the top of the training script, with the configuration unchanged (``type: GANLoss``), add ::
+
+    import ganfast.compat.basicsr
+
+Where basicsr is installed, importing this module puts its classes in place of those of the same
+names in basicsr's registry of losses. ``MultiScaleGANLoss`` is one launch for all scales.
+"""
+
+from collections.abc import Sequence
+from importlib import import_module
+from importlib.util import find_spec
+
+from torch import Tensor, nn
+
+from ganfast.compat._criterion import reduce_sides, side_of
+from ganfast.losses.maps import Outputs
+
+_FUNCTIONS = {
+    "vanilla": "bce_with_logits",
+    "lsgan": "square",
+    "wgan": "identity",
+    "wgan_softplus": "softplus",
+    "hinge": "hinge",
+}
+
+
+class GANLoss(nn.Module):
+    """Adversarial loss of one side at a time.
+
+    ================= ========================================== ===========================
+    gan_type          real, fake                                 generator
+    ================= ========================================== ===========================
+    ``vanilla``       cross-entropy of logits with the labels    real
+    ``lsgan``         m[(x - label)^2]                           real
+    ``wgan``          -m[x], m[x]                                real
+    ``wgan_softplus`` m[softplus(-x)], m[softplus(x)]            real
+    ``hinge``         m[relu(1 - x)], m[relu(1 + x)]             -m[x], whatever the target
+    ================= ========================================== ===========================
+
+    Args:
+        gan_type: one of the above.
+        real_label_val: label of real outputs.
+        fake_label_val: label of fake outputs.
+        loss_weight: factor on the generator's loss; the discriminator's has none.
+
+    Raises:
+        ValueError: an unknown type.
+    """
+
+    def __init__(
+        self,
+        gan_type: str,
+        real_label_val: float = 1.0,
+        fake_label_val: float = 0.0,
+        loss_weight: float = 1.0,
+    ) -> None:
+        super().__init__()
+        if gan_type not in _FUNCTIONS:
+            raise ValueError(f"gan_type must be one of {', '.join(_FUNCTIONS)}, got {gan_type!r}")
+        self.gan_type = gan_type
+        self.loss_weight = loss_weight
+        self.real_label_val = real_label_val
+        self.fake_label_val = fake_label_val
+
+    def forward(self, input: Tensor, target_is_real: bool, is_disc: bool = False) -> Tensor:
+        """Loss of outputs of any shape; scalar.
+
+        Args:
+            input: the discriminator's outputs.
+            target_is_real: take them to be real, or to be fake.
+            is_disc: the loss is the discriminator's.
+        """
+        return self._loss(input, target_is_real, is_disc)
+
+    def _loss(self, input: Outputs, target_is_real: bool, is_disc: bool) -> Tensor:
+        side = side_of(
+            _FUNCTIONS[self.gan_type], target_is_real, (self.fake_label_val, self.real_label_val)
+        )
+        if self.gan_type == "hinge" and not is_disc:
+            side = side_of("identity", True)
+        scale = 1.0 if is_disc else self.loss_weight
+        return reduce_sides(("input", input, side), scale=scale, map_reduction="mean")
+
+
+class MultiScaleGANLoss(GANLoss):
+    """:class:`GANLoss` of a discriminator with several scales: the mean of the scales' losses."""
+
+    def forward(
+        self,
+        input: Tensor | Sequence[Tensor] | Sequence[Sequence[Tensor]],
+        target_is_real: bool,
+        is_disc: bool = False,
+    ) -> Tensor:
+        """Loss of a tensor, a list of maps, or a list of lists of which the last counts; scalar.
+
+        Args:
+            input: the discriminator's outputs.
+            target_is_real: take them to be real, or to be fake.
+            is_disc: the loss is the discriminator's.
+        """
+        return self._loss(input, target_is_real, is_disc)
+
+
+def _register() -> None:
+    if find_spec("basicsr") is None:
+        return
+    registry = import_module("basicsr.losses").LOSS_REGISTRY  # its own classes come first
+    for loss in (GANLoss, MultiScaleGANLoss):
+        registry._obj_map[loss.__name__] = loss
+
+
+_register()

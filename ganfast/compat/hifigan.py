@@ -1,0 +1,72 @@
+"""Drop-in for the losses of HiFi-GAN, BigVGAN and vocoders made after them.
+
+HiFi-GAN, ``train.py``: leave the three names out of ``from models import ...`` and add ::
+
+    from ganfast.compat.hifigan import discriminator_loss, feature_loss, generator_loss
+
+BigVGAN, ``train.py``: the same line in place of ``from loss import ...``.
+
+Each call is one launch forward and one backward for all maps. Features of real samples are
+detached, so that the generator's step does not walk back through the discriminators' pass over
+real samples; its gradients are those of the original. The terms that are returned for logging are
+detached 0-dim tensors, in the original partly python floats: they format, add and plot as those
+do, and only reading one waits for the device. Lists of different lengths are refused.
+"""
+
+from collections.abc import Sequence
+
+from torch import Tensor
+
+from ganfast.losses import AdversarialLoss, feature_matching
+
+_LEAST_SQUARES = AdversarialLoss("least_squares")
+
+
+def feature_loss(fmap_r: Sequence[Sequence[Tensor]], fmap_g: Sequence[Sequence[Tensor]]) -> Tensor:
+    r"""Feature matching, twice the sum over all maps of m\|R - G\|; scalar.
+
+    Args:
+        fmap_r: features of real samples, a list for each discriminator.
+        fmap_g: features of generated samples, of the same structure and shapes.
+
+    Raises:
+        TypeError, ValueError: as :func:`ganfast.losses.feature_matching`.
+    """
+    return feature_matching(fmap_r, fmap_g, weight=2.0)
+
+
+def discriminator_loss(
+    disc_real_outputs: Sequence[Tensor], disc_generated_outputs: Sequence[Tensor]
+) -> tuple[Tensor, list[Tensor], list[Tensor]]:
+    """Least squares, the sum over all discriminators of m[(1 - r)^2] + m[g^2].
+
+    Args:
+        disc_real_outputs: r of each discriminator, any shapes.
+        disc_generated_outputs: g of each discriminator.
+
+    Returns:
+        The loss, scalar, and its terms for real and for generated samples, detached.
+
+    Raises:
+        TypeError, ValueError: as :meth:`ganfast.losses.AdversarialLoss.discriminator`.
+    """
+    loss, stats = _LEAST_SQUARES.discriminator(
+        disc_real_outputs, disc_generated_outputs, stats=True
+    )
+    return loss, list(stats["real_loss"].unbind()), list(stats["fake_loss"].unbind())
+
+
+def generator_loss(disc_outputs: Sequence[Tensor]) -> tuple[Tensor, list[Tensor]]:
+    """Least squares, the sum over all discriminators of m[(1 - g)^2].
+
+    Args:
+        disc_outputs: g of each discriminator, any shapes.
+
+    Returns:
+        The loss, scalar, and its terms, detached.
+
+    Raises:
+        TypeError, ValueError: as :meth:`ganfast.losses.AdversarialLoss.generator`.
+    """
+    loss, stats = _LEAST_SQUARES.generator(disc_outputs, stats=True)
+    return loss, list(stats["fake_loss"].unbind())

@@ -1,0 +1,143 @@
+"""Drop-in for CompVis/latent-diffusion's ``ldm/modules/losses/contperceptual.py``.
+
+In the configuration, change ``target: ldm.modules.losses.LPIPSWithDiscriminator`` to::
+
+    target: ganfast.compat.latent_diffusion.LPIPSWithDiscriminator
+
+LPIPS and the discriminator are those of taming-transformers, so that checkpoints load. What is
+saved and what is logged before ``disc_start`` is as in :mod:`ganfast.compat.taming`. With
+``weights``, which the project itself never gives, the adaptive weight takes the project's longer
+road.
+"""
+
+from typing import Protocol
+
+import torch
+from torch import Tensor, nn
+
+from ganfast.compat._autoencoders import (
+    AutoencoderLoss,
+    adopt_weight,
+    hinge_d_loss,
+    vanilla_d_loss,
+)
+
+__all__ = ["LPIPSWithDiscriminator", "adopt_weight", "hinge_d_loss", "vanilla_d_loss"]
+
+
+class Posterior(Protocol):
+    """What is needed of the encoder's distribution."""
+
+    def kl(self) -> Tensor: ...
+
+
+class LPIPSWithDiscriminator(AutoencoderLoss):
+    r"""Loss of the KL autoencoder: pixels, LPIPS, a learned variance, KL and discriminator.
+
+    .. math:: L_{nll} = \frac{1}{B} \sum \left(e^{-v} (|x - \hat x| + w_p \mathrm{LPIPS}) + v
+        \right), \qquad L = L_{nll} + w_{kl} L_{kl} + d \, w L_g
+
+    with the sum over all elements of the images, the learned v = ``logvar``, the adaptive weight w
+    of :func:`ganfast.losses.adaptive_weight_loss`, d 0 before ``disc_start`` and then
+    ``disc_factor``, and L_g = -m[D].
+
+    Args:
+        disc_start, ..., disc_loss: the project's.
+        perceptual_loss: in place of LPIPS.
+        discriminator: in place of the project's; the options of its layers are then not used.
+        scaler: of the mixed precision with float16, if any.
+
+    Raises:
+        ModuleNotFoundError: a network is not given and taming-transformers is not installed.
+        ValueError: an unknown ``disc_loss``.
+    """
+
+    def __init__(
+        self,
+        disc_start: int,
+        logvar_init: float = 0.0,
+        kl_weight: float = 1.0,
+        pixelloss_weight: float = 1.0,
+        disc_num_layers: int = 3,
+        disc_in_channels: int = 3,
+        disc_factor: float = 1.0,
+        disc_weight: float = 1.0,
+        perceptual_weight: float = 1.0,
+        use_actnorm: bool = False,
+        disc_conditional: bool = False,
+        disc_loss: str = "hinge",
+        *,
+        perceptual_loss: nn.Module | None = None,
+        discriminator: nn.Module | None = None,
+        scaler: torch.amp.GradScaler | None = None,
+    ) -> None:
+        super().__init__(
+            disc_start,
+            disc_factor,
+            disc_weight,
+            perceptual_weight,
+            disc_conditional,
+            disc_loss,
+            scaler,
+        )
+        self.kl_weight = kl_weight
+        self.pixel_weight = pixelloss_weight  # kept and not used, as in the project
+        self.logvar = nn.Parameter(torch.full((), float(logvar_init)))
+        self._make_networks(
+            perceptual_loss,
+            discriminator,
+            input_nc=disc_in_channels,
+            n_layers=disc_num_layers,
+            use_actnorm=use_actnorm,
+        )
+
+    def forward(
+        self,
+        inputs: Tensor,
+        reconstructions: Tensor,
+        posteriors: Posterior,
+        optimizer_idx: int,
+        global_step: int,
+        last_layer: Tensor | None = None,
+        cond: Tensor | None = None,
+        split: str = "train",
+        weights: Tensor | float | None = None,
+    ) -> tuple[Tensor, dict[str, Tensor]]:
+        """Loss of the autoencoder (``optimizer_idx`` 0) or of the discriminator (1), and its log.
+
+        Raises:
+            ValueError: ``last_layer`` or ``cond`` does not fit, or another ``optimizer_idx``.
+        """
+        if optimizer_idx == 1:
+            return self._discriminator_step(inputs, reconstructions, global_step, cond, split)
+        if optimizer_idx != 0:
+            raise ValueError(f"optimizer_idx must be 0 or 1, got {optimizer_idx}")
+        rec_loss, p_loss = self._distances(inputs, reconstructions)
+        elements = inputs.numel() // inputs.shape[0]
+        nll_loss = elements * (rec_loss / self.logvar.exp() + self.logvar)
+        trained = [self.logvar] if self.logvar.requires_grad else []
+        weighted = None
+        if weights is not None:
+            weighted = self._weighted(inputs, reconstructions, p_loss, weights)
+        loss, log = self._adversarial(
+            nll_loss, reconstructions, global_step, last_layer, cond, trained, weighted
+        )
+        kl_loss = posteriors.kl().sum() / inputs.shape[0]
+        loss = loss + self.kl_weight * kl_loss
+        log = {
+            "total_loss": loss.detach().clone(),
+            "logvar": self.logvar.detach(),
+            "kl_loss": kl_loss.detach(),
+            "nll_loss": nll_loss.detach(),
+            "rec_loss": rec_loss.detach(),
+            **log,
+        }
+        return loss, {f"{split}/{name}": value for name, value in log.items()}
+
+    def _weighted(
+        self, inputs: Tensor, reconstructions: Tensor, p_loss: Tensor, weights: Tensor | float
+    ) -> Tensor:
+        """L_nll with a weight for each element, or what broadcasts to that."""
+        rec_loss = (inputs - reconstructions).abs() + self.perceptual_weight * p_loss
+        nll_loss = weights * (rec_loss / self.logvar.exp() + self.logvar)
+        return nll_loss.sum() / inputs.shape[0]

@@ -1,0 +1,122 @@
+"""Drop-in for the losses of google/lecam-gan (``biggan_cifar/losses.py``).
+
+In ``third_party/train_fns.py``, change ``import losses`` to::
+
+    import ganfast.compat.lecam as losses
+
+Names, argument order (fake first), the returned pairs (real, fake) and the mirrored targets of the
+least squares are the project's. Nothing waits for the device: where the project moves its averages
+by Python floats, ``loss_hinge_dis`` hands them scalars on the device, which the project's own
+``ema_losses`` takes.
+"""
+
+from typing import Any, Protocol
+
+from torch import Tensor
+
+from ganfast import ops
+from ganfast.compat import biggan
+from ganfast.reference import compute_dtype
+
+__all__ = [
+    "discriminator_loss",
+    "generator_loss",
+    "lecam_reg",
+    "loss_dcgan_dis",
+    "loss_dcgan_gen",
+    "loss_hinge_dis",
+    "loss_hinge_gen",
+    "loss_ls_dis",
+    "loss_ls_gen",
+    "loss_rahinge_dis",
+    "loss_rahinge_gen",
+]
+
+
+class MovingAverages(Protocol):
+    """What is needed of the project's ``ema_losses``."""
+
+    D_real: Any
+    D_fake: Any
+
+    def update(self, cur: Any, mode: str, itr: Any) -> None: ...
+
+
+def lecam_reg(dis_real: Tensor, dis_fake: Tensor, ema: MovingAverages) -> Tensor:
+    """LeCam: m[relu(real - F)^2] + m[relu(R - fake)^2] with the averages R and F of the outputs."""
+    differences = [
+        compute_dtype(dis_real) - ema.D_fake,
+        compute_dtype(dis_fake) - ema.D_real,
+    ]
+    return ops.unary_reduce(differences, "squared_hinge", [1, 1], [1, -1], [0, 0])
+
+
+def loss_dcgan_dis(
+    dis_fake: Tensor, dis_real: Tensor, ema: MovingAverages | None = None, it: int | None = None
+) -> tuple[Tensor, Tensor]:
+    """Non-saturating: m[softplus(-real)] and m[softplus(fake)]."""
+    return biggan.loss_dcgan_dis(dis_fake, dis_real)
+
+
+def loss_dcgan_gen(dis_fake: Tensor, dis_real: Tensor | None = None) -> Tensor:
+    """Non-saturating: m[softplus(-fake)]."""
+    return biggan.loss_dcgan_gen(dis_fake)
+
+
+def loss_ls_dis(
+    dis_fake: Tensor, dis_real: Tensor, ema: MovingAverages | None = None, it: int | None = None
+) -> tuple[Tensor, Tensor]:
+    """Least squares: m[(real + 1)^2] and m[(fake - 1)^2]."""
+    return (
+        ops.unary_reduce([dis_real], "square", [1], [-1], [0]),
+        ops.unary_reduce([dis_fake], "square", [1], [1], [0]),
+    )
+
+
+def loss_ls_gen(dis_fake: Tensor, dis_real: Tensor | None = None) -> Tensor:
+    """Least squares: m[fake^2]."""
+    return ops.unary_reduce([dis_fake], "square", [1], [0], [0])
+
+
+def loss_rahinge_dis(
+    dis_fake: Tensor, dis_real: Tensor, ema: MovingAverages | None = None, it: int | None = None
+) -> tuple[Tensor, Tensor]:
+    """Relativistic average hinge: m[relu(1 - (real - m[fake]))] / 2 and
+    m[relu(1 + (fake - m[real]))] / 2.
+    """
+    real, fake = compute_dtype(dis_real), compute_dtype(dis_fake)
+    return (
+        ops.unary_reduce([real - fake.mean()], "hinge", [0.5], [-1], [1]),
+        ops.unary_reduce([fake - real.mean()], "hinge", [0.5], [1], [1]),
+    )
+
+
+def loss_rahinge_gen(dis_fake: Tensor, dis_real: Tensor | float) -> Tensor:
+    """Relativistic average hinge: relu(1 + R - m[fake]) / 2 + m[relu(1 - (fake - R))] / 2.
+
+    R is a number, or the mean of ``dis_real`` without gradient.
+    """
+    fake = compute_dtype(dis_fake)
+    if isinstance(dis_real, Tensor):
+        dis_real = compute_dtype(dis_real.detach()).mean()
+    differences = [fake.mean() - dis_real, fake - dis_real]
+    return ops.unary_reduce(differences, "hinge", [0.5, 0.5], [-1, -1], [1, 1])
+
+
+def loss_hinge_dis(
+    dis_fake: Tensor, dis_real: Tensor, ema: MovingAverages | None = None, it: int | None = None
+) -> tuple[Tensor, Tensor]:
+    """Hinge: m[relu(1 - real)] and m[relu(1 + fake)]; the averages of the outputs move."""
+    if ema is not None:
+        ema.update(compute_dtype(dis_fake.detach()).mean(), "D_fake", it)
+        ema.update(compute_dtype(dis_real.detach()).mean(), "D_real", it)
+    return biggan.loss_hinge_dis(dis_fake, dis_real)
+
+
+def loss_hinge_gen(dis_fake: Tensor, dis_real: Tensor | None = None) -> Tensor:
+    """Hinge: -m[fake]."""
+    return biggan.loss_hinge_gen(dis_fake)
+
+
+generator_loss = loss_hinge_gen
+discriminator_loss = loss_hinge_dis

@@ -1,0 +1,103 @@
+"""Drop-in for the losses of mimicry, ``torch_mimicry.modules.losses``.
+
+``torch_mimicry/nets/gan/gan.py``: in place of ``from torch_mimicry.modules import losses`` write ::
+
+    from ganfast.compat import mimicry as losses
+
+Arguments keep the order of the original: fake first, but real first in ``wasserstein_loss_dis``.
+Outputs may have any shape, not (N, 1) alone. ``ns_loss_gen`` is the formula that the original
+means: there, 1e-8 added to the sigmoid ends the gradient for outputs below about -18.
+"""
+
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from ganfast.compat._criterion import reduce_sides, side_of
+
+__all__ = [
+    "hinge_loss_dis",
+    "hinge_loss_gen",
+    "minimax_loss_dis",
+    "minimax_loss_gen",
+    "ns_loss_gen",
+    "wasserstein_loss_dis",
+    "wasserstein_loss_gen",
+]
+
+
+def minimax_loss_gen(output_fake: Tensor, real_label_val: float = 1.0, **kwargs: Any) -> Tensor:
+    """Cross-entropy of logits with the real label; scalar.
+
+    Args:
+        output_fake: logits of fakes.
+        real_label_val: the label.
+        **kwargs: of :func:`torch.nn.functional.binary_cross_entropy_with_logits`; with them the
+            loss is that function.
+    """
+    if kwargs:
+        return _cross_entropy(output_fake, real_label_val, **kwargs)
+    side = side_of("bce_with_logits", True, (0.0, real_label_val))
+    return reduce_sides(("output_fake", output_fake, side))
+
+
+def minimax_loss_dis(
+    output_fake: Tensor,
+    output_real: Tensor,
+    real_label_val: float = 1.0,
+    fake_label_val: float = 0.0,
+    **kwargs: Any,
+) -> Tensor:
+    """The sum of the cross-entropies of real and of fake logits with their labels; scalar.
+
+    Args:
+        output_fake: logits of fakes.
+        output_real: logits of real samples.
+        real_label_val: label of real samples.
+        fake_label_val: label of fakes.
+        **kwargs: as of :func:`minimax_loss_gen`.
+    """
+    if kwargs:
+        return _cross_entropy(output_real, real_label_val, **kwargs) + _cross_entropy(
+            output_fake, fake_label_val, **kwargs
+        )
+    labels = (fake_label_val, real_label_val)
+    return _both("bce_with_logits", output_fake, output_real, labels)
+
+
+def ns_loss_gen(output_fake: Tensor) -> Tensor:
+    """m[softplus(-f)]; scalar."""
+    return reduce_sides(("output_fake", output_fake, side_of("softplus", True)))
+
+
+def wasserstein_loss_dis(output_real: Tensor, output_fake: Tensor) -> Tensor:
+    """m[f] - m[r]; scalar."""
+    return _both("identity", output_fake, output_real)
+
+
+def wasserstein_loss_gen(output_fake: Tensor) -> Tensor:
+    """-m[f]; scalar."""
+    return reduce_sides(("output_fake", output_fake, side_of("identity", True)))
+
+
+def hinge_loss_dis(output_fake: Tensor, output_real: Tensor) -> Tensor:
+    """m[relu(1 - r)] + m[relu(1 + f)]; scalar."""
+    return _both("hinge", output_fake, output_real)
+
+
+def hinge_loss_gen(output_fake: Tensor) -> Tensor:
+    """-m[f]; scalar."""
+    return wasserstein_loss_gen(output_fake)
+
+
+def _both(f: str, fake: Tensor, real: Tensor, labels: tuple[float, float] = (0.0, 1.0)) -> Tensor:
+    return reduce_sides(
+        ("output_real", real, side_of(f, True, labels)),
+        ("output_fake", fake, side_of(f, False, labels)),
+    )
+
+
+def _cross_entropy(output: Tensor, label: float, **kwargs: Any) -> Tensor:
+    return F.binary_cross_entropy_with_logits(output, torch.full_like(output, label), **kwargs)

@@ -1,0 +1,134 @@
+"""Drop-ins for ``GANLoss`` of SPADE and of pix2pixHD, all scales in one launch.
+
+SPADE, ``models/networks/__init__.py``: after ``from models.networks.loss import *`` add ::
+
+    from ganfast.compat.spade import GANLoss
+
+pix2pixHD, ``models/networks.py``: remove ``class GANLoss``, and at the top add ::
+
+    from ganfast.compat.spade import Pix2PixHDGANLoss as GANLoss
+
+Both models match features in a loop of their own. In place of the loop, in one launch::
+
+    feature_matching(pred_real, pred_fake, weight=lambda_feat / num_D, skip_last=True)
+
+of :mod:`ganfast.losses`, for pix2pixHD with 4 / (n_layers_D + 1) times that weight.
+"""
+
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from ganfast.compat._criterion import reduce_sides, side_of
+from ganfast.losses.maps import Outputs, last_maps
+
+_FUNCTIONS = {"ls": "square", "original": "bce_with_logits", "w": "identity", "hinge": "hinge"}
+
+
+class GANLoss(nn.Module):
+    """Adversarial loss of one side at a time, the mean over the scales.
+
+    ============ ========================================== =================
+    gan_mode     real, fake                                 generator
+    ============ ========================================== =================
+    ``ls``       m[(x - label)^2]                           real
+    ``original`` cross-entropy of logits with the labels    real
+    ``w``        -m[x], m[x]                                real
+    ``hinge``    m[relu(1 - x)], m[relu(1 + x)]             -m[x]
+    ============ ========================================== =================
+
+    Args:
+        gan_mode: one of the above.
+        target_real_label: label of real outputs.
+        target_fake_label: label of fake outputs.
+        tensor, opt: accepted as in the original; no label tensors are made.
+
+    Raises:
+        ValueError: an unknown mode.
+    """
+
+    def __init__(
+        self,
+        gan_mode: str,
+        target_real_label: float = 1.0,
+        target_fake_label: float = 0.0,
+        tensor: Any = torch.FloatTensor,
+        opt: Any = None,
+    ) -> None:
+        super().__init__()
+        if gan_mode not in _FUNCTIONS:
+            raise ValueError(f"gan_mode must be one of {', '.join(_FUNCTIONS)}, got {gan_mode!r}")
+        self.real_label = target_real_label
+        self.fake_label = target_fake_label
+        self.gan_mode = gan_mode
+        self.opt = opt
+
+    def forward(
+        self, input: Outputs, target_is_real: bool, for_discriminator: bool = True
+    ) -> Tensor:
+        """Loss of a tensor, a list of maps, or a list of lists of which the last map counts.
+
+        Args:
+            input: the discriminator's outputs.
+            target_is_real: take them to be real, or to be fake.
+            for_discriminator: the loss is the discriminator's.
+
+        Returns:
+            Scalar for a tensor, of shape (1,) for a list, as in the original.
+
+        Raises:
+            ValueError: the generator's hinge loss of outputs that are to be fake.
+        """
+        side = side_of(
+            _FUNCTIONS[self.gan_mode], target_is_real, (self.fake_label, self.real_label)
+        )
+        if self.gan_mode == "hinge" and not for_discriminator:
+            if not target_is_real:
+                raise ValueError("target_is_real must be True for the generator's hinge loss")
+            side = side_of("identity", True)
+        loss = reduce_sides(("input", input, side), map_reduction="mean")
+        return loss if isinstance(input, Tensor) else loss.reshape(1)
+
+
+class Pix2PixHDGANLoss(nn.Module):
+    """``GANLoss`` of pix2pixHD: one side at a time, the sum over the scales.
+
+    m[(x - label)^2], or with ``use_lsgan=False`` the cross-entropy of probabilities with the
+    labels; it is computed in float32 or better, so that it works under autocast, where the original
+    raises.
+
+    Args:
+        use_lsgan: which of both.
+        target_real_label: label of real outputs.
+        target_fake_label: label of fake outputs.
+        tensor: accepted as in the original; no label tensors are made.
+    """
+
+    def __init__(
+        self,
+        use_lsgan: bool = True,
+        target_real_label: float = 1.0,
+        target_fake_label: float = 0.0,
+        tensor: Any = torch.FloatTensor,
+    ) -> None:
+        super().__init__()
+        self.real_label = target_real_label
+        self.fake_label = target_fake_label
+        self._f = "square" if use_lsgan else "bce"
+
+    def forward(
+        self, input: Sequence[Tensor] | Sequence[Sequence[Tensor]], target_is_real: bool
+    ) -> Tensor:
+        """Loss of a discriminator's list of features, or of a list of such lists; scalar.
+
+        Args:
+            input: features of one discriminator, or of each, of which the last is its output.
+            target_is_real: take the outputs to be real, or to be fake.
+        """
+        side = side_of(self._f, target_is_real, (self.fake_label, self.real_label))
+        outputs = last_maps("input", input)
+        if isinstance(input[0], Tensor):  # one discriminator
+            outputs = outputs[-1:]
+        return reduce_sides(("input", outputs, side))

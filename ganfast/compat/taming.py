@@ -1,0 +1,125 @@
+"""Drop-in for CompVis/taming-transformers' ``taming/modules/losses/vqperceptual.py``.
+
+In the configuration, change ``target: taming.modules.losses.vqperceptual.VQLPIPSWithDiscriminator``
+to::
+
+    target: ganfast.compat.taming.VQLPIPSWithDiscriminator
+
+LPIPS and the discriminator are the project's own, so that checkpoints load. Values and gradients
+are the project's; what it spends is not:
+
+- The adaptive weight walks back through LPIPS and the discriminator once instead of twice, without
+  retained graphs. Parameters of the discriminator get no gradient in the generator's step.
+- Before ``disc_start`` the discriminator is not run: ``d_weight``, ``g_loss`` and the logits are
+  logged as 0, and its batch normalization sees no images. Its step then has gradients of 0, as in
+  the project.
+- The discriminator's step takes no reconstruction loss.
+
+Where the project is at fault: a missing ``last_layer`` is an error here that names it, where the
+project looks for an attribute that it never sets.
+"""
+
+import torch
+from torch import Tensor, nn
+
+from ganfast.compat._autoencoders import (
+    AutoencoderLoss,
+    adopt_weight,
+    hinge_d_loss,
+    vanilla_d_loss,
+)
+
+__all__ = ["VQLPIPSWithDiscriminator", "adopt_weight", "hinge_d_loss", "vanilla_d_loss"]
+
+
+class VQLPIPSWithDiscriminator(AutoencoderLoss):
+    r"""VQGAN's loss: pixels, LPIPS, codebook and discriminator.
+
+    .. math:: L_{nll} = m[|x - \hat x| + w_p \mathrm{LPIPS}], \qquad
+        L = L_{nll} + d \, w L_g + w_c L_c
+
+    with the adaptive weight w of :func:`ganfast.losses.adaptive_weight_loss`, d 0 before
+    ``disc_start`` and then ``disc_factor``, and L_g = -m[D].
+
+    Args:
+        disc_start, ..., disc_loss: the project's.
+        perceptual_loss: in place of the project's LPIPS.
+        discriminator: in place of the project's; the options of its layers are then not used.
+        scaler: of the mixed precision with float16, if any.
+
+    Raises:
+        ModuleNotFoundError: a network is not given and the project is not installed.
+        ValueError: an unknown ``disc_loss``.
+    """
+
+    def __init__(
+        self,
+        disc_start: int,
+        codebook_weight: float = 1.0,
+        pixelloss_weight: float = 1.0,
+        disc_num_layers: int = 3,
+        disc_in_channels: int = 3,
+        disc_factor: float = 1.0,
+        disc_weight: float = 1.0,
+        perceptual_weight: float = 1.0,
+        use_actnorm: bool = False,
+        disc_conditional: bool = False,
+        disc_ndf: int = 64,
+        disc_loss: str = "hinge",
+        *,
+        perceptual_loss: nn.Module | None = None,
+        discriminator: nn.Module | None = None,
+        scaler: torch.amp.GradScaler | None = None,
+    ) -> None:
+        super().__init__(
+            disc_start,
+            disc_factor,
+            disc_weight,
+            perceptual_weight,
+            disc_conditional,
+            disc_loss,
+            scaler,
+        )
+        self.codebook_weight = codebook_weight
+        self.pixel_weight = pixelloss_weight  # kept and not used, as in the project
+        self._make_networks(
+            perceptual_loss,
+            discriminator,
+            input_nc=disc_in_channels,
+            n_layers=disc_num_layers,
+            use_actnorm=use_actnorm,
+            ndf=disc_ndf,
+        )
+
+    def forward(
+        self,
+        codebook_loss: Tensor,
+        inputs: Tensor,
+        reconstructions: Tensor,
+        optimizer_idx: int,
+        global_step: int,
+        last_layer: Tensor | None = None,
+        cond: Tensor | None = None,
+        split: str = "train",
+    ) -> tuple[Tensor, dict[str, Tensor]]:
+        """Loss of the autoencoder (``optimizer_idx`` 0) or of the discriminator (1), and its log.
+
+        Raises:
+            ValueError: ``last_layer`` or ``cond`` does not fit, or another ``optimizer_idx``.
+        """
+        if optimizer_idx == 1:
+            return self._discriminator_step(inputs, reconstructions, global_step, cond, split)
+        if optimizer_idx != 0:
+            raise ValueError(f"optimizer_idx must be 0 or 1, got {optimizer_idx}")
+        nll_loss, p_loss = self._distances(inputs, reconstructions)
+        loss, log = self._adversarial(nll_loss, reconstructions, global_step, last_layer, cond)
+        loss = loss + self.codebook_weight * codebook_loss.mean()
+        log = {
+            "total_loss": loss.detach().clone(),
+            "quant_loss": codebook_loss.detach().mean(),
+            "nll_loss": nll_loss.detach(),
+            "rec_loss": nll_loss.detach(),
+            "p_loss": p_loss.detach().mean(),
+            **log,
+        }
+        return loss, {f"{split}/{name}": value for name, value in log.items()}

@@ -1,0 +1,191 @@
+"""Drop-in for the functional losses of torchgan, ``torchgan.losses.functional``.
+
+Import the functions from here instead, or, for torchgan's loss classes and its trainer, add before
+the losses are made ::
+
+    import ganfast.compat.torchgan as losses; losses.install()
+
+``mutual_information_penalty`` is what the original means: there, the log-likelihoods pass through a
+new tensor, so that it has no gradient. ``minimax_discriminator_loss`` also takes real and fake
+outputs of different shapes, whose labels the original exchanges. Gradient penalties and the
+pulling-away term stay torchgan's.
+"""
+
+from collections.abc import Sequence
+from importlib import import_module
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from ganfast.compat._criterion import reduce_sides, side_of
+from ganfast.losses.sides import Side
+from ganfast.reference import UNARY_FUNCTORS
+
+__all__ = [
+    "auxiliary_classification_loss",
+    "boundary_equilibrium_discriminator_loss",
+    "boundary_equilibrium_generator_loss",
+    "energy_based_discriminator_loss",
+    "energy_based_generator_loss",
+    "install",
+    "least_squares_discriminator_loss",
+    "least_squares_generator_loss",
+    "minimax_discriminator_loss",
+    "minimax_generator_loss",
+    "mutual_information_penalty",
+    "wasserstein_discriminator_loss",
+    "wasserstein_generator_loss",
+]
+
+_MODULES = (
+    "functional",
+    "auxclassifier",
+    "boundaryequilibrium",
+    "energybased",
+    "leastsquares",
+    "minimax",
+    "mutualinfo",
+    "wasserstein",
+)
+
+
+def minimax_generator_loss(
+    dgz: Tensor, nonsaturating: bool = True, reduction: str = "mean"
+) -> Tensor:
+    """m[softplus(-f)], or saturating -m[softplus(f)].
+
+    Args:
+        dgz: f, logits of fakes.
+        nonsaturating: which of both.
+        reduction: ``mean``, ``sum``, or anything else for one number for each element.
+    """
+    side = side_of("softplus", nonsaturating)
+    return _reduce(reduction, ("dgz", dgz, side), scale=1.0 if nonsaturating else -1.0)
+
+
+def minimax_discriminator_loss(
+    dx: Tensor, dgz: Tensor, label_smoothing: float = 0.0, reduction: str = "mean"
+) -> Tensor:
+    """Cross-entropies of logits with the labels 1 - label_smoothing and 0.
+
+    Args:
+        dx: logits of real samples.
+        dgz: logits of fakes.
+        label_smoothing: what the real label lacks.
+        reduction: as of :func:`minimax_generator_loss`.
+    """
+    labels = (0.0, 1.0 - label_smoothing)
+    return _reduce(
+        reduction,
+        ("dx", dx, side_of("bce_with_logits", True, labels)),
+        ("dgz", dgz, side_of("bce_with_logits", False, labels)),
+    )
+
+
+def least_squares_generator_loss(dgz: Tensor, c: float = 1.0, reduction: str = "mean") -> Tensor:
+    """0.5 m[(f - c)^2]; ``reduction`` as of :func:`minimax_generator_loss`."""
+    return _reduce(reduction, ("dgz", dgz, Side("square", 1.0, c)), scale=0.5)
+
+
+def least_squares_discriminator_loss(
+    dx: Tensor, dgz: Tensor, a: float = 0.0, b: float = 1.0, reduction: str = "mean"
+) -> Tensor:
+    """0.5 (m[(r - b)^2] + m[(f - a)^2]); ``reduction`` as of :func:`minimax_generator_loss`."""
+    real, fake = Side("square", 1.0, b), Side("square", 1.0, a)
+    return _reduce(reduction, ("dx", dx, real), ("dgz", dgz, fake), scale=0.5)
+
+
+def mutual_information_penalty(
+    c_dis: Tensor, c_cont: Tensor, dist_dis: Any, dist_cont: Any, reduction: str = "mean"
+) -> Tensor:
+    """Minus the mean log-likelihoods of InfoGAN's codes, reduced over both.
+
+    Args:
+        c_dis: discrete codes.
+        c_cont: continuous codes.
+        dist_dis: distribution that the discriminator says of the former.
+        dist_cont: that of the latter.
+        reduction: ``mean``, ``sum``, or anything else for both numbers, (2,).
+    """
+    codes = ((dist_dis, c_dis), (dist_cont, c_cont))
+    nll = -torch.stack([distribution.log_prob(code).mean() for distribution, code in codes])
+    return _reduce_elements(nll, reduction)
+
+
+def wasserstein_generator_loss(fgz: Tensor, reduction: str = "mean") -> Tensor:
+    """-m[f]; ``reduction`` as of :func:`minimax_generator_loss`."""
+    return _reduce(reduction, ("fgz", fgz, side_of("identity", True)))
+
+
+def wasserstein_discriminator_loss(fx: Tensor, fgz: Tensor, reduction: str = "mean") -> Tensor:
+    """m[f] - m[r]; ``reduction`` as of :func:`minimax_generator_loss`."""
+    real, fake = side_of("identity", True), side_of("identity", False)
+    return _reduce(reduction, ("fx", fx, real), ("fgz", fgz, fake))
+
+
+def auxiliary_classification_loss(
+    logits: Tensor, labels: Tensor, reduction: str = "mean"
+) -> Tensor:
+    """Cross-entropy of the classes; ``reduction`` as of that function of torch."""
+    return F.cross_entropy(logits, labels, reduction=reduction)
+
+
+def energy_based_generator_loss(dgz: Tensor, reduction: str = "mean") -> Tensor:
+    """m[f]; ``reduction`` as of :func:`minimax_generator_loss`."""
+    return _reduce(reduction, ("dgz", dgz, side_of("identity", False)))
+
+
+def energy_based_discriminator_loss(
+    dx: Tensor, dgz: Tensor, margin: float, reduction: str = "mean"
+) -> Tensor:
+    """m[r] + m[relu(margin - f)]; ``reduction`` as of :func:`minimax_generator_loss`."""
+    return _reduce(reduction, ("dx", dx, side_of("identity", False))) + _reduce(
+        reduction, ("dgz", dgz, Side("hinge", 1.0, -1.0, margin))
+    )
+
+
+def boundary_equilibrium_generator_loss(dgz: Tensor, reduction: str = "mean") -> Tensor:
+    """m[f]; ``reduction`` as of :func:`minimax_generator_loss`."""
+    return energy_based_generator_loss(dgz, reduction)
+
+
+def boundary_equilibrium_discriminator_loss(
+    dx: Tensor, dgz: Tensor, k: float, reduction: str = "mean"
+) -> tuple[Tensor, Tensor, Tensor]:
+    """Return m[r] - k m[f], m[r] and m[f]; ``reduction`` as of :func:`minimax_generator_loss`."""
+    real, fake = (energy_based_generator_loss(x, reduction) for x in (dx, dgz))
+    return real - k * fake, real, fake
+
+
+def install() -> None:
+    """Put these functions in place of torchgan's in all of its modules of losses.
+
+    Raises:
+        ModuleNotFoundError: torchgan is not installed.
+    """
+    for name in _MODULES:
+        module = import_module(f"torchgan.losses.{name}")
+        for loss in __all__:
+            if hasattr(module, loss):
+                setattr(module, loss, globals()[loss])
+
+
+def _reduce(reduction: str, *sides: tuple[str, Tensor, Side], scale: float = 1.0) -> Tensor:
+    if reduction == "mean":
+        return reduce_sides(*sides, scale=scale)
+    if reduction == "sum":
+        return reduce_sides(
+            *((n, x, s._replace(weight=s.weight * x.numel())) for n, x, s in sides), scale=scale
+        )
+    losses: Sequence[Tensor] = [
+        scale * s.weight * UNARY_FUNCTORS[s.f](x, s.a, s.b) for _, x, s in sides
+    ]
+    return losses[0] if len(losses) == 1 else losses[0] + losses[1]
+
+
+def _reduce_elements(x: Tensor, reduction: str) -> Tensor:
+    if reduction == "mean":
+        return x.mean()
+    return x.sum() if reduction == "sum" else x

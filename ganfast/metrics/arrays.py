@@ -1,0 +1,112 @@
+"""What the metrics take: torch tensors or NumPy arrays, checked at the door and made float64."""
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import Tensor
+
+Array = Tensor | npt.NDArray[np.generic]
+
+EPS = torch.finfo(torch.float64).eps
+_ROUNDING = 16 * EPS
+_BLOCK = 256
+#: Negative eigenvalues to allow for, relative to the largest, where the moments may have been
+#: float32 before.
+SLACK = torch.finfo(torch.float32).eps ** 0.5
+
+
+def as_features(value: Array, name: str) -> Tensor:
+    """A finite floating-point tensor (N, D), D >= 1, or TypeError/ValueError naming ``name``."""
+    features = _as_tensor(value, name)
+    if not features.is_floating_point():
+        raise TypeError(f"{name}: expected floating point, got {features.dtype}")
+    if features.ndim != 2 or features.shape[1] == 0:
+        raise ValueError(f"{name}: expected shape (N, D), got {tuple(features.shape)}")
+    _check_finite(features, name)
+    return features
+
+
+def as_mean(value: Array, name: str) -> Tensor:
+    """Means (..., D) in float64."""
+    mean, _ = _as_float64(value, name)
+    if mean.ndim == 0 or mean.shape[-1] == 0:
+        raise ValueError(f"{name}: expected shape (..., D), got {tuple(mean.shape)}")
+    return mean
+
+
+def as_symmetric(value: Array, name: str, dim: int | None = None) -> tuple[Tensor, float]:
+    """Matrices (..., D, D) in float64, symmetric to rounding, and the rounding to allow for.
+
+    The rounding is relative to the largest eigenvalue: the root of the epsilon of the dtype that
+    they came in.
+    """
+    sigma, slack = _as_float64(value, name)
+    shape = tuple(sigma.shape)
+    if dim is not None and shape[-2:] != (dim, dim):
+        expected = f"(..., {dim}, {dim}) for a mean of {dim} entries"
+        raise ValueError(f"{name}: expected shape {expected}, got {shape}")
+    if len(shape) < 2 or shape[-1] != shape[-2] or 0 in shape:
+        raise ValueError(f"{name}: expected shape (..., D, D), got {shape}")
+    with torch.no_grad():
+        difference, largest = _asymmetry(sigma), _largest(sigma)
+        if (difference > slack * largest).any():
+            raise ValueError(
+                f"{name}: expected a symmetric matrix, got entries that differ from their mirror "
+                f"image by up to {float(difference.max()):.6g}"
+            )
+        if (difference <= _ROUNDING * largest).all():
+            return sigma, slack  # those who use it read one triangle
+    return (sigma + sigma.mT) / 2, slack
+
+
+def _asymmetry(sigma: Tensor) -> Tensor:
+    """Largest difference of matrices (..., D, D) from their transposed ones."""
+    d = sigma.shape[-1]
+    block = d if sigma.is_cuda else _BLOCK  # the CPU reads a transposed matrix slowly
+    parts = []
+    for i in range(0, d, block):
+        for j in range(0, i + 1, block):
+            rows, columns = slice(i, i + block), slice(j, j + block)
+            parts.append(_largest(sigma[..., rows, columns] - sigma[..., columns, rows].mT))
+    return torch.stack(parts).amax(0)
+
+
+def _largest(matrices: Tensor) -> Tensor:
+    """max |a_ij| of each matrix; NaN where there is one."""
+    low, high = torch.aminmax(matrices.flatten(-2), dim=-1)
+    return torch.maximum(-low, high)
+
+
+def on_one_device(*tensors: Tensor) -> list[Tensor]:
+    """The tensors on the GPU that one of them is on, else on the CPU."""
+    devices = [tensor.device for tensor in tensors if tensor.is_cuda]
+    return [tensor.to(devices[0] if devices else "cpu") for tensor in tensors]
+
+
+def _as_float64(value: Array, name: str) -> tuple[Tensor, float]:
+    tensor = _as_tensor(value, name)
+    floating = tensor.dtype in (torch.float32, torch.float64)
+    if not floating and (tensor.is_floating_point() or tensor.is_complex()):
+        raise TypeError(f"{name}: expected float32, float64 or integers, got {tensor.dtype}")
+    slack = torch.finfo(tensor.dtype if floating else torch.float64).eps ** 0.5
+    tensor = to_float64(tensor)
+    _check_finite(tensor, name)
+    return tensor, slack
+
+
+def to_float64(tensor: Tensor) -> Tensor:
+    """In float64, on its own device where that is a CPU or a GPU of CUDA, else on the CPU."""
+    device = tensor.device if tensor.device.type in ("cpu", "cuda") else torch.device("cpu")
+    return tensor.to(device).to(torch.float64)
+
+
+def _as_tensor(value: Array, name: str) -> Tensor:
+    if not isinstance(value, (Tensor, np.ndarray)):
+        raise TypeError(f"{name}: expected a torch tensor or numpy array, got {type(value)}")
+    return torch.as_tensor(value)
+
+
+def _check_finite(tensor: Tensor, name: str) -> None:
+    # One pass: NaN and infinity come through a maximum.
+    if tensor.numel() and not torch.stack(torch.aminmax(tensor.detach())).isfinite().all():
+        raise ValueError(f"{name}: expected finite numbers, got NaN or infinity")

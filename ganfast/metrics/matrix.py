@@ -1,0 +1,238 @@
+"""Roots and polar factors of matrices in float64, and sums of singular values."""
+
+import warnings
+from typing import Any, NamedTuple, NoReturn
+
+import torch
+from torch import Tensor
+
+from ganfast.metrics.arrays import EPS, Array, as_mean, as_symmetric
+from ganfast.metrics.polar import DOUBLE, polar_iteration
+
+_LEAST_ROUNDINGS = 32  # a covariance has summed over samples: not D roundings alone
+_PIVOT_ROUNDINGS = 16  # a Cholesky pivot has more of them
+_GRAM_ERROR = 2e-11  # relative, of a nuclear norm
+_BLOCK = 512  # columns of one product, where a part of them is zero or not wanted
+
+
+def polar_factor(a: Array) -> Tensor:
+    """The polar factor U of A = U H: the partial isometry nearest to A, with <U, A> = |A|_*.
+
+    ``a``: (..., m, n), float32, float64 or integer, of any rank. Float64, differentiable once where
+    all singular values are positive. On CUDA by `polar_iteration`; by singular values where that
+    does not resolve all of them. Raises TypeError and ValueError for other types, dtypes and
+    shapes, and for values that are not finite.
+    """
+    a = as_mean(a, "a")
+    if a.ndim < 2 or a.shape[-2] == 0:
+        raise ValueError(f"a: expected shape (..., m, n), got {tuple(a.shape)}")
+    u: Tensor = _PolarFactor.apply(a)  # type: ignore[no-untyped-call]
+    return u
+
+
+def sqrtm_psd(s: Array) -> Tensor:
+    """The positive semi-definite square root of positive semi-definite matrices.
+
+    ``s``: (..., D, D), float32, float64 or integer. Float64, differentiable once where s is
+    positive definite. Raises TypeError and ValueError as `frechet_distance` does for its sigma.
+    """
+    return _root(s, 0.5, 0.0)
+
+
+def inv_sqrtm_psd(s: Array, eps: float = 0.0) -> Tensor:
+    """(S + eps I)^(-1/2), with ``eps`` >= 0 in the units of S.
+
+    ``s``: (..., D, D), float32, float64 or integer, positive semi-definite. Float64, differentiable
+    once. Raises TypeError and ValueError as `frechet_distance` does for its sigma, and ValueError
+    where S + eps I is singular to rounding.
+    """
+    if not eps >= 0:
+        raise ValueError(f"eps: expected 0 or more, got {eps}")
+    return _root(s, -0.5, eps)
+
+
+def _root(s: Array, power: float, eps: float) -> Tensor:
+    sigma, slack = as_symmetric(s, "s")
+    root: Tensor = _PowerPSD.apply(sigma, slack, power, eps)  # type: ignore[no-untyped-call]
+    return root
+
+
+def once_differentiable(gradient: Tensor, *origins: Tensor) -> Tensor:
+    """The gradient, such that differentiating it again in one of its origins raises.
+
+    `torch.autograd.function.once_differentiable` would take the origins for constants.
+    """
+    marked: Tensor = _Once.apply(gradient, *origins)  # type: ignore[no-untyped-call]
+    return marked
+
+
+class _Once(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, gradient: Tensor, *origins: Tensor) -> Tensor:
+        return gradient.view_as(gradient)
+
+    @staticmethod
+    def backward(ctx: Any, grad: Tensor) -> NoReturn:
+        raise RuntimeError("derivatives of the second order are not implemented for this function")
+
+
+class _PowerPSD(torch.autograd.Function):
+    """(S + eps I)^(1/2) or its inverse, by eigenvalues; gradient by divided differences."""
+
+    @staticmethod
+    def forward(ctx: Any, sigma: Tensor, slack: float, power: float, eps: float) -> Tensor:
+        values, vectors = torch.linalg.eigh(sigma)
+        largest = values.abs().amax(-1)
+        if (values[..., 0] < -slack * largest).any():
+            raise ValueError(indefinite("s", values))
+        roots = (values.clamp(min=0) + eps).sqrt()
+        rounding = max(values.shape[-1], _LEAST_ROUNDINGS) * EPS
+        if power < 0 and (roots[..., 0].square() <= rounding * roots[..., -1].square()).any():
+            raise ValueError(
+                f"s: expected a matrix that is not singular with eps = {eps:.6g} added, got the "
+                f"eigenvalue {float(values.min()):.6g} (largest {float(values.max()):.6g})"
+            )
+        ctx.power = power
+        ctx.save_for_backward(sigma, roots, vectors)
+        image = roots if power > 0 else 1 / roots
+        power_of: Tensor = (vectors * image.unsqueeze(-2)) @ vectors.mT
+        return power_of
+
+    @staticmethod
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, None, None, None]:
+        sigma, roots, vectors = ctx.saved_tensors
+        one, two = roots.unsqueeze(-1), roots.unsqueeze(-2)
+        # (r_i - r_j) / (r_i^2 - r_j^2), and the same of 1 / r
+        slope = 1 / (one + two)
+        if ctx.power < 0:
+            slope = -slope / (one * two)
+        inner = vectors.mT @ ((grad + grad.mT) / 2) @ vectors
+        gradient = vectors @ (slope * inner) @ vectors.mT
+        return once_differentiable(gradient, grad, sigma), None, None, None
+
+
+class _PolarFactor(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, a: Tensor) -> Tensor:
+        if a.is_cuda and not ctx.needs_input_grad[0]:
+            u, inner, missed = polar_iteration(a.reshape(-1, *a.shape[-2:]), DOUBLE)
+            if (missed <= 1e-10 * inner).all():
+                return u.view_as(a)
+            warnings.warn(
+                "polar_factor: singular values below 1e-7 of the largest; the factor is taken from "
+                "a singular value decomposition",
+                stacklevel=3,
+            )
+        left, values, right = torch.linalg.svd(a, full_matrices=False)
+        kept = values > max(a.shape[-2:]) * EPS * values[..., :1]
+        ctx.save_for_backward(a, left, values, right)
+        factor: Tensor = (left * kept.unsqueeze(-2)) @ right
+        return factor
+
+    @staticmethod
+    def backward(ctx: Any, grad: Tensor) -> Tensor:
+        """With A = P S Q^T: P (K - K^T) / (s_i + s_j) Q^T for K = P^T G Q, and what is outside."""
+        a, left, values, right = ctx.saved_tensors
+        inner = left.mT @ grad @ right.mT
+        skew = (inner - inner.mT) / (values.unsqueeze(-1) + values.unsqueeze(-2))
+        outside_left = (grad @ right.mT - left @ inner) / values.unsqueeze(-2)
+        outside_right = (left.mT @ grad - inner @ right) / values.unsqueeze(-1)
+        gradient = left @ skew @ right + outside_left @ right + left @ outside_right
+        return once_differentiable(gradient, grad, a)
+
+
+class Root(NamedTuple):
+    """R (D, r) of a covariance R R^T; lower triangular where it is a Cholesky factor."""
+
+    matrix: Tensor
+    triangular: bool
+
+
+def psd_root(sigma: Tensor, slack: float, name: str) -> Root:
+    """The root of a covariance by Cholesky, or by eigenvalues where it is all but singular.
+
+    Variances may differ by any factor: what counts as rounding is relative to them. Raises
+    ValueError for an eigenvalue below ``-slack`` times the largest.
+    """
+    factor, info = torch.linalg.cholesky_ex(sigma)
+    if bool(info == 0) and bool(resolved_pivots(factor, sigma)):
+        return Root(factor, True)
+    variances = sigma.diagonal()
+    scale = torch.where(variances > 0, variances, 1).sqrt()
+    values, vectors = torch.linalg.eigh(sigma / scale / scale.unsqueeze(-1))
+    if values[0] < -slack:
+        plain = torch.linalg.eigvalsh(sigma)
+        if plain[0] < -slack * plain.abs().max():
+            raise ValueError(indefinite(name, plain))
+    kept = values > max(len(sigma), _LEAST_ROUNDINGS) * EPS * values[-1]
+    return Root(scale.unsqueeze(-1) * vectors[:, kept] * values[kept].sqrt(), False)
+
+
+def resolved_pivots(factor: Tensor, sigma: Tensor) -> Tensor:
+    """Whether all pivots of Cholesky factors (..., D, D) are more than rounding."""
+    rounding = _PIVOT_ROUNDINGS * max(sigma.shape[-1], _LEAST_ROUNDINGS) * EPS
+    pivots = factor.diagonal(dim1=-2, dim2=-1).square()
+    return (pivots > rounding * sigma.diagonal(dim1=-2, dim2=-1)).all(-1)
+
+
+def indefinite(name: str, values: Tensor) -> str:
+    """What is wrong with a matrix of these eigenvalues."""
+    return (
+        f"{name}: expected a positive semi-definite matrix, got the eigenvalue "
+        f"{float(values.min()):.6g} (largest {float(values.max()):.6g})"
+    )
+
+
+def nuclear_norm(a: Tensor) -> Tensor:
+    """Sum of the singular values: by the Gram matrix, 3 times faster, where that is accurate."""
+    if a.shape[0] < a.shape[1]:
+        a = a.T
+    squares = torch.linalg.eigvalsh(lower_gram(a))
+    if len(squares) and squares[0] > 0:
+        values = squares.sqrt()
+        total: Tensor = values.sum()
+        # A square is off by about eps times the largest, so its root s by eps * largest / (2 s),
+        # with either sign.
+        error = EPS * squares[-1] * torch.linalg.vector_norm(1 / values)
+        if error <= _GRAM_ERROR * total:
+            return total
+    singular: Tensor = torch.linalg.svdvals(a)
+    return singular.sum()
+
+
+def singular_vectors(a: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """P (m, r), s (r), Q^T (r, n) with a = P diag(s) Q^T, without what is 0 to rounding."""
+    left, values, right = torch.linalg.svd(a, full_matrices=False)
+    kept = values > max(a.shape) * EPS * values[:1]
+    return left[:, kept], values[kept], right[kept]
+
+
+def lower_gram(a: Tensor) -> Tensor:
+    """The lower triangle of a^T a; what is above it has no meaning."""
+    return add_lower_gram(a.new_empty(a.shape[1], a.shape[1]), a, keep=False)
+
+
+def add_lower_gram(gram: Tensor, a: Tensor, keep: bool = True) -> Tensor:
+    """Add a^T a to the lower triangle of ``gram``, or put it there: half of the full product."""
+    for i in range(0, a.shape[1], _BLOCK):
+        gram[i:, i : i + _BLOCK].addmm_(a[:, i:].T, a[:, i : i + _BLOCK], beta=int(keep))
+    return gram
+
+
+def mirrored(lower: Tensor) -> Tensor:
+    """The symmetric matrix (D, D) with this lower triangle."""
+    return lower.tril() + lower.tril(-1).T
+
+
+def product_of(one: Root, two: Root) -> Tensor:
+    """R1^T R2: a third of the work where both are triangular."""
+    d = len(one.matrix)
+    if d <= _BLOCK or not (one.triangular and two.triangular):
+        return one.matrix.T @ two.matrix
+    product = one.matrix.new_empty(d, d)
+    for i in range(0, d, _BLOCK):
+        for j in range(0, d, _BLOCK):
+            k = max(i, j)
+            rows, columns = one.matrix[k:, i : i + _BLOCK], two.matrix[k:, j : j + _BLOCK]
+            torch.mm(rows.T, columns, out=product[i : i + _BLOCK, j : j + _BLOCK])
+    return product

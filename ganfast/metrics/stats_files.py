@@ -1,0 +1,94 @@
+"""Files of moments: .npz with ``mu`` and ``sigma``, as the field's tools write and read them."""
+
+import math
+import os
+import zipfile
+from pathlib import Path
+from typing import cast
+
+import numpy as np
+
+from ganfast._files import atomic_write
+from ganfast.metrics.arrays import as_mean, as_symmetric
+from ganfast.metrics.statistics import Moments
+
+Weights = tuple[float, float]  # the sum of the weights and of their squares
+
+
+def save_moments(
+    path: str | os.PathLike[str], moments: Moments, weights: Weights | None = None
+) -> None:
+    """Write mean and covariance (ddof = 1) as ``mu`` and ``sigma``, with ``n`` where it is known.
+
+    Raises ValueError for a name that does not end in .npz.
+    """
+    if Path(path).suffix != ".npz":
+        raise ValueError(f"path: expected a name that ends in .npz, got {str(path)!r}")
+    arrays = {"mu": moments.mean.cpu().numpy(), "sigma": moments.covariance.cpu().numpy()}
+    if moments.n is not None:
+        arrays["n"] = np.array(moments.n)
+        if weights is not None and weights != (moments.n, moments.n):
+            arrays["weights"] = np.array(weights)
+    with atomic_write(path) as file:
+        np.savez(cast(str, file), allow_pickle=False, **arrays)
+
+
+def load_moments(path: str | os.PathLike[str], *, spatial: bool = False) -> Moments:
+    """Read the moments in a .npz file of this package, pytorch-fid, guided-diffusion or EDM.
+
+    The arrays are ``mu`` (D,) and ``sigma`` (D, D), with ``spatial`` guided-diffusion's ``mu_s``
+    and ``sigma_s``; ``n`` only in files of this package. Nothing in the file is run.
+
+    Raises FileNotFoundError, and ValueError for a pickle, for a file that is no .npz or is damaged,
+    for missing arrays, and for arrays that are not moments.
+    """
+    return load_moments_and_weights(path, spatial=spatial)[0]
+
+
+def load_moments_and_weights(
+    path: str | os.PathLike[str], *, spatial: bool = False
+) -> tuple[Moments, Weights]:
+    """`load_moments`, and the sums of weights and of squared weights; n where none were given."""
+    arrays = _arrays(path)
+    mu, sigma = ("mu_s", "sigma_s") if spatial else ("mu", "sigma")
+    for name in (mu, sigma):
+        if name not in arrays:
+            raise ValueError(f"{path}: expected an array {name!r}, got {sorted(arrays)}")
+    mean = as_mean(arrays[mu], f"{path}: {mu}")
+    if mean.ndim != 1:
+        raise ValueError(f"{path}: expected {mu} of shape (D,), got {tuple(mean.shape)}")
+    covariance, _ = as_symmetric(arrays[sigma], f"{path}: {sigma}", len(mean))
+    if covariance.ndim != 2:
+        raise ValueError(f"{path}: expected {sigma} of shape (D, D), got {tuple(covariance.shape)}")
+    if spatial or "n" not in arrays:
+        return Moments(mean, covariance), (math.nan, math.nan)
+    n = arrays["n"]
+    if n.shape != () or n.dtype.kind not in "iu" or n < 2:
+        raise ValueError(f"{path}: expected n to be a whole number of 2 or more, got {n!r}")
+    weights = arrays.get("weights", np.array([n, n], dtype=np.float64))
+    if weights.shape != (2,) or weights.dtype != np.float64 or not _are_weights(*weights.tolist()):
+        raise ValueError(f"{path}: expected weights to be the sums of w and w^2, got {weights!r}")
+    return Moments(mean, covariance, int(n)), (float(weights[0]), float(weights[1]))
+
+
+def _are_weights(weight: float, squared_weights: float) -> bool:
+    return 0 < squared_weights < weight**2 < math.inf
+
+
+def _arrays(path: str | os.PathLike[str]) -> dict[str, np.ndarray]:
+    if Path(path).suffix in (".pkl", ".pickle", ".pt", ".pth"):
+        raise ValueError(
+            f"{path}: a pickle can run code when it is read, and is not read here. Where you trust "
+            "its source, convert it once: import pickle, numpy; d = pickle.load(open(PATH, 'rb')); "
+            "numpy.savez('moments.npz', mu=d['mu'], sigma=d['sigma']) (in EDM2's files d['fid'] or "
+            "d['fd_dinov2'] holds the two)"
+        )
+    try:
+        file = np.load(path, allow_pickle=False)
+        if not isinstance(file, np.lib.npyio.NpzFile):
+            raise ValueError("a single array")
+        with file:
+            wanted = {"mu", "sigma", "mu_s", "sigma_s", "n", "weights"} & set(file.files)
+            return {name: file[name] for name in wanted}
+    except (ValueError, EOFError, zipfile.BadZipFile) as error:
+        raise ValueError(f"{path}: expected a .npz file of arrays: {error}") from error

@@ -1,0 +1,178 @@
+"""What a Fréchet distance of finitely many samples says about the distributions.
+
+The distance of N samples is too large by about c / N, and it scatters. All estimates here take the
+reference once and reuse moments, so that each costs one decomposition a distance.
+"""
+
+from collections.abc import Callable
+from functools import partial
+from typing import NamedTuple
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from ganfast.metrics.arrays import SLACK, Array, as_features, as_mean, as_symmetric, to_float64
+from ganfast.metrics.frechet import centred, frechet_distance_from_features
+from ganfast.metrics.matrix import nuclear_norm, product_of, psd_root
+from ganfast.metrics.statistics import FrechetStatistics, Moments
+
+Reference = FrechetStatistics | Moments
+
+
+class Extrapolation(NamedTuple):
+    """The distance at infinitely many samples, and what it was extrapolated from."""
+
+    value: float
+    slope: float  # of the distance over 1 / N
+    sizes: list[int]
+    distances: list[float]
+
+
+class Interval(NamedTuple):
+    """A distance with its standard error, an interval, and the distance without its bias."""
+
+    value: float
+    standard_error: float
+    low: float
+    high: float
+    unbiased: float
+
+
+def frechet_distance_infinity(
+    reference: Reference,
+    features: Array,
+    points: int = 15,
+    smallest: int | None = None,
+    seed: int = 0,
+) -> Extrapolation:
+    """Fréchet distance extrapolated to infinitely many generated samples (FID-infinity).
+
+    Distances of the first N of the shuffled features (M, D), for ``points`` sizes N in equal steps
+    from ``smallest`` (the smaller of 5,000 and M / 10) to M, and the intercept of their least
+    squares line over 1 / N (Chong & Forsyth 2020). On Inception features from 2015 it is
+    FID-infinity. The subsets are nested, so that their moments take one pass.
+
+    Raises TypeError and ValueError as `FrechetStatistics.update` does, and ValueError where there
+    are fewer than 2 points or the sizes do not fit.
+    """
+    x = as_features(features, "features").detach()
+    smallest = min(5000, max(len(x) // 10, 2)) if smallest is None else smallest
+    if points < 2 or not 2 <= smallest < len(x):
+        raise ValueError(
+            f"expected 2 or more points and smallest from 2 to below the {len(x)} features, "
+            f"got {points} and {smallest}"
+        )
+    sizes = np.linspace(smallest, len(x), points).astype(int).tolist()
+    order = torch.randperm(len(x), generator=torch.Generator().manual_seed(seed)).to(x.device)
+    to = _Distances(reference)
+    statistics = FrechetStatistics(x.shape[1], to.device)
+    distances = []
+    for begin, end in zip([0, *sizes], sizes, strict=False):
+        statistics.update(x[order[begin:end]])
+        distances.append(to.statistics(statistics, partial(x.__getitem__, order[:end])))
+    slope, value = np.polyfit(1 / np.array(sizes), distances, 1)
+    return Extrapolation(float(value), float(slope), sizes, distances)
+
+
+def jackknife_interval(
+    reference: Reference, features: Array, groups: int = 20, z: float = 1.96
+) -> Interval:
+    """Fréchet distance of features (M, D), M >= 2 groups, with a delete-a-group jackknife interval.
+
+    With d the distance of all samples and d_g that without group g of G:
+    standard error ((G - 1) / G sum_g (d_g - mean d_g)^2)^(1/2), interval d -+ z standard errors,
+    and unbiased value G d - (G - 1) mean d_g, without the bias of order 1 / M (Quenouille 1956).
+    The moments without a group are those of all with the group's taken out, so that the features
+    are read twice. The reference counts as exact.
+
+    Raises TypeError and ValueError as `FrechetStatistics.update` does, and ValueError where the
+    groups are fewer than 2 or do not fit.
+    """
+    x = as_features(features, "features").detach()
+    if not 2 <= groups <= len(x) // 2:
+        raise ValueError(f"groups: expected 2 to half the {len(x)} features, got {groups}")
+    to = _Distances(reference)
+    everything = FrechetStatistics(x.shape[1], to.device)
+    everything.update(x)
+    value = to.statistics(everything, lambda: x)
+    without = []
+    for g in range(groups):
+        part = FrechetStatistics(x.shape[1], to.device)
+        part.update(x[g::groups])
+        rest = torch.ones(len(x), dtype=torch.bool)
+        rest[g::groups] = False
+        without.append(to.statistics(everything.without(part), partial(x.__getitem__, rest)))
+    mean = sum(without) / groups
+    spread = sum((d - mean) ** 2 for d in without)
+    error = ((groups - 1) / groups * spread) ** 0.5
+    unbiased = groups * value - (groups - 1) * mean
+    return Interval(value, error, value - z * error, value + z * error, unbiased)
+
+
+def intra_frechet_distance(
+    x: Array, x_labels: Array, y: Array, y_labels: Array
+) -> dict[int, float]:
+    """Fréchet distance within each class: features (N, D) and (M, D), integer labels (N,), (M,).
+
+    The distance by label, in order; their mean is the intra-class distance. Raises as
+    `frechet_distance_from_features` does, and ValueError where labels and features differ in number
+    or a class has fewer than 2 samples on either side.
+    """
+    x, y = as_features(x, "x").detach(), as_features(y, "y").detach()
+    of_x, of_y = _as_labels(x_labels, len(x), "x_labels"), _as_labels(y_labels, len(y), "y_labels")
+    distances = {}
+    for label in sorted({*of_x.tolist(), *of_y.tolist()}):
+        part_x, part_y = x[(of_x == label).to(x.device)], y[(of_y == label).to(y.device)]
+        if min(len(part_x), len(part_y)) < 2:
+            raise ValueError(
+                f"label {label}: expected at least 2 samples on both sides, "
+                f"got {len(part_x)} and {len(part_y)}"
+            )
+        distances[label] = float(frechet_distance_from_features(part_x, part_y))
+    return distances
+
+
+def moments_of(reference: Reference) -> Moments:
+    """Checked moments of a reference, in float64."""
+    if isinstance(reference, FrechetStatistics):
+        return reference.moments
+    if not isinstance(reference, tuple) or len(reference) < 2:
+        raise TypeError(f"reference: expected FrechetStatistics or Moments, got {type(reference)}")
+    mean = as_mean(reference[0], "reference mean")
+    if mean.ndim != 1:
+        raise ValueError(f"reference mean: expected shape (D,), got {tuple(mean.shape)}")
+    covariance, _ = as_symmetric(reference[1], "reference covariance", len(mean))
+    return Moments(mean, covariance, reference[2] if len(reference) > 2 else None)
+
+
+class _Distances:
+    """Distances to one reference, whose root is taken once."""
+
+    def __init__(self, reference: Reference) -> None:
+        self._mean, covariance, _ = moments_of(reference)
+        self._trace = covariance.trace()
+        self._root = psd_root(covariance, SLACK, "reference covariance")
+        self.device = covariance.device
+
+    def statistics(self, statistics: FrechetStatistics, features: Callable[[], Tensor]) -> float:
+        """Of these statistics; of the features themselves, where they are too few for them."""
+        if statistics.n <= statistics.dim:
+            mean, x = centred(to_float64(features()).to(self.device), "features", 1)
+            trace = x.square().sum()
+            nuclear = nuclear_norm(x @ self._root.matrix)
+        else:
+            mean, covariance, _ = statistics.moments
+            trace = covariance.trace()
+            nuclear = nuclear_norm(product_of(psd_root(covariance, SLACK, "features"), self._root))
+        means = (mean - self._mean).square().sum()
+        return max(0.0, float(means + (trace + self._trace - 2 * nuclear)))
+
+
+def _as_labels(value: Array, n: int, name: str) -> Tensor:
+    labels = torch.as_tensor(value).detach().cpu()
+    if labels.is_floating_point() or labels.is_complex():
+        raise TypeError(f"{name}: expected integers, got {labels.dtype}")
+    if labels.shape != (n,):
+        raise ValueError(f"{name}: expected shape ({n},), got {tuple(labels.shape)}")
+    return labels

@@ -1,0 +1,377 @@
+r"""Exact gradient penalties, by double backward.
+
+Below, :math:`g_b` is the gradient of the sum of the discriminator's outputs in sample b, over all
+of its inputs. All penalties take, by keyword, how the discriminator is called,
+
+    args, kwargs  what it gets after the samples: ``D(*samples, *args, **kwargs)``
+    output        which part of a tuple or dict the penalty is of: an index, a key or a function
+
+and how the gradients become one number,
+
+    norm    ``"sample"``: over a sample; ``"pixel"``: over the channels of each pixel, with the mean
+            over pixels; ``"batch"``: over all samples at once
+    eps     added to the squared norm under the root; with 0 a zero gradient gives a zero gradient
+    mask    multiplies the gradients, and the penalty is divided by its mean
+    scaler  the ``GradScaler`` of mixed precision, whose scale is used without reading it
+
+They raise TypeError or ValueError where samples, outputs or options do not fit, and RuntimeError
+with the way out where the discriminator is compiled.
+"""
+
+from typing import Literal, get_args
+
+import torch
+from torch import Tensor
+from typing_extensions import Unpack
+
+from ganfast.penalties._calls import (
+    Discriminator,
+    ExactOptions,
+    Inputs,
+    NormOptions,
+    penalty_at,
+    penalty_of,
+    tensors,
+)
+
+Mode = Literal["mixed", "real", "fake"]
+
+
+class MixedOptions(ExactOptions, total=False):
+    """The options of penalties at points between real and fake samples."""
+
+    mode: Mode
+    alpha: Tensor | float | None
+    generator: torch.Generator | None
+
+
+def _uniform(x: Tensor, generator: torch.Generator | None) -> Tensor:
+    """One number in [0, 1) for each sample of x, on its device."""
+    shape = (x.shape[0],) + (1,) * (x.dim() - 1)
+    return torch.rand(shape, device=x.device, dtype=x.dtype, generator=generator)
+
+
+def mixed_points(
+    real: Inputs,
+    fake: Inputs,
+    *,
+    mode: Mode = "mixed",
+    alpha: Tensor | float | None = None,
+    generator: torch.Generator | None = None,
+) -> list[Tensor]:
+    r"""Points of a penalty: :math:`\alpha x_{real} + (1 - \alpha) x_{fake}`, or one of the two.
+
+    Args:
+        real: real samples (N, ...), or one tensor for each input of the discriminator.
+        fake: fake samples of the same shapes.
+        mode: ``"mixed"``, ``"real"`` or ``"fake"``.
+        alpha: a number, or a tensor that broadcasts to the samples; one number in [0, 1) drawn for
+            each sample, on their device, where not given.
+        generator: draws alpha.
+
+    Raises:
+        ValueError: shapes differ, or mode is unknown.
+    """
+    if mode not in get_args(Mode):
+        raise ValueError(f"mode must be one of {', '.join(get_args(Mode))}, got {mode!r}")
+    reals, fakes = tensors("real", real), tensors("fake", fake)
+    if mode != "mixed":
+        return reals if mode == "real" else fakes
+    shapes = [[tuple(x.shape) for x in side] for side in (reals, fakes)]
+    if shapes[0] != shapes[1]:
+        raise ValueError(
+            f"real and fake must have the same shapes, got {shapes[0]} and {shapes[1]}"
+        )
+    if alpha is None:
+        alpha = _uniform(reals[0], generator)
+    with torch.no_grad():
+        return [f + _fitting(alpha, r) * (r - f) for r, f in zip(reals, fakes, strict=True)]
+
+
+def _fitting(alpha: Tensor | float, x: Tensor) -> Tensor | float:
+    """One number for each sample fits inputs of any dimension; other shapes are left to torch."""
+    if isinstance(alpha, Tensor) and alpha.numel() == alpha.shape[:1].numel():
+        return alpha.reshape(-1, *(1,) * (x.dim() - 1)).to(x.dtype)
+    return alpha
+
+
+def _mixed(
+    phi: str,
+    discriminator: Discriminator,
+    real: Inputs,
+    fake: Inputs,
+    weight: float,
+    a: float,
+    options: MixedOptions,
+) -> Tensor:
+    points = mixed_points(
+        real,
+        fake,
+        mode=options.get("mode", "mixed"),
+        alpha=options.get("alpha"),
+        generator=options.get("generator"),
+    )
+    return penalty_at(discriminator, points, phi, weight, a, options)
+
+
+def wgan_gp(
+    discriminator: Discriminator,
+    real: Inputs,
+    fake: Inputs,
+    *,
+    weight: float = 10.0,
+    center: float = 1.0,
+    **options: Unpack[MixedOptions],
+) -> Tensor:
+    r"""Gradient penalty of WGAN-GP (Gulrajani et al. 2017, arXiv:1704.00028).
+
+    .. math:: \lambda \, \frac{1}{B} \sum_b (\|g_b\| - c)^2
+
+    Args:
+        discriminator: D, any callable.
+        real: real samples (N, ...), or one tensor for each input of D.
+        fake: fake samples of the same shapes.
+        weight: lambda.
+        center: c.
+        **options: points as :func:`mixed_points`, and the options of all exact penalties.
+
+    Returns:
+        Scalar; float64 for float64 samples, else float32.
+    """
+    return _mixed("centred", discriminator, real, fake, weight, center, options)
+
+
+def wgan_lp(
+    discriminator: Discriminator,
+    real: Inputs,
+    fake: Inputs,
+    *,
+    weight: float = 10.0,
+    center: float = 1.0,
+    **options: Unpack[MixedOptions],
+) -> Tensor:
+    r"""One-sided penalty of WGAN-LP (Petzka et al. 2018, arXiv:1709.08894).
+
+    .. math:: \lambda \, \frac{1}{B} \sum_b \max(\|g_b\| - c, 0)^2
+
+    Arguments as :func:`wgan_gp`.
+    """
+    return _mixed("one_sided", discriminator, real, fake, weight, center, options)
+
+
+def zero_centered(
+    discriminator: Discriminator,
+    real: Inputs,
+    fake: Inputs,
+    *,
+    weight: float = 10.0,
+    **options: Unpack[MixedOptions],
+) -> Tensor:
+    r"""Zero-centered penalty, GP-0 (Thanh-Tung et al. 2019, arXiv:1902.03984).
+
+    .. math:: \lambda \, \frac{1}{B} \sum_b \|g_b\|^2
+
+    Arguments as :func:`wgan_gp`; no half is taken.
+    """
+    return _mixed("square", discriminator, real, fake, weight, 0.0, options)
+
+
+def max_gp(
+    discriminator: Discriminator,
+    real: Inputs,
+    fake: Inputs,
+    *,
+    weight: float = 1.0,
+    **options: Unpack[MixedOptions],
+) -> Tensor:
+    r"""Penalty of the largest gradient, MaxGP (Zhou et al. 2019, arXiv:1902.05687).
+
+    .. math:: \lambda \, \max_b \|g_b\|^2
+
+    Arguments as :func:`wgan_gp`; ``norm`` cannot be ``"pixel"``.
+    """
+    return _mixed("maximum", discriminator, real, fake, weight, 0.0, options)
+
+
+def wgan_div(
+    discriminator: Discriminator,
+    real: Inputs,
+    fake: Inputs,
+    *,
+    k: float = 2.0,
+    p: float = 6.0,
+    mode: Literal["both", "mixed", "real", "fake"] = "both",
+    alpha: Tensor | float | None = None,
+    generator: torch.Generator | None = None,
+    **options: Unpack[ExactOptions],
+) -> Tensor:
+    r"""Penalty of WGAN-div (Wu et al. 2018, arXiv:1712.01026).
+
+    .. math:: k \, \frac{1}{B} \sum_b \|g_b\|^p
+
+    at mixed, real or fake points; with ``"both"`` half of it at the real and half at the fake ones.
+    Other arguments as :func:`wgan_gp`.
+    """
+    if mode == "both":
+        halves = [
+            penalty_at(discriminator, tensors(name, x), "power", k / 2, p / 2, options)
+            for name, x in (("real", real), ("fake", fake))
+        ]
+        return halves[0] + halves[1]
+    points = mixed_points(real, fake, mode=mode, alpha=alpha, generator=generator)
+    return penalty_at(discriminator, points, "power", k, p / 2, options)
+
+
+def dragan_points(
+    real: Inputs,
+    *,
+    scale: float = 0.5,
+    alpha: Tensor | float | None = None,
+    centred_noise: bool = False,
+    clip: tuple[float, float] | None = None,
+    generator: torch.Generator | None = None,
+) -> list[Tensor]:
+    r"""Points around real samples: :math:`x + \alpha \, s \, \mathrm{std}(x) \, u`.
+
+    Args:
+        real: samples (N, ...), or one tensor for each input of the discriminator.
+        scale: s.
+        alpha: as :func:`mixed_points`.
+        centred_noise: draw u from [-1/2, 1/2) and not from [0, 1).
+        clip: least and largest value of the points.
+        generator: draws alpha and u.
+    """
+    reals = tensors("real", real)
+    if alpha is None:
+        alpha = _uniform(reals[0], generator)
+    points = []
+    with torch.no_grad():
+        for x in reals:
+            noise = torch.rand(x.shape, device=x.device, dtype=x.dtype, generator=generator)
+            if centred_noise:
+                noise = noise - 0.5
+            point = x + _fitting(alpha, x) * scale * x.std() * noise
+            points.append(point if clip is None else point.clamp(*clip))
+    return points
+
+
+def dragan(
+    discriminator: Discriminator,
+    real: Inputs,
+    *,
+    weight: float = 10.0,
+    center: float = 1.0,
+    scale: float = 0.5,
+    alpha: Tensor | float | None = None,
+    centred_noise: bool = False,
+    clip: tuple[float, float] | None = None,
+    generator: torch.Generator | None = None,
+    **options: Unpack[ExactOptions],
+) -> Tensor:
+    r"""Gradient penalty of DRAGAN (Kodali et al. 2017, arXiv:1705.07215).
+
+    .. math:: \lambda \, \frac{1}{B} \sum_b (\|g_b\| - c)^2
+
+    at the points of :func:`dragan_points`, which also explains the arguments.
+    """
+    points = dragan_points(
+        real,
+        scale=scale,
+        alpha=alpha,
+        centred_noise=centred_noise,
+        clip=clip,
+        generator=generator,
+    )
+    return penalty_at(discriminator, points, "centred", weight, center, options)
+
+
+def r1(
+    discriminator: Discriminator,
+    real: Inputs,
+    *,
+    gamma: float = 10.0,
+    half: bool = True,
+    **options: Unpack[ExactOptions],
+) -> Tensor:
+    r"""R1 regularization (Mescheder et al. 2018, arXiv:1801.04406).
+
+    .. math:: \frac{\gamma}{2} \, \frac{1}{B} \sum_b \|g_b\|^2
+
+    Args:
+        discriminator: D, any callable.
+        real: real samples (N, ...), or one tensor for each input of D.
+        gamma: strength.
+        half: take the half; without it the penalty is twice as large.
+        **options: the options of all exact penalties.
+
+    Returns:
+        Scalar; float64 for float64 samples, else float32.
+    """
+    return penalty_at(
+        discriminator, tensors("real", real), "square", _strength(gamma, half), 0.0, options
+    )
+
+
+def r2(
+    discriminator: Discriminator,
+    fake: Inputs,
+    *,
+    gamma: float = 10.0,
+    half: bool = True,
+    **options: Unpack[ExactOptions],
+) -> Tensor:
+    """R2 regularization: :func:`r1` at fake samples, which are taken as constants."""
+    return penalty_at(
+        discriminator, tensors("fake", fake), "square", _strength(gamma, half), 0.0, options
+    )
+
+
+def _strength(gamma: float, half: bool) -> float:
+    return gamma / 2 if half else gamma
+
+
+def r1_from_logits(
+    real_logits: Inputs,
+    real: Inputs,
+    *,
+    gamma: float = 10.0,
+    half: bool = True,
+    **options: Unpack[NormOptions],
+) -> Tensor:
+    """R1 from logits that are there: one forward of D serves the loss and the penalty.
+
+    Args:
+        real_logits: D(real), a tensor or a list of maps.
+        real: the samples, which required gradients when D was called with them.
+        gamma: strength.
+        half: take the half.
+        **options: norm, eps, mask and scaler.
+
+    Raises:
+        ValueError: real does not require gradients.
+    """
+    return penalty_of("real", real_logits, real, "square", _strength(gamma, half), 0.0, options)
+
+
+def r2_from_logits(
+    fake_logits: Inputs,
+    fake: Inputs,
+    *,
+    gamma: float = 10.0,
+    half: bool = True,
+    **options: Unpack[NormOptions],
+) -> Tensor:
+    """R2 from logits that are there: see :func:`r1_from_logits`."""
+    return penalty_of("fake", fake_logits, fake, "square", _strength(gamma, half), 0.0, options)
+
+
+def wgan_gp_from_logits(
+    logits: Inputs,
+    points: Inputs,
+    *,
+    weight: float = 10.0,
+    center: float = 1.0,
+    **options: Unpack[NormOptions],
+) -> Tensor:
+    """:func:`wgan_gp` from logits at given points, which required gradients when D was called."""
+    return penalty_of("points", logits, points, "centred", weight, center, options)

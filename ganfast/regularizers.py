@@ -1,0 +1,230 @@
+"""Regularizers of adversarial training that are no gradient penalties of a discriminator."""
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn.utils import parametrizations, parametrize
+
+from ganfast import ops
+from ganfast.penalties._calls import Inputs, Output, maps, outputs_at
+from ganfast.penalties.approximate import mean_squared_difference
+
+
+def consistency(outputs: Inputs, augmented: Inputs, *, weight: float = 10.0) -> Tensor:
+    r"""Consistency of a discriminator under augmentation, CR (Zhang et al. 2020, arXiv:1910.12027).
+
+    .. math:: \lambda \, m[(D(x) - D(T(x)))^2]
+
+    Of bCR (Zhao et al. 2021, arXiv:2002.04724) it is either side: call it for the real and for the
+    fake samples. Of zCR it is the discriminator's side, with D(G(z)) and D(G(z + delta)).
+
+    Args:
+        outputs: D(x), a tensor or a list of maps: logits, embeddings or class scores.
+        augmented: D(T(x)), of the same shapes.
+        weight: lambda.
+
+    Returns:
+        Scalar, the sum over maps.
+    """
+    return mean_squared_difference(maps(outputs), maps(augmented), weight)
+
+
+def latent_diversity(images: Tensor, moved: Tensor, *, weight: float = 0.5) -> Tensor:
+    r"""The generator's side of zCR (Zhao et al. 2021, arXiv:2002.04724).
+
+    .. math:: -\lambda \, m[(G(z) - G(z + \delta))^2]
+
+    Args:
+        images: G(z).
+        moved: G(z + delta), of the same shape.
+        weight: lambda.
+    """
+    return mean_squared_difference([images], [moved], -weight)
+
+
+def disc_shift(real_logits: Inputs, *, weight: float = 0.001) -> Tensor:
+    r"""Keeps logits near zero: :math:`\lambda \, m[D(x)^2]` (Karras et al. 2018, arXiv:1710.10196).
+
+    Args:
+        real_logits: D(x) of real samples, a tensor or a list of maps.
+        weight: lambda.
+
+    Returns:
+        Scalar, the sum over maps.
+    """
+    logits = maps(real_logits)
+    zeros = [0.0] * len(logits)
+    return ops.unary_reduce(logits, "square", [weight] * len(logits), zeros, zeros)
+
+
+class PathLength(nn.Module):
+    r"""Path length regularization of a generator (Karras et al. 2020, arXiv:1912.04958).
+
+    .. math:: \lambda \, m_b[(a_b - \bar a)^2], \quad
+        a_b^2 = \epsilon + \frac{1}{L} \sum_{l,d} \left(
+        \frac{\partial \langle G(w), y \rangle}{\partial w_{bld}} \right)^2,
+        \quad y \sim N(0, 1) / \sqrt{H W}
+
+    The moving mean :math:`\bar a` stays on the device and is in the state_dict. It has taken in
+    this batch's lengths when they are compared with it.
+
+    Args:
+        weight: lambda.
+        decay: share of a batch in the moving mean.
+        eps: epsilon; with 0 a length of zero has a gradient of zero.
+    """
+
+    mean: Tensor
+
+    def __init__(self, weight: float = 2.0, decay: float = 0.01, eps: float = 0.0) -> None:
+        super().__init__()
+        self.weight = weight
+        self.decay = decay
+        self.eps = eps
+        self.register_buffer("mean", torch.zeros(()))
+
+    def forward(self, images: Tensor, latents: Tensor, noise: Tensor | None = None) -> Tensor:
+        """The penalty of images (N, C, H, W) made from latents (N, D) or (N, L, D).
+
+        ``noise`` takes the place of a normal draw, before it is divided. Raises ValueError where
+        the latents do not require gradients.
+        """
+        if not latents.requires_grad:
+            raise ValueError("latents must require gradients when the images are made from them")
+        y = torch.randn_like(images) if noise is None else noise
+        pixels = images.shape[2] * images.shape[3]
+        projected = (images * y).sum() / pixels**0.5
+        (g,) = torch.autograd.grad(projected, latents, create_graph=True)
+        layers = latents.shape[1] if latents.dim() == 3 else 1
+        squared = g.float().square().flatten(1).sum(1) / layers + self.eps
+        positive = squared > 0  # the root's derivative is not finite at zero
+        lengths = torch.where(positive, torch.where(positive, squared, 1.0).sqrt(), 0.0)
+        with torch.no_grad():
+            self.mean.lerp_(lengths.mean().to(self.mean), self.decay)
+        return self.weight * (lengths - self.mean.clone()).square().mean()
+
+
+def orthogonal(
+    module: nn.Module,
+    *,
+    weight: float = 1e-4,
+    skip: Callable[[str], bool] = lambda name: False,
+) -> Tensor:
+    r"""Orthogonal regularization without the diagonal (Brock et al. 2019, arXiv:1809.11096).
+
+    .. math:: \lambda \sum_W \| W W^T \odot (1 - I) \|_F^2
+
+    over all parameters of two or more dimensions, each as a matrix with a row for each output.
+    BigGAN's code adds the gradient of half of it.
+
+    Args:
+        module: the model.
+        weight: lambda.
+        skip: says by name which parameters to leave out, as embeddings of classes.
+
+    Raises:
+        ValueError: no parameter is left.
+    """
+    matrices = [
+        p.flatten(1) for name, p in module.named_parameters() if p.dim() > 1 and not skip(name)
+    ]
+    if not matrices:
+        raise ValueError(
+            "module must have parameters of two or more dimensions that are not skipped"
+        )
+    terms = []
+    for matrix in matrices:
+        products = matrix @ matrix.T
+        terms.append((products - products.diag().diag()).square().sum())
+    return weight * torch.stack(terms).sum()
+
+
+def optimised_latents(
+    generator: Callable[[Tensor], Any],
+    discriminator: Callable[..., Any],
+    latents: Tensor,
+    *,
+    alpha: float = 0.9,
+    beta: float = 5.0,
+    steps: int = 1,
+    rate: float = 1.0,
+    clip: tuple[float, float] | None = (-1.0, 1.0),
+    output: Output = None,
+    create_graph: bool = True,
+    random: torch.Generator | None = None,
+) -> Tensor:
+    r"""Latents that the discriminator prefers, as in LOGAN (Wu et al. 2020, arXiv:1912.00953).
+
+    .. math:: z \leftarrow z + \alpha \frac{g}{\beta + \|g\|^2}, \quad g = \nabla_z D(G(z))
+
+    Args:
+        generator: from latents to samples.
+        discriminator: from samples to logits.
+        latents: z (N, D).
+        alpha: step size.
+        beta: damping.
+        steps: how often.
+        rate: share of the elements of z, drawn anew for each step, that moves.
+        clip: bounds of the latents.
+        output: which part of a tuple or dict that the discriminator returns is meant.
+        create_graph: let gradients through the steps, as the paper does; else z is a constant.
+        random: draws the elements that move.
+    """
+    z = latents if latents.requires_grad else latents.detach().requires_grad_()
+    for _ in range(steps):
+        with torch.enable_grad():
+            logits = outputs_at(discriminator, [generator(z)], output=output)
+            ones = [torch.ones_like(x) for x in logits]
+            (g,) = torch.autograd.grad(logits, z, ones, create_graph=create_graph)
+            step = alpha * g / (beta + g.square().flatten(1).sum(1, keepdim=True))
+            if rate < 1:
+                drawn = torch.rand(z.shape, device=z.device, generator=random)
+                step = step * (drawn < rate)
+            z = z + step
+            if clip is not None:
+                z = z.clamp(*clip)
+        if not create_graph:
+            z = z.detach().requires_grad_()
+    return z if create_graph else z.detach()
+
+
+def spectral_normalise(
+    module: nn.Module,
+    *,
+    types: Sequence[type[nn.Module]] = (
+        nn.Linear,
+        nn.Conv1d,
+        nn.Conv2d,
+        nn.Conv3d,
+        nn.ConvTranspose1d,
+        nn.ConvTranspose2d,
+        nn.ConvTranspose3d,
+        nn.Embedding,
+    ),
+    power_iterations: int = 1,
+    eps: float = 1e-12,
+) -> nn.Module:
+    """Put torch's spectral normalization (Miyato et al. 2018, arXiv:1802.05957) on a whole model.
+
+    Args:
+        module: changed in place; layers that have a parametrized weight are left alone.
+        types: the layers that are meant.
+        power_iterations: for each forward in training.
+        eps: keeps norms from zero.
+
+    Returns:
+        The module itself.
+
+    Raises:
+        ValueError: the module has no such layer.
+    """
+    layers = [layer for layer in module.modules() if isinstance(layer, tuple(types))]
+    if not layers:
+        names = ", ".join(t.__name__ for t in types)
+        raise ValueError(f"module must hold a layer of the types {names}")
+    for layer in layers:
+        if not parametrize.is_parametrized(layer, "weight"):
+            parametrizations.spectral_norm(layer, "weight", power_iterations, eps)
+    return module

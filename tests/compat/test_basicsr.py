@@ -1,0 +1,68 @@
+"""BasicSR's losses."""
+
+import sys
+from types import ModuleType, SimpleNamespace
+
+import pytest
+import torch.nn.functional as F
+from compat.checks import arguments, assert_same, draw
+
+from ganfast.compat import basicsr
+
+REAL, FAKE, WEIGHT = 0.9, 0.2, 0.3
+
+
+def formula(kind, x, real, disc):
+    label = REAL if real else FAKE
+    sign = 1 if real else -1
+    loss = {
+        "vanilla": lambda: -(label * F.logsigmoid(x) + (1 - label) * F.logsigmoid(-x)).mean(),
+        "lsgan": lambda: ((x - label) ** 2).mean(),
+        "wgan": lambda: -sign * x.mean(),
+        "wgan_softplus": lambda: F.softplus(-sign * x).mean(),
+        "hinge": lambda: (1 - sign * x).clamp(min=0).mean() if disc else -x.mean(),
+    }[kind]()
+    return loss if disc else WEIGHT * loss
+
+
+@pytest.mark.parametrize("disc", [True, False])
+@pytest.mark.parametrize("real", [True, False])
+@pytest.mark.parametrize("kind", ["vanilla", "lsgan", "wgan", "wgan_softplus", "hinge"])
+def test_values(kind: str, real: bool, disc: bool) -> None:
+    maps = [draw(2, 1, n, n, seed=n) for n in (5, 3)]
+    x = maps[0]
+    loss = basicsr.GANLoss(kind, REAL, FAKE, WEIGHT)
+    assert_same(loss(x, real, is_disc=disc), formula(kind, x, real, disc), [x])
+    scales = basicsr.MultiScaleGANLoss(kind, REAL, FAKE, WEIGHT)
+    assert_same(scales(x, real, disc), formula(kind, x, real, disc), [x])
+    expected = sum(formula(kind, x, real, disc) for x in maps) / 2
+    assert_same(scales(maps, real, disc), expected, maps)
+    assert_same(scales([[draw(3), x] for x in maps], real, disc), expected, maps)
+
+
+def test_signature() -> None:
+    expected = "gan_type, real_label_val=1.0, fake_label_val=0.0, loss_weight=1.0"
+    for loss in (basicsr.GANLoss, basicsr.MultiScaleGANLoss):
+        assert arguments(loss) == expected
+        assert arguments(loss.forward) == "self, input, target_is_real, is_disc=False"
+    assert not basicsr.GANLoss("hinge").state_dict()
+
+
+def test_unknown_type() -> None:
+    with pytest.raises(ValueError, match=r"gan_type must be one of vanilla, .*, got 'wgangp'"):
+        basicsr.GANLoss("wgangp")
+
+
+def test_registration(monkeypatch: pytest.MonkeyPatch) -> None:
+    names = {"GANLoss": object, "MultiScaleGANLoss": object, "L1Loss": object}
+    losses = ModuleType("basicsr.losses")
+    losses.LOSS_REGISTRY = SimpleNamespace(_obj_map=names)
+    monkeypatch.setitem(sys.modules, "basicsr", ModuleType("basicsr"))
+    monkeypatch.setitem(sys.modules, "basicsr.losses", losses)
+    monkeypatch.setattr(basicsr, "find_spec", lambda name: object())
+    basicsr._register()
+    assert names == {
+        "GANLoss": basicsr.GANLoss,
+        "MultiScaleGANLoss": basicsr.MultiScaleGANLoss,
+        "L1Loss": object,
+    }

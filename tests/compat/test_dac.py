@@ -1,0 +1,72 @@
+"""The adversarial loss of Descript Audio Codec."""
+
+import copy
+from types import SimpleNamespace
+
+import torch
+from compat.checks import arguments, assert_same, assert_same_networks, draw
+from compat.networks import Discriminator
+
+from ganfast.compat.dac import GANLoss
+
+
+def signals() -> tuple[SimpleNamespace, SimpleNamespace]:
+    return tuple(SimpleNamespace(audio_data=draw(2, 1, 40, seed=k)) for k in range(2))
+
+
+def test_signature() -> None:
+    assert arguments(GANLoss) == "discriminator"
+    for loss in (GANLoss.forward, GANLoss.discriminator_loss, GANLoss.generator_loss):
+        assert arguments(loss) == "self, fake, real"
+    discriminator = Discriminator()
+    assert list(GANLoss(discriminator).state_dict()) == [
+        f"discriminator.{name}" for name in discriminator.state_dict()
+    ]
+
+
+def test_forward() -> None:
+    fake, real = signals()
+    discriminator = Discriminator()
+    d_fake, d_real = GANLoss(discriminator)(fake, real)
+    for got, x in ((d_fake, fake), (d_real, real)):
+        expected = discriminator(x.audio_data)
+        torch.testing.assert_close(got, expected, rtol=0, atol=0)
+
+
+def test_discriminator_loss() -> None:
+    fake, real = signals()
+    discriminator = Discriminator()
+    expected_of = copy.deepcopy(discriminator)
+    expected = sum((d[-1] ** 2).mean() for d in expected_of(fake.audio_data.detach()))
+    expected = expected + sum(((1 - d[-1]) ** 2).mean() for d in expected_of(real.audio_data))
+    got = GANLoss(discriminator).discriminator_loss(fake, real)
+    assert_same(got, expected, [real.audio_data])
+    got.backward()
+    expected.backward()
+    assert_same_networks(discriminator, expected_of)
+    assert fake.audio_data.grad is None
+
+
+def test_generator_loss() -> None:
+    fake, real = signals()
+    discriminator = Discriminator()
+    d_fake, d_real = discriminator(fake.audio_data), discriminator(real.audio_data)
+    adversarial = sum(((1 - d[-1]) ** 2).mean() for d in d_fake)
+    matching = sum(
+        (g - r.detach()).abs().mean()
+        for d in zip(d_fake, d_real, strict=True)
+        for g, r in list(zip(*d, strict=True))[:-1]
+    )
+    got = GANLoss(discriminator).generator_loss(fake, real)
+    assert_same(got, (adversarial, matching), [fake.audio_data])
+
+
+def test_generator_loss_makes_no_gradients_of_the_discriminator() -> None:
+    fake, real = signals()
+    loss = GANLoss(Discriminator())
+    sum(loss.generator_loss(fake, real)).backward()
+    assert real.audio_data.grad is None
+    assert fake.audio_data.grad is not None
+    for p in loss.parameters():
+        assert p.grad is None
+        assert p.requires_grad

@@ -1,0 +1,148 @@
+"""torchgan's functional losses."""
+
+import math
+import sys
+from types import ModuleType
+
+import pytest
+import torch
+import torch.nn.functional as F
+from compat.checks import arguments, assert_same, draw
+from torch.distributions import Categorical, Normal
+
+from ganfast.compat import torchgan
+
+REDUCTIONS = {"mean": torch.mean, "sum": torch.sum, "none": lambda x: x}
+reductions = pytest.mark.parametrize("reduction", REDUCTIONS)
+
+
+def cross_entropy(x, label):
+    return -(label * F.logsigmoid(x) + (1 - label) * F.logsigmoid(-x))
+
+
+DISCRIMINATOR = {
+    "minimax": (lambda r: cross_entropy(r, 1), lambda f: cross_entropy(f, 0), 1),
+    "least_squares": (lambda r: (r - 1) ** 2, lambda f: f**2, 0.5),
+    "wasserstein": (lambda r: -r, lambda f: f, 1),
+}
+GENERATOR = {
+    "minimax": lambda f: cross_entropy(f, 1),
+    "least_squares": lambda f: 0.5 * (f - 1) ** 2,
+    "wasserstein": lambda f: -f,
+    "energy_based": lambda f: f,
+    "boundary_equilibrium": lambda f: f,
+}
+SIGNATURES = {
+    "minimax_generator_loss": "dgz, nonsaturating=True, reduction='mean'",
+    "minimax_discriminator_loss": "dx, dgz, label_smoothing=0.0, reduction='mean'",
+    "least_squares_generator_loss": "dgz, c=1.0, reduction='mean'",
+    "least_squares_discriminator_loss": "dx, dgz, a=0.0, b=1.0, reduction='mean'",
+    "mutual_information_penalty": "c_dis, c_cont, dist_dis, dist_cont, reduction='mean'",
+    "wasserstein_generator_loss": "fgz, reduction='mean'",
+    "wasserstein_discriminator_loss": "fx, fgz, reduction='mean'",
+    "auxiliary_classification_loss": "logits, labels, reduction='mean'",
+    "energy_based_generator_loss": "dgz, reduction='mean'",
+    "energy_based_discriminator_loss": "dx, dgz, margin, reduction='mean'",
+    "boundary_equilibrium_generator_loss": "dgz, reduction='mean'",
+    "boundary_equilibrium_discriminator_loss": "dx, dgz, k, reduction='mean'",
+}
+
+
+def compare(got, expected, inputs) -> None:
+    """Equal values and gradients; of numbers for each element, those of a weighted sum."""
+    assert got.shape == expected.shape
+    weight = torch.linspace(0.5, 2, got.numel(), dtype=got.dtype).reshape(got.shape)
+    assert_same((got * weight).sum(), (expected * weight).sum(), inputs)
+
+
+@pytest.mark.parametrize("name", SIGNATURES)
+def test_signature(name: str) -> None:
+    assert arguments(getattr(torchgan, name)) == SIGNATURES[name]
+
+
+@reductions
+@pytest.mark.parametrize("name", GENERATOR)
+def test_generator(name: str, reduction: str) -> None:
+    fake = draw(7, 2)
+    got = getattr(torchgan, f"{name}_generator_loss")(fake, reduction=reduction)
+    compare(got, REDUCTIONS[reduction](GENERATOR[name](fake)), [fake])
+
+
+@reductions
+@pytest.mark.parametrize("name", DISCRIMINATOR)
+def test_discriminator(name: str, reduction: str) -> None:
+    real, fake = draw(7, 2), draw(7, 2, seed=1)
+    of_real, of_fake, scale = DISCRIMINATOR[name]
+    reduce = REDUCTIONS[reduction]
+    got = getattr(torchgan, f"{name}_discriminator_loss")(real, fake, reduction=reduction)
+    compare(got, scale * (reduce(of_real(real)) + reduce(of_fake(fake))), [real, fake])
+
+
+@reductions
+def test_options(reduction: str) -> None:
+    real, fake = draw(7, 2), draw(7, 2, seed=1)
+    reduce = REDUCTIONS[reduction]
+    got = torchgan.minimax_generator_loss(fake, False, reduction)
+    compare(got, -reduce(cross_entropy(fake, 0)), [fake])
+    got = torchgan.minimax_discriminator_loss(real, fake, 0.2, reduction)
+    expected = reduce(cross_entropy(real, 0.8)) + reduce(cross_entropy(fake, 0))
+    compare(got, expected, [real, fake])
+    got = torchgan.least_squares_generator_loss(fake, 0.7, reduction)
+    compare(got, 0.5 * reduce((fake - 0.7) ** 2), [fake])
+    got = torchgan.least_squares_discriminator_loss(real, fake, -1.0, 0.7, reduction)
+    expected = 0.5 * (reduce((real - 0.7) ** 2) + reduce((fake + 1) ** 2))
+    compare(got, expected, [real, fake])
+
+
+def test_different_numbers_of_samples() -> None:
+    real, fake = draw(7, 1), draw(5, 1, seed=1)
+    expected = cross_entropy(real, 0.9).mean() + cross_entropy(fake, 0).mean()
+    assert_same(torchgan.minimax_discriminator_loss(real, fake, 0.1), expected, [real, fake])
+
+
+@reductions
+def test_energies(reduction: str) -> None:
+    real, fake = draw(7, 2), draw(7, 2, seed=1)
+    reduce = REDUCTIONS[reduction]
+    got = torchgan.energy_based_discriminator_loss(real, fake, 0.8, reduction)
+    compare(got, reduce(real + (0.8 - fake).clamp(min=0)), [real, fake])
+    got = torchgan.boundary_equilibrium_discriminator_loss(real, fake, 0.3, reduction)
+    for g, e in zip(got, (real - 0.3 * fake, real, fake), strict=True):
+        compare(g, reduce(e), [real, fake])
+
+
+@reductions
+def test_classes(reduction: str) -> None:
+    logits, labels = draw(7, 3), torch.arange(7) % 3
+    nll = -logits.log_softmax(1)[torch.arange(7), labels]
+    got = torchgan.auxiliary_classification_loss(logits, labels, reduction)
+    compare(got, REDUCTIONS[reduction](nll), [logits])
+
+
+@reductions
+def test_mutual_information(reduction: str) -> None:
+    logits, mean, codes = draw(7, 3), draw(7, 2, seed=1), draw(7, 2, seed=2).detach()
+    classes = torch.arange(7) % 3
+    discrete = -logits.log_softmax(1)[torch.arange(7), classes].mean()
+    continuous = (0.5 * (codes - mean) ** 2).mean() + 0.5 * math.log(2 * math.pi)
+    got = torchgan.mutual_information_penalty(
+        classes, codes, Categorical(logits=logits), Normal(mean, torch.ones_like(mean)), reduction
+    )
+    compare(got, REDUCTIONS[reduction](torch.stack([discrete, continuous])), [logits, mean])
+
+
+def test_install(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "torchgan", ModuleType("torchgan"))
+    monkeypatch.setitem(sys.modules, "torchgan.losses", ModuleType("torchgan.losses"))
+    modules = {}
+    for name in torchgan._MODULES:
+        modules[name] = ModuleType(f"torchgan.losses.{name}")
+        monkeypatch.setitem(sys.modules, f"torchgan.losses.{name}", modules[name])
+    modules["functional"].minimax_generator_loss = None
+    modules["minimax"].minimax_generator_loss = None
+    modules["wasserstein"].wasserstein_gradient_penalty = None
+    torchgan.install()
+    for name in ("functional", "minimax"):
+        assert modules[name].minimax_generator_loss is torchgan.minimax_generator_loss
+    assert modules["wasserstein"].wasserstein_gradient_penalty is None
+    assert not hasattr(modules["leastsquares"], "minimax_generator_loss")

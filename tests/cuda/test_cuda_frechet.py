@@ -1,0 +1,120 @@
+"""The polar road and all that stands on it, on a GPU."""
+
+import pytest
+import torch
+from torch import Tensor
+from torch.profiler import ProfilerActivity, profile
+
+from ganfast import ops, reference
+from ganfast.metrics import (
+    FrechetLoss,
+    FrechetStatistics,
+    frechet_distance,
+    frechet_distance_from_features,
+    polar_factor,
+    trace_sqrt_product,
+)
+from ganfast.metrics.polar import DOUBLE, MIXED, Iteration, minimax_quintics
+
+ITERATIONS = pytest.mark.parametrize("iteration", [DOUBLE, MIXED])
+
+
+def randn(*shape: int, seed: int) -> Tensor:
+    return torch.randn(*shape, dtype=torch.float64, generator=torch.Generator().manual_seed(seed))
+
+
+def covariance(dim: int, seed: int, decades: float = 2.0) -> Tensor:
+    spectrum = torch.logspace(0, -decades / 2, dim, dtype=torch.float64)
+    r = torch.linalg.qr(randn(dim, dim, seed=seed)).Q * spectrum
+    return r @ r.T
+
+
+def polar(a: Tensor, iteration: Iteration) -> tuple[Tensor, Tensor, Tensor]:
+    return ops.polar(a, minimax_quintics(*iteration[:2]), iteration.single_steps)
+
+
+@ITERATIONS
+@pytest.mark.parametrize("shape", [(1, 1, 1), (3, 40, 33), (2, 257, 256), (1, 600, 512)])
+def test_equals_the_reference(iteration: Iteration, shape: tuple[int, int, int]) -> None:
+    a = randn(*shape, seed=0)
+    coefficients = minimax_quintics(*iteration[:2])
+    want = reference.polar(a, coefficients, iteration.single_steps)
+    u, inner, residual = (x.cpu() for x in polar(a.cuda(), iteration))
+    torch.testing.assert_close(u, want[0], rtol=0, atol=1e-9 if iteration is DOUBLE else 1e-2)
+    torch.testing.assert_close(inner, want[1], rtol=1e-8, atol=0)
+    assert (residual <= 1e-18 * a.square().sum((1, 2))).all()
+
+
+@ITERATIONS
+def test_launches(iteration: Iteration) -> None:
+    a = randn(2, 300, 256, seed=0).cuda()
+    polar(a, iteration)
+    torch.cuda.synchronize()
+    with profile(activities=[ProfilerActivity.CUDA]) as seen:
+        polar(a, iteration)
+        torch.cuda.synchronize()
+    counts = {event.key: event.count for event in seen.key_averages()}
+
+    def launched(name: str) -> int:
+        return sum(count for key, count in counts.items() if name in key)
+
+    assert launched("frechet_quintic") == iteration.steps
+    assert launched("frechet_scaled_cast") == 1
+    assert launched("frechet_pair_sums") == launched("frechet_total") == 4
+    assert launched("Memcpy DtoH") == 0
+
+
+@ITERATIONS
+def test_a_graph_captures_it(iteration: Iteration) -> None:
+    a = randn(2, 64, 64, seed=0).cuda()
+    polar(a, iteration)  # for the libraries' workspaces
+    graph = torch.cuda.CUDAGraph()
+    with torch.cuda.graph(graph):
+        out = polar(a, iteration)
+    a.copy_(randn(2, 64, 64, seed=1))
+    graph.replay()
+    for x, y in zip(out, polar(a, iteration), strict=True):
+        assert torch.equal(x, y)
+
+
+@pytest.mark.parametrize("decades", [0, 2, 6])
+def test_distance_and_gradient_equal_the_cpu(decades: float) -> None:
+    moments = [randn(200, seed=0), covariance(200, 1, decades), randn(200, seed=2),
+               covariance(200, 3, decades)]  # fmt: skip
+    values, grads = [], []
+    for device in ("cpu", "cuda"):
+        leaves = [m.to(device).requires_grad_() for m in moments]
+        value = frechet_distance(*leaves)
+        assert value.device.type == device
+        grads.append([g.cpu() for g in torch.autograd.grad(value, leaves)])
+        values.append(float(value))
+    assert values[1] == pytest.approx(values[0], rel=1e-7)
+    for x, y in zip(*grads, strict=True):
+        torch.testing.assert_close(y, x, rtol=0, atol=1e-6 * float(x.abs().max()))
+
+
+def test_batches_and_singular_ones() -> None:
+    a = torch.stack([covariance(64, s) for s in range(8)])
+    b = torch.stack([covariance(64, s + 20) for s in range(8)])
+    r = randn(10, 64, seed=5)
+    a[3] = r.T @ r
+    b[6] = a[6]
+    found = trace_sqrt_product(a.cuda(), b.cuda())
+    torch.testing.assert_close(found.cpu(), trace_sqrt_product(a, b), rtol=1e-8, atol=0)
+    value, lower, upper = trace_sqrt_product(a.cuda(), b.cuda(), return_bounds=True)
+    assert ((lower <= value) & (value <= upper)).all()
+
+
+def test_what_stands_on_it() -> None:
+    x, y = randn(50, 80, seed=0), randn(300, 80, seed=1)
+    want = float(frechet_distance_from_features(x, y))
+    assert float(frechet_distance_from_features(x.cuda(), y.cuda())) == pytest.approx(
+        want, rel=1e-9
+    )
+    statistics = FrechetStatistics(80, device="cuda")
+    statistics.update(y.cuda().half())
+    statistics.update(y)
+    assert statistics.covariance().is_cuda
+    assert FrechetLoss(statistics).cuda()(x.cuda().requires_grad_()).requires_grad
+    a = randn(3, 40, 20, seed=0)
+    torch.testing.assert_close(polar_factor(a.cuda()).cpu(), polar_factor(a), atol=1e-9, rtol=0)

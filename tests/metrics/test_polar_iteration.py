@@ -1,0 +1,90 @@
+import math
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from scipy.optimize import linprog
+from torch import Tensor
+
+from ganfast.metrics.polar import (
+    DOUBLE,
+    MIXED,
+    Iteration,
+    _quintic,
+    minimax_quintics,
+    polar_iteration,
+)
+
+
+def composed(coefficients: tuple[float, ...], x: np.ndarray) -> np.ndarray:
+    for a, b, c in np.reshape(coefficients, (-1, 3)):
+        x = a * x + b * x**3 + c * x**5
+    return x
+
+
+@pytest.mark.parametrize(("iteration", "most"), [(DOUBLE, 1e-12), (MIXED, 1e-14)])
+def test_all_from_least_to_one_go_to_one(iteration: Iteration, most: float) -> None:
+    x = np.geomspace(iteration.least, 1, 100_001)
+    coefficients = minimax_quintics(iteration.least, iteration.steps)
+    assert len(coefficients) == 3 * iteration.steps
+    assert np.abs(composed(coefficients, x) - 1).max() <= most
+
+
+@pytest.mark.parametrize("steps", [1, 4, 8])
+def test_none_falls_far_on_the_way_and_none_leaves(steps: int) -> None:
+    x = np.geomspace(0.2, 1.001, 10_001)
+    image = composed(minimax_quintics(1e-7, steps), x)
+    assert image.min() > 0.15
+    assert image.max() < 2
+
+
+@pytest.mark.parametrize(("low", "high"), [(0.05, 1.0), (0.2, 1.0), (0.6, 1.4)])
+def test_a_quintic_is_the_best_one(low: float, high: float) -> None:
+    # Least maximum error over odd quintics, from a linear programme over many points.
+    x = np.linspace(low, high, 4001)
+    rows = np.stack([x, x**3, x**5], axis=1)
+    ones = np.ones((len(x), 1))
+    best = linprog(
+        [0, 0, 0, 1],
+        A_ub=np.block([[rows, -ones], [-rows, -ones]]),
+        b_ub=np.concatenate([np.ones(len(x)), -np.ones(len(x))]),
+        bounds=[(None, None)] * 4,
+    )
+    error = np.abs(composed(_quintic(low, high), x) - 1).max()
+    assert error == pytest.approx(best.fun, rel=1e-4)
+
+
+def spectrum(kind: str, n: int) -> Tensor:
+    if kind == "one large":
+        values = torch.full((n,), 1e-5, dtype=torch.float64)
+        values[0] = 1
+        return values
+    return torch.logspace(0, -float(kind), n, dtype=torch.float64)
+
+
+@given(
+    kind=st.sampled_from(["0", "2", "4", "6", "8", "10", "14", "one large"]),
+    n=st.integers(1, 70),
+    extra=st.integers(-20, 20),
+    iteration=st.sampled_from([DOUBLE, MIXED]),
+    seed=st.integers(0, 999),
+)
+@settings(max_examples=60)
+def test_the_bound_holds(kind: str, n: int, extra: int, iteration: Iteration, seed: int) -> None:
+    g = torch.Generator().manual_seed(seed)
+    rows, columns = n + max(extra, 0), n + max(-extra, 0)
+    left, right = (
+        torch.linalg.qr(torch.randn(size, n, dtype=torch.float64, generator=g)).Q
+        for size in (rows, columns)
+    )
+    a = ((left * spectrum(kind, n)) @ right.T)[None]
+    u, inner, missed = polar_iteration(a, iteration)
+    assert u.shape == a.shape
+    nuclear = torch.linalg.svdvals(a).sum(-1)
+    rounding = 1e-11 if iteration is DOUBLE else 2e-8
+    assert math.isclose(float(inner), float((u * a).sum()), rel_tol=1e-12)
+    assert float((nuclear - inner).abs()) <= float(missed + rounding * nuclear)
+    if kind in ("0", "2", "4"):
+        assert float(missed) <= 1e-8 * float(nuclear)
