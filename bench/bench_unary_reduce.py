@@ -9,12 +9,18 @@ from torch import Tensor, nn
 
 from bench.kit import ALL_MODES, BACKWARD_MODES, Case, fused_case
 from ganfast import ops
-from ganfast.losses import AdversarialLoss
+from ganfast.losses import AdversarialLoss, relativistic_average_discriminator_loss
 from ganfast.losses.sides import Kind
 
 # A HiFi-GAN discriminator of five periods and three scales, 16 segments of 8192 samples.
 MAPS: list[tuple[int, ...]] = [(16, n) for n in (102, 102, 105, 105, 110, 128, 65, 33)]
 SIZES = {"1": 1, "1k": 2**10, "64k": 2**16, "1M": 2**20, "8M": 2**23, "16M": 2**24}
+
+STATS: dict[str, list[tuple[int, ...]]] = {
+    "(64, 1)": [(64, 1)],
+    "8 maps": MAPS,
+    "1M": [(SIZES["1M"],)],
+}
 
 _case = partial(fused_case, "unary_reduce")
 
@@ -32,6 +38,13 @@ def cases() -> list[Case]:
                 f"D loss on probabilities, 2 x {name}", [(n,)], "bce", _bce, from_probs=True
             )
             for name, n in (("64", 64), ("1M", SIZES["1M"]))
+        ),
+        *(_with_stats(f"2 x {name}", shapes) for name, shapes in STATS.items()),
+        _case(
+            "relativistic average D loss, 2 x 8 maps",
+            partial(_randn, *MAPS, *MAPS),
+            lambda x: _relativistic_average(x[:8], x[8:]),
+            lambda x: relativistic_average_discriminator_loss(x[:8], x[8:]),
         ),
         *(_one_tensor(f, size) for f in ONE_TENSOR for size in SIZES),
         *(_one_tensor(f, "8M", torch.bfloat16) for f in ONE_TENSOR),
@@ -65,6 +78,34 @@ def _discriminator(
         lambda x: loss.discriminator(x[:n], x[n:]),
         modes,
     )
+
+
+def _with_stats(name: str, shapes: list[tuple[int, ...]]) -> Case:
+    """What is logged of a step: the mean and the share that is right, of each map."""
+    loss = AdversarialLoss()
+    n = len(shapes)
+
+    def eager(x: list[Tensor]) -> Tensor | float:
+        total: Tensor | float = 0
+        for r, f in zip(x[:n], x[n:], strict=True):
+            total = total + F.softplus(-r).mean() + F.softplus(f).mean()
+            with torch.no_grad():
+                _ = r.mean(), f.mean(), (r > 0).float().mean(), (f < 0).float().mean()
+        return total
+
+    return _case(
+        f"D loss with statistics, {name}",
+        partial(_randn, *shapes, *shapes),
+        eager,
+        lambda x: loss.discriminator(x[:n], x[n:], stats=True)[0],
+    )
+
+
+def _relativistic_average(real: list[Tensor], fake: list[Tensor]) -> Tensor | float:
+    loss: Tensor | float = 0
+    for r, f in zip(real, fake, strict=True):
+        loss = loss + F.softplus(f.mean() - r).mean() + F.softplus(f - r.mean()).mean()
+    return loss
 
 
 def _bce_with_logits(real: list[Tensor], fake: list[Tensor]) -> Tensor:

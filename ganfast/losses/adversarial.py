@@ -314,7 +314,7 @@ class AdversarialLoss:
         terms.check()
         masks = all(is_mask(sample_weight) for *_, sample_weight, _ in sides)
         if label_flips or self._reduction == "none" or not masks:
-            check_samples(terms.names(), terms.x)
+            check_samples(terms)
         losses = []
         for name, maps, side, sample_weight, other in sides:
             flips = draw_flips(maps[0], label_flips, rng) if label_flips else None

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor, nn
 
 from ganfast.losses.distributed import mean_over_processes
-from ganfast.losses.maps import MapWeights, Outputs, pairs_of_maps, terms_of
+from ganfast.losses.maps import MapWeights, Outputs, means_of_maps, pairs_of_maps, terms_of
 from ganfast.reference import compute_dtype
 
 
@@ -95,18 +95,22 @@ class LeCam(nn.Module):
         terms.add("fake", fake, weights, -1.0, 0.0)
         terms.check()
         maps = [compute_dtype(x) for x in terms.x]
-        means = torch.stack([x.mean() for x in maps])
-        if self.training and self.on == "elements":
-            self._update(means)
-        opposite = torch.cat([self.ema_fake, self.ema_real]).to(means.dtype)
         if self.on == "means":
-            x = list((means - opposite).unbind())
+            means = torch.stack([x.mean() for x in maps])
+            x = list((means - self._opposite(means)).unbind())
         else:
-            x = [x - average for x, average in zip(maps, opposite.unbind(), strict=True)]
+            means = torch.stack(means_of_maps([x.detach() for x in maps]))
+            if self.training:
+                self._update(means)
+            opposite = self._opposite(means).unbind()
+            x = [x - average for x, average in zip(maps, opposite, strict=True)]
         loss = terms._replace(x=x).reduce()
         if self.training and self.on == "means":
             self._update(means)
         return loss
+
+    def _opposite(self, means: Tensor) -> Tensor:
+        return torch.cat([self.ema_fake, self.ema_real]).to(means.dtype)
 
     def _update(self, means: Tensor) -> None:
         means = means.detach()

@@ -23,7 +23,8 @@ def last_maps(name: str, outputs: Outputs) -> Sequence[Tensor]:
         return (outputs,)
     if not isinstance(outputs, (list, tuple)):
         raise TypeError(
-            f"{name} must be a tensor or a list of tensors, got {type(outputs).__name__}"
+            f"{name} must be a tensor, a list of tensors or a list of lists of tensors, "
+            f"got {type(outputs).__name__}"
         )
     if not outputs:
         raise ValueError(f"{name} must hold at least one tensor, got an empty list")
@@ -127,3 +128,10 @@ class Terms(NamedTuple):
 def terms_of(f: str) -> Terms:
     """Terms of one function, none yet."""
     return Terms(f, [], [], [], [], [])
+
+
+def means_of_maps(maps: Sequence[Tensor]) -> list[Tensor]:
+    """The mean of each map, from one launch, not differentiable."""
+    zeros = [0.0] * len(maps)
+    stats = ops.unary_reduce_stats(maps, "identity", zeros, zeros, zeros, 0.0)[1]
+    return list(stats[:, 1].unbind())

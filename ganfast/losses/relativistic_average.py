@@ -9,7 +9,14 @@ from typing_extensions import Unpack
 
 from ganfast import ops
 from ganfast.losses.distributed import mean_over_processes
-from ganfast.losses.maps import MapReduction, MapWeights, Outputs, pairs_of_maps, terms_of
+from ganfast.losses.maps import (
+    MapReduction,
+    MapWeights,
+    Outputs,
+    means_of_maps,
+    pairs_of_maps,
+    terms_of,
+)
 from ganfast.reference import compute_dtype
 
 RelativisticKind = Literal["logistic", "least_squares", "hinge"]
@@ -137,7 +144,9 @@ def _loss(
                     f"real[{k}] and fake[{k}] must have one shape but for the batch, got "
                     f"{list(r.shape)} and {list(f_.shape)}"
                 )
-    if detach_mean or distributed or not ops._compiled(maps):
+    # The node that saves launches for lists costs more than it saves for a map or two.
+    plain = detach_mean or distributed or len(real) <= 2 or not ops._compiled(maps)
+    if plain:
         means = [_mean(x.detach() if detach_mean else x, mean_over) for x in maps]
         if distributed:
             means = mean_over_processes(means)
@@ -168,14 +177,14 @@ class _FromMeans(torch.autograd.Function):
     def forward(ctx: Any, over: MeanOver, transposed: bool, *maps: Tensor) -> tuple[Tensor, ...]:
         ctx.over, ctx.transposed = over, transposed
         n = len(maps) // 2
-        opposite = maps[n:] + maps[:n]
-        results = []
-        for x, y in zip(maps, opposite, strict=True):
-            mean = _mean(y, over)
-            if transposed and x.numel() != y.numel():
-                mean = mean * (y.numel() / x.numel())
-            results.append(x - mean)
-        return tuple(results)
+        means = means_of_maps(maps) if over == "all" else [x.mean(0) for x in maps]
+        means = means[n:] + means[:n]
+        if transposed:
+            for k, x in enumerate(maps):
+                y = maps[k - n]
+                if x.numel() != y.numel():
+                    means[k] = means[k] * (y.numel() / x.numel())
+        return torch._foreach_sub(maps, means)
 
     @staticmethod
     def backward(ctx: Any, *grads: Tensor) -> tuple[Any, ...]:

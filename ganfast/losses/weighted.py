@@ -6,7 +6,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from ganfast.losses.maps import Outputs
+from ganfast.losses.maps import Outputs, Terms
 from ganfast.losses.sides import Side
 from ganfast.reference import UNARY_FUNCTORS, compute_dtype
 
@@ -63,16 +63,19 @@ def draw_flips(x: Tensor, probability: float, generator: torch.Generator | None)
     return torch.rand(x.shape[0], device=x.device, generator=generator) < probability
 
 
-def check_samples(names: Sequence[str], maps: Sequence[Tensor]) -> None:
+def check_samples(terms: Terms) -> None:
     """Refuse maps that do not all have one axis of samples of the same length."""
-    for name, x in zip(names, maps, strict=True):
+    samples = terms.x[0].shape[:1]
+    for k, x in enumerate(terms.x):
+        if x.shape[:1] == samples and samples:
+            continue
+        name = terms.names()[k]
         if x.dim() == 0:
             raise ValueError(f"{name} must have an axis of samples, got a scalar")
-        if x.shape[0] != maps[0].shape[0]:
-            raise ValueError(
-                f"{name} must have {maps[0].shape[0]} samples as the first map has, "
-                f"got {x.shape[0]}"
-            )
+        raise ValueError(
+            f"{name} must have as many samples as {terms.names()[0]}, "
+            f"got {x.shape[0]} and {', '.join(map(str, samples)) or 'a scalar'}"
+        )
 
 
 def is_mask(weight: Outputs | None) -> bool:
@@ -92,10 +95,11 @@ def _values(f: str, x: Tensor, a: Tensor | float, b: float) -> Tensor:
 
 def _rows(values: Tensor) -> Tensor:
     """Return the mean over each sample's elements, (B,)."""
-    rows = values.shape[0]
-    if values.numel() == rows:
-        return values.reshape(rows)
-    return values.mean(1) if values.dim() == 2 else values.reshape(rows, -1).mean(1)
+    if values.dim() == 1:
+        return values
+    if values.numel() == len(values):
+        return values.reshape(-1)
+    return values.mean(tuple(range(1, values.dim())))
 
 
 def _weighted_rows(name: str, rows: Tensor, weight: Outputs | None, reduction: str) -> Tensor:

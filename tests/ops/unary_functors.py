@@ -99,6 +99,16 @@ FUNCTORS = {
         SIGNS,
         NUMBERS,
     ),
+    "squared_hinge": Functor(
+        lambda x, a, b: F.relu(b + a * x).square(),
+        (
+            lambda x, a, b: np.maximum(b + a * x, 0) ** 2,
+            lambda x, a, b: 2 * a * np.maximum(b + a * x, 0),
+            lambda x, a, b: 2 * a * a * (b + a * x > 0),
+        ),
+        SIGNS,
+        NUMBERS,
+    ),
 }
 
 

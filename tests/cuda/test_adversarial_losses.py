@@ -1,0 +1,115 @@
+"""The adversarial losses on a GPU: as on the CPU, in few launches, without a sync, in a graph."""
+
+from collections.abc import Iterator
+
+import pytest
+import torch
+from losses.calls import CALLS
+from losses.formulas import FORMULAS, maps
+from torch import Tensor
+from torch.autograd import DeviceType
+from torch.profiler import ProfilerActivity, profile
+
+from ganfast import ops
+from ganfast.losses import discriminator_loss
+
+each_call = pytest.mark.parametrize("name", CALLS)
+
+
+@pytest.fixture
+def _syncs_raise() -> Iterator[None]:
+    torch.cuda.synchronize()
+    torch.cuda.set_sync_debug_mode("error")
+    yield
+    torch.cuda.set_sync_debug_mode("default")
+
+
+def inputs(device: str) -> tuple[list[Tensor], list[Tensor], Tensor]:
+    real, fake = (
+        [x.detach().to(device).requires_grad_() for x in maps(3, seed)] for seed in (0, 1)
+    )
+    return real, fake, torch.tensor([0, 3, 1, 3], device=device)
+
+
+def derivatives(name: str, device: str) -> tuple[Tensor, list[Tensor]]:
+    real, fake, labels = inputs(device)
+    loss = CALLS[name](real, fake, labels)
+    grads = torch.autograd.grad(loss, real + fake, allow_unused=True)
+    return loss, [g for g in grads if g is not None]
+
+
+@each_call
+def test_values_and_gradients_of_the_cpu(name: str) -> None:
+    loss, grads = derivatives(name, "cuda")
+    expected, expected_grads = derivatives(name, "cpu")
+    torch.testing.assert_close(loss.cpu(), expected, rtol=1e-5, atol=1e-6)
+    for g, e in zip(grads, expected_grads, strict=True):
+        torch.testing.assert_close(g.cpu(), e, rtol=1e-5, atol=1e-6)
+
+
+@each_call
+def test_no_call_waits_for_the_gpu(name: str, request: pytest.FixtureRequest) -> None:
+    real, fake, labels = inputs("cuda")
+    if "LeCam" in name:
+        pytest.skip("the call makes its module anew, and moves its buffers to the GPU")
+    derivatives(name, "cuda")  # what is loaded once may wait
+    request.getfixturevalue("_syncs_raise")
+    loss = CALLS[name](real, fake, labels)
+    torch.autograd.grad(loss, real + fake, allow_unused=True)
+
+
+def test_flips_do_not_wait_for_the_gpu(request: pytest.FixtureRequest) -> None:
+    real, fake, _ = inputs("cuda")
+    rng = torch.Generator("cuda").manual_seed(0)
+    discriminator_loss(real, fake, label_flips=0.5, rng=rng)
+    request.getfixturevalue("_syncs_raise")
+    discriminator_loss(real, fake, label_flips=0.5, rng=rng).backward()
+
+
+@pytest.mark.parametrize("name", FORMULAS)
+@pytest.mark.parametrize("sizes", [[1, 64], [4096 * 16], [70_000, 3, 4096 * 1100, 5], [3] * 407])
+def test_statistics_of_the_cpu(name: str, sizes: list[int]) -> None:
+    kind, options, _ = FORMULAS[name]
+    random = torch.Generator().manual_seed(0)
+    real, fake = ([torch.randn(n, generator=random) for n in sizes] for _ in range(2))
+    expected = discriminator_loss(real, fake, kind, stats=True, **options)
+    on_gpu = ([x.cuda() for x in xs] for xs in (real, fake))
+    loss, stats = discriminator_loss(*on_gpu, kind, stats=True, **options)
+    torch.testing.assert_close(loss.cpu(), expected[0], rtol=2e-6, atol=1e-6)
+    for quantity, value in expected[1].items():
+        torch.testing.assert_close(stats[quantity].cpu(), value, rtol=2e-6, atol=1e-6)
+
+
+def launches(x: list[Tensor]) -> int:
+    parameters = ("softplus", [1.0] * len(x), [1.0] * len(x), [0.0] * len(x))
+    ops.unary_reduce_stats(x, *parameters, 0.0)
+    with profile(activities=[ProfilerActivity.CUDA]) as profiled:
+        ops.unary_reduce_stats(x, *parameters, 0.0)
+        torch.cuda.synchronize()
+    return sum(e.device_type == DeviceType.CUDA and "stats" in e.name for e in profiled.events())
+
+
+def test_launches_of_statistics() -> None:
+    assert launches([torch.randn(64, 1, device="cuda") for _ in range(2)]) == 1
+    assert launches([torch.randn(16, n, device="cuda") for n in (102, 105, 110, 128)]) == 1
+    assert launches([torch.randn(2**20, device="cuda")]) == 2
+
+
+def test_statistics_in_a_graph() -> None:
+    real, fake, _ = inputs("cuda")
+    static = [x.detach().clone() for x in real + fake]
+    stream = torch.cuda.Stream()
+    stream.wait_stream(torch.cuda.current_stream())
+    with torch.cuda.stream(stream):
+        discriminator_loss(static[:3], static[3:], stats=True)
+    torch.cuda.current_stream().wait_stream(stream)
+    graph = torch.cuda.CUDAGraph()
+    with torch.cuda.graph(graph):
+        loss, stats = discriminator_loss(static[:3], static[3:], stats=True)
+    for x in static:
+        x.mul_(-2)
+    graph.replay()
+    expected, of_expected = discriminator_loss(static[:3], static[3:], stats=True)
+    assert torch.equal(loss, expected)
+    for quantity, value in of_expected.items():
+        assert torch.equal(stats[quantity], value)
