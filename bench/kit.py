@@ -42,7 +42,8 @@ class Case:
 
     `make` gives the inputs, on the CPU and the same at every call. `reference` is the provider
     that is exact in float64 (the eager formula, where none is named). `once` names providers so
-    slow that the first call is the measurement. `peak` counts memory on the CPU.
+    slow that the first call is the measurement. The last `constants` inputs require no gradient.
+    `peak` counts memory on the CPU.
     """
 
     family: str
@@ -54,6 +55,7 @@ class Case:
     once: tuple[str, ...] = ()
     devices: tuple[str, ...] = ("cpu", "cuda")
     peak: Callable[[Callable[[], object]], int | None] = memory.torch_peak
+    constants: int = 0
 
 
 class Inputs(NamedTuple):
@@ -86,10 +88,11 @@ def call(provider: Provider, mode: str, inputs: Inputs) -> list[Tensor]:
         value = torch.tensor(value, dtype=torch.float64)
     if mode == "forward":
         return [value]
-    first = torch.autograd.grad(value, inputs.x, create_graph=mode == "double_backward")
+    wanted = [x for x in inputs.x if x.requires_grad]
+    first = torch.autograd.grad(value, wanted, create_graph=mode == "double_backward")
     if mode == "forward_backward":
         return [value, *first]
-    return [value, *first, *torch.autograd.grad(first, inputs.x, inputs.v)]
+    return [value, *first, *torch.autograd.grad(first, wanted, inputs.v)]
 
 
 def measure(case: Case, device: str, budget: float) -> list[Row]:
@@ -190,10 +193,14 @@ def inputs(case: Case, mode: str, device: str) -> tuple[Inputs, Iterator[Inputs]
     """The inputs of a case, and copies of them in turn: no call finds its own in a cache."""
     made = case.make()
     generator = torch.Generator().manual_seed(1)
-    v = [torch.randn(x.shape, generator=generator).to(x) for x in made]
+    variables = len(made) - case.constants
+    v = [torch.randn(x.shape, generator=generator).to(x) for x in made[:variables]]
 
     def copy() -> Inputs:
-        x = [x.to(device, copy=True).requires_grad_(case.modes != ("forward",)) for x in made]
+        x = [x.to(device, copy=True) for x in made]
+        if case.modes != ("forward",):
+            for wanted in x[:variables]:
+                wanted.requires_grad_()
         double = mode == "double_backward"
         return Inputs(x, [v.to(device, copy=True) for v in v] if double else [])
 
