@@ -19,12 +19,12 @@ from torch import Tensor
 from ganfast.metrics.arrays import Array, as_symmetric, on_one_device
 from ganfast.metrics.certificate import nuclear_bounds
 from ganfast.metrics.matrix import (
-    nuclear_norm,
     once_differentiable,
     product_of,
     psd_root,
     resolved_pivots,
     singular_vectors,
+    trace_with_root,
 )
 from ganfast.metrics.polar import iteration_for, polar_iteration
 
@@ -149,17 +149,19 @@ def _by_eigenvalues(
     if order == 0 and not gradient:
         psd_root(sigma1, max(slacks), "sigma1")  # for its check
         return _Maps(trace_of(sigma1), (), True)
-    root1, root2 = psd_root(sigma1, slacks[0], "sigma1"), psd_root(sigma2, slacks[1], "sigma2")
     # Swapped arguments give the same bits.
-    a = product_of(root1, root2) if order <= 0 else product_of(root2, root1)
+    names = ("sigma1", "sigma2")
+    if order > 0:
+        sigma1, sigma2, slacks, names = sigma2, sigma1, slacks[::-1], names[::-1]
+    root1 = psd_root(sigma1, slacks[0], names[0])
     if not gradient:
-        return _Maps(nuclear_norm(a), (), False)
-    left, values, right = singular_vectors(a)
-    first, second = (root1, root2) if order <= 0 else (root2, root1)
-    half_t2 = first.matrix @ (left / values.sqrt())
-    half_t1 = second.matrix @ (right / values.sqrt().unsqueeze(-1)).T
-    t1, t2 = half_t1 @ half_t1.T, half_t2 @ half_t2.T
-    return _Maps(values.sum(), (t1, t2) if order <= 0 else (t2, t1), order == 0)
+        return _Maps(trace_with_root(root1, sigma2, slacks[1], names[1]), (), False)
+    root2 = psd_root(sigma2, slacks[1], names[1])
+    left, values, right = singular_vectors(product_of(root1, root2))
+    half_t2 = root1.matrix @ (left / values.sqrt())
+    half_t1 = root2.matrix @ (right / values.sqrt().unsqueeze(-1)).T
+    maps = (half_t1 @ half_t1.T, half_t2 @ half_t2.T)
+    return _Maps(values.sum(), maps if order <= 0 else maps[::-1], order == 0)
 
 
 def _order(sigma1: Tensor, sigma2: Tensor) -> int:

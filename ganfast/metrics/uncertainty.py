@@ -14,7 +14,7 @@ from torch import Tensor
 
 from ganfast.metrics.arrays import SLACK, Array, as_features, as_mean, as_symmetric, to_float64
 from ganfast.metrics.frechet import centred, frechet_distance_from_features
-from ganfast.metrics.matrix import nuclear_norm, product_of, psd_root
+from ganfast.metrics.matrix import nuclear_norm, psd_root, trace_with_root
 from ganfast.metrics.statistics import FrechetStatistics, Moments
 
 Reference = FrechetStatistics | Moments
@@ -164,7 +164,7 @@ class _Distances:
         else:
             mean, covariance, _ = statistics.moments
             trace = covariance.trace()
-            nuclear = nuclear_norm(product_of(psd_root(covariance, SLACK, "features"), self._root))
+            nuclear = trace_with_root(self._root, covariance, SLACK, "features")
         means = (mean - self._mean).square().sum()
         return max(0.0, float(means + (trace + self._trace - 2 * nuclear)))
 

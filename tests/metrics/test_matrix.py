@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from ganfast.metrics import inv_sqrtm_psd, polar_factor, sqrtm_psd
-from ganfast.metrics.matrix import Root, lower_gram, product_of
+from ganfast.metrics.matrix import Root, congruence, lower_gram, product_of
 
 
 def randn(*shape: int, seed: int) -> Tensor:
@@ -101,3 +101,8 @@ def test_products_in_blocks(dim: int) -> None:
     l1, l2 = randn(dim, dim, seed=1).tril(), randn(dim, dim, seed=2).tril()
     found = product_of(Root(l1, True), Root(l2, True))
     torch.testing.assert_close(found, l1.T @ l2, atol=1e-10, rtol=0)
+    s = want + want.tril(-1).T
+    for root in (Root(l1, True), Root(l2.T, False)):
+        r = root.matrix
+        found = congruence(root, s).tril()
+        torch.testing.assert_close(found, (r.T @ s @ r).tril(), atol=1e-8, rtol=1e-12)
