@@ -19,7 +19,7 @@ FLOORS = (
     ("_ext", "_files", "_C"),
     ("reference",),
     ("ops",),
-    ("losses", "penalties", "augment", "features", "images", "models", "data"),
+    ("losses", "penalties", "regularizers", "augment", "features", "images", "models", "data"),
     ("train", "metrics", "compat"),
     ("recipes",),
     ("cli",),

@@ -68,12 +68,12 @@ def test_maps_that_do_not_match() -> None:
         (
             None,
             TypeError,
-            "{} must be a tensor or a list of tensors, got NoneType",
+            "{} must be a tensor, a list of tensors or a list of lists of tensors, got NoneType",
         ),
         (
             1.0,
             TypeError,
-            "{} must be a tensor or a list of tensors, got float",
+            "{} must be a tensor, a list of tensors or a list of lists of tensors, got float",
         ),
         ([], ValueError, "{} must hold at least one tensor, got an empty list"),
         ([X, 1.0], TypeError, r"{}\[1\] must be a tensor, got float"),
