@@ -25,7 +25,7 @@ def toolkit(nvcc: str) -> Path:
     return Path(top[1].strip()).resolve()
 
 
-def environment(folder: Path, torch: str) -> Path:
+def environment(folder: Path, torch: str, source: Path) -> Path:
     """A virtual environment with that torch and what the tests need; its Python."""
     python = folder / "bin/python"
     stamp = folder / "installed.txt"
@@ -35,7 +35,7 @@ def environment(folder: Path, torch: str) -> Path:
         pip = [python, "-m", "pip", "install", "--quiet"]
         subprocess.run([*pip, torch, "setuptools>=77", "wheel", "ninja"], check=True)
         nothing = {**os.environ, "GANFAST_BUILD": "none"}
-        install = [*pip, "--no-build-isolation", f"{ROOT}[test,bench]"]
+        install = [*pip, "--no-build-isolation", f"{source}[test,bench]"]
         subprocess.run(install, check=True, env=nothing)  # for its dependencies
         uninstall = [python, "-m", "pip", "uninstall", "--quiet", "--yes", "ganfast"]
         subprocess.run(uninstall, check=True)
@@ -70,9 +70,9 @@ def main(cache: Path, torch: str) -> None:
     if nvcc is None:
         print("cuda-build: no nvcc on this machine, nothing was built")
         return
-    python = environment(cache / "cuda-env", torch)
     source = cache / "cuda-source"
-    mirror(source)
+    mirror(source)  # the checkout keeps its own build
+    python = environment(cache / "cuda-env", torch, source)
     variables = {
         **os.environ,
         "GANFAST_BUILD": "cuda",
