@@ -1,4 +1,4 @@
-"""The Fréchet distance against the two usual formulas, from moments and from features."""
+"""The Fréchet distance against the usual formulas, and the moments against a plain product."""
 
 import warnings
 from collections.abc import Callable
@@ -11,17 +11,31 @@ from torch import Tensor
 
 from bench import memory
 from bench.kit import SUBJECT, Case
-from ganfast.metrics import frechet_distance, frechet_distance_from_features
+from ganfast.metrics import (
+    FrechetStatistics,
+    frechet_distance,
+    frechet_distance_from_features,
+    frechet_distance_infinity,
+)
 
 
 def cases() -> list[Case]:
-    """From moments at the sizes of common features, then with fewer samples than dimensions."""
+    """From moments at the sizes of common features, with fewer samples than dimensions, on a GPU.
+
+    Then what the distance is made from, and what is made from it.
+    """
     return [
         *(_from_moments(f"d = {d}", 2 * d + 10, d) for d in (64, 512)),
         _from_moments("d = 2048", 4106, 2048, once=("sqrtm",)),  # about 10 s a call
         _from_moments("d = 512, rank 299", 300, 512),
         _case("d = 512, from 300 features", partial(_features, 300, 512), _from_features, _svd),
-    ]
+        _case("d = 2048, from 300 features", partial(_features, 300, 2048), _large_features, _svd),
+        *(_on_a_gpu(f"d = {d}, GPU", d, 1) for d in (2048, 4096)),
+        _on_a_gpu("d = 512, batch of 100, GPU", 512, 100),
+        _case("moments of 20,000 x 2048", _many, _moment_providers, _trace_of_moments),
+        _case("extrapolation, 15 points", _two, _extrapolations, _last_distance,
+              ("sqrtm", SUBJECT)),
+    ]  # fmt: skip
 
 
 def _case(
@@ -30,12 +44,34 @@ def _case(
     providers: dict[str, Callable[[list[Tensor]], float]],
     reference: Callable[[list[Tensor]], float],
     once: tuple[str, ...] = (),
+    devices: tuple[str, ...] = ("cpu",),
 ) -> Case:
-    # On the CPU alone: frechet_distance computes there, wherever its arguments are.
     return Case(
-        "frechet", name, make, providers, ("forward",), reference, once, ("cpu",),
+        "frechet", name, make, providers, ("forward",), reference, once, devices,
         memory.process_peak,
     )  # fmt: skip
+
+
+def _on_a_gpu(name: str, d: int, batch: int) -> Case:
+    def make() -> list[Tensor]:
+        moments = [m for x in _features(2 * d + 10, d) for m in _moments(x)]
+        return [m.expand(batch, *m.shape).contiguous() for m in moments]
+
+    def by_eigenvalues(m: list[Tensor]) -> float:
+        return float(frechet_distance(m[0], m[1], m[2], m[3], method="eigenvalues").sum())
+
+    def eigvals(m: list[Tensor]) -> float:
+        return sum(_eigvals(*pair) for pair in zip(*m, strict=True))
+
+    def ganfast(m: list[Tensor]) -> float:
+        return float(frechet_distance(m[0], m[1], m[2], m[3]).sum())
+
+    providers: dict[str, Callable[[list[Tensor]], float]] = {
+        "eigvals": eigvals,
+        "eigvalsh": by_eigenvalues,
+        SUBJECT: ganfast,
+    }
+    return _case(name, make, providers, by_eigenvalues, ("eigvals",), ("cuda",))
 
 
 def _from_moments(name: str, n: int, d: int, once: tuple[str, ...] = ()) -> Case:
@@ -93,6 +129,70 @@ _from_features: dict[str, Callable[[list[Tensor]], float]] = {
     "sqrtm": lambda x: _sqrtm(*(t.numpy() for y in x for t in _moments(y))),
     "eigvals": lambda x: _eigvals(*_moments(x[0]), *_moments(x[1])),
     SUBJECT: lambda x: float(frechet_distance_from_features(x[0], x[1])),
+}
+
+
+# sqrtm of 2048 dimensions takes ten seconds and is measured above.
+_large_features = {name: f for name, f in _from_features.items() if name != "sqrtm"}
+
+
+def _many() -> list[Tensor]:
+    return [torch.randn(20_000, 2048, generator=torch.Generator().manual_seed(0)) + 1]
+
+
+def _streamed(x: list[Tensor]) -> float:
+    statistics = FrechetStatistics(x[0].shape[1])
+    statistics.update(x[0])
+    return float(statistics.covariance().trace() + statistics.mean.sum())
+
+
+def _numpy_moments(x: list[Tensor]) -> float:
+    features = x[0].numpy().astype(np.float64)
+    return float(np.trace(np.cov(features, rowvar=False)) + features.mean(axis=0).sum())
+
+
+def _product(x: list[Tensor]) -> float:
+    """The moments as one float64 product and nothing else: the rate to compare with."""
+    features = x[0].double()
+    n, mean = len(features), features.mean(dim=0)
+    product = features.T @ features
+    return float((product.trace() - n * mean.square().sum()) / (n - 1) + mean.sum())
+
+
+def _trace_of_moments(x: list[Tensor]) -> float:
+    features = x[0].double()
+    return float(features.var(dim=0).sum() + features.mean(dim=0).sum())
+
+
+_moment_providers: dict[str, Callable[[list[Tensor]], float]] = {
+    "numpy.cov": _numpy_moments,
+    "float64 product": _product,
+    SUBJECT: _streamed,
+}
+
+
+def _two() -> list[Tensor]:
+    """Features of a reference, and 15,000 of 2048 dimensions."""
+    generator = torch.Generator().manual_seed(0)
+    scale = torch.arange(1, 2049) ** -0.5
+    return [torch.randn(n, 2048, generator=generator) * scale for n in (4106, 15_000)]
+
+
+def _extrapolated(x: list[Tensor]) -> float:
+    """The last of the 15 distances, which is the one of all features."""
+    reference = FrechetStatistics(x[0].shape[1])
+    reference.update(x[0])
+    return frechet_distance_infinity(reference, x[1]).distances[-1]
+
+
+def _last_distance(x: list[Tensor]) -> float:
+    return float(frechet_distance_from_features(x[0], x[1]))
+
+
+# One root of a product is what other tools take at each of the 15 points.
+_extrapolations: dict[str, Callable[[list[Tensor]], float]] = {
+    "sqrtm": _from_features["sqrtm"],
+    SUBJECT: _extrapolated,
 }
 
 

@@ -237,8 +237,13 @@ def add_lower_gram(gram: Tensor, a: Tensor, keep: bool = True) -> Tensor:
 
 
 def mirrored(lower: Tensor) -> Tensor:
-    """The symmetric matrix (D, D) with this lower triangle."""
-    return lower.tril() + lower.tril(-1).T
+    """The symmetric matrix (D, D) with this lower triangle; written over it."""
+    for i in range(0, len(lower), _BLOCK):
+        block = slice(i, i + _BLOCK)
+        lower[block, i + _BLOCK :] = lower[i + _BLOCK :, block].T
+        corner = lower[block, block]
+        lower[block, block] = corner.tril() + corner.tril(-1).T
+    return lower
 
 
 def congruence(root: Root, sigma: Tensor) -> Tensor:
