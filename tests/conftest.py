@@ -9,7 +9,10 @@ from hypothesis import settings
 import ganfast
 from ganfast import _ext
 
-settings.register_profile("ganfast", deadline=None)  # times say nothing on a shared machine
+# Without a deadline, since times say nothing on a shared machine. The same examples on every run;
+# `pytest --hypothesis-profile=explore` draws new ones, and more of them.
+settings.register_profile("ganfast", deadline=None, derandomize=True)
+settings.register_profile("explore", deadline=None, max_examples=500)
 settings.load_profile("ganfast")
 
 

@@ -9,8 +9,8 @@ from torch import Tensor
 from ganfast.metrics.arrays import EPS, Array, as_mean, as_symmetric
 from ganfast.metrics.polar import DOUBLE, polar_iteration
 
+_POWER_STEPS = 3
 _LEAST_ROUNDINGS = 32  # a covariance has summed over samples: not D roundings alone
-_PIVOT_ROUNDINGS = 16  # a Cholesky pivot has more of them
 _GRAM_ERROR = 2e-11  # relative, of a nuclear norm
 _BLOCK = 512  # columns of one product, where a part of them is zero or not wanted
 
@@ -155,7 +155,7 @@ def psd_root(sigma: Tensor, slack: float, name: str) -> Root:
     ValueError for an eigenvalue below ``-slack`` times the largest.
     """
     factor, info = torch.linalg.cholesky_ex(sigma)
-    if bool(info == 0) and bool(resolved_pivots(factor, sigma)):
+    if bool(info == 0) and bool(well_conditioned(factor, sigma)):
         return Root(factor, True)
     variances = sigma.diagonal()
     scale = torch.where(variances > 0, variances, 1).sqrt()
@@ -168,11 +168,22 @@ def psd_root(sigma: Tensor, slack: float, name: str) -> Root:
     return Root(scale.unsqueeze(-1) * vectors[:, kept] * values[kept].sqrt(), False)
 
 
-def resolved_pivots(factor: Tensor, sigma: Tensor) -> Tensor:
-    """Whether all pivots of Cholesky factors (..., D, D) are more than rounding."""
-    rounding = _PIVOT_ROUNDINGS * max(sigma.shape[-1], _LEAST_ROUNDINGS) * EPS
-    pivots = factor.diagonal(dim1=-2, dim2=-1).square()
-    return (pivots > rounding * sigma.diagonal(dim1=-2, dim2=-1)).all(-1)
+def well_conditioned(factor: Tensor, sigma: Tensor) -> Tensor:
+    """Whether covariances (..., D, D) with these Cholesky factors are regular beyond rounding.
+
+    That is, scaled to unit variances, by the smallest and largest eigenvalue: the pivots alone do
+    not tell where the null vector has a small last entry. Both by power iteration, in O(D^2).
+    """
+    scale = sigma.diagonal(dim1=-2, dim2=-1).sqrt().unsqueeze(-1)
+    start = torch.arange(1, sigma.shape[-1] + 1, dtype=scale.dtype, device=scale.device).cos()
+    top = bottom = start.unsqueeze(-1).expand_as(scale)
+    for _ in range(_POWER_STEPS):
+        top = torch.nn.functional.normalize(sigma @ (top / scale) / scale, dim=-2)
+        bottom = torch.nn.functional.normalize(bottom, dim=-2)
+        bottom = scale * torch.cholesky_solve(scale * bottom, factor)
+    largest = torch.linalg.vector_norm(sigma @ (top / scale) / scale, dim=(-2, -1))
+    smallest = 1 / torch.linalg.vector_norm(bottom, dim=(-2, -1))
+    return smallest > max(sigma.shape[-1], _LEAST_ROUNDINGS) * EPS * largest
 
 
 def indefinite(name: str, values: Tensor) -> str:

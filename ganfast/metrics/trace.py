@@ -22,9 +22,9 @@ from ganfast.metrics.matrix import (
     once_differentiable,
     product_of,
     psd_root,
-    resolved_pivots,
     singular_vectors,
     trace_with_root,
+    well_conditioned,
 )
 from ganfast.metrics.polar import iteration_for, polar_iteration
 
@@ -187,7 +187,7 @@ def _by_polar_iteration(
     l1, info1 = torch.linalg.cholesky_ex(first)
     l2, info2 = torch.linalg.cholesky_ex(second)
     definite = (info1 == 0) & (info2 == 0)
-    definite &= resolved_pivots(l1, first) & resolved_pivots(l2, second)
+    definite &= well_conditioned(l1, first) & well_conditioned(l2, second)
     u, inner, missed = polar_iteration(l1.mT @ l2, iteration_for(one.device))
     maps: tuple[Tensor, ...] = ()
     if gradient:

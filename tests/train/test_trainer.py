@@ -159,7 +159,8 @@ def spawn(out, rounds):
     raise AssertionError(f"ended with {process.wait()}")
 
 
-def test_kill_9_leaves_a_run_that_resumes_exactly(tmp_path):
+def test_kill_9_leaves_a_run_that_resumes_exactly(tmp_path, restored_threads):
+    torch.set_num_threads(1)  # as toy.py: the same bits need the same number of threads
     rounds = 23
     process = spawn(tmp_path / "killed", rounds)
     process.kill()
