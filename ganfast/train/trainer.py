@@ -31,7 +31,8 @@ class Trainer:
     """Train a generator against a discriminator and keep the generator's moving average.
 
     Writes ``checkpoint.pt`` and ``metrics.jsonl`` to ``out``. A run that was stopped and resumed
-    ends with the same bits as one that was not (on the CPU with the same number of threads, and data that can resume).
+    ends with the same bits as one that was not, on the CPU with the same number of threads and with
+    data that can resume.
 
     Args:
         generator: maps latents (N, *latent_shape) to images of the data's shape.
