@@ -14,6 +14,7 @@ _FLOATING = frozenset({torch.float64, torch.float32, torch.float16, torch.bfloat
 if _ext.DEVICES:
     _unary_reduce = torch.ops.ganfast.unary_reduce.default._op
     _unary_reduce_stats = torch.ops.ganfast.unary_reduce_stats.default._op
+    _unary_rows = torch.ops.ganfast.unary_rows.default._op
     _pair_reduce = torch.ops.ganfast.pair_reduce.default._op
     _polar = torch.ops.ganfast.polar.default._op
     _norm_reduce = torch.ops.ganfast.norm_reduce.default._op
@@ -146,6 +147,86 @@ def unary_reduce_stats(
     names = ("f", reference.UNARY_FUNCTORS)
     _check_parameters("unary_reduce", names, f, len(x), weight, a, b)
     return reference.unary_reduce_stats(x, f, weight, a, b, threshold)
+
+
+def _check_rows(
+    x: Sequence[Tensor],
+    sample_weight: Sequence[Tensor | None],
+    sample_a: Sequence[Tensor | None],
+) -> None:
+    """Refuse the samples that the kernels refuse."""
+    op = "unary_rows"
+    _check_list(op, "x", x)
+    for k, xk in enumerate(x):
+        if xk.dim() == 0:
+            raise ValueError(f"{op}: x[{k}] must have an axis of samples, got a scalar")
+        if xk.shape[0] != x[0].shape[0]:
+            raise ValueError(
+                f"{op}: x[{k}] must have as many samples as x[0], {x[0].shape[0]}, "
+                f"got {xk.shape[0]}"
+            )
+    dtype, device = reference.compute_dtype(x[0]).dtype, x[0].device
+    for name, numbers in (("sample_weight", sample_weight), ("sample_a", sample_a)):
+        if numbers and len(numbers) != len(x):
+            raise ValueError(
+                f"{op}: {name} must be empty or have one entry for each of the {len(x)} tensors, "
+                f"got {len(numbers)}"
+            )
+        for k, s in enumerate(numbers):
+            if s is None:
+                continue
+            if s.dtype != dtype:
+                raise TypeError(f"{op}: {name}[{k}] must have dtype {dtype}, got {s.dtype}")
+            if s.device != device or s.shape != x[0].shape[:1]:
+                raise ValueError(
+                    f"{op}: {name}[{k}] must be on {device} with one entry for each of the "
+                    f"{x[0].shape[0]} samples, got shape {list(s.shape)} on {s.device}"
+                )
+
+
+def unary_rows(
+    x: Sequence[Tensor],
+    f: str,
+    weight: Sequence[float],
+    a: Sequence[float],
+    b: Sequence[float],
+    sample_weight: Sequence[Tensor | None] = (),
+    sample_a: Sequence[Tensor | None] = (),
+    normalize: bool = False,
+) -> Tensor:
+    r"""Weighted sum of the means of a function over each sample of the tensors of a list.
+
+    .. math:: L_b = \sum_k w_k \, s_{kb} \frac{1}{m_k} \sum_j f(x_{kbj}; a_k, b_k)
+
+    Args:
+        x: tensors (B, ...) of any strides; float64, float32, float16 or bfloat16, all of one dtype
+            and device and with as many samples. A sample of tensor k has m_k elements.
+        f, weight, a, b: as in :func:`unary_reduce`.
+        sample_weight: s_k (B,), or None for ones, for each tensor; nothing where all are ones.
+        sample_a: (B,) in place of a_k, or None, for each tensor; nothing where there are none.
+        normalize: divide the s_k by their mean, unless that is 0.
+
+    Returns:
+        (B,); float64 for float64 tensors, else float32, which is the dtype of ``sample_weight`` and
+        ``sample_a``, too. Differentiable twice in x; gradients have its dtype. Where a
+        ``sample_weight`` or a ``sample_a`` requires a gradient, this is the reference twin.
+
+    Raises:
+        TypeError: a tensor is not floating point, or dtypes differ.
+        ValueError: the list or a tensor is empty, or without an axis of samples; samples, devices
+            or lengths differ, or f is unknown.
+        NotImplementedError: a derivative of the third order is asked for.
+    """
+    if not x:
+        raise ValueError("unary_rows: x must hold at least one tensor, got an empty list")
+    constant = not any(s is not None and s.requires_grad for s in (*sample_weight, *sample_a))
+    if constant and _compiled(x):
+        rows: Tensor = _unary_rows(x, sample_weight, sample_a, f, weight, a, b, normalize)
+        return rows
+    _check_rows(x, sample_weight, sample_a)
+    names = ("f", reference.UNARY_FUNCTORS)
+    _check_parameters("unary_rows", names, f, len(x), weight, a, b)
+    return reference.unary_rows(x, f, weight, a, b, sample_weight, sample_a, normalize)
 
 
 def _check_pairs(op: str, x: Sequence[Tensor], y: Sequence[Tensor]) -> None:

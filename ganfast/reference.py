@@ -93,6 +93,42 @@ def unary_reduce_stats(
     return _sum(terms), torch.stack(rows)
 
 
+def along_samples(numbers: Tensor, x: Tensor) -> Tensor:
+    """Return (B,) as (B, 1, ...) with the number of axes of another tensor."""
+    return numbers.reshape(-1, *[1] * (x.dim() - 1))
+
+
+def divisor(total: Tensor) -> Tensor:
+    """The sum of weights, or 1 where it is 0, so that what has no weight counts nothing."""
+    return total + (total == 0)
+
+
+def unary_rows(
+    x: Sequence[Tensor],
+    f: str,
+    weight: Sequence[float],
+    a: Sequence[float],
+    b: Sequence[float],
+    sample_weight: Sequence[Tensor | None],
+    sample_a: Sequence[Tensor | None],
+    normalize: bool,
+) -> Tensor:
+    """See :func:`ganfast.ops.unary_rows`."""
+    terms = []
+    for k, xk in enumerate(x):
+        own = sample_a[k] if sample_a else None
+        ak = a[k] if own is None else along_samples(own, xk)
+        values = UNARY_FUNCTORS[f](compute_dtype(xk), ak, b[k])
+        rows = weight[k] * (values.mean(tuple(range(1, xk.dim()))) if xk.dim() > 1 else values)
+        s = sample_weight[k] if sample_weight else None
+        if s is not None:
+            rows = s * rows
+            if normalize:
+                rows = rows * (len(s) / divisor(s.sum()))
+        terms.append(rows)
+    return torch.stack(terms).sum(0) if len(terms) > 1 else terms[0]
+
+
 #: h(x, y; a, b) by name, as a function of x - y: the functors of csrc/math/pair_reduce.h
 PAIR_FUNCTORS: dict[str, Callable[[Tensor, float, float], Tensor]] = {
     "l1": lambda d, a, b: d.abs(),

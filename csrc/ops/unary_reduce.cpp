@@ -3,6 +3,7 @@
 #include "unary_reduce.h"
 
 #include "terms.h"
+#include "unary_functor.h"
 
 namespace ganfast {
 namespace {
@@ -13,14 +14,7 @@ using torch::autograd::AutogradContext;
 using torch::autograd::variable_list;
 
 UnaryFunctor functor_named(std::string_view name) {
-#define GANFAST_ROW(row, type) \
-  if (name == #row) return UnaryFunctor::row;
-  GANFAST_UNARY_FUNCTORS(GANFAST_ROW)
-#undef GANFAST_ROW
-#define GANFAST_ROW(row, type) " " #row
-  TORCH_CHECK_VALUE(
-      false, "unary_reduce: f must be one of" GANFAST_UNARY_FUNCTORS(GANFAST_ROW) ", got ", name);
-#undef GANFAST_ROW
+  return unary_functor_named("unary_reduce", name);
 }
 
 void check(TensorList x, Floats weight, Floats a, Floats b) {
