@@ -46,35 +46,34 @@ def loss_of_samples(
     signs_flip = bool(label_flips) and sides[0].side.weight != sides[0].flipped.weight
     for name, maps, side, weight, flipped in sides:
         x, n = maps[0], len(maps)
-        factor: Tensor | float = side.weight
+        samples = (x.shape[0] if x.dim() else 0) or 1  # the op refuses what has none
+        factor = side.weight
+        sign: Tensor | None = None
         a: Tensor | None = None
         if label_flips:
             flips = torch.rand(x.shape[:1], device=x.device, generator=rng) < label_flips
             if signs_flip:
-                factor = _either(flips, side.weight, flipped.weight, x)
+                factor, sign = 1.0, _either(flips, side.weight, flipped.weight, x)
             if side.a != flipped.a:
                 a = _either(flips, side.a, flipped.a, x)
+        weights = map_weights if factor == 1 else [factor * w for w in map_weights]
         if is_mask(weight):
             masks = _masks(name, weight, maps)
             losses = [
-                w * _masked(f"{name}[{k}]", maps[k], side, a, masks[k], reduction)
-                for k, w in enumerate(map_weights)
+                w * _masked(f"{name}[{k}]", maps[k], side, a, sign, masks[k], reduction)
+                for k, w in enumerate(weights)
             ]
-            masked.append(factor * (torch.stack(losses).sum(0) if n > 1 else losses[0]))
+            masked.append(torch.stack(losses).sum(0) if n > 1 else losses[0])
             continue
         s = None if weight is None else _sample_weight(name, weight, x)
-        scale = 1.0
-        if isinstance(factor, Tensor):
+        if sign is not None:
             if s is not None and normalize:
-                s = s * (len(s) / divisor(s.sum()))
-            s = factor if s is None else factor * s
-        else:
-            scale = factor
-        if reduction == "mean" and x.dim():
-            scale /= x.shape[0]
-        weights = [scale * w for w in map_weights] if scale != 1 else map_weights
-        if reduction == "sum" and x.dim():
-            weights = [w * (x.numel() // x.shape[0]) for w, x in zip(weights, maps, strict=True)]
+                s = s * (samples / divisor(s.sum()))
+            s = sign if s is None else sign * s
+        if reduction == "mean" and samples > 1:
+            weights = [w / samples for w in weights]
+        elif reduction == "sum":
+            weights = [w * (y.numel() // samples) for w, y in zip(weights, maps, strict=True)]
         terms.add(name, maps, weights, side.a, side.b)
         sample_weight += [s] * n
         sample_a += [a] * n
@@ -110,9 +109,15 @@ def _either(flips: Tensor, own: float, flipped: float, like: Tensor) -> Tensor:
 
 
 def _masked(
-    name: str, x: Tensor, side: Side, a: Tensor | None, mask: Tensor, reduction: str
+    name: str,
+    x: Tensor,
+    side: Side,
+    a: Tensor | None,
+    sign: Tensor | None,
+    mask: Tensor,
+    reduction: str,
 ) -> Tensor:
-    """Loss of one map with a mask."""
+    """Loss of one map with a mask, and with a and sign (B,) of flipped samples."""
     values = _values(side, compute_dtype(x), None if a is None else along_samples(a, x))
     mask = mask.to(values.dtype)
     if mask.dim() == 1:
@@ -125,7 +130,7 @@ def _masked(
             f"got shape {list(mask.shape)}"
         ) from None
     total = divisor(mask.sum() * (values.numel() // mask.numel()))
-    values = mask * values
+    values = mask * values if sign is None else mask * along_samples(sign, values) * values
     if reduction == "sum":
         return values.sum()
     if reduction == "mean":
