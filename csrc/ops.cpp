@@ -30,9 +30,9 @@ TORCH_LIBRARY(ganfast, m) {
       "unary_reduce_double_backward(Tensor grad, Tensor[] x, Tensor[] v, str f, float[] weight, "
       "float[] a, float[] b) -> (Tensor, Tensor[])");
 
-  // (B,): for each sample b, sum_k w_k * s_kb * mean_j f(x_kbj; a_k, b_k); the s_k are ones where the
-  // list is empty or holds none, and with normalize are divided by their mean; what sample_a holds
-  // replaces a_k by a number for each sample
+  // (B,): for each sample b, sum_k w_k * s_kb * mean_j f(x_kbj; a_k, b_k); the s_k are ones where
+  // the list is empty or holds none, and with normalize are divided by their mean (their sum counts
+  // as 1 where it is 0); what sample_a holds replaces a_k by a number for each sample
   m.def(
       "unary_rows(Tensor[] x, Tensor?[] sample_weight, Tensor?[] sample_a, str f, float[] weight, "
       "float[] a, float[] b, bool normalize) -> Tensor");
@@ -41,7 +41,8 @@ TORCH_LIBRARY(ganfast, m) {
       "str f, float[] weight, float[] a, float[] b, bool normalize) -> Tensor[]");
   m.def(
       "unary_rows_double_backward(Tensor grad, Tensor[] x, Tensor[] v, Tensor?[] sample_weight, "
-      "Tensor?[] sample_a, str f, float[] weight, float[] a, float[] b, bool normalize) -> (Tensor, "
+      "Tensor?[] sample_a, str f, float[] weight, float[] a, float[] b, bool normalize) -> "
+      "(Tensor, "
       "Tensor[])");
 
   // sum_k w_k * mean_i h(x_ki, y_ki; a_k, b_k), for the functors of math/pair_reduce.h; with

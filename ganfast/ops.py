@@ -204,7 +204,7 @@ def unary_rows(
         f, weight, a, b: as in :func:`unary_reduce`.
         sample_weight: s_k (B,), or None for ones, for each tensor; nothing where all are ones.
         sample_a: (B,) in place of a_k, or None, for each tensor; nothing where there are none.
-        normalize: divide the s_k by their mean, unless that is 0.
+        normalize: divide the s_k by their mean, where a sum of 0 counts as 1.
 
     Returns:
         (B,); float64 for float64 tensors, else float32, which is the dtype of ``sample_weight`` and

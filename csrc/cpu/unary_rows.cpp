@@ -80,6 +80,13 @@ GANFAST_SIMD void second_gradient(const T* x, const T* v, const Compute<T>* a,
   }
 }
 
+// y_i = x_i
+template <class C>
+GANFAST_SIMD void narrow(const double* x, C* y, int64_t n) {
+#pragma omp simd
+  for (int64_t i = 0; i < n; ++i) y[i] = x[i];
+}
+
 // sums_i += weight s_i sum_j y_ij
 template <class C>
 GANFAST_SIMD void add_rows(const C* y, const C* sample_weight, double weight, int64_t samples,
@@ -102,14 +109,26 @@ GANFAST_SIMD void add_rows(const C* y, const C* sample_weight, double weight, in
   }
 }
 
-// scale_i = grad_i weight s_i, of the run's samples
+// scale_i = grad_i weight s_i; the gradients are `step` apart
+template <class C>
+GANFAST_SIMD void scales(const C* grad, int64_t step, double weight, const C* sample_weight,
+                         int64_t samples, C* scale) {
+  if (step == 1) {
+#pragma omp simd
+    for (int64_t i = 0; i < samples; ++i) scale[i] = grad[i] * weight;
+  } else {
+#pragma omp simd
+    for (int64_t i = 0; i < samples; ++i) scale[i] = *grad * weight;
+  }
+  if (sample_weight == nullptr) return;
+#pragma omp simd
+  for (int64_t i = 0; i < samples; ++i) scale[i] *= sample_weight[i];
+}
+
 template <class C>
 void scales(const Run& run, RowsGrad grad, C* scale) {
-  const C* outer = static_cast<const C*>(grad.data) + run.sample * grad.step;
-  const C* s = run.of_samples<C>(run.term->sample_weight);
-  const double weight = run.term->weight;
-  for (int64_t i = 0; i < run.samples; ++i)
-    scale[i] = outer[i * grad.step] * weight * (s == nullptr ? 1 : s[i]);
+  scales(static_cast<const C*>(grad.data) + run.sample * grad.step, grad.step, run.term->weight,
+         run.of_samples<C>(run.term->sample_weight), run.samples, scale);
 }
 
 // The terms with what normalizes their sample weights in their weight.
@@ -122,7 +141,7 @@ std::vector<RowsTerm> normalized(const RowsList& list) {
     double total = 0;
 #pragma omp simd reduction(+ : total)
     for (int64_t i = 0; i < list.samples; ++i) total += s[i];
-    if (total != 0) term.weight *= list.samples / total;
+    term.weight *= list.samples / (total == 0 ? 1 : total);
   }
   return terms;
 }
@@ -137,7 +156,8 @@ std::vector<Sample> large_samples(std::span<const RowsTerm> terms, int64_t sampl
   std::vector<Sample> large;
   for (const RowsTerm& term : terms) {
     if (term.size <= kRun) continue;
-    for (int64_t sample = 0; sample < samples; ++sample) large.push_back({&term, sample, term.size});
+    for (int64_t sample = 0; sample < samples; ++sample)
+      large.push_back({&term, sample, term.size});
   }
   return large;
 }
@@ -183,10 +203,14 @@ void sum_rows(std::span<const RowsTerm> terms, int64_t samples, C* rows, Body bo
   }
   for_each_run_of_samples(terms, samples, [&](int64_t sample, int64_t count) {
     double sums[kRun];
-    for (int64_t i = 0; i < count; ++i) sums[i] = of_large.empty() ? 0 : of_large[sample + i];
+    if (of_large.empty()) {
+      std::fill_n(sums, count, 0.0);
+    } else {
+      std::copy_n(&of_large[sample], count, sums);
+    }
     for (const RowsTerm& term : terms)
       if (term.size <= kRun) body(Run{&term, sample, count, 0, term.size}, sums);
-    for (int64_t i = 0; i < count; ++i) rows[sample + i] = sums[i];
+    narrow(sums, rows + sample, count);
   });
 }
 

@@ -73,7 +73,7 @@ __device__ void load_weights(const SampleRows<F, T>& list, double* to) {
       double total = 0;
       for (int part = 0; part < list.weight_parts; ++part)
         total += list.weights[k * list.weight_parts + part];
-      if (total != 0) weight *= list.samples / total;
+      weight *= list.samples / (total == 0 ? 1 : total);
     }
     to[k] = weight;
   }
@@ -90,7 +90,8 @@ __device__ void for_each_sample(const SampleRows<F, T>& list, Body body, Finish 
   const bool of_lanes = list.lanes > 0;
   const int per_block = of_lanes ? kThreads / list.lanes : 1;
   const int split = blockIdx.x % list.splits;
-  const int64_t share = of_lanes ? threadIdx.x % list.lanes : (int64_t(split) * kThreads + threadIdx.x) * Pack<T>::size;
+  const int64_t share = of_lanes ? threadIdx.x % list.lanes
+                                 : (int64_t(split) * kThreads + threadIdx.x) * Pack<T>::size;
   const int64_t step = of_lanes ? list.lanes : int64_t(list.splits) * kThreads * Pack<T>::size;
   const int64_t next = of_lanes ? int64_t(gridDim.x) * per_block : list.samples;
   int64_t first = of_lanes ? int64_t(blockIdx.x) * per_block : blockIdx.x / list.splits;
@@ -109,8 +110,8 @@ __device__ void for_each_sample(const SampleRows<F, T>& list, Body body, Finish 
 // Adds up what the threads of a sample have and writes it: to `rows`, or for one of several blocks
 // to its partial. What a launch before has written of other tensors is added to.
 template <class F, class T>
-__device__ void finish_row(const SampleRows<F, T>& list, int64_t sample, double sum, double* partial,
-                           bool add, Compute<T>* rows) {
+__device__ void finish_row(const SampleRows<F, T>& list, int64_t sample, double sum,
+                           double* partial, bool add, Compute<T>* rows) {
   if (list.lanes == 0) {
     sum = block_sum(sum);
     if (threadIdx.x > 0) return;
@@ -345,11 +346,11 @@ void unary_rows_backward(UnaryFunctor functor, DType dtype, const RowsList& list
                          double* scratch, void* stream_) {
   const auto stream = static_cast<cudaStream_t>(stream_);
   with_types(functor, dtype, [&]<class F, class T>() {
-    for_each_stretch<F, T>(
-        list, scratch, stream, [&](const SampleRows<F, T>& rows, int blocks, double*, bool) {
-          launch("unary_rows_backward", unary_rows_backward_kernel<F, T>, blocks, kThreads, stream,
-                 rows, outer<T>(grad));
-        });
+    for_each_stretch<F, T>(list, scratch, stream,
+                           [&](const SampleRows<F, T>& rows, int blocks, double*, bool) {
+                             launch("unary_rows_backward", unary_rows_backward_kernel<F, T>, blocks,
+                                    kThreads, stream, rows, outer<T>(grad));
+                           });
   });
 }
 

@@ -183,7 +183,8 @@ std::tuple<Tensor, Tensor> forward_meta(TensorList g, std::string_view phi, doub
 
 std::vector<Tensor> backward_meta(const Tensor&, TensorList g, const Tensor&, bool pixel) {
   std::vector<Tensor> dg;
-  for (const Tensor& gk : g) dg.push_back(at::empty_like(pixel ? gk.contiguous() : dense_samples(gk)));
+  for (const Tensor& gk : g)
+    dg.push_back(at::empty_like(pixel ? gk.contiguous() : dense_samples(gk)));
   return dg;
 }
 

@@ -131,8 +131,7 @@ Tensor forward(TensorList x, const OfSamples& sample_weight, const OfSamples& sa
     const c10::cuda::CUDAGuard guard(x[0].device());
     Tensor scratch = scratch_for(of.list, x[0]);
     cuda::unary_rows_forward(functor, dtype, of.list, rows.mutable_data_ptr(),
-                             scratch.mutable_data_ptr<double>(),
-                             c10::cuda::getCurrentCUDAStream());
+                             scratch.mutable_data_ptr<double>(), c10::cuda::getCurrentCUDAStream());
     return rows;
   }
 #endif
@@ -164,10 +163,12 @@ std::vector<Tensor> backward(const Tensor& grad, TensorList x, const OfSamples& 
   return std::move(of.dx);
 }
 
-std::tuple<Tensor, std::vector<Tensor>> double_backward(
-    const Tensor& grad, TensorList x, TensorList v, const OfSamples& sample_weight,
-    const OfSamples& sample_a, std::string_view f, Floats weight, Floats a, Floats b,
-    bool normalize) {
+std::tuple<Tensor, std::vector<Tensor>> double_backward(const Tensor& grad, TensorList x,
+                                                        TensorList v,
+                                                        const OfSamples& sample_weight,
+                                                        const OfSamples& sample_a,
+                                                        std::string_view f, Floats weight, Floats a,
+                                                        Floats b, bool normalize) {
   check(x, sample_weight, sample_a, weight, a, b);
   check_rows_gradient(grad, x[0]);
   check_cotangents("unary_rows_double_backward", v, x);
@@ -208,10 +209,12 @@ std::vector<Tensor> backward_meta(const Tensor&, TensorList x, const OfSamples&,
   return dx;
 }
 
-std::tuple<Tensor, std::vector<Tensor>> double_backward_meta(
-    const Tensor& grad, TensorList x, TensorList, const OfSamples& sample_weight,
-    const OfSamples& sample_a, std::string_view f, Floats weight, Floats a, Floats b,
-    bool normalize) {
+std::tuple<Tensor, std::vector<Tensor>> double_backward_meta(const Tensor& grad, TensorList x,
+                                                             TensorList,
+                                                             const OfSamples& sample_weight,
+                                                             const OfSamples& sample_a,
+                                                             std::string_view f, Floats weight,
+                                                             Floats a, Floats b, bool normalize) {
   return {at::empty_symint({grad.sym_size(0)}, grad.options()),
           backward_meta(grad, x, sample_weight, sample_a, f, weight, a, b, normalize)};
 }

@@ -23,7 +23,7 @@ struct RowsTerm {
 struct RowsList {
   std::span<const RowsTerm> terms;
   int64_t samples;
-  bool normalize;  // divide each term's sample weights by their mean, unless that is 0
+  bool normalize;  // times samples / sum, with 1 for a sum of 0: each term's sample weights
 };
 
 // A gradient (samples) with respect to the result, of type Compute<dtype>; a step of 0 is for one
