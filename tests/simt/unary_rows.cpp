@@ -111,11 +111,9 @@ void compare(UnaryFunctor functor, DType dtype, int64_t samples, const std::vect
 template <template <class> class F>
 void compare_all_dtypes(UnaryFunctor functor, const std::string& name) {
   for (const auto& sizes : {std::vector<int64_t>{1, 1, 2, 5, 33}, {1030, 1, 9}}) {
-    for (const bool normalize : {false, true}) {
-      compare<F, double>(functor, DType::float64, 5, sizes, normalize, name + " float64");
-      compare<F, float>(functor, DType::float32, 5, sizes, normalize, name + " float32");
-    }
-    compare<F, Float16>(functor, DType::float16, 5, sizes, true, name + " float16");
+    compare<F, double>(functor, DType::float64, 5, sizes, false, name + " float64");
+    compare<F, float>(functor, DType::float32, 5, sizes, true, name + " float32");
+    compare<F, Float16>(functor, DType::float16, 5, sizes, false, name + " float16");
     compare<F, BFloat16>(functor, DType::bfloat16, 5, sizes, true, name + " bfloat16");
   }
 }
