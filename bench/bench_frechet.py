@@ -102,6 +102,7 @@ def _features(n: int, d: int) -> list[Tensor]:
 
 
 def _moments(x: Tensor) -> tuple[Tensor, Tensor]:
+    x = x.double()
     return x.mean(dim=0), x.T.cov()
 
 

@@ -7,6 +7,7 @@
 
 #include <ATen/ops/zeros_like.h>
 
+#include "register.h"
 #include "terms.h"
 
 namespace ganfast {
@@ -303,33 +304,12 @@ std::tuple<Tensor, std::vector<Tensor>> double_backward_autograd(const Tensor& g
   return {dgrad, std::move(out)};
 }
 
-void register_kernels(torch::Library& m) {
-  m.impl("norm_reduce", forward);
-  m.impl("norm_reduce_backward", backward);
-  m.impl("norm_reduce_double_backward", double_backward);
-}
-
 }  // namespace
 
-TORCH_LIBRARY_IMPL(ganfast, CPU, m) {
-  register_kernels(m);
-}
-#ifdef GANFAST_CUDA
-TORCH_LIBRARY_IMPL(ganfast, CUDA, m) {
-  register_kernels(m);
-}
-#endif
+#define GANFAST_NORM_REDUCE_OPS(op)                           \
+  op(norm_reduce, forward) op(norm_reduce_backward, backward) \
+      op(norm_reduce_double_backward, double_backward)
 
-TORCH_LIBRARY_IMPL(ganfast, Meta, m) {
-  m.impl("norm_reduce", forward_meta);
-  m.impl("norm_reduce_backward", backward_meta);
-  m.impl("norm_reduce_double_backward", double_backward_meta);
-}
-
-TORCH_LIBRARY_IMPL(ganfast, Autograd, m) {
-  m.impl("norm_reduce", forward_autograd);
-  m.impl("norm_reduce_backward", backward_autograd);
-  m.impl("norm_reduce_double_backward", double_backward_autograd);
-}
+GANFAST_REGISTER(GANFAST_NORM_REDUCE_OPS)
 
 }  // namespace ganfast

@@ -18,7 +18,7 @@ from ganfast.metrics.arrays import (
 )
 from ganfast.metrics.matrix import nuclear_norm, once_differentiable, singular_vectors
 from ganfast.metrics.statistics import FrechetStatistics
-from ganfast.metrics.trace import Method, broadcast, trace_of, traces
+from ganfast.metrics.trace import Method, broadcast, clamped, trace_of, traces
 
 
 def frechet_distance(
@@ -54,7 +54,7 @@ def frechet_distance(
     means = (mean1 - mean2).square().sum(-1)
     variances = trace_of(cov1) + trace_of(cov2)
     distance = means + (variances - 2 * traces(cov1, cov2, (slack1, slack2), method))
-    return distance.clamp(min=0)
+    return clamped(distance, 0)
 
 
 def frechet_distance_from_features(x: Array, y: Array, ddof: int = 1) -> Tensor:
@@ -107,7 +107,7 @@ def distance_of_roots(mean1: Tensor, x: Tensor, mean2: Tensor, y: Tensor) -> Ten
     else:
         trace = _NuclearNorm.apply(y, x)  # type: ignore[no-untyped-call]
     distance = means + (x.square().sum() + y.square().sum() - 2 * trace)
-    return distance.clamp(min=0)
+    return clamped(distance, 0)
 
 
 def _comes_first(x: Tensor, y: Tensor) -> bool:

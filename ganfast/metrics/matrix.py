@@ -183,7 +183,8 @@ def well_conditioned(factor: Tensor, sigma: Tensor) -> Tensor:
         bottom = scale * torch.cholesky_solve(scale * bottom, factor)
     largest = torch.linalg.vector_norm(sigma @ (top / scale) / scale, dim=(-2, -1))
     smallest = 1 / torch.linalg.vector_norm(bottom, dim=(-2, -1))
-    return smallest > max(sigma.shape[-1], _LEAST_ROUNDINGS) * EPS * largest
+    regular: Tensor = smallest > max(sigma.shape[-1], _LEAST_ROUNDINGS) * EPS * largest
+    return regular
 
 
 def indefinite(name: str, values: Tensor) -> str:
@@ -200,7 +201,7 @@ def trace_with_root(root: Root, sigma: Tensor, slack: float, name: str) -> Tenso
     They are not where one of the two is ill-conditioned; then the product of both roots is taken,
     whose singular values are. Raises ValueError as `psd_root` does.
     """
-    total = _sum_of_roots(torch.linalg.eigvalsh(congruence(root, sigma)))
+    total = sum_of_roots(torch.linalg.eigvalsh(congruence(root, sigma)))
     if total is None:
         total = nuclear_norm(product_of(root, psd_root(sigma, slack, name)))
     return total
@@ -210,13 +211,13 @@ def nuclear_norm(a: Tensor) -> Tensor:
     """Sum of the singular values: by the Gram matrix, 3 times faster, where that is accurate."""
     if a.shape[0] < a.shape[1]:
         a = a.T
-    total = _sum_of_roots(torch.linalg.eigvalsh(lower_gram(a)))
+    total = sum_of_roots(torch.linalg.eigvalsh(lower_gram(a)))
     if total is None:
         total = torch.linalg.svdvals(a).sum()
     return total
 
 
-def _sum_of_roots(squares: Tensor) -> Tensor | None:
+def sum_of_roots(squares: Tensor) -> Tensor | None:
     """Sum of the roots of computed eigenvalues, smallest first, or None where it is not sure."""
     if not len(squares) or squares[0] <= 0:
         return None
@@ -257,15 +258,25 @@ def mirrored(lower: Tensor) -> Tensor:
     return lower
 
 
+def times_root(x: Tensor, root: Root) -> Tensor:
+    """x R for x (N, D); half the work where R is triangular."""
+    r = root.matrix
+    if len(r) <= _BLOCK or not root.triangular:
+        return x @ r
+    product = x.new_empty(x.shape)
+    for i in range(0, len(r), _BLOCK):
+        columns = slice(i, i + _BLOCK)
+        torch.mm(x[:, i:], r[i:, columns], out=product[:, columns])
+    return product
+
+
 def congruence(root: Root, sigma: Tensor) -> Tensor:
     """The lower triangle of R^T sigma R; half the work where R is triangular."""
     r, d = root.matrix, len(sigma)
+    product = times_root(sigma, root)
     if d <= _BLOCK or not root.triangular:
-        return r.T @ (sigma @ r)
-    product, result = torch.empty_like(sigma), torch.empty_like(sigma)
-    for i in range(0, d, _BLOCK):
-        columns = slice(i, i + _BLOCK)
-        torch.mm(sigma[:, i:], r[i:, columns], out=product[:, columns])
+        return r.T @ product
+    result = torch.empty_like(sigma)
     for i in range(0, d, _BLOCK):
         columns, end = slice(i, i + _BLOCK), i + _BLOCK
         torch.mm(r[i:, columns].T, product[i:, :end], out=result[columns, :end])

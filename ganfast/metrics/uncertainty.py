@@ -6,6 +6,7 @@ reference once and reuse moments, so that each costs one decomposition a distanc
 
 from collections.abc import Callable
 from functools import partial
+from itertools import pairwise
 from typing import NamedTuple
 
 import numpy as np
@@ -14,10 +15,12 @@ from torch import Tensor
 
 from ganfast.metrics.arrays import SLACK, Array, as_features, as_mean, as_symmetric, to_float64
 from ganfast.metrics.frechet import centred, frechet_distance_from_features
-from ganfast.metrics.matrix import nuclear_norm, psd_root, trace_with_root
+from ganfast.metrics.matrix import nuclear_norm, psd_root, sum_of_roots, times_root
 from ganfast.metrics.statistics import FrechetStatistics, Moments
 
 Reference = FrechetStatistics | Moments
+
+_BLOCK = 2048  # rows turned to float64 at a time
 
 
 class Extrapolation(NamedTuple):
@@ -65,12 +68,12 @@ def frechet_distance_infinity(
         )
     sizes = np.linspace(smallest, len(x), points).astype(int).tolist()
     order = torch.randperm(len(x), generator=torch.Generator().manual_seed(seed)).to(x.device)
-    to = _Distances(reference)
-    statistics = FrechetStatistics(x.shape[1], to.device)
+    distance = _Distances(reference)
+    samples = _Samples(distance)
     distances = []
-    for begin, end in zip([0, *sizes], sizes, strict=False):
-        statistics.update(x[order[begin:end]])
-        distances.append(to.statistics(statistics, partial(x.__getitem__, order[:end])))
+    for begin, end in pairwise([0, *sizes]):
+        samples.update(x[order[begin:end]])
+        distances.append(distance(samples, partial(x.__getitem__, order[:end])))
     slope, value = np.polyfit(1 / np.array(sizes), distances, 1)
     return Extrapolation(float(value), float(slope), sizes, distances)
 
@@ -92,17 +95,17 @@ def jackknife_interval(
     x = as_features(features, "features").detach()
     if not 2 <= groups <= len(x) // 2:
         raise ValueError(f"groups: expected 2 to half the {len(x)} features, got {groups}")
-    to = _Distances(reference)
-    everything = FrechetStatistics(x.shape[1], to.device)
+    distance = _Distances(reference)
+    everything = _Samples(distance)
     everything.update(x)
-    value = to.statistics(everything, lambda: x)
+    value = distance(everything, lambda: x)
     without = []
     for g in range(groups):
-        part = FrechetStatistics(x.shape[1], to.device)
+        part = _Samples(distance)
         part.update(x[g::groups])
         rest = torch.ones(len(x), dtype=torch.bool)
         rest[g::groups] = False
-        without.append(to.statistics(everything.without(part), partial(x.__getitem__, rest)))
+        without.append(distance(everything.without(part), partial(x.__getitem__, rest)))
     mean = sum(without) / groups
     spread = sum((d - mean) ** 2 for d in without)
     error = ((groups - 1) / groups * spread) ** 0.5
@@ -146,27 +149,70 @@ def moments_of(reference: Reference) -> Moments:
     return Moments(mean, covariance, reference[2] if len(reference) > 2 else None)
 
 
+class _Spread(NamedTuple):
+    """Mean (D,) and the sum of the squared distances from it, of n samples."""
+
+    n: int
+    mean: Tensor
+    total: Tensor
+
+    def plus(self, other: "_Spread", sign: int = 1) -> "_Spread":
+        """With the other samples, or (-1) without them; Chan, Golub & LeVeque 1979."""
+        n = self.n + sign * other.n
+        share = sign * other.n / n
+        delta = other.mean - self.mean
+        total = self.total + sign * other.total + delta.square().sum() * (self.n * share)
+        return _Spread(n, self.mean + delta * share, total)
+
+
 class _Distances:
-    """Distances to one reference, whose root is taken once."""
+    """Distances to one reference, whose covariance R R^T is decomposed once."""
 
     def __init__(self, reference: Reference) -> None:
-        self._mean, covariance, _ = moments_of(reference)
+        self.mean, covariance, _ = moments_of(reference)
         self._trace = covariance.trace()
-        self._root = psd_root(covariance, SLACK, "reference covariance")
-        self.device = covariance.device
+        self.root = psd_root(covariance, SLACK, "reference covariance")
 
-    def statistics(self, statistics: FrechetStatistics, features: Callable[[], Tensor]) -> float:
-        """Of these statistics; of the features themselves, where they are too few for them."""
-        if statistics.n <= statistics.dim:
-            mean, x = centred(to_float64(features()).to(self.device), "features", 1)
-            trace = x.square().sum()
-            nuclear = nuclear_norm(x @ self._root.matrix)
-        else:
-            mean, covariance, _ = statistics.moments
-            trace = covariance.trace()
-            nuclear = trace_with_root(self._root, covariance, SLACK, "features")
-        means = (mean - self._mean).square().sum()
-        return max(0.0, float(means + (trace + self._trace - 2 * nuclear)))
+    def __call__(self, samples: "_Samples", features: Callable[[], Tensor]) -> float:
+        """From the moments; from the features themselves where that is not accurate."""
+        n, mean, total = samples.spread
+        nuclear = None
+        if n > samples.moments.dim:
+            nuclear = sum_of_roots(torch.linalg.eigvalsh(samples.moments.covariance()))
+        if nuclear is None:
+            _, x = centred(to_float64(features()).to(self.mean), "features", 1)
+            nuclear = nuclear_norm(times_root(x, self.root))
+        means = (mean - self.mean).square().sum()
+        return max(0.0, float(means + (total / (n - 1) + self._trace - 2 * nuclear)))
+
+
+class _Samples:
+    """What distances to a reference need of samples x: their spread, and the moments of z = x R.
+
+    The covariance of z is R^T Sigma R, of whose eigenvalues' roots the trace is the sum: one
+    product for all samples instead of two for each distance.
+    """
+
+    def __init__(self, distance: _Distances) -> None:
+        self._distance = distance
+        mean, root = distance.mean, distance.root.matrix
+        self.spread = _Spread(0, torch.zeros_like(mean), mean.new_zeros(()))
+        self.moments = FrechetStatistics(root.shape[1], root.device)
+
+    def update(self, features: Tensor) -> None:
+        """Add features (N, D), of which a block at a time is turned to float64."""
+        for start in range(0, len(features), _BLOCK):
+            x = to_float64(features[start : start + _BLOCK]).to(self.spread.mean)
+            mean = x.mean(dim=0)
+            total = (x - mean).square().sum()
+            self.spread = self.spread.plus(_Spread(len(x), mean, total))
+            self.moments.update(times_root(x - self._distance.mean, self._distance.root))
+
+    def without(self, part: "_Samples") -> "_Samples":
+        rest = _Samples(self._distance)
+        rest.spread = self.spread.plus(part.spread, -1)
+        rest.moments = self.moments.without(part.moments)
+        return rest
 
 
 def _as_labels(value: Array, n: int, name: str) -> Tensor:

@@ -124,6 +124,13 @@ def test_fewer_samples_than_dimensions(n: int, m: int, dim: int, seed: int) -> N
     assert frechet_distance_from_features(x, y) == pytest.approx(exact, rel=1e-12)
 
 
+def test_few_samples_of_inceptions_dimensions() -> None:
+    x, y = randn(300, 2048, seed=0), randn(300, 2048, seed=1) * 1.5 + 0.2
+    exact = by_svd_of_features(x, y)
+    assert frechet_distance(*moments(x), *moments(y)) == pytest.approx(exact, rel=1e-10)
+    assert frechet_distance_from_features(x, y) == pytest.approx(exact, rel=1e-12)
+
+
 @given(n=st.integers(2, 40), m=st.integers(2, 40), dim=st.integers(1, 20), seed=SEEDS)
 def test_features_of_any_number(n: int, m: int, dim: int, seed: int) -> None:
     x, y = randn(n, dim, seed=seed) + 3, randn(m, dim, seed=seed + 50_000) * 1.5

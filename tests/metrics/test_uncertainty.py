@@ -39,6 +39,14 @@ def test_infinity_is_the_line_through_the_distances_of_nested_subsets(dim: int) 
     assert found.slope == pytest.approx(slope, rel=1e-8)
 
 
+def test_infinity_to_a_singular_reference() -> None:
+    real, fake = randn(15, 30, seed=0), randn(100, 30, seed=1) * 1.3
+    found = frechet_distance_infinity(of(real), fake, points=3, smallest=12, seed=3)
+    shuffled = fake[torch.randperm(100, generator=torch.Generator().manual_seed(3))]
+    want = [float(frechet_distance_from_features(real, shuffled[:n])) for n in found.sizes]
+    np.testing.assert_allclose(found.distances, want, rtol=1e-9)
+
+
 def test_infinity_has_less_bias() -> None:
     dim = 20
     exact = Moments(torch.zeros(dim), torch.eye(dim))
