@@ -2,6 +2,7 @@
 // second gradient as ops of their own. The sample weights s and the samples' own a are constants.
 #include "unary_rows.h"
 
+#include "register.h"
 #include "terms.h"
 #include "unary_functor.h"
 
@@ -407,33 +408,12 @@ std::tuple<Tensor, std::vector<Tensor>> double_backward_autograd(
   return {dgrad, std::move(out)};
 }
 
-void register_kernels(torch::Library& m) {
-  m.impl("unary_rows", forward);
-  m.impl("unary_rows_backward", backward);
-  m.impl("unary_rows_double_backward", double_backward);
-}
-
 }  // namespace
 
-TORCH_LIBRARY_IMPL(ganfast, CPU, m) {
-  register_kernels(m);
-}
-#ifdef GANFAST_CUDA
-TORCH_LIBRARY_IMPL(ganfast, CUDA, m) {
-  register_kernels(m);
-}
-#endif
+#define GANFAST_UNARY_ROWS_OPS(op)                          \
+  op(unary_rows, forward) op(unary_rows_backward, backward) \
+      op(unary_rows_double_backward, double_backward)
 
-TORCH_LIBRARY_IMPL(ganfast, Meta, m) {
-  m.impl("unary_rows", forward_meta);
-  m.impl("unary_rows_backward", backward_meta);
-  m.impl("unary_rows_double_backward", double_backward_meta);
-}
-
-TORCH_LIBRARY_IMPL(ganfast, Autograd, m) {
-  m.impl("unary_rows", forward_autograd);
-  m.impl("unary_rows_backward", backward_autograd);
-  m.impl("unary_rows_double_backward", double_backward_autograd);
-}
+GANFAST_REGISTER(GANFAST_UNARY_ROWS_OPS)
 
 }  // namespace ganfast

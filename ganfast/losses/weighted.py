@@ -42,21 +42,17 @@ def loss_of_samples(
     sample_a: list[Tensor | None] = []
     masked: list[Tensor] = []
     normalize = reduction != "sum"
-    # Weights are normalized before a flip gives some of them another sign.
-    signs_flip = bool(label_flips) and sides[0].side.weight != sides[0].flipped.weight
     for name, maps, side, weight, flipped in sides:
         x, n = maps[0], len(maps)
         samples = (x.shape[0] if x.dim() else 0) or 1  # the op refuses what has none
-        factor = side.weight
-        sign: Tensor | None = None
-        a: Tensor | None = None
+        sign = a = None
         if label_flips:
             flips = torch.rand(x.shape[:1], device=x.device, generator=rng) < label_flips
-            if signs_flip:
-                factor, sign = 1.0, _either(flips, side.weight, flipped.weight, x)
-            if side.a != flipped.a:
-                a = _either(flips, side.a, flipped.a, x)
-        weights = map_weights if factor == 1 else [factor * w for w in map_weights]
+            sign = _either(flips, side.weight, flipped.weight, x)
+            a = _either(flips, side.a, flipped.a, x)
+        weights = map_weights
+        if sign is None and side.weight != 1:
+            weights = [side.weight * w for w in weights]
         if is_mask(weight):
             masks = _masks(name, weight, maps)
             losses = [
@@ -66,8 +62,9 @@ def loss_of_samples(
             masked.append(torch.stack(losses).sum(0) if n > 1 else losses[0])
             continue
         s = None if weight is None else _sample_weight(name, weight, x)
-        if sign is not None:
-            if s is not None and normalize:
+        if sign is not None:  # which is no weight: it does not count in the mean
+            normalize = False
+            if s is not None and reduction != "sum":
                 s = s * (samples / divisor(s.sum()))
             s = sign if s is None else sign * s
         if reduction == "mean" and samples > 1:
@@ -79,7 +76,7 @@ def loss_of_samples(
         sample_a += [a] * n
     if not terms.x:
         return masked[0] if len(masked) == 1 else masked[0] + masked[1]
-    rows = terms.reduce_rows(sample_weight, sample_a, normalize and not signs_flip)
+    rows = terms.reduce_rows(sample_weight, sample_a, normalize)
     loss = rows if reduction == "none" else rows.sum()
     return loss + masked[0] if masked else loss
 
@@ -104,8 +101,9 @@ def _dtype(x: Tensor) -> torch.dtype:
     return torch.float64 if x.dtype == torch.float64 else torch.float32
 
 
-def _either(flips: Tensor, own: float, flipped: float, like: Tensor) -> Tensor:
-    return torch.where(flips, flipped, own).to(_dtype(like))
+def _either(flips: Tensor, own: float, flipped: float, like: Tensor) -> Tensor | None:
+    """The number of each sample, where a flip changes it."""
+    return None if own == flipped else torch.where(flips, flipped, own).to(_dtype(like))
 
 
 def _masked(
