@@ -131,16 +131,21 @@ void scales(const Run& run, RowsGrad grad, C* scale) {
          run.of_samples<C>(run.term->sample_weight), run.samples, scale);
 }
 
+template <class C>
+GANFAST_SIMD double sum(const C* x, int64_t n) {
+  double total = 0;
+#pragma omp simd reduction(+ : total)
+  for (int64_t i = 0; i < n; ++i) total += x[i];
+  return total;
+}
+
 // The terms with what normalizes their sample weights in their weight.
 template <class C>
 std::vector<RowsTerm> normalized(const RowsList& list) {
   std::vector<RowsTerm> terms(list.terms.begin(), list.terms.end());
   for (RowsTerm& term : terms) {
     if (!list.normalize || term.sample_weight == nullptr) continue;
-    const auto s = static_cast<const C*>(term.sample_weight);
-    double total = 0;
-#pragma omp simd reduction(+ : total)
-    for (int64_t i = 0; i < list.samples; ++i) total += s[i];
+    const double total = sum(static_cast<const C*>(term.sample_weight), list.samples);
     term.weight *= list.samples / (total == 0 ? 1 : total);
   }
   return terms;
