@@ -177,7 +177,7 @@ class AdaptiveAugment(nn.Module):
         self.images += images
         self.signs += mean
         due = self.updates >= self.interval
-        direction = torch.sign(self.signs / self.updates - self.target).nan_to_num(0)
+        direction = torch.sign(self.signs / self.updates - self.target)
         step = due * direction * self.images / (1000 * self.kimg)
         self.p.add_(step).clamp_(0, self.limit)
         for seen in (self.updates, self.images, self.signs):

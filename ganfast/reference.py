@@ -200,7 +200,7 @@ def augment(x: Tensor, u: Tensor, color: bool, translation: bool, cutout: bool) 
     if translation:
         h = rows + drawn_shift(u[:, 3], height)[:, None]
         w = columns + drawn_shift(u[:, 4], width)[:, None]
-        inside = ((0 <= h) & (h < height))[:, :, None] & ((0 <= w) & (w < width))[:, None]
+        inside = ((h >= 0) & (h < height))[:, :, None] & ((w >= 0) & (w < width))[:, None]
         n = torch.arange(samples, device=x.device).view(-1, 1, 1, 1)
         c = torch.arange(channels, device=x.device).view(-1, 1, 1)
         h, w = h.clamp(0, height - 1)[:, None, :, None], w.clamp(0, width - 1)[:, None, None]

@@ -38,11 +38,11 @@ struct AugmentCall {
   // Calls body(pixel, h, w) for the pixels of this thread.
   template <class Body>
   __device__ void for_each_pixel(Body body) const {
-    const int split = blockIdx.x % splits, pixels = shape.height * shape.width;
-    for (int64_t pixel = int64_t(split) * kThreads + threadIdx.x; pixel < pixels;
-         pixel += int64_t(splits) * kThreads) {
-      const int at = static_cast<int>(pixel), h = at / shape.width;
-      body(at, h, at - h * shape.width);
+    const unsigned pixels = shape.height * shape.width, step = splits * kThreads;
+    unsigned pixel = blockIdx.x % splits * kThreads + threadIdx.x;
+    for (; pixel < pixels; pixel += step) {
+      const int h = pixel / shape.width;
+      body(static_cast<int>(pixel), h, static_cast<int>(pixel - h * shape.width));
     }
   }
 
@@ -57,7 +57,7 @@ struct AugmentCall {
   __device__ Compute<T> channel_sum(const T* of_pixel) const {
     Compute<T> sum = 0;
     const int step = channel_step();
-    for (int c = 0; c < shape.channels; ++c) sum += load(of_pixel[int64_t(c) * step]);
+    for (int c = 0; c < shape.channels; ++c) sum += load(of_pixel[c * step]);
     return sum;
   }
 };
@@ -75,7 +75,7 @@ __global__ void __launch_bounds__(kThreads)
     const int shift = adjoint ? s.shift_h * call.shape.width + s.shift_w : 0;
     call.for_each_pixel([&](int pixel, int h, int w) {
       if (!adjoint || call.live(s, h, w))
-        sum += call.channel_sum(x + int64_t(pixel + shift) * call.pixel_step());
+        sum += call.channel_sum(x + (pixel + shift) * call.pixel_step());
     });
   }
   sum = block_sum(sum);
@@ -86,19 +86,18 @@ template <class T>
 __global__ void __launch_bounds__(kThreads)
     augment_kernel(const __grid_constant__ AugmentCall<T> call, const double* partial) {
   using C = Compute<T>;
-  const auto s = call.augmentation();
   const AugmentShape& shape = call.shape;
-  C of_sample = 0;
+  GANFAST_SHARED(double, mean, 1);
   if (call.pieces.color) {
-    GANFAST_SHARED(double, total, 1);
     double sum = 0;
     for (int i = threadIdx.x; i < call.splits; i += kThreads)
       sum += partial[call.sample() * call.splits + i];
     sum = block_sum(sum);
-    if (threadIdx.x == 0) total[0] = sum;
+    if (threadIdx.x == 0) *mean = sum / shape.elements();
     __syncthreads();
-    if (s.mixes) of_sample = static_cast<C>(s.c * (total[0] / shape.elements()));
   }
+  const auto s = call.augmentation();
+  const C of_sample = s.mixes ? static_cast<C>(s.c * *mean) : C(0);
   const C constant = of_sample + s.d, b = s.b / shape.channels;
   const C outside = call.map == AugmentMap::adjoint ? of_sample : C(0);
   const int step = call.channel_step();
@@ -106,15 +105,14 @@ __global__ void __launch_bounds__(kThreads)
   const T* x = call.x + call.sample() * shape.elements();
   T* y = call.y + call.sample() * shape.elements();
   call.for_each_pixel([&](int pixel, int h, int w) {
-    T* to = y + int64_t(pixel) * call.pixel_step();
+    T* to = y + pixel * call.pixel_step();
     if (!call.live(s, h, w)) {
-      for (int c = 0; c < shape.channels; ++c) store(to[int64_t(c) * step], outside);
+      for (int c = 0; c < shape.channels; ++c) store(to[c * step], outside);
       return;
     }
-    const T* from = x + int64_t(pixel + shift) * call.pixel_step();
+    const T* from = x + (pixel + shift) * call.pixel_step();
     const C rest = s.mixes ? b * call.channel_sum(from) + constant : C(0);
-    for (int c = 0; c < shape.channels; ++c)
-      store(to[int64_t(c) * step], s.a * load(from[int64_t(c) * step]) + rest);
+    for (int c = 0; c < shape.channels; ++c) store(to[c * step], s.a * load(from[c * step]) + rest);
   });
 }
 

@@ -13,8 +13,8 @@ struct AugmentShape {
   bool interleaved;
   int draws;
 
-  int64_t pixels() const { return int64_t(height) * width; }
-  int64_t elements() const { return channels * pixels(); }
+  GANFAST_HD int64_t pixels() const { return int64_t(height) * width; }
+  GANFAST_HD int64_t elements() const { return channels * pixels(); }
 };
 
 // y = the map of x. Sums are taken in a fixed order: equal input gives equal bits, whatever the
