@@ -47,20 +47,23 @@ GANFAST_SIMD void mix_planes(const T* x, T* y, int64_t n, int64_t channels, int6
   }
 }
 
-// n pixels of one row, the channels of each side by side
-template <class T>
-GANFAST_SIMD void mix_pixels(const T* x, T* y, int64_t n, int64_t channels,
+// n pixels of one row, the channels of each side by side; kChannels are known, or 0
+template <int kChannels, class T>
+GANFAST_SIMD void mix_pixels(const T* x, T* y, int64_t n, int64_t any_channels,
                              const Augmentation<Compute<T>>& augmentation, Compute<T> constant) {
   using C = Compute<T>;
+  const int64_t channels = kChannels > 0 ? kChannels : any_channels;
   const C a = augmentation.a;
   const double b = augmentation.b / double(channels);
-  for (int64_t i = 0; i < n; ++i, x += channels, y += channels) {
+  for (int64_t i = 0; i < n; ++i) {
+    const T* from = x + i * channels;
+    T* to = y + i * channels;
     double of_pixel = 0;
 #pragma omp simd reduction(+ : of_pixel)
-    for (int64_t c = 0; c < channels; ++c) of_pixel += double(load(x[c]));
+    for (int64_t c = 0; c < channels; ++c) of_pixel += double(load(from[c]));
     const C rest = C(b * of_pixel) + constant;
 #pragma omp simd
-    for (int64_t c = 0; c < channels; ++c) store(y[c], a * load(x[c]) + rest);
+    for (int64_t c = 0; c < channels; ++c) store(to[c], a * load(from[c]) + rest);
   }
 }
 
@@ -142,8 +145,9 @@ struct Sample {
         std::copy_n(x + offset + moved, count, y + offset);
       });
     } else if (shape.interleaved) {
-      mix_pixels(x + from * shape.channels, y + to * shape.channels, n, shape.channels,
-                 augmentation, constant);
+      const auto mix = shape.channels == 3 ? mix_pixels<3, T> : mix_pixels<0, T>;
+      mix(x + from * shape.channels, y + to * shape.channels, n, shape.channels, augmentation,
+          constant);
     } else {
       mix_planes(x + from, y + to, n, shape.channels, shape.pixels(), augmentation, constant);
     }
