@@ -3,6 +3,7 @@
 // so that there are derivatives of any order.
 #include "augment.h"
 
+#include "register.h"
 #include "terms.h"
 
 namespace ganfast {
@@ -145,30 +146,10 @@ Tensor linear_autograd(const Tensor& x, const Tensor& u, bool color, bool transl
   return Linear::apply(x, u, color, translation, cutout, adjoint);
 }
 
-void register_kernels(torch::Library& m) {
-  m.impl("augment", affine);
-  m.impl("augment_linear", linear);
-}
-
 }  // namespace
 
-TORCH_LIBRARY_IMPL(ganfast, CPU, m) {
-  register_kernels(m);
-}
-#ifdef GANFAST_CUDA
-TORCH_LIBRARY_IMPL(ganfast, CUDA, m) {
-  register_kernels(m);
-}
-#endif
+#define GANFAST_AUGMENT_OPS(op) op(augment, affine) op(augment_linear, linear)
 
-TORCH_LIBRARY_IMPL(ganfast, Meta, m) {
-  m.impl("augment", affine_meta);
-  m.impl("augment_linear", linear_meta);
-}
-
-TORCH_LIBRARY_IMPL(ganfast, Autograd, m) {
-  m.impl("augment", affine_autograd);
-  m.impl("augment_linear", linear_autograd);
-}
+GANFAST_REGISTER(GANFAST_AUGMENT_OPS)
 
 }  // namespace ganfast
