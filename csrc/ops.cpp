@@ -75,6 +75,13 @@ TORCH_LIBRARY(ganfast, m) {
   m.def(
       "norm_reduce_double_backward(Tensor grad, Tensor[] g, Tensor[] v, Tensor derivatives, "
       "bool pixel) -> (Tensor, Tensor[])");
+
+  // The affine map of math/augment.h on each sample of x (samples, channels, height, width), with
+  // the numbers u drawn for it, and its linear part or the adjoint of that
+  m.def("augment(Tensor x, Tensor u, bool color, bool translation, bool cutout) -> Tensor");
+  m.def(
+      "augment_linear(Tensor x, Tensor u, bool color, bool translation, bool cutout, "
+      "bool adjoint) -> Tensor");
 }
 
 namespace {

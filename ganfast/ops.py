@@ -18,6 +18,7 @@ if _ext.DEVICES:
     _pair_reduce = torch.ops.ganfast.pair_reduce.default._op
     _polar = torch.ops.ganfast.polar.default._op
     _norm_reduce = torch.ops.ganfast.norm_reduce.default._op
+    _augment = torch.ops.ganfast.augment.default._op
 
 
 def _compiled(x: Sequence[Tensor]) -> bool:
@@ -402,3 +403,56 @@ def norm_reduce(
         return loss
     _check_norm_reduce(g, phi, pixel)
     return reference.norm_reduce(g, phi, weight, a, b, pixel)
+
+
+def _check_augment(x: Tensor, u: Tensor) -> None:
+    """Refuse what the kernels refuse, in the same words."""
+    if x.dtype not in _FLOATING:
+        floating = "float64, float32, float16 or bfloat16"
+        raise TypeError(f"augment: x must have dtype {floating}, got {x.dtype}")
+    if x.ndim != 4 or x.numel() == 0:
+        expected = "(samples, channels, height, width), none of them 0"
+        raise ValueError(f"augment: x must have shape {expected}, got {list(x.shape)}")
+    if u.dtype != torch.float32:
+        raise TypeError(f"augment: u must have dtype float32, got {u.dtype}")
+    if u.ndim != 2 or u.shape[0] != x.shape[0] or u.shape[1] not in (7, 8):
+        n = x.shape[0]
+        raise ValueError(f"augment: u must have shape ({n}, 7) or ({n}, 8), got {list(u.shape)}")
+    if u.device != x.device:
+        raise ValueError(f"augment: u must be on the device of x, {x.device}, got {u.device}")
+
+
+def augment(x: Tensor, u: Tensor, color: bool, translation: bool, cutout: bool) -> Tensor:
+    r"""Differentiable augmentation of each sample: colors, then a shift, then a box cut out.
+
+    With u_0 to u_6 drawn for a sample, x is taken through
+
+    .. math:: x + (u_0 - \tfrac12), \quad \mu_{hw} + 2 u_1 (x_{chw} - \mu_{hw}), \quad
+              \mu + (u_2 + \tfrac12)(x - \mu),
+
+    with the mean of each pixel's channels and the mean of the sample as they are by then; shifted
+    by up to an eighth of its height (u_3) and width (u_4), with zeros from outside; and set to zero
+    in a box of half its height and width, centred anywhere (u_5, u_6). These are the three
+    policies of DiffAugment (Zhao et al. 2020, arXiv:2006.10738).
+
+    Args:
+        x: images (N, C, H, W), contiguous or channels_last (others are copied); float64, float32,
+            float16 or bfloat16.
+        u: float32 (N, 7), uniform in [0, 1). With an eighth column, samples where that is not
+            negative are left as they are.
+        color: change brightness, saturation and contrast.
+        translation: shift.
+        cutout: cut out.
+
+    Returns:
+        As x. Differentiable in x, to any order.
+
+    Raises:
+        TypeError: x is not floating point, or u not float32.
+        ValueError: x or u has another shape, or they are on different devices.
+    """
+    if _compiled([x]):
+        y: Tensor = _augment(x, u, color, translation, cutout)
+        return y
+    _check_augment(x, u)
+    return reference.augment(x, u, color, translation, cutout)
