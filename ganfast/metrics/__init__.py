@@ -2,6 +2,13 @@
 
 from ganfast.metrics.draws import Spread
 from ganfast.metrics.frechet import frechet_distance, frechet_distance_from_features
+from ganfast.metrics.image_metrics import (
+    FrechetInceptionDistance,
+    InceptionScore,
+    KernelInceptionDistance,
+    MemorizationInformedFrechetInceptionDistance,
+    PrecisionRecall,
+)
 from ganfast.metrics.inception_score import inception_score
 from ganfast.metrics.kid import cmmd, kid
 from ganfast.metrics.loss import FrechetLoss
@@ -31,10 +38,15 @@ __all__ = [
     "PRDC",
     "EMAStatistics",
     "Extrapolation",
+    "FrechetInceptionDistance",
     "FrechetLoss",
     "FrechetStatistics",
+    "InceptionScore",
     "Interval",
+    "KernelInceptionDistance",
+    "MemorizationInformedFrechetInceptionDistance",
     "Moments",
+    "PrecisionRecall",
     "Spread",
     "WindowStatistics",
     "bleu",
