@@ -72,7 +72,8 @@ def decode(file: Path | BinaryIO, name: str, channels: int) -> "Image":
             with Image.open(file) as image:
                 if image.mode not in _EIGHT_BIT:
                     raise ValueError(f"pixels of mode {image.mode!r}, not 8 bits per channel")
-                return image.convert(_MODES[channels])
+                converted: Image.Image = image.convert(_MODES[channels])
+                return converted
     except Exception as error:  # Pillow's decoders raise many types on a broken file
         raise ValueError(f"{name}: expected a readable 8-bit image, got {error}") from error
 

@@ -7,7 +7,7 @@ import tarfile
 import threading
 import zipfile
 from abc import ABC, abstractmethod
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path, PurePosixPath
 
@@ -68,7 +68,7 @@ class _Files(ImageSource):
         self.entries = [entry for entry, _ in entries]
         described = "\n".join(f"{entry}\t{state}" for entry, state in entries)
         self.key = hashlib.sha256(f"{channels}\n{described}".encode()).hexdigest()
-        self._pool = ThreadPoolExecutor(min(8, len(os.sched_getaffinity(0))))
+        self._pool = ThreadPoolExecutor(min(8, os.cpu_count() or 1))
 
     def __len__(self) -> int:
         return len(self.entries)
@@ -88,7 +88,7 @@ class _Files(ImageSource):
             image = decode(self.file(entry), entry, self.channels)
         except ValueError as error:
             return str(error)
-        except (OSError, EOFError, zipfile.BadZipFile, tarfile.TarError) as error:
+        except (OSError, EOFError, RuntimeError, zipfile.BadZipFile, tarfile.TarError) as error:
             return f"{entry}: {error}"
         pixels = np.array(image, np.uint8).reshape(image.height, image.width, self.channels)
         return torch.from_numpy(pixels).permute(2, 0, 1)
@@ -139,7 +139,7 @@ class TarArchive(_Files):
 
     def __init__(self, path: Path, channels: int) -> None:
         try:
-            self._tar = tarfile.open(path)
+            self._tar = tarfile.open(path)  # noqa: SIM115  read from as long as it lives
             members = [m for m in self._tar if m.isfile() and _is_image_entry(m.name)]
         except (tarfile.TarError, EOFError, OSError) as error:
             raise ValueError(f"{path}: expected a tar file: {error}") from error
@@ -211,16 +211,10 @@ def _from_npz(path: Path) -> Tensor:
 
 
 def _is_image_entry(name: str) -> bool:
-    return not name.endswith("/") and is_image_name(PurePosixPath(name.lstrip("./")))
+    return not name.endswith("/") and is_image_name(PurePosixPath(name))
 
 
 def _limited(raw: bytes) -> io.BytesIO:
     if len(raw) > _LARGEST_ENTRY:
         raise ValueError(f"more than {_LARGEST_ENTRY >> 20} MiB in one file of the archive")
     return io.BytesIO(raw)
-
-
-def in_parts(n: int, size: int) -> Iterator[tuple[int, int]]:
-    """Ranges of ``size`` that cover 0..n."""
-    for start in range(0, n, size):
-        yield start, min(start + size, n)
