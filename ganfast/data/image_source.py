@@ -24,11 +24,12 @@ _LARGEST_ENTRY = 1 << 29  # bytes of one file in an archive
 class ImageSource(ABC):
     """A numbered set of uint8 images (C, H, W), each of its own size.
 
-    ``name`` says where they are from; ``key`` changes whenever they do.
+    ``name`` says where they are from; ``key`` changes whenever they do, and is None where that
+    cannot be told.
     """
 
     name: str
-    key: str
+    key: str | None
 
     @abstractmethod
     def __len__(self) -> int: ...

@@ -1,7 +1,6 @@
 """Feature nets that are not ours: callables that can be imported, and TorchScript files."""
 
 import importlib
-import inspect
 import sys
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -29,6 +28,9 @@ class _Plain(nn.Module):
         return {"features": features.flatten(1)}
 
 
+UNKNOWN = "unknown"  # weights of which features are not kept, as they may change unseen
+
+
 def imported(name: str) -> Encoder:
     """The encoder of ``module:callable``: a function, a module, or a class of modules."""
     function = import_callable(name)
@@ -36,16 +38,8 @@ def imported(name: str) -> Encoder:
         function = function()
     if isinstance(function, nn.Module):
         function = function.eval()
-    return _as_given(_Plain(function), name, _hash_of_source(function))
-
-
-def _hash_of_source(function: object) -> str:
-    """Of the file that a function or the class of an object is in: other code, other features."""
-    try:
-        source = inspect.getsourcefile(function if inspect.isroutine(function) else type(function))
-    except TypeError:  # built in
-        source = None
-    return weight_files.sha256_of(Path(source)) if source else "none"
+    # What a function depends on cannot be told.
+    return _as_given(_Plain(function), name, UNKNOWN)
 
 
 def import_callable(name: str) -> Callable[..., Any]:

@@ -15,6 +15,7 @@ from torch import Tensor
 from ganfast._files import atomic_write
 from ganfast.data.image_source import ImageSource
 from ganfast.features import Encoder
+from ganfast.features.given import UNKNOWN
 from ganfast.metrics import FrechetStatistics
 
 OnError = Literal["stop", "skip"]
@@ -52,7 +53,8 @@ def collect(
 
     A process takes every N-th shard; the result is that of all N processes. With ``state`` a
     folder, finished shards are kept there and not computed again; their names hold a hash of the
-    images and of all settings, so that others are never taken for them.
+    images and of all settings, so that others are never taken for them. Callables are not kept:
+    whether their code or weights have changed cannot be seen.
 
     Raises ValueError, naming them, where images cannot be used and ``on_error`` is ``"stop"``,
     and where none can be used.
@@ -69,7 +71,7 @@ def collect(
     with _bar(source, sum(min(SHARD, len(source) - starts[i]) for i in mine), quiet) as bar:
         for index in mine:
             start, stop = starts[index], min(starts[index] + SHARD, len(source))
-            file = None if state is None else state / f"{key}-{index:06d}.safetensors"
+            file = state / f"{key}-{index:06d}.safetensors" if state and key else None
             if file is not None and file.is_file():
                 shard = _load(file)
                 bar.update(stop - start)
@@ -160,8 +162,10 @@ def _refuse(source: ImageSource, problems: list[str], start: int) -> NoReturn:
     )
 
 
-def _key(source: ImageSource, encoder: Encoder, layers: tuple[str, ...]) -> str:
-    """A hash of all that changes the features."""
+def _key(source: ImageSource, encoder: Encoder, layers: tuple[str, ...]) -> str | None:
+    """A hash of all that changes the features; None where that cannot be told."""
+    if source.key is None or encoder.settings["weights"] == UNKNOWN:
+        return None
     described = [source.key, encoder.settings, layers, SHARD]
     return hashlib.sha256(json.dumps(described, sort_keys=True).encode()).hexdigest()[:32]
 

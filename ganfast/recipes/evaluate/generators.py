@@ -29,7 +29,7 @@ class Generated(ImageSource):
         self,
         function: Callable[[int], Tensor],
         name: str,
-        key: str,
+        key: str | None,
         samples: int,
         seed: int,
         channels: int,
@@ -38,7 +38,11 @@ class Generated(ImageSource):
             raise ValueError(f"samples: expected 1 or more, got {samples}")
         self._function, self._samples = function, samples
         self._seed, self._channels, self.name = seed, channels, name
-        self.key = hashlib.sha256(f"{key} {samples} {seed} {channels}".encode()).hexdigest()
+        self.key = (
+            None
+            if key is None
+            else hashlib.sha256(f"{key} {samples} {seed} {channels}".encode()).hexdigest()
+        )
 
     def __len__(self) -> int:
         return self._samples
@@ -74,10 +78,10 @@ def from_callable(
     if isinstance(found, type) and issubclass(found, nn.Module):
         found = found()
     if not isinstance(found, nn.Module):
-        return Generated(found, name, name, samples, seed, channels)
+        return Generated(found, name, None, samples, seed, channels)
     if not isinstance(getattr(found, "latent_dim", None), int):
         raise ValueError(f"{name}: expected a module with an int latent_dim, it has none")
-    return Generated(_sampler(found, device), name, name, samples, seed, channels)
+    return Generated(_sampler(found, device), name, None, samples, seed, channels)
 
 
 def from_checkpoint(

@@ -81,7 +81,7 @@ def page(result: Result, command: str) -> str:
     settings = [("command", command), *result.settings.items()]
     sections.append(report.section("Settings", report.table(settings)))
     sections.append(report.section("Machine and versions", report.table(machine.facts())))
-    lead = ", ".join(f"{name} {value}" for name, value in rows(result)[:3])
+    lead = "; ".join(f"{name}: {value}" for name, value in rows(result)[:3])
     return report.page("ganfast eval", lead, *sections)
 
 
