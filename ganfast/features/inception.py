@@ -245,7 +245,7 @@ class Inception(nn.Module):
             used.add(key)
             return state[key].double()
 
-        for prefix, layer in self._convolutions():
+        for prefix, layer in self.convolutions():
             weights, biases = [], []
             for name, out in layer.out.items():
                 path = f"{prefix}.{name}" if name else prefix
@@ -266,7 +266,7 @@ class Inception(nn.Module):
             if not (key.endswith("num_batches_tracked") or key.startswith("AuxLogits.")):
                 raise ValueError(f"weights: {key!r} is no key of the Inception of 2015")
 
-    def _convolutions(self) -> Iterator[tuple[str, Convolution]]:
+    def convolutions(self) -> Iterator[tuple[str, Convolution]]:
         """Each convolution with the public name of the block that it is in."""
         for path, module in self.named_modules():
             if isinstance(module, Convolution):
