@@ -14,8 +14,8 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-TILE = 4096
-_SPARE = 8  # candidates beyond the k nearest
+TILE = 1024
+_SPARE = 3  # candidates beyond the k nearest
 _PAIRS = 128  # differences in float64 at a time: they stay in the cache
 
 
@@ -148,8 +148,8 @@ def _settle(a: Points, b: Points, k: int, found: Best, same: bool) -> Neighbours
 
 def squares_of(a: Points, rows: slice, b: Points, columns: slice) -> Tensor:
     """Squared distances of scaled features (rows, columns) in float32."""
-    products = a.scaled[rows] @ b.scaled[columns].T
-    return products.mul_(-2).add_(a.squares[rows].unsqueeze(1)).add_(b.squares[columns])
+    x, y = a.scaled[rows], b.scaled[columns]
+    return torch.addmm(b.squares[columns], x, y.T, alpha=-2).add_(a.squares[rows].unsqueeze(1))
 
 
 def _bounds(a: Points, b: Points, radii: Tensor) -> tuple[Tensor, Tensor]:
