@@ -32,8 +32,20 @@ def cases() -> list[Case]:
     """Neighbours, kernels, the net, and all of it from files to a number."""
     return [
         _case("prdc, 5,000 x 5,000 x 2,048", partial(_features, 5000), _PRDC, _by_cdist, ("prdc",)),
-        _case("KID, 100 x 1,000 of 5,000", partial(_features, 5000), _KID, _ganfast_kid),
-        _case("KID, 100 x 1,000 of 20,000", partial(_features, 20_000), _KID, _ganfast_kid),
+        _case(
+            "KID, 100 x 1,000 of 5,000",
+            partial(_features, 5000),
+            _KID,
+            _ganfast_kid,
+            ("torch-fidelity",),
+        ),
+        _case(
+            "KID, 100 x 1,000 of 20,000",
+            partial(_features, 20_000),
+            _KID,
+            _ganfast_kid,
+            tuple(_KID),
+        ),
         _case("Inception, 16 images", _batch, _NETS, _exact_net),
         _case(
             f"FID of 2 x {_IMAGES} files of {_SIDE} x {_SIDE}",

@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 
 from ganfast.metrics.arrays import Array, as_features, on_one_device
+from ganfast.metrics.products import products
 
 # A kernel, written over the inner products (N, M), given |x|^2 (N, 1) and |y|^2 (1, M).
 Kernel = Callable[[Tensor, Tensor, Tensor], Tensor]
@@ -133,4 +134,4 @@ def _sum(x: Tensor, y: Tensor, kernel: Kernel) -> float:
 
 def _values(x: Tensor, y: Tensor, kernel: Kernel) -> Tensor:
     xx, yy = x.square().sum(1, keepdim=True), y.square().sum(1).unsqueeze(0)
-    return kernel(x @ y.T, xx, yy)
+    return kernel(products(x, y), xx, yy)

@@ -14,6 +14,8 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
+from ganfast.metrics.products import products
+
 TILE = 1024
 _SPARE = 3  # candidates beyond the k nearest
 _PAIRS = 128  # differences in float64 at a time: they stay in the cache
@@ -54,49 +56,82 @@ def points(*sets: Tensor) -> list[Points]:
     return [Points(features, centre, scale) for features in sets]
 
 
-def nearest(a: Points, k: int, b: Points | None = None) -> Neighbours:
-    """The k nearest in ``b`` of each in ``a``; without ``b`` the k nearest others in ``a``."""
-    of = a if b is None else b
-    available = len(of) - (b is None)
-    if not 1 <= k <= available:
-        raise ValueError(f"k: expected 1 to {available}, the number of neighbours, got {k}")
-    wanted = min(k + _SPARE, available)
-    found = Best(len(a), wanted, a.scaled.device)
+def nearest(a: Points, k: int, b: Points) -> Neighbours:
+    """The k nearest in ``b`` of each in ``a``."""
+    _check(k, len(b))
+    best = Best(len(a), min(k + _SPARE, len(b)), a.scaled.device)
     for rows in tiles(len(a)):
-        for columns in tiles(len(of)):
-            if b is None and columns.start < rows.start:
+        for columns in tiles(len(b)):
+            best.add(rows, squares_of(a, rows, b, columns), columns)
+    width = best.indices.shape[1]
+    rows_of = torch.arange(len(a), device=best.indices.device).repeat_interleave(width)
+    exact = exact_squares(a, rows_of, b, best.indices.flatten()).view(-1, width)
+    squares, order = exact.sort(dim=1, stable=True)
+    indices = best.indices.gather(1, order)
+    if width < len(b):
+        surely = best.squares[:, -1] - _error(a, b)  # what was passed over is at least so far away
+        for row in (surely <= squares[:, k - 1] / a.scale**2).nonzero().flatten().tolist():
+            these = _all_squares(a, row, b)
+            squares[row, :k], indices[row, :k] = these.topk(k, largest=False)
+    return Neighbours(squares[:, :k], indices[:, :k])
+
+
+def radii(a: Points, k: int) -> Tensor:
+    """Squared distances (N,), float64, from each in ``a`` to its k-th nearest other.
+
+    With s the k-th smallest computed square and e its error, the exact one is within e of s. What is
+    computed as less than s - 2e is nearer, as more than s + 2e farther; of the few between the exact
+    squares decide.
+    """
+    _check(k, len(a) - 1)
+    best = Best(len(a), min(k + _SPARE, len(a) - 1), a.scaled.device)
+    for rows in tiles(len(a)):
+        for columns in tiles(len(a)):
+            if columns.start < rows.start:
                 continue  # done with its mirror image
-            squares = squares_of(a, rows, of, columns)
-            if b is None and rows == columns:
+            squares = squares_of(a, rows, a, columns)
+            if rows == columns:
                 squares.fill_diagonal_(torch.inf)
-            found.add(rows, squares, columns)
-            if b is None and rows != columns:
-                found.add(columns, squares.T, rows)
-    return _settle(a, of, k, found, b is None)
+            best.add(rows, squares, columns)
+            if rows != columns:
+                best.add(columns, squares.T, rows)
+    error = 2 * _error(a, a)
+    low, high = best.squares[:, k - 1] - error, best.squares[:, k - 1] + error
+    near = (best.squares >= low.unsqueeze(1)) & (best.squares <= high.unsqueeze(1))
+    nearer = (best.squares < low.unsqueeze(1)).sum(1, keepdim=True)
+    exact = torch.full_like(best.squares, torch.inf, dtype=torch.float64)
+    exact[near] = exact_squares(a, near.nonzero()[:, 0], a, best.indices[near])
+    found = exact.sort(dim=1).values.gather(1, k - 1 - nearer).squeeze(1)
+    if best.squares.shape[1] < len(a) - 1:
+        for row in (best.squares[:, -1] <= high).nonzero().flatten().tolist():
+            these = _all_squares(a, row, a)
+            these[row] = torch.inf
+            found[row] = these.kthvalue(k).values
+    return found
 
 
 def inside(
-    a: Points, b: Points, radii_a: Tensor, radii_b: Tensor, strict: bool
+    a: Points, b: Points, squares_a: Tensor, squares_b: Tensor, strict: bool
 ) -> Iterator[tuple[slice, slice, Tensor, Tensor]]:
     """Tiles (rows of a, columns of b, b_j is in the ball of a_i, a_i is in the ball of b_j).
 
-    The radii, (N,) and (M,) in float64, are squared. On the sphere counts unless ``strict``.
+    The squares of the radii are (N,) and (M,), float64. On the sphere counts unless ``strict``.
     """
-    low_a, high_a = (bound.unsqueeze(1) for bound in _bounds(a, b, radii_a))
-    low_b, high_b = _bounds(b, a, radii_b)
+    low_a, high_a = (bound.unsqueeze(1) for bound in _bounds(a, b, squares_a))
+    low_b, high_b = _bounds(b, a, squares_b)
     for rows in tiles(len(a)):
         for columns in tiles(len(b)):
             squares = squares_of(a, rows, b, columns)
             masks = []
-            for low, high, radii, of_a in (
-                (low_a[rows], high_a[rows], radii_a, True),
-                (low_b[columns], high_b[columns], radii_b, False),
+            for low, high, limits, of_a in (
+                (low_a[rows], high_a[rows], squares_a, True),
+                (low_b[columns], high_b[columns], squares_b, False),
             ):
                 within = squares < low
                 i, j = ((squares <= high) ^ within).nonzero(as_tuple=True)
                 p, q = i + rows.start, j + columns.start
-                exact, radius = exact_squares(a, p, b, q), radii[p if of_a else q]
-                within[i, j] = exact < radius if strict else exact <= radius
+                exact, limit = exact_squares(a, p, b, q), limits[p if of_a else q]
+                within[i, j] = exact < limit if strict else exact <= limit
                 masks.append(within)
             yield rows, columns, masks[0], masks[1]
 
@@ -126,37 +161,28 @@ class Best:
         self.indices[rows] = index.gather(1, chosen)
 
 
-def _settle(a: Points, b: Points, k: int, found: Best, same: bool) -> Neighbours:
-    """Exact distances of the candidates, and a full search where these may not hold all."""
-    wanted = found.squares.shape[1]
-    rows = torch.arange(len(a), device=found.indices.device).repeat_interleave(wanted)
-    exact = exact_squares(a, rows, b, found.indices.flatten()).view(-1, wanted)
-    squares, order = exact.sort(dim=1, stable=True)
-    indices = found.indices.gather(1, order)
-    if wanted < len(b) - same:
-        last = found.squares.max(1).values.double()
-        bound = last - _error(a, b).double()
-        for row in (bound <= squares[:, k - 1] / a.scale**2).nonzero().flatten().tolist():
-            everything = torch.arange(len(b), device=indices.device)
-            if same:
-                everything = everything[everything != row]
-            these = exact_squares(a, torch.full_like(everything, row), b, everything)
-            squares[row, :k], chosen = these.topk(k, largest=False)
-            indices[row, :k] = everything[chosen]
-    return Neighbours(squares[:, :k], indices[:, :k])
+def _all_squares(a: Points, row: int, b: Points) -> Tensor:
+    """The exact ones (M,) of one row."""
+    everything = torch.arange(len(b), device=b.scaled.device)
+    return exact_squares(a, torch.full_like(everything, row), b, everything)
+
+
+def _check(k: int, available: int) -> None:
+    if not 1 <= k <= available:
+        raise ValueError(f"k: expected 1 to {available}, the number of neighbours, got {k}")
 
 
 def squares_of(a: Points, rows: slice, b: Points, columns: slice) -> Tensor:
     """Squared distances of scaled features (rows, columns) in float32."""
-    x, y = a.scaled[rows], b.scaled[columns]
-    return torch.addmm(b.squares[columns], x, y.T, alpha=-2).add_(a.squares[rows].unsqueeze(1))
+    squares = products(a.scaled[rows], b.scaled[columns]).mul_(-2)
+    return squares.add_(a.squares[rows].unsqueeze(1)).add_(b.squares[columns])
 
 
-def _bounds(a: Points, b: Points, radii: Tensor) -> tuple[Tensor, Tensor]:
+def _bounds(a: Points, b: Points, squares: Tensor) -> tuple[Tensor, Tensor]:
     """What a computed square has to be below, and above, to be surely inside, and outside."""
-    radii = a.in_my_units(radii)
-    error = _error(a, b) + radii * 2**-22
-    return radii - error, radii + error
+    limits = a.in_my_units(squares)
+    error = _error(a, b) + limits * 2**-22
+    return limits - error, limits + error
 
 
 def _error(a: Points, b: Points) -> Tensor:

@@ -11,8 +11,8 @@ from ganfast.metrics.neighbours import (
     Best,
     exact_squares,
     inside,
-    nearest,
     points,
+    radii,
     squares_of,
     tiles,
 )
@@ -58,12 +58,12 @@ def prdc(real: Array, fake: Array, *, k: int = 5, strict: bool = True) -> PRDC:
                 f"k: expected 1 to {len(features) - 1}, the other samples in {name}, got {k}"
             )
     a, b = points(one, two)
-    radii_a, radii_b = (nearest(side, k).squares[:, -1] for side in (a, b))
-    device = radii_a.device
+    squares_a, squares_b = radii(a, k), radii(b, k)
+    device = squares_a.device
     in_a_real = torch.zeros(len(b), dtype=torch.bool, device=device)
     in_a_fake, covered = torch.zeros(2, len(a), dtype=torch.bool, device=device)
     total = 0
-    for rows, columns, of_real, of_fake in inside(a, b, radii_a, radii_b, strict):
+    for rows, columns, of_real, of_fake in inside(a, b, squares_a, squares_b, strict):
         in_a_real[columns] |= of_real.any(0)
         covered[rows] |= of_real.any(1)
         in_a_fake[rows] |= of_fake.any(1)
@@ -86,22 +86,22 @@ def realism(real: Array, fake: Array, *, k: int = 3, prune: bool = True) -> Tens
     """
     one, two = as_pair(real, fake)
     a, b = points(one, two)
-    radii = nearest(a, k).squares[:, -1]
+    limits = radii(a, k)
     if prune:
-        kept = radii < radii.quantile(0.5)
+        kept = limits < limits.quantile(0.5)
         if not bool(kept.any()):
             raise ValueError("real: expected radii below their median, got equal ones everywhere")
-        a, radii = a.part(kept), radii[kept]
+        a, limits = a.part(kept), limits[kept]
     tiny = torch.finfo(torch.float32).tiny
-    scaled = a.in_my_units(radii).clamp(min=tiny).unsqueeze(1)
-    best = Best(len(b), min(_CANDIDATES, len(a)), radii.device)
+    scaled = a.in_my_units(limits).clamp(min=tiny).unsqueeze(1)
+    best = Best(len(b), min(_CANDIDATES, len(a)), limits.device)
     for rows in tiles(len(a)):
         for columns in tiles(len(b)):
             squares = squares_of(a, rows, b, columns).clamp_(min=tiny)
             best.add(columns, -(scaled[rows] / squares).T, rows)
     width = best.indices.shape[1]
-    fakes = torch.arange(len(b), device=radii.device).repeat_interleave(width)
+    fakes = torch.arange(len(b), device=limits.device).repeat_interleave(width)
     reals = best.indices.flatten()
     exact = exact_squares(a, reals, b, fakes)
-    quotients = torch.where(exact > 0, radii[reals] / exact, torch.inf)
+    quotients = torch.where(exact > 0, limits[reals] / exact, torch.inf)
     return quotients.view(-1, width).amax(1).sqrt()

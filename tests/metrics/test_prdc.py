@@ -116,8 +116,13 @@ def test_neighbours_closer_than_float32_tells():
     far = torch.full((1, 6), 1e3, dtype=torch.float64)
     both = torch.cat([a, far])
     (points,) = neighbours.points(both)
-    found = neighbours.nearest(points, 2).squares.sqrt().numpy()
-    assert found == pytest.approx(np.sort(distances(both, both), 1)[:, 1:3], rel=1e-6)
+    for k in (1, 2, 7):
+        found = neighbours.radii(points, k).sqrt().numpy()
+        assert found == pytest.approx(np.sort(distances(both, both), 1)[:, k], rel=1e-6)
+    near, both = neighbours.points(a[:3], both)
+    found = neighbours.nearest(near, 2, both).squares.sqrt().numpy()
+    expected = np.sort(distances(near.given, both.given), 1)[:, :2]
+    assert found == pytest.approx(expected, rel=1e-6)
 
 
 @pytest.mark.parametrize(
@@ -132,3 +137,11 @@ def test_neighbours_closer_than_float32_tells():
 def test_bad_input(call, words):
     with pytest.raises(ValueError, match=words):
         call(features(10, 2, 0))
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_many_neighbours_in_many_dimensions(monkeypatch, seed):
+    # Rows enough for the fast products, and distances that crowd as those of features do.
+    monkeypatch.setattr(neighbours, "TILE", 100)
+    real, fake = features(250, 300, seed).relu(), features(200, 300, seed + 9, 0.02).relu()
+    assert tuple(prdc(real, fake)) == pytest.approx(brute_force(real, fake, 5, True), abs=1e-15)
