@@ -13,7 +13,11 @@ from PIL import Image
 from torch import nn
 
 from ganfast import cli, data, features, metrics
+from ganfast.features import weight_files
+from ganfast.features.inception import Inception
+from ganfast.features.resize import resize
 from ganfast.recipes.evaluate import collect
+from tests.features import public_inception
 
 REAL, FAKE = slice(0, 60), slice(60, 130)
 LAYOUT = data.digits().images
@@ -121,6 +125,49 @@ def test_statistics_of_another_size(ganfast, folders, tmp_path):
     assert code == 1
     assert "has 3 features" in said
     assert "64" in said
+
+
+def test_inception_from_files_to_numbers(monkeypatch, capsys, tmp_path):
+    weights = tmp_path / "random.pth"
+    torch.save(public_inception.random_state(), weights)
+    sha256 = weight_files.sha256_of(weights)
+    draw = np.random.default_rng(0)
+    pictures = draw.integers(0, 256, (8, 60, 50, 3), dtype=np.uint8)
+    np.savez(tmp_path / "real.npz", pictures[:4])
+    np.savez(tmp_path / "fake.npz", pictures[4:] // 2)
+    code, printed, _ = run(
+        monkeypatch, capsys, "eval", tmp_path / "real.npz", tmp_path / "fake.npz",
+        "--metrics", "fid,sfid,is", "--resize", "tf1", "--weights", weights, "--sha256", sha256,
+        "--json", "--device", "cpu",
+    )  # fmt: skip
+    assert code == 0
+    net = Inception()
+    net.load_public(torch.load(weights))
+    layers = ("2048", "spatial", "logits")
+    real, fake = (
+        net((resize(torch.from_numpy(x).permute(0, 3, 1, 2), 299, "tf1") - 128) / 128, layers)
+        for x in (pictures[:4], pictures[4:] // 2)
+    )
+    result = json.loads(printed)
+    distance = metrics.frechet_distance_from_features
+    score = metrics.inception_score(fake["logits"], splits=4)
+    assert result["metrics"] == pytest.approx(
+        {
+            "fid": float(distance(real["2048"], fake["2048"])),
+            "sfid": float(distance(real["spatial"], fake["spatial"])),
+            "is": score.mean,
+            "is_std": score.std,
+        },
+        rel=1e-4,
+        abs=1e-6,
+    )
+    assert result["names"]["fid"] == f"FD (inception 2048, weights {sha256[:8]})"
+    code, _, said = run(
+        monkeypatch, capsys, "fid", tmp_path / "real.npz", tmp_path / "fake.npz",
+        "--weights", weights,
+    )  # fmt: skip
+    assert code == 1
+    assert "expected sha256 6726825d" in said
 
 
 class Generator(nn.Module):
@@ -327,7 +374,7 @@ def test_processes_agree_with_one(folders, ganfast, tmp_path):
     script.write_text(program)
     done = subprocess.run(
         [
-            sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "3",
+            sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2",
             script, "eval", *folders, "--metrics", "fid,kid,prdc,is", "--json",
             "--features", "digits", "--threads", "1",
         ],

@@ -79,9 +79,9 @@ def nearest(a: Points, k: int, b: Points) -> Neighbours:
 def radii(a: Points, k: int) -> Tensor:
     """Squared distances (N,), float64, from each in ``a`` to its k-th nearest other.
 
-    With s the k-th smallest computed square and e its error, the exact one is within e of s. What is
-    computed as less than s - 2e is nearer, as more than s + 2e farther; of the few between the exact
-    squares decide.
+    With s the k-th smallest computed square and e its error, the exact one is within e of s. What
+    is computed as less than s - 2e is nearer, as more than s + 2e farther; among the few between,
+    the exact squares decide.
     """
     _check(k, len(a) - 1)
     best = Best(len(a), min(k + _SPARE, len(a) - 1), a.scaled.device)

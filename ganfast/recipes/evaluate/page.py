@@ -71,7 +71,10 @@ def page(result: Result, command: str) -> str:
         sections.append(
             report.section(
                 "Precision and recall",
-                report.figure(_curve(result.curve), "For balls to the k-th nearest neighbour"),
+                report.figure(
+                    _curve(result.curve),
+                    "Balls reach to the k-th nearest neighbour; the numbers are k",
+                ),
             )
         )
     if result.problems:
@@ -126,7 +129,7 @@ def _curve(points: Sequence[tuple[int, float, float]]) -> bytes:
     recall, precision = [r for _, _, r in points], [p for _, p, _ in points]
     axis.plot(recall, precision, marker="o", color="#2563a8", lw=1.4)
     for k, p, r in points:
-        axis.annotate(f"k = {k}", (r, p), textcoords="offset points", xytext=(7, -12))
+        axis.annotate(str(k), (r, p), textcoords="offset points", xytext=(0, -15), ha="center")
     axis.set(xlabel="recall", ylabel="precision", xlim=(0, 1.05), ylim=(0, 1.05))
     axis.grid(alpha=0.25)
     axis.spines[["top", "right"]].set_visible(False)
