@@ -38,6 +38,7 @@ class Generated(ImageSource):
             raise ValueError(f"samples: expected 1 or more, got {samples}")
         self._function, self._samples = function, samples
         self._seed, self._channels, self.name = seed, channels, name
+        self._last: tuple[int, Tensor] | None = None  # a batch may be asked for in parts
         self.key = (
             None
             if key is None
@@ -56,6 +57,8 @@ class Generated(ImageSource):
         return images[begin : begin + stop - start], []
 
     def _draw(self, index: int) -> Tensor:
+        if self._last is not None and self._last[0] == index:
+            return self._last[1]
         with torch.random.fork_rng(), torch.no_grad():
             torch.manual_seed(self._seed * 1_000_003 + index)
             images = self._function(self.batch)
@@ -63,8 +66,9 @@ class Generated(ImageSource):
             got = tuple(images.shape) if isinstance(images, Tensor) else type(images).__name__
             raise ValueError(f"{self.name}: expected {self.batch} images, got {got}")
         images = images.detach().cpu()
-        return as_channels(images if images.dtype == torch.uint8 else to_uint8(images),
-                           self._channels)  # fmt: skip
+        images = images if images.dtype == torch.uint8 else to_uint8(images)
+        self._last = index, as_channels(images, self._channels)
+        return self._last[1]
 
 
 def from_callable(
