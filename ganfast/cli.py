@@ -6,12 +6,16 @@ from typing import Annotated
 
 import typer
 
+from ganfast import cli_evaluate
+
 app = typer.Typer(
     help="Fused losses, distribution distances and workflows for adversarial models.",
     no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_enable=False,
 )
+
+app.registered_commands += cli_evaluate.app.registered_commands
 
 _INTERRUPTED = 130
 
@@ -22,7 +26,7 @@ def main() -> None:
     arguments = [argument for argument in sys.argv[1:] if argument != "--debug"]
     try:
         app(arguments, prog_name="ganfast")
-    except (ValueError, OSError, FloatingPointError) as error:
+    except (ValueError, OSError, ImportError, FloatingPointError) as error:
         if len(arguments) < len(sys.argv) - 1:
             raise
         print(f"ganfast: {_sentence(error)}", file=sys.stderr)
