@@ -6,6 +6,8 @@ from typing import Annotated
 
 import typer
 
+from ganfast.commands import train
+
 app = typer.Typer(
     help="Fused losses, distribution distances and workflows for adversarial models.",
     no_args_is_help=True,
@@ -22,7 +24,7 @@ def main() -> None:
     arguments = [argument for argument in sys.argv[1:] if argument != "--debug"]
     try:
         app(arguments, prog_name="ganfast")
-    except (ValueError, OSError, FloatingPointError) as error:
+    except (TypeError, ValueError, OSError, FloatingPointError) as error:
         if len(arguments) < len(sys.argv) - 1:
             raise
         print(f"ganfast: {_sentence(error)}", file=sys.stderr)
@@ -54,6 +56,9 @@ def _ganfast(
     ] = False,
 ) -> None:
     pass
+
+
+app.command()(train.train)
 
 
 @app.command()

@@ -22,6 +22,7 @@ FLOORS = (
     ("losses", "penalties", "regularizers", "augment", "features", "images", "models", "data"),
     ("train", "metrics", "compat"),
     ("recipes",),
+    ("commands",),
     ("cli",),
     ("__main__",),
 )

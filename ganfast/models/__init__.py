@@ -1,10 +1,11 @@
 """Small generators and discriminators to train out of the box, and other nets of the workflows."""
 
 from ganfast.models import autoencoder, classifier, conditional, cyclegan, dcgan, mlp, sngan
-from ganfast.models.registry import GANS, Gan, create
+from ganfast.models.registry import GANS, LATENTS, Gan, create
 
 __all__ = [
     "GANS",
+    "LATENTS",
     "Gan",
     "autoencoder",
     "classifier",

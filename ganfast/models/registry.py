@@ -37,13 +37,18 @@ def create(
     Raises:
         ValueError: no such name, and which is near; a size that the model has not.
     """
+    check_name(name)
+    if name in CONDITIONAL and classes < 1:
+        raise ValueError(f"classes must be at least 1 for {name!r}, got {classes}")
+    return GANS[name](channels, size, classes, sigmoid)
+
+
+def check_name(name: str) -> None:
+    """Raise ValueError, with the nearest name, unless there is such a GAN."""
     if name not in GANS:
         near = difflib.get_close_matches(name, GANS, 1)
         meant = f" (did you mean {near[0]!r}?)" if near else ""
         raise ValueError(f"model must be one of {', '.join(GANS)}, got {name!r}{meant}")
-    if name in CONDITIONAL and classes < 1:
-        raise ValueError(f"classes must be at least 1 for {name!r}, got {classes}")
-    return GANS[name](channels, size, classes, sigmoid)
 
 
 def _mlp_1024(channels: int, size: int, classes: int, sigmoid: bool) -> Gan:
@@ -100,3 +105,12 @@ GANS: dict[str, Callable[[int, int, int, bool], Gan]] = {
     "sngan": _sngan,
 }
 CONDITIONAL = frozenset(("cdcgan",))
+LATENTS = {
+    "mlp-1024": 100,
+    "mlp-256": 100,
+    "mlp-128": 100,
+    "dcgan": 64,
+    "wgan": 64,
+    "cdcgan": 64,
+    "sngan": 128,
+}
