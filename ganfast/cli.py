@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from ganfast.commands import train
+from ganfast.commands import synthesize, train
 
 app = typer.Typer(
     help="Fused losses, distribution distances and workflows for adversarial models.",
@@ -59,6 +59,7 @@ def _ganfast(
 
 
 app.command()(train.train)
+app.command()(synthesize.synthesize)
 
 
 @app.command()
