@@ -39,6 +39,14 @@ def print_rows(rows: list[tuple[str, str]]) -> None:
         print(f"{name:<{width}}  {value}")
 
 
+def print_table(header: list[str], rows: list[list[str]]) -> None:
+    """A table with a line of names for a terminal."""
+    lines = [header, *rows]
+    widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
+    for line in lines:
+        print("  ".join(f"{cell:<{w}}" for cell, w in zip(line, widths, strict=True)).rstrip())
+
+
 def interrupted(words: str) -> None:
     """Say how to go on, and end with the code of Ctrl-C."""
     print(words, file=sys.stderr)

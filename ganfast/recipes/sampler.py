@@ -95,6 +95,15 @@ class Sampler:
             f"{self._filters} pass too little of this generator's images"
         )
 
+    @torch.no_grad()
+    def natural(self, count: int, seed: tuple[int, ...]) -> Tensor:
+        """uint8 images (count, 1, H, W) as they come, without filters, of all classes in turn."""
+        random, parts = _generator(seed), []
+        for start in range(0, count, _BATCH):
+            asked = torch.arange(start, min(start + _BATCH, count)) % self.classes
+            parts.append(self._candidates(asked, random)[0])
+        return torch.cat(parts)
+
     def _candidates(self, asked: Tensor, random: torch.Generator) -> tuple[Tensor, Tensor, Tensor]:
         """Images, whether the filters take them, and their labels, on the CPU."""
         latents = self._latents(len(asked), random)

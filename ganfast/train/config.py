@@ -2,7 +2,7 @@
 
 import difflib
 from collections.abc import Mapping, Sequence
-from dataclasses import fields
+from dataclasses import fields, is_dataclass
 from pathlib import Path
 from typing import Any, TypeVar, get_args, get_type_hints
 
@@ -63,6 +63,8 @@ def _parsed(text: str, where: object) -> Any:
 
 
 def _fitting(value: Any, hint: Any) -> Any:
+    if isinstance(value, dict) and is_dataclass(hint):
+        return from_mapping(hint, value)  # type: ignore[arg-type]
     if isinstance(value, list):
         return tuple(_fitting(item, float if float in get_args(hint) else None) for item in value)
     if isinstance(value, str) and hint in (float, float | None):
