@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from ganfast.commands import finetune, rank, synthesize, train
+from ganfast.commands import finetune, pretrain, rank, synthesize, train
 
 app = typer.Typer(
     help="Fused losses, distribution distances and workflows for adversarial models.",
@@ -60,6 +60,7 @@ def _ganfast(
 
 app.command()(train.train)
 app.command()(synthesize.synthesize)
+app.command()(pretrain.pretrain)
 app.command()(finetune.finetune)
 app.command()(rank.rank)
 

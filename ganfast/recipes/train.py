@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor, nn
 
-from ganfast import data, images
+from ganfast import data, images, models
 from ganfast.recipes import gan, machine, report
 from ganfast.recipes.curves import curves
 from ganfast.recipes.gan import Config
@@ -36,16 +36,21 @@ class Result:
 
 
 def trainer_of(
-    config: Config, out: Path, device: str, real: data.ImageData | None = None
+    config: Config,
+    out: Path,
+    device: str,
+    real: data.ImageData | None = None,
+    pair: models.Gan | None = None,
 ) -> Trainer:
     """A trainer of the config, with pictures, scores and logs as it says.
 
-    Raises ValueError where data, model and config do not fit, as for fewer images than a batch.
+    ``real`` and ``pair`` stand in for the config's data and for networks with new weights. Raises
+    ValueError where data, model and config do not fit, as for fewer images than a batch.
     """
     real = real or gan.real_images(config)
     if config.classes and real.labels is None:
         raise ValueError(f"data must have labels for {config.model!r}: {real.name} has none")
-    pair = gan.make(config)
+    pair = pair or gan.make(config)
     samples = out / "samples"
 
     def keep(step: int, pictures: Tensor) -> None:

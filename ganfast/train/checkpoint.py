@@ -43,7 +43,7 @@ class Checkpoints:
             if self._keep > 1 and self._step is not None and self._step != state["step"]:
                 _link(self.newest, self._out / f"checkpoint-{self._step:08d}.pt")
         self._step = state["step"]
-        if not state["strikes"]:  # until then an older one may be needed
+        if not state["health"]["strikes"]:  # until then an older one may be needed
             for path in self.older()[self._keep - 1 :]:
                 path.unlink(missing_ok=True)
 
@@ -74,7 +74,7 @@ class Checkpoints:
         for path in (self.newest, *self.older()):
             if path.exists() and _whole(path):
                 state = load(path)
-                if not state["strikes"]:
+                if not state["health"]["strikes"]:
                     yield state
 
     def forget_after(self, step: int) -> None:

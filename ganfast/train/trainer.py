@@ -184,7 +184,6 @@ class Trainer:
             rng=torch.get_rng_state(),
             random=self._random.get_state(),
             figures=self._figures.rows,
-            strikes=self._health.strikes,
         )
         if self.device.type == "cuda":
             state["rng_cuda"] = torch.cuda.get_rng_state(self.device)
@@ -203,7 +202,6 @@ class Trainer:
         self._batches.load_state_dict(state["data"])
         self._random.set_state(state["random"])
         self._figures.rows.copy_(state["figures"])
-        self._health.strikes = dict(state["strikes"])
         torch.set_rng_state(state["rng"])
         if self.device.type == "cuda":
             torch.cuda.set_rng_state(state["rng_cuda"], self.device)
@@ -217,6 +215,7 @@ class Trainer:
             "optimizer_d": self._steps.optimizer_d,
             "scaler": self._steps.scaler,
             "lecam": self._steps.regularizer.lecam,
+            "health": self._health,
         }
 
     def _round(self) -> None:

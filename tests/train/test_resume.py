@@ -184,6 +184,9 @@ def test_health_wants_several_records_in_a_row(ill):
 def test_collapse_is_named(name):
     health = Health(probabilities=False)
     critic = {"d_real": 1.0, "d_fake": 0.0}
+    for _ in range(2 * RECORDS):  # it has only begun
+        assert health.check({"step": 1, name: 0.04, **critic}) is None
+    assert health.check({"step": 1, name: 0.5, **critic}) is None
     for _ in range(RECORDS - 1):
         assert health.check({"step": 1, name: 0.04, **critic}) is None
     assert f"collapsed, its {name} is 0.040" in health.check({"step": 1, name: 0.04, **critic})
