@@ -51,8 +51,8 @@ def write(out: Path, settings: "Settings", result: "Result") -> None:
 
 _HOW = (
     "{seeds} seeds. Both kinds have the same budget: a step of the first training counts as a "
-    "round of the GAN, though it costs less. The difference is taken seed by seed, with Student's 95 % "
-    "interval; below 0 pre-training helped."
+    "round of the GAN, though it costs less. The difference is taken seed by seed, with "
+    "Student's 95 % interval; below 0 pre-training helped."
 )
 
 
