@@ -12,6 +12,9 @@ from ganfast.commands.options import Device, Overwrite, Resume, Set, Settings, T
 def train(
     settings: Settings = None,
     set_: Set = None,
+    model: Annotated[
+        str | None, typer.Option(help="Short for --set model=NAME; also cyclegan and autoencoder.")
+    ] = None,
     out: Annotated[Path, typer.Option(help="Folder of the run.")] = Path("runs/train"),
     device: Device = None,
     threads: Threads = None,
@@ -22,13 +25,27 @@ def train(
     overwrite: Overwrite = False,
 ) -> None:
     """Train a GAN on the embedded digits or your images, as a YAML file and --set say."""
+    from ganfast.recipes import autoencode, cycle, gan
     from ganfast.recipes import train as recipe
-    from ganfast.recipes.gan import Config
     from ganfast.train import config
 
     device = options.prepare(device, threads)
-    wanted = config.read(Config, settings, set_ or [])
-    result = recipe.train(wanted, out, device, resume, overwrite, resume_from)
-    options.print_rows([*recipe.rows(result), ("report", str(out / "report.html"))])
-    if not result.finished:
-        options.interrupted(f"stopped at step {result.step} of {wanted.steps}; --resume goes on")
+    words = [*(set_ or []), *([f"model={model}"] if model else [])]
+    values = config.values_of(settings, words)
+    if values.get("model") == "cyclegan":
+        both = config.from_mapping(cycle.CycleConfig, values)
+        done = cycle.cycle(both, out, device, resume, overwrite, resume_from)
+        rows, finished, steps = cycle.rows(done), done.finished, both.steps
+    elif values.get("model") in autoencode.MODELS:
+        coder = config.from_mapping(autoencode.AutoencoderConfig, values)
+        if resume or resume_from:
+            raise ValueError("an autoencoder is not resumed: its training takes a minute")
+        coded = autoencode.autoencode(coder, out, overwrite)
+        rows, finished, steps = autoencode.rows(coded), True, coder.steps
+    else:
+        one = config.from_mapping(gan.Config, values)
+        result = recipe.train(one, out, device, resume, overwrite, resume_from)
+        rows, finished, steps = recipe.rows(result), result.finished, one.steps
+    options.print_rows([*rows, ("report", str(out / "report.html"))])
+    if not finished:
+        options.interrupted(f"stopped before step {steps}; the same command with --resume goes on")

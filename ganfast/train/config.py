@@ -19,6 +19,11 @@ def read(kind: type[T], path: str | Path | None = None, words: Sequence[str] = (
         TypeError, ValueError: the file is no YAML mapping, a word has no ``=``, a field is not
             known (and which one is near), or as the dataclass itself.
     """
+    return from_mapping(kind, values_of(path, words))
+
+
+def values_of(path: str | Path | None, words: Sequence[str]) -> dict[str, Any]:
+    """The fields that a file and words set, unchecked. Raises as :func:`read` for both."""
     values: dict[str, Any] = {}
     if path is not None:
         values.update(_mapping(Path(path)))
@@ -27,7 +32,7 @@ def read(kind: type[T], path: str | Path | None = None, words: Sequence[str] = (
         if not equals:
             raise ValueError(f"expected field=value, got {word!r}")
         values[name.strip()] = _parsed(value, word)
-    return from_mapping(kind, values)
+    return values
 
 
 def from_mapping(kind: type[T], values: Mapping[str, Any]) -> T:

@@ -90,7 +90,7 @@ class Steps:
 
     def _discriminator_backward(self, batch: Batch, number: int, share: float) -> Tensor:
         with torch.no_grad(), self._autocast():
-            fake = self.generator(self.latents(len(batch.images)), *batch.given)
+            fake = self._fakes(batch)
         fake = fake.to(batch.images.dtype)
         if fake.shape != batch.images.shape:
             raise ValueError(
@@ -114,14 +114,22 @@ class Steps:
 
     def _generator_backward(self, batch: Batch, share: float) -> Tensor:
         with self._autocast():
-            fake = self.generator(self.latents(len(batch.images)), *batch.given)
-            logits = [self._outputs(self.augment(fake), batch)]
-            if getattr(self.loss, "paired", False):
-                with torch.no_grad():
-                    logits.append(self._outputs(self.augment(batch.images), batch))
-            loss = self.loss.generator(*logits)
+            loss = self._generator_loss(batch)
         torch.autograd.backward(self.scaler.scale(loss * share))
         return loss.detach().float()
+
+    def _fakes(self, batch: Batch) -> Tensor:
+        """What the discriminator learns from."""
+        fake: Tensor = self.generator(self.latents(len(batch.images)), *batch.given)
+        return fake
+
+    def _generator_loss(self, batch: Batch) -> Tensor:
+        fake = self.generator(self.latents(len(batch.images)), *batch.given)
+        logits = [self._outputs(self.augment(fake), batch)]
+        if getattr(self.loss, "paired", False):
+            with torch.no_grad():
+                logits.append(self._outputs(self.augment(batch.images), batch))
+        return self.loss.generator(*logits)
 
     def _outputs(self, images: Tensor, batch: Batch) -> Any:
         try:

@@ -76,7 +76,7 @@ class Trainer:
         self._begun = False
         self._batches = Batches(data, self.device, options.classes, layout)
         self._random = torch.Generator(self.device).manual_seed(options.seed)
-        self._steps = Steps(generator, discriminator, loss, options, self._random, augment)
+        self._steps = self._make_steps(loss, augment)
         self._samples = self._fixed_samples()
         self._figures = Figures(options.log_every, self.device)
         self._health = Health(getattr(loss, "kind", None) not in ("wasserstein", "relativistic"))
@@ -241,6 +241,10 @@ class Trainer:
         torch._foreach_lerp_(ema, now, 1 - self.options.ema)
         for average, buffer in zip(self.ema.buffers(), self.generator.buffers(), strict=True):
             average.copy_(buffer)
+
+    def _make_steps(self, loss: Loss, augment: Callable[[Tensor], Tensor] | None) -> Steps:
+        g, d = self.generator, self.discriminator
+        return Steps(g, d, loss, self.options, self._random, augment)
 
     def _fixed_samples(self) -> Batch:
         """Latents and, class after class, labels of the pictures."""
