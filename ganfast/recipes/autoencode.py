@@ -112,7 +112,8 @@ def normal_of(codes: Tensor, count: int, seed: int) -> Tensor:
     values, vectors = torch.linalg.eigh(torch.cov(wide.T).reshape(wide.shape[1], -1))
     random = torch.Generator().manual_seed(seed)
     z = torch.randn(count, wide.shape[1], generator=random, dtype=torch.float64)
-    return (wide.mean(0) + z @ (vectors * values.clamp_min(0).sqrt()).T).to(codes.dtype)
+    drawn: Tensor = wide.mean(0) + z @ (vectors * values.clamp_min(0).sqrt()).T
+    return drawn.to(codes.dtype)
 
 
 def rows(result: Result) -> list[tuple[str, str]]:
