@@ -158,7 +158,8 @@ class Steps:
 
 
 def _adam(parameters: list[Tensor], lr: float, betas: tuple[float, float]) -> torch.optim.Optimizer:
-    return torch.optim.Adam(parameters, lr, betas, fused=True)
+    b1, b2 = map(float, betas)  # Adam refuses an int beside a float
+    return torch.optim.Adam(parameters, lr, (b1, b2), fused=True)
 
 
 def _same(images: Tensor) -> Tensor:

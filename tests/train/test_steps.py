@@ -177,8 +177,8 @@ def test_decayed_rates(tmp_path, decay, lr):
 
 
 def test_betas_are_each_networks_own(tmp_path):
-    trainer = toy.trainer(tmp_path, betas_g=(0.1, 0.2), betas_d=(0.3, 0.4))
-    assert trainer._steps.optimizer_g.param_groups[0]["betas"] == (0.1, 0.2)
+    trainer = toy.trainer(tmp_path, betas_g=(0, 0.2), betas_d=(0.3, 0.4))
+    assert trainer._steps.optimizer_g.param_groups[0]["betas"] == (0, 0.2)
     assert trainer._steps.optimizer_d.param_groups[0]["betas"] == (0.3, 0.4)
 
 
