@@ -65,6 +65,8 @@ class Checkpoints:
             if offer is None:
                 raise
             raise ValueError(f"{error}; {offer}, from before it, is whole: resume that") from error
+        for torn in self._out.glob(".*.pt.*.tmp"):  # of a run that was killed while it saved
+            torn.unlink(missing_ok=True)
         # A newest one that is damaged, or of a later step, is no older one when it is replaced.
         self._step = state["step"] if path in (None, self.newest) else None
         return state

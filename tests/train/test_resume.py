@@ -1,8 +1,11 @@
 """Exact resume with every state there is, damaged checkpoints, retention, the best, divergence."""
 
 import copy
+import itertools
 import json
 import shutil
+import signal
+import subprocess
 import sys
 from pathlib import Path
 
@@ -142,6 +145,36 @@ def test_as_many_checkpoints_are_kept(tmp_path, keep, older):
     names = sorted(p.name for p in tmp_path.glob("*.pt"))
     assert names == [f"checkpoint-{step:08d}.pt" for step in sorted(older)] + ["checkpoint.pt"]
     assert [load(tmp_path / name)["step"] for name in names] == [*sorted(older), 12]
+
+
+def test_a_hundred_deaths_at_random_moments(tmp_path, restored_threads):
+    torch.set_num_threads(1)
+    program = Path(toy.__file__).with_name("killed.py")
+    done = subprocess.run(
+        [sys.executable, program, tmp_path / "killed", "100"],
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    lines = [tuple(map(int, line.split())) for line in done.stdout.splitlines()]
+    steps = [step for step, _, _ in lines]
+    assert len(lines) == 100
+    assert {number for _, number, _ in lines} == {signal.SIGALRM}
+    # Each took up what the one before left, and lost one round at most.
+    assert all(later > earlier for earlier, later in itertools.pairwise(steps))
+    torn = [left for _, _, left in lines]
+    assert max(torn) == 1  # the next one cleans up
+    assert sum(torn) >= 5, "hardly a death was within a save"
+
+    hooks = {"on_sample": lambda step, images: None}
+    whole = toy.trainer(tmp_path / "whole", hooks=hooks, steps=steps[-1], **toy.EVERY_ROUND)
+    assert whole.run()
+    killed = load(tmp_path / "killed" / "checkpoint.pt")
+    expected = state(whole)
+    for name in ("seconds", "options"):
+        killed.pop(name, None)
+        expected.pop(name, None)
+    assert_same_state(killed, expected)
 
 
 def scored(*scores):
