@@ -117,6 +117,8 @@ class _CycleSteps(Steps):
         weights: tuple[float, float],
         pool: int,
     ) -> None:
+        if options.reuse_fakes:
+            raise ValueError("reuse_fakes must be False: the pool gives the discriminators others")
         super().__init__(generators, discriminators, loss, options, random, augment)
         self.weights = weights
         self.pools = tuple(ImagePool(pool, 2 * options.seed + k) for k in range(2))

@@ -23,6 +23,8 @@ class TrainOptions:
             ``lr_decay_start`` on, in a line or as half a cosine.
         clip_gradients: largest norm of each network's gradient; 0 does not clip.
         clip_weights: the discriminator's weights are kept in [-c, c] (WGAN); 0 does not clip.
+        reuse_fakes: the generator's step takes the fakes of the discriminator's last step, as the
+            tutorial of DCGAN does: one forward of the generator less, for the memory of its graph.
         accumulate: batches whose gradients make one optimizer step.
         precision: ``fp32``, or autocast to ``bf16``, or to ``fp16`` with a gradient scaler. The
             penalty is computed in float32 always.
@@ -64,6 +66,7 @@ class TrainOptions:
     lr_decay_start: int = 0
     clip_gradients: float = 0.0
     clip_weights: float = 0.0
+    reuse_fakes: bool = False
     accumulate: int = 1
     precision: Precision = "fp32"
     channels_last: bool = False
@@ -113,8 +116,9 @@ class TrainOptions:
         one_of("precision", self.precision, get_args(Precision))
         one_of("penalty", self.penalty, get_args(Penalty))
         one_of("divergence", self.divergence, get_args(Divergence))
-        if not isinstance(self.channels_last, bool):
-            raise TypeError(f"channels_last must be a bool, got {self.channels_last!r}")
+        for name in ("channels_last", "reuse_fakes"):
+            if not isinstance(getattr(self, name), bool):
+                raise TypeError(f"{name} must be a bool, got {getattr(self, name)!r}")
         if self.lr_decay != "constant" and self.lr_decay_start >= self.steps:
             raise ValueError(
                 f"lr_decay_start must be below steps, {self.steps}, got {self.lr_decay_start}"

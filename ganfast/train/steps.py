@@ -42,6 +42,7 @@ class Steps:
         self.d_parameters: list[Tensor] = [p for p in discriminator.parameters() if p.requires_grad]
         self.optimizer_g = _adam(self.g_parameters, options.lr_g, options.betas_g)
         self.optimizer_d = _adam(self.d_parameters, options.lr_d, options.betas_d)
+        self._kept: list[Tensor] = []  # fakes with their graphs, for the generator's step
         self._fits = False  # the discriminator has taken a batch
         # It does nothing unless the precision is fp16.
         self.scaler = torch.amp.GradScaler(random.device.type, enabled=options.precision == "fp16")
@@ -64,6 +65,7 @@ class Steps:
 
         Returns its loss, D(x), D(G(z)) and the fakes' diversity, (4,), on the device.
         """
+        self._kept.clear()
         figures = [self._discriminator_backward(b, number, 1 / len(batches)) for b in batches]
         self._update(self.optimizer_d, self.d_parameters)
         if self.options.clip_weights:
@@ -89,9 +91,11 @@ class Steps:
         return torch.stack(losses).mean(0)
 
     def _discriminator_backward(self, batch: Batch, number: int, share: float) -> Tensor:
-        with torch.no_grad(), self._autocast():
+        with torch.set_grad_enabled(self.options.reuse_fakes), self._autocast():
             fake = self._fakes(batch)
-        fake = fake.to(batch.images.dtype)
+        if self.options.reuse_fakes:
+            self._kept.append(fake)
+        fake = fake.detach().to(batch.images.dtype)
         if fake.shape != batch.images.shape:
             raise ValueError(
                 f"the generator's images have shape {tuple(fake.shape)}, "
@@ -124,7 +128,10 @@ class Steps:
         return fake
 
     def _generator_loss(self, batch: Batch) -> Tensor:
-        fake = self.generator(self.latents(len(batch.images)), *batch.given)
+        if self._kept:
+            fake = self._kept.pop(0)
+        else:
+            fake = self.generator(self.latents(len(batch.images)), *batch.given)
         logits = [self._outputs(self.augment(fake), batch)]
         if getattr(self.loss, "paired", False):
             with torch.no_grad():

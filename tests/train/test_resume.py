@@ -54,7 +54,7 @@ def conditional():
         ({"penalty": "dragan", "lr_decay": "cosine", "clip_gradients": 0.1}, None, dict),
         ({"classes": 3, "accumulate": 2, "penalty": "r1", "lecam": 0.1}, None, conditional),
         ({"precision": "bf16", "lr_decay": "linear"}, None, dict),
-        ({"precision": "fp16"}, None, dict),
+        ({"precision": "fp16", "reuse_fakes": True}, None, dict),
     ],
     ids=["r1_r2+lecam", "wgan_gp+cr", "dragan+decay", "conditional", "bf16", "fp16"],
 )

@@ -176,6 +176,40 @@ def test_decayed_rates(tmp_path, decay, lr):
     assert_same(tmp_path, changes, lr=lr)
 
 
+@pytest.mark.parametrize("accumulate", [1, 2])
+def test_fakes_are_made_once_where_they_are_reused(tmp_path, accumulate):
+    g, d = networks()
+    plain_g, plain_d = copy.deepcopy((g, d))
+    changes = {"reuse_fakes": True, "d_steps": 1, "steps": 3, "accumulate": accumulate}
+    made = []
+    g.register_forward_hook(lambda module, inputs, output: made.append(output))
+    trainer = toy.trainer(tmp_path, g=g, d=d, **changes)
+    assert trainer.run()
+    assert len(made) == 3 * accumulate
+
+    noise = torch.Generator().manual_seed(trainer.options.seed)
+    torch.randn(trainer.options.samples, 4, generator=noise)
+    data = toy.Stream()
+    optimizers = [torch.optim.Adam(m.parameters(), 1e-2, (0.5, 0.999)) for m in (plain_d, plain_g)]
+    for _ in range(3):
+        fakes = []
+        for optimizer in optimizers:
+            optimizer.zero_grad()
+        for _ in range(accumulate):
+            real, _ = next(data)
+            fakes.append(plain_g(torch.randn(8, 4, generator=noise)))
+            loss = (
+                F.softplus(-plain_d(real)).mean() + F.softplus(plain_d(fakes[-1].detach())).mean()
+            )
+            (loss / accumulate).backward()
+        optimizers[0].step()
+        (sum(F.softplus(-plain_d(fake)).mean() for fake in fakes) / accumulate).backward()
+        optimizers[1].step()
+    for module, plain in ((g, plain_g), (d, plain_d)):
+        for a, b in zip(module.parameters(), plain.parameters(), strict=True):
+            torch.testing.assert_close(a, b, rtol=2e-4, atol=2e-5)
+
+
 def test_betas_are_each_networks_own(tmp_path):
     trainer = toy.trainer(tmp_path, betas_g=(0, 0.2), betas_d=(0.3, 0.4))
     assert trainer._steps.optimizer_g.param_groups[0]["betas"] == (0, 0.2)
