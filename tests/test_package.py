@@ -22,7 +22,7 @@ FLOORS = (
     ("losses", "penalties", "regularizers", "augment", "features", "images", "models", "data"),
     ("train", "metrics", "compat"),
     ("recipes",),
-    ("cli_evaluate",),
+    ("commands",),
     ("cli",),
     ("__main__",),
 )

@@ -149,7 +149,7 @@ class AdversarialLoss:
             raise ValueError(f"label_flips must be in [0, 1), got {label_flips}")
         if reduction not in get_args(Reduction):
             raise ValueError(f"reduction must be mean, sum or none, got {reduction!r}")
-        self.kind = kind
+        self.kind, self.from_probs = kind, from_probs
         self._sides = sides_of(kind, from_probs, smoothing, targets, margin)
         self._weights = MapWeights(scale, map_reduction, map_weights)
         self._reduction = reduction

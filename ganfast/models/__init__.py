@@ -1,5 +1,18 @@
-"""Small generators and discriminators to train out of the box."""
+"""Small generators and discriminators to train out of the box, and other nets of the workflows."""
 
-from ganfast.models import dcgan
+from ganfast.models import autoencoder, classifier, conditional, cyclegan, dcgan, mlp, sngan
+from ganfast.models.registry import GANS, LATENTS, Gan, create
 
-__all__ = ["dcgan"]
+__all__ = [
+    "GANS",
+    "LATENTS",
+    "Gan",
+    "autoencoder",
+    "classifier",
+    "conditional",
+    "create",
+    "cyclegan",
+    "dcgan",
+    "mlp",
+    "sngan",
+]

@@ -1,69 +1,104 @@
-"""DCGAN (Radford, Metz, Chintala 2015, arXiv:1511.06434) for 28 x 28 images."""
+"""DCGAN (Radford, Metz, Chintala 2015, arXiv:1511.06434) for images of 28, 32 and 64 pixels."""
 
-import torch
+from itertools import pairwise
+from typing import Literal
+
 from torch import Tensor, nn
+
+from ganfast.models.parts import check_images, check_latents, ending, stages, start_dcgan
+
+Norm = Literal["batch", "instance", "none"]
 
 
 class Generator(nn.Module):
-    """Map latents (N, latent_dim) ~ N(0, 1) to images (N, channels, 28, 28) in [-1, 1]."""
+    """Map latents (N, latent_dim) ~ N(0, 1) to images (N, channels, size, size) in [-1, 1].
 
-    def __init__(self, latent_dim: int = 64, width: int = 32, channels: int = 1) -> None:
+    With ``channels=3``, ``size=64`` and 100 latents it is the paper's, a bias of the images added.
+
+    Args:
+        latent_dim: size of one latent.
+        width: channels of the largest hidden maps; they double as the maps halve.
+        channels: of the images.
+        size: side of the images: 28, 32 or 64.
+    """
+
+    def __init__(
+        self, latent_dim: int = 64, width: int = 64, channels: int = 1, size: int = 28
+    ) -> None:
         super().__init__()
         self.latent_dim = latent_dim
-        self.layers = nn.Sequential(
-            nn.ConvTranspose2d(latent_dim, 4 * width, 7, bias=False),
-            nn.BatchNorm2d(4 * width),
+        side, doublings = stages(size)
+        widths = [width * 2**k for k in reversed(range(doublings))]
+        layers: list[nn.Module] = [
+            nn.ConvTranspose2d(latent_dim, widths[0], side, bias=False),
+            nn.BatchNorm2d(widths[0]),
             nn.ReLU(inplace=True),
-            nn.ConvTranspose2d(4 * width, 2 * width, 4, stride=2, padding=1, bias=False),
-            nn.BatchNorm2d(2 * width),
-            nn.ReLU(inplace=True),
-            nn.ConvTranspose2d(2 * width, channels, 4, stride=2, padding=1),
-            nn.Tanh(),
-        )
-        self.apply(_initialise)
+        ]
+        for inner, outer in pairwise(widths):
+            layers += [
+                nn.ConvTranspose2d(inner, outer, 4, stride=2, padding=1, bias=False),
+                nn.BatchNorm2d(outer),
+                nn.ReLU(inplace=True),
+            ]
+        layers += [nn.ConvTranspose2d(width, channels, 4, stride=2, padding=1), nn.Tanh()]
+        self.layers = nn.Sequential(*layers)
+        self.apply(start_dcgan)
 
     def forward(self, latents: Tensor) -> Tensor:
-        if latents.dim() != 2 or latents.shape[1] != self.latent_dim:
-            raise ValueError(
-                f"latents must have shape (N, {self.latent_dim}), got {tuple(latents.shape)}"
-            )
+        check_latents(latents, self.latent_dim)
         images: Tensor = self.layers(latents[:, :, None, None])
         return images
 
 
 class Discriminator(nn.Module):
-    """Map images (N, channels, 28, 28) to logits (N,): large where an image looks real."""
+    """Map images (N, channels, size, size) to logits (N,): large where an image looks real.
 
-    def __init__(self, width: int = 32, channels: int = 1) -> None:
+    With more ``outputs`` it gives (N, outputs) and serves as an encoder or a classifier. Without
+    batch norm it is a critic, as WGAN-GP needs one: the penalty is of single samples.
+
+    Args:
+        width: channels of the largest hidden maps; they double as the maps halve.
+        channels: of the images.
+        size: side of the images: 28, 32 or 64.
+        outputs: numbers for each image.
+        norm: between the layers.
+        sigmoid: give probabilities in place of logits.
+    """
+
+    def __init__(
+        self,
+        width: int = 32,
+        channels: int = 1,
+        size: int = 28,
+        outputs: int = 1,
+        norm: Norm = "batch",
+        sigmoid: bool = False,
+    ) -> None:
         super().__init__()
-        self.channels = channels
-        self.layers = nn.Sequential(
+        self.shape = (channels, size, size)
+        side, halvings = stages(size)
+        layers: list[nn.Module] = [
             nn.Conv2d(channels, width, 4, stride=2, padding=1),
             nn.LeakyReLU(0.2, inplace=True),
-            nn.Conv2d(width, 2 * width, 4, stride=2, padding=1, bias=False),
-            nn.BatchNorm2d(2 * width),
-            nn.LeakyReLU(0.2, inplace=True),
-            nn.Conv2d(2 * width, 1, 7),
-            nn.Flatten(0),
-        )
-        self.apply(_initialise)
+        ]
+        for k in range(1, halvings):
+            outer = width * 2**k
+            layers += [
+                nn.Conv2d(outer // 2, outer, 4, stride=2, padding=1, bias=norm == "none"),
+                *_norm(norm, outer),
+                nn.LeakyReLU(0.2, inplace=True),
+            ]
+        layers += [nn.Conv2d(width * 2 ** (halvings - 1), outputs, side), *ending(outputs, sigmoid)]
+        self.layers = nn.Sequential(*layers)
+        self.apply(start_dcgan)
 
     def forward(self, images: Tensor) -> Tensor:
-        if images.dim() != 4 or images.shape[1:] != (self.channels, 28, 28):
-            raise ValueError(
-                f"images must have shape (N, {self.channels}, 28, 28), got {tuple(images.shape)}"
-            )
+        check_images(images, *self.shape)
         logits: Tensor = self.layers(images)
         return logits
 
 
-@torch.no_grad()
-def _initialise(module: nn.Module) -> None:
-    """The paper's start: weights N(0, 0.02), batch-norm scales N(1, 0.02), biases 0."""
-    if isinstance(module, nn.Conv2d | nn.ConvTranspose2d):
-        nn.init.normal_(module.weight, 0.0, 0.02)
-        if module.bias is not None:
-            nn.init.zeros_(module.bias)
-    elif isinstance(module, nn.BatchNorm2d):
-        nn.init.normal_(module.weight, 1.0, 0.02)
-        nn.init.zeros_(module.bias)
+def _norm(norm: Norm, channels: int) -> list[nn.Module]:
+    if norm == "batch":
+        return [nn.BatchNorm2d(channels)]
+    return [nn.InstanceNorm2d(channels, affine=True)] if norm == "instance" else []

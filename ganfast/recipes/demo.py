@@ -5,16 +5,17 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from ganfast import data, features, images
 from ganfast.losses import AdversarialLoss
-from ganfast.metrics import frechet_distance_from_features
 from ganfast.models import dcgan
 from ganfast.recipes import demo_report
+from ganfast.recipes.scores import FrechetScore
 from ganfast.recipes.timing import loss_times
+from ganfast.recipes.train import clear
 from ganfast.train import Trainer, TrainOptions
-from ganfast.train.log import Record, read_records
+from ganfast.train.log import read_records
 
 STEPS = 2000
 BATCH = 64
@@ -28,7 +29,8 @@ def options(steps: int, seed: int) -> TrainOptions:
         seed=seed,
         lr_g=2e-3,
         lr_d=1e-3,
-        betas=(0.5, 0.999),
+        betas_g=(0.5, 0.999),
+        betas_d=(0.5, 0.999),
         ema=0.995,
         latent_dim=64,
         log_every=25,
@@ -98,7 +100,7 @@ def demo(
     if resume:
         trainer.resume()
     else:
-        _clear(out, overwrite)
+        clear(out, overwrite)
     finished = trainer.run()
 
     records = read_records(out / "metrics.jsonl")
@@ -119,46 +121,3 @@ def demo(
     settings = {"images": f"{digits.name}, {len(digits)}", "batch": BATCH, "device": device}
     demo_report.write(out, result, records, {**settings, **asdict(trainer.options)})
     return result
-
-
-class FrechetScore:
-    """Fréchet distance between all real images and as many of a generator's."""
-
-    def __init__(self, real: Tensor, net: features.DigitsFeatures) -> None:
-        self._net = net
-        self._device = next(net.parameters()).device
-        self._real = features.extract(net, real.to(self._device))
-
-    def __call__(self, generator: nn.Module) -> Record:
-        fake = features.extract(self._net, self._draw(generator, len(self._real)))
-        return {"fd": float(frechet_distance_from_features(self._real, fake))}
-
-    def real_against_real(self) -> float:
-        """The distance between the two halves of the real images: the low end of the scale."""
-        half = len(self._real) // 2
-        return float(frechet_distance_from_features(self._real[:half], self._real[half:]))
-
-    @torch.no_grad()
-    def class_counts(self, generator: nn.Module, count: int) -> list[int]:
-        """How many of ``count`` samples the feature net takes for each digit."""
-        classes = self._net.classify(self._draw(generator, count)).argmax(dim=1)
-        counts: list[int] = classes.bincount(minlength=10).tolist()
-        return counts
-
-    @torch.no_grad()
-    def _draw(self, generator: nn.Module, count: int) -> Tensor:
-        """Samples of the same latents at every call, so that scores differ by the weights alone."""
-        latents = torch.randn(count, 64, generator=torch.Generator().manual_seed(0))
-        return torch.cat([generator(part.to(self._device)) for part in torch.split(latents, 250)])
-
-
-def _clear(out: Path, overwrite: bool) -> None:
-    """Make room for a new run."""
-    checkpoint = out / "checkpoint.pt"
-    if checkpoint.exists() and not overwrite:
-        raise FileExistsError(
-            f"{out} holds a run: --resume continues it, --overwrite starts it again, "
-            "--out names another folder"
-        )
-    for old in (checkpoint, *(out / "samples").glob("step_*.png")):
-        old.unlink(missing_ok=True)

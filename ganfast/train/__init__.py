@@ -1,6 +1,7 @@
 """A thin trainer for adversarial models."""
 
+from ganfast.train.objective import Loss, Relativistic, loss_by_name
 from ganfast.train.options import TrainOptions
 from ganfast.train.trainer import Trainer
 
-__all__ = ["TrainOptions", "Trainer"]
+__all__ = ["Loss", "Relativistic", "TrainOptions", "Trainer", "loss_by_name"]

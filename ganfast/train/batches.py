@@ -1,9 +1,9 @@
-"""Real images from whatever the user iterates over."""
+"""Real images, and their labels, from whatever the user iterates over."""
 
 import io
 import pickle
 from collections.abc import Iterable, Iterator
-from typing import Any, Protocol, runtime_checkable
+from typing import Any, NamedTuple, Protocol, runtime_checkable
 
 import torch
 from torch import Tensor
@@ -16,21 +16,36 @@ class _Stateful(Protocol):
     def load_state_dict(self, state: Any, /) -> Any: ...
 
 
+class Batch(NamedTuple):
+    """Images (N, ...), floating, and what the networks get besides: labels (N,) or nothing."""
+
+    images: Tensor
+    given: tuple[Tensor, ...]
+
+
 class Batches:
     """Draw image batches without end from any iterable, started again whenever it ends.
 
     A batch is a tensor of images, a tuple or list whose first item is one, or a dict with one under
-    "images". Data with ``state_dict`` and ``load_state_dict`` resume exactly where they were.
+    "images". With ``classes`` it has labels, 0 to classes - 1, int64 (N,), as second item or under
+    "labels". Data with ``state_dict`` and ``load_state_dict`` resume exactly where they were.
     """
 
-    def __init__(self, data: Iterable[Any], device: torch.device) -> None:
+    def __init__(
+        self,
+        data: Iterable[Any],
+        device: torch.device,
+        classes: int = 0,
+        memory_format: torch.memory_format = torch.contiguous_format,
+    ) -> None:
         if not isinstance(data, Iterable):
             raise TypeError(f"data must be an iterable of batches, got {type(data).__name__}")
-        self._data, self._device = data, device
+        self._data, self._device, self._classes = data, device, classes
+        self._memory_format = memory_format
         self._iterator: Iterator[Any] | None = None
 
-    def draw(self) -> Tensor:
-        """The next images (N, ...), floating, on the device."""
+    def draw(self) -> Batch:
+        """The next batch, on the device."""
         if self._iterator is None:
             self._iterator = iter(self._data)
         batch = next(self._iterator, None)
@@ -41,7 +56,7 @@ class Batches:
                 raise ValueError(
                     "data gave no batch: it is empty, or an iterator that cannot start again"
                 )
-        images = _images(batch)
+        images = _part(batch, 0, "images")
         if not isinstance(images, Tensor):
             raise TypeError(
                 "data must give tensors, tuples or lists that start with one, or dicts with "
@@ -54,7 +69,30 @@ class Batches:
             )
         if images.dim() < 2 or len(images) == 0:
             raise ValueError(f"data must give images (N, ...), got shape {tuple(images.shape)}")
-        return images.to(self._device, non_blocking=True)
+        if images.dim() == 4:
+            images = images.to(memory_format=self._memory_format)
+        images = images.to(self._device, non_blocking=True)
+        return Batch(images, self._labels(batch, len(images)) if self._classes else ())
+
+    def _labels(self, batch: Any, count: int) -> tuple[Tensor]:
+        labels = _part(batch, 1, "labels")
+        if not isinstance(labels, Tensor) or labels.dtype != torch.int64:
+            kind = labels.dtype if isinstance(labels, Tensor) else type(labels).__name__
+            raise TypeError(
+                'data must give int64 labels as second item or under "labels", since classes is '
+                f"{self._classes}; got {kind}"
+            )
+        if labels.shape != (count,):
+            raise ValueError(
+                f"data must give labels of shape ({count},), got {tuple(labels.shape)}"
+            )
+        if labels.device.type == "cpu":  # elsewhere the host would wait
+            low, high = int(labels.min()), int(labels.max())
+            if low < 0 or high >= self._classes:
+                raise ValueError(
+                    f"data must give labels from 0 to {self._classes - 1}, got {low} to {high}"
+                )
+        return (labels.to(self._device, non_blocking=True),)
 
     def state_dict(self) -> Any:
         """Where the data stand, or None where they cannot say."""
@@ -82,9 +120,10 @@ class Batches:
             self._iterator = None
 
 
-def _images(batch: Any) -> Any:
+def _part(batch: Any, index: int, name: str) -> Any:
+    """An item of a tuple, a list or a dict; a tensor alone is the first."""
     if isinstance(batch, dict):
-        return batch.get("images")
+        return batch.get(name)
     if isinstance(batch, tuple | list):
-        return batch[0] if batch else None
-    return batch
+        return batch[index] if len(batch) > index else None
+    return batch if index == 0 else None

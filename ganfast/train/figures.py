@@ -1,11 +1,11 @@
-"""Losses and probabilities of the last rounds, kept on the device."""
+"""Losses, probabilities and diversity in the last rounds, kept on the device."""
 
 import torch
 from torch import Tensor
 
 from ganfast.train.log import Record
 
-NAMES = ("loss_d", "d_real", "d_fake", "loss_g")
+NAMES = ("loss_d", "d_real", "d_fake", "diversity", "loss_g")
 
 
 class Figures:
@@ -35,8 +35,22 @@ class Figures:
         return dict(zip(NAMES, rows.mean(0).tolist(), strict=True))
 
 
-def probability(logits: Tensor | list[Tensor] | tuple[Tensor, ...]) -> Tensor:
-    """D(x): mean sigmoid over one tensor of logits, or over a list of them."""
-    if isinstance(logits, Tensor):
-        return logits.detach().float().sigmoid().mean()
-    return torch.stack([probability(each) for each in logits]).mean()
+def probability(
+    outputs: Tensor | list[Tensor] | tuple[Tensor, ...], from_probs: bool = False
+) -> Tensor:
+    """D(x): mean sigmoid over one tensor of logits, or over a list of them; or mean probability."""
+    if isinstance(outputs, Tensor):
+        wide = outputs.detach().float()
+        return (wide if from_probs else wide.sigmoid()).mean()
+    return torch.stack([probability(each, from_probs) for each in outputs]).mean()
+
+
+def diversity(real: Tensor, fake: Tensor) -> Tensor:
+    """Variance of fake pixels over that of real ones, each over the batch: 0 for one image alone.
+
+    A batch of one has none to compare and gives 1.
+    """
+    if len(real) < 2:
+        return torch.ones((), device=real.device)
+    spread = [x.detach().float().var(0, correction=0).mean() for x in (real, fake)]
+    return spread[1] / spread[0].clamp_min(1e-12)

@@ -2,48 +2,50 @@
 
 import copy
 import time
+import warnings
 from collections.abc import Callable, Iterable
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from ganfast.train import checkpoint
-from ganfast.train.batches import Batches
-from ganfast.train.figures import Figures, probability
+from ganfast.train.batches import Batch, Batches
+from ganfast.train.checkpoint import Checkpoints
+from ganfast.train.figures import Figures
+from ganfast.train.health import Health
 from ganfast.train.log import JsonLog, Record
+from ganfast.train.objective import Loss
 from ganfast.train.options import TrainOptions
 from ganfast.train.progress import Progress
 from ganfast.train.signals import StopSignal
+from ganfast.train.steps import Steps
 
-
-class Loss(Protocol):
-    """What the trainer asks of a loss; ``ganfast.losses.AdversarialLoss`` is one."""
-
-    def discriminator(self, real_logits: Any, fake_logits: Any, /) -> Tensor: ...
-
-    def generator(self, fake_logits: Any, /) -> Tensor: ...
+_ROLLBACKS = 3  # at most, in one run
 
 
 class Trainer:
     """Train a generator against a discriminator and keep the generator's moving average.
 
-    Writes ``checkpoint.pt`` and ``metrics.jsonl`` to ``out``. A run that was stopped and resumed
-    ends with the same bits as one that was not, on the CPU with the same number of threads and with
-    data that can resume.
+    Writes ``checkpoint.pt``, those before it, ``best.pt`` and ``metrics.jsonl`` to ``out``. A run
+    that was stopped and resumed ends with the same bits as one that was not, on the CPU with the
+    same number of threads and with data that can resume.
 
     Args:
-        generator: maps latents (N, *latent_shape) to images of the data's shape.
-        discriminator: maps images to logits, a tensor or a list of tensors.
-        data: any iterable of batches, see ``Batches``; labels are not used.
+        generator: maps latents (N, *latent_shape), and labels (N,) where the options have classes,
+            to images of the data's shape.
+        discriminator: maps images, and labels, to logits: a tensor or a list of tensors.
+        data: any iterable of batches, see ``Batches``.
         loss: has ``discriminator(real_logits, fake_logits)`` and ``generator(fake_logits)``.
         options: the settings of the run.
         out: folder of the run.
         score: called as ``score(ema)``, every ``score_every`` rounds, for figures to be logged.
         on_sample: called as ``on_sample(step, images)``, every ``sample_every`` rounds, with what
             the moving average makes of the same latents each time.
+        on_record: called with each record that is logged.
+        augment: applied to all images that the discriminator sees, differentiable.
     """
 
     def __init__(
@@ -57,65 +59,85 @@ class Trainer:
         *,
         score: Callable[[nn.Module], Record] | None = None,
         on_sample: Callable[[int, Tensor], None] | None = None,
+        on_record: Callable[[Record], None] | None = None,
+        augment: Callable[[Tensor], Tensor] | None = None,
     ) -> None:
-        self.generator, self.discriminator = generator, discriminator
-        self.loss, self.options, self.out = loss, options, Path(out)
-        self.score, self.on_sample = score, on_sample
         self.device = _device(generator, "generator")
         if _device(discriminator, "discriminator") != self.device:
             raise ValueError("generator and discriminator must be on the same device")
+        layout = torch.channels_last if options.channels_last else torch.contiguous_format
+        self.generator = generator.to(memory_format=layout)  # type: ignore[call-overload]
+        self.discriminator = discriminator.to(memory_format=layout)  # type: ignore[call-overload]
         self.ema = copy.deepcopy(generator).eval().requires_grad_(False)
+        self.options, self.out = options, Path(out)
+        self.score, self.on_sample, self.on_record = score, on_sample, on_record
         self.step, self.seconds, self.images = 0, 0.0, 0
+        self.best, self.since_best, self.rollbacks = float("inf"), 0, 0
         self._begun = False
-        self._batches = Batches(data, self.device)
-        # Only these are frozen and thawed: what the user froze stays so.
-        self._d_parameters = [p for p in discriminator.parameters() if p.requires_grad]
-        g_parameters = [p for p in generator.parameters() if p.requires_grad]
-        self._optimizer_g = torch.optim.Adam(g_parameters, options.lr_g, options.betas, fused=True)
-        self._optimizer_d = torch.optim.Adam(
-            self._d_parameters, options.lr_d, options.betas, fused=True
-        )
-        self._noise = torch.Generator(self.device).manual_seed(options.seed)
-        self._sample_latents = self._latents(options.samples)
+        self._batches = Batches(data, self.device, options.classes, layout)
+        self._random = torch.Generator(self.device).manual_seed(options.seed)
+        self._steps = self._make_steps(loss, augment)
+        self._samples = self._fixed_samples()
         self._figures = Figures(options.log_every, self.device)
+        self._health = Health(getattr(loss, "kind", None) not in ("wasserstein", "relativistic"))
+        self._checkpoints = Checkpoints(self.out, options.keep_checkpoints)
 
     @property
     def checkpoint_path(self) -> Path:
-        return self.out / "checkpoint.pt"
+        return self._checkpoints.newest
+
+    @property
+    def best_path(self) -> Path:
+        """Checkpoint with the lowest score, where the run is scored."""
+        return self._checkpoints.best
 
     def run(self) -> bool:
-        """Train to the last step; False if Ctrl-C or SIGTERM stopped it, with a checkpoint saved.
+        """Train to the last step, or until no score was better for long; False if it was stopped.
 
-        Stopped, it goes on when called again, or in another process after ``resume``.
+        Ctrl-C and SIGTERM stop it, with a checkpoint saved. It then goes on when called again, or
+        in another process after ``resume``.
 
         Raises:
             FileExistsError: ``out`` holds a checkpoint that was not resumed.
-            FloatingPointError: a loss is not finite; the checkpoint is from before.
+            FloatingPointError: a loss is not finite, or the run has diverged and is to stop; the
+                checkpoint is from before.
             TypeError, ValueError: the data's batches or the generator's images do not fit.
         """
-        begun = self._begun
-        if not begun and self.checkpoint_path.exists():
+        if not self._begun and self.checkpoint_path.exists():
             raise FileExistsError(
                 f"{self.checkpoint_path} exists: resume it, or train to another folder"
             )
         self.generator.train()
         self.discriminator.train()
+        while True:
+            try:
+                return self._train()
+            except FloatingPointError as error:
+                if self.options.divergence != "roll_back":
+                    raise
+                self._roll_back(error)
+
+    @property
+    def ended(self) -> bool:
+        """Whether there is nothing left to train."""
+        patience = self.options.patience
+        return self.step >= self.options.steps or 0 < patience <= self.since_best
+
+    def _train(self) -> bool:
         progress = Progress(self.options.steps, self.step)
         try:
             with (
                 StopSignal() as stop,
-                JsonLog(self.out / "metrics.jsonl", self.step if begun else -1) as log,
+                JsonLog(self.out / "metrics.jsonl", self.step if self._begun else -1) as log,
             ):
-                if not begun:
+                if not self._begun:
                     self._hooks(log, progress)
                 self._begun = True
-                while self.step < self.options.steps and not stop.received:
+                while not self.ended and not stop.received:
                     self._round()
                     progress.advance()
                     if self._due(self.options.log_every):
-                        record = self._record()
-                        log.write(record)
-                        progress.show(record)
+                        self._write(self._record(), log, progress)
                     self._hooks(log, progress)
                     if self._due(self.options.checkpoint_every) and not stop.received:
                         self.save()
@@ -123,7 +145,7 @@ class Trainer:
                     self.save()
         finally:
             progress.close()
-        return self.step >= self.options.steps
+        return self.ended
 
     def save(self) -> None:
         """Write the checkpoint; a crash meanwhile leaves the one before.
@@ -131,102 +153,86 @@ class Trainer:
         Raises:
             FloatingPointError: a loss or a weight is not finite.
         """
-        self._figures.means(self.step)
-        checkpoint.refuse_nonfinite("generator", self.generator)
-        checkpoint.refuse_nonfinite("discriminator", self.discriminator)
-        state: checkpoint.State = {
-            "options": asdict(self.options),
-            "device": self.device.type,
-            "step": self.step,
-            "seconds": self.seconds,
-            "images": self.images,
-            "data": self._batches.state_dict(),
-            "rng": torch.get_rng_state(),
-            "noise": self._noise.get_state(),
-            "figures": self._figures.rows,
-        }
-        if self.device.type == "cuda":
-            state["rng_cuda"] = torch.cuda.get_rng_state(self.device)
-        for name, part in self._parts().items():
-            state[name] = part.state_dict()
-        checkpoint.save(self.checkpoint_path, state)
+        self._checkpoints.save(self._state())
 
-    def resume(self) -> None:
-        """Take up the run in ``out`` where its checkpoint left it.
+    def resume(self, path: str | Path | None = None) -> None:
+        """Take up the run in ``out`` where its newest checkpoint, or the one at ``path``, left it.
 
         Raises:
             FileNotFoundError: there is no checkpoint.
-            ValueError: it is of other options (``steps`` may differ), architecture or device.
+            ValueError: it is damaged (the error names one that is not), or of other options
+                (``steps`` may differ), architecture or device.
         """
-        state = checkpoint.load(self.checkpoint_path)
+        state = self._checkpoints.load(None if path is None else Path(path))
         self.options.refuse_other(state["options"])
         if state["device"] != self.device.type:
             raise ValueError(
                 f"the checkpoint was made on {state['device']}, the generator is on {self.device}"
             )
+        self._restore(state)
+        self._begun = True
+
+    def _state(self) -> checkpoint.State:
+        self._figures.means(self.step)
+        checkpoint.refuse_nonfinite("generator", self.generator)
+        checkpoint.refuse_nonfinite("discriminator", self.discriminator)
+        state: checkpoint.State = {name: getattr(self, name) for name in _COUNTERS}
+        state.update(
+            options=asdict(self.options),
+            device=self.device.type,
+            data=self._batches.state_dict(),
+            rng=torch.get_rng_state(),
+            random=self._random.get_state(),
+            figures=self._figures.rows,
+        )
+        if self.device.type == "cuda":
+            state["rng_cuda"] = torch.cuda.get_rng_state(self.device)
+        for name, part in self._parts().items():
+            state[name] = part.state_dict()
+        return state
+
+    def _restore(self, state: checkpoint.State) -> None:
         for name, part in self._parts().items():
             if isinstance(part, nn.Module):
                 checkpoint.load_module(name, part, state[name])
             else:
                 part.load_state_dict(state[name])
+        for name in _COUNTERS:
+            setattr(self, name, state[name])
         self._batches.load_state_dict(state["data"])
-        self._noise.set_state(state["noise"])
+        self._random.set_state(state["random"])
         self._figures.rows.copy_(state["figures"])
         torch.set_rng_state(state["rng"])
         if self.device.type == "cuda":
             torch.cuda.set_rng_state(state["rng_cuda"], self.device)
-        self.step, self.seconds, self.images = state["step"], state["seconds"], state["images"]
-        self._begun = True
 
-    def _parts(self) -> dict[str, nn.Module | torch.optim.Optimizer]:
+    def _parts(self) -> dict[str, Any]:
         return {
             "generator": self.generator,
             "discriminator": self.discriminator,
             "ema": self.ema,
-            "optimizer_g": self._optimizer_g,
-            "optimizer_d": self._optimizer_d,
+            "optimizer_g": self._steps.optimizer_g,
+            "optimizer_d": self._steps.optimizer_d,
+            "scaler": self._steps.scaler,
+            "lecam": self._steps.regularizer.lecam,
+            "health": self._health,
         }
 
     def _round(self) -> None:
-        start = time.perf_counter()
-        d_figures = [self._discriminator_step() for _ in range(self.options.d_steps)]
-        _set_requires_grad(self._d_parameters, False)
-        try:
-            g_losses = [self._generator_step() for _ in range(self.options.g_steps)]
-        finally:
-            _set_requires_grad(self._d_parameters, True)
+        start, o = time.perf_counter(), self.options
+        self._steps.set_rates(o.lr_factor(self.step) * 0.5**self.rollbacks)
+        d_figures, g_losses, batches = [], [], []
+        for i in range(o.d_steps):
+            batches = [self._batches.draw() for _ in range(o.accumulate)]
+            self.images += sum(len(batch.images) for batch in batches)
+            number = self.step * o.d_steps + i
+            d_figures.append(self._steps.train_discriminator(batches, number))
+        for _ in range(o.g_steps):
+            g_losses.append(self._steps.train_generator(batches))
         self._update_ema()
         self.step += 1
         self._figures.put(self.step, d_figures, g_losses)
         self.seconds += time.perf_counter() - start
-
-    def _discriminator_step(self) -> Tensor:
-        real = self._batches.draw()
-        with torch.no_grad():
-            fake = self.generator(self._latents(len(real)))
-        if fake.shape != real.shape:
-            raise ValueError(
-                f"the generator's images have shape {tuple(fake.shape)}, "
-                f"the data's {tuple(real.shape)}"
-            )
-        self.images += len(real)
-        self._batch_size = len(real)
-        real_logits, fake_logits = self.discriminator(real), self.discriminator(fake)
-        loss = self.loss.discriminator(real_logits, fake_logits)
-        self._optimizer_d.zero_grad()
-        torch.autograd.backward(loss)
-        self._optimizer_d.step()
-        return torch.stack(
-            [loss.detach().float(), probability(real_logits), probability(fake_logits)]
-        )
-
-    def _generator_step(self) -> Tensor:
-        fake = self.generator(self._latents(self._batch_size))
-        loss = self.loss.generator(self.discriminator(fake))
-        self._optimizer_g.zero_grad()
-        torch.autograd.backward(loss)
-        self._optimizer_g.step()
-        return loss.detach().float()
 
     @torch.no_grad()
     def _update_ema(self) -> None:
@@ -243,9 +249,15 @@ class Trainer:
                 average.copy_(value)
         torch._foreach_lerp_(averages, values, 1 - self.options.ema)
 
-    def _latents(self, count: int) -> Tensor:
-        shape = (count, *self.options.latent_shape)
-        return torch.randn(shape, generator=self._noise, device=self.device)
+    def _make_steps(self, loss: Loss, augment: Callable[[Tensor], Tensor] | None) -> Steps:
+        g, d = self.generator, self.discriminator
+        return Steps(g, d, loss, self.options, self._random, augment)
+
+    def _fixed_samples(self) -> Batch:
+        """Latents and, class after class, labels of the pictures."""
+        count, classes = self.options.samples, self.options.classes
+        given = (torch.arange(count, device=self.device) % classes,) if classes else ()
+        return Batch(self._steps.latents(count), given)
 
     def _due(self, every: int) -> bool:
         return every > 0 and (self.step % every == 0 or self.step == self.options.steps)
@@ -253,11 +265,48 @@ class Trainer:
     def _hooks(self, log: JsonLog, progress: Progress) -> None:
         if self.score is not None and self._due(self.options.score_every):
             record = {"step": self.step, **self.score(self.ema)}
-            log.write(record)
-            progress.show(record)
+            self._write(record, log, progress)
+            self._keep_best(record)
         if self.on_sample is not None and self._due(self.options.sample_every):
             with torch.no_grad():
-                self.on_sample(self.step, self.ema(self._sample_latents))
+                self.on_sample(self.step, self.ema(self._samples.images, *self._samples.given))
+
+    def _write(self, record: Record, log: JsonLog, progress: Progress) -> None:
+        log.write(record)
+        progress.show(record)
+        if self.on_record is not None:
+            self.on_record(record)
+        trouble = self._health.check(record)
+        if trouble is None:
+            return
+        words = f"training has diverged at step {self.step}: {trouble}"
+        if self.options.divergence != "warn":
+            raise FloatingPointError(words)
+        warnings.warn(words, stacklevel=2)
+
+    def _keep_best(self, record: Record) -> None:
+        score = record.get(self.options.best_by)
+        if score is None:
+            return
+        if score < self.best:
+            self.best, self.since_best = score, 0
+            if self.step:
+                self._checkpoints.save_best(self._state())
+        else:
+            self.since_best += 1
+
+    def _roll_back(self, error: FloatingPointError) -> None:
+        """Go back to the last sound checkpoint, with other latents and half the learning rates."""
+        rollbacks = self.rollbacks + 1
+        state = next(self._checkpoints.sound(), None)
+        if state is None or rollbacks > _ROLLBACKS:
+            raise error
+        self._restore(state)
+        warnings.warn(f"{error}; rolled back to step {self.step}", stacklevel=2)
+        self.rollbacks = rollbacks
+        self._random.manual_seed(self.options.seed + rollbacks)
+        self._checkpoints.forget_after(self.step)
+        self.save()
 
     def _record(self) -> Record:
         start = time.perf_counter()
@@ -266,12 +315,11 @@ class Trainer:
         return {"step": self.step, **means, "images_per_s": self.images / self.seconds}
 
 
+# What a checkpoint keeps of the trainer itself.
+_COUNTERS = ("step", "seconds", "images", "best", "since_best", "rollbacks")
+
+
 def _device(module: nn.Module, name: str) -> torch.device:
     for parameter in module.parameters():
         return parameter.device
     raise ValueError(f"{name} has no parameters to train")
-
-
-def _set_requires_grad(parameters: list[nn.Parameter], value: bool) -> None:
-    for parameter in parameters:
-        parameter.requires_grad_(value)

@@ -14,7 +14,8 @@ from torch import nn
 from ganfast import data, features
 from ganfast.metrics import frechet_distance_from_features
 from ganfast.recipes import demo_report, timing
-from ganfast.recipes.demo import FrechetScore, Result, options
+from ganfast.recipes.demo import Result, options
+from ganfast.recipes.scores import FrechetScore
 
 
 def start(out, *arguments):

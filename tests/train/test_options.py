@@ -18,9 +18,9 @@ from ganfast.train import TrainOptions
         ("lr_d", math.inf, ValueError),
         ("lr_d", math.nan, ValueError),
         ("lr_d", "1e-3", TypeError),
-        ("betas", (0.5, 1.0), ValueError),
-        ("betas", (0.5,), TypeError),
-        ("betas", [0.5, 0.9], TypeError),
+        ("betas_g", (0.5, 1.0), ValueError),
+        ("betas_g", (0.5,), TypeError),
+        ("betas_g", [0.5, 0.9], TypeError),
         ("ema", 1.0, ValueError),
         ("ema", -0.1, ValueError),
         ("latent_dim", 0, ValueError),
@@ -38,6 +38,6 @@ def test_wrong_values_are_refused_by_name(field, value, error):
 
 
 def test_the_edges_are_taken():
-    options = TrainOptions(steps=1, betas=(0.0, 0.0), ema=0, seed=0, checkpoint_every=0)
+    options = TrainOptions(steps=1, betas_g=(0.0, 0.0), ema=0, seed=0, checkpoint_every=0)
     assert options.latent_shape == (100,)
     assert TrainOptions(steps=1, latent_dim=(100, 1, 1)).latent_shape == (100, 1, 1)

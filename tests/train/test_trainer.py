@@ -68,8 +68,8 @@ def test_weights_are_those_of_a_plain_loop(tmp_path):
     noise = torch.Generator().manual_seed(options.seed)
     torch.randn(options.samples, 4, generator=noise)
     data = toy.Stream()
-    optimizer_g = torch.optim.Adam(plain_g.parameters(), options.lr_g, options.betas)
-    optimizer_d = torch.optim.Adam(plain_d.parameters(), options.lr_d, options.betas)
+    optimizer_g = torch.optim.Adam(plain_g.parameters(), options.lr_g, options.betas_g)
+    optimizer_d = torch.optim.Adam(plain_d.parameters(), options.lr_d, options.betas_g)
     average = copy.deepcopy(plain_g)
     for _ in range(options.steps):
         for _ in range(options.d_steps):
@@ -383,7 +383,7 @@ def test_state_that_could_not_be_loaded_again_is_refused_when_saved(tmp_path):
 
 @pytest.mark.parametrize(
     ("field", "value"),
-    [("lr_d", 0.02), ("betas", (0.4, 0.999)), ("d_steps", 1), ("seed", 4), ("latent_dim", (4,))],
+    [("lr_d", 0.02), ("betas_g", (0.4, 0.999)), ("d_steps", 1), ("seed", 4), ("latent_dim", (4,))],
 )
 def test_resume_names_the_option_that_differs(tmp_path, field, value):
     toy.trainer(tmp_path).run()

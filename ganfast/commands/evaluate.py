@@ -15,7 +15,7 @@ from typing import Annotated, Any
 
 import typer
 
-app = typer.Typer()
+from ganfast.commands.options import INTERRUPTED, Device, Threads, prepare
 
 Real = Annotated[str, typer.Argument(metavar="REAL", help="Images or statistics, see docs.")]
 Fake = Annotated[str, typer.Argument(metavar="FAKE", help="Images or a generator, see docs.")]
@@ -29,7 +29,6 @@ Dims = Annotated[int, typer.Option(help="Inception's layer: 64, 192, 768 or 2048
 Weights = Annotated[str | None, typer.Option(help="A file of Inception's weights.")]
 Sha256 = Annotated[str | None, typer.Option(help="Of --weights, if they are not the public ones.")]
 Dtype = Annotated[str, typer.Option(help="float32 or bf16, inside the net.")]
-Device = Annotated[str | None, typer.Option(help="cpu or cuda.  [default: cuda if there is a GPU]")]
 Batch = Annotated[int, typer.Option("--batch-size", min=1, help="Images at a time.")]
 Samples = Annotated[
     int | None, typer.Option(min=2, help="Of a generator.  [default: as many as REAL]")
@@ -40,14 +39,12 @@ State = Annotated[
 ]
 Compile = Annotated[bool, typer.Option("--compile", help="torch.compile; CUDA graphs on a GPU.")]
 Download = Annotated[bool, typer.Option("--download", help="Let missing weights be fetched.")]
-Threads = Annotated[int | None, typer.Option(min=1, help="CPU threads.")]
 Seed = Annotated[int, typer.Option(min=0, help="Of generators, subsets and shuffles.")]
 Ddof = Annotated[int, typer.Option(min=0, max=1, help="Covariances over N - ddof; StyleGAN: 0.")]
 Json = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 
 
-@app.command("eval")
-def evaluate_command(
+def evaluate(
     real: Real,
     fake: Fake,
     metrics: Annotated[
@@ -110,7 +107,6 @@ def evaluate_command(
             print(f"report: {report}")
 
 
-@app.command()
 def fid(
     real: Real,
     fake: Fake,
@@ -144,7 +140,6 @@ def fid(
             print(json.dumps(result.as_json(), indent=2) if as_json else page.as_text(result))
 
 
-@app.command()
 def stats(
     images: Annotated[str, typer.Argument(help="A folder, or what else ganfast eval takes.")],
     out: Annotated[Path, typer.Option("--out", "-o", help="The .npz file to write.")],
@@ -180,7 +175,6 @@ def stats(
             print(f"{out}: {encoder.label}, {moments.n:,} images, {len(moments.mean)} features")
 
 
-@app.command()
 def weights(
     download: Annotated[bool, typer.Option("--download", help="Fetch what is missing.")] = False,
 ) -> None:
@@ -208,15 +202,11 @@ def weights(
 
 
 def _settings(*, device: str | None, threads: int | None, **options: Any) -> Any:
-    import torch
-
     from ganfast.recipes.evaluate import Settings
 
     if options["on_error"] not in ("stop", "skip"):
         raise ValueError(f"on-error: expected stop or skip, got {options['on_error']!r}")
-    if threads is not None:
-        torch.set_num_threads(threads)
-    return Settings(device=device or ("cuda" if torch.cuda.is_available() else "cpu"), **options)
+    return Settings(device=prepare(device, threads), **options)
 
 
 @contextmanager
@@ -230,7 +220,7 @@ def _processes() -> Iterator[bool]:
         yield not torch.distributed.is_initialized() or torch.distributed.get_rank() == 0
     except KeyboardInterrupt:
         print("stopped; with --state DIR the same command goes on from here", file=sys.stderr)
-        sys.exit(130)
+        sys.exit(INTERRUPTED)
     finally:
         if torch.distributed.is_initialized():
             torch.distributed.destroy_process_group()

@@ -1,0 +1,29 @@
+"""``ganfast finetune``."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from ganfast.commands import options
+from ganfast.commands.options import Device, Overwrite, Set, Settings, Threads
+
+
+def finetune(
+    settings: Settings = None,
+    set_: Set = None,
+    out: Annotated[Path, typer.Option(help="Folder of the run.")] = Path("runs/finetune"),
+    device: Device = None,
+    threads: Threads = None,
+    overwrite: Overwrite = False,
+) -> None:
+    """Train a classifier on real, synthetic and both, and say whether the GAN helped."""
+    from ganfast.recipes import finetune as recipe
+    from ganfast.recipes import finetune_report
+    from ganfast.train import config
+
+    device = options.prepare(device, threads)
+    wanted = config.read(recipe.Settings, settings, set_ or [])
+    result = recipe.finetune(wanted, out, device, overwrite)
+    options.print_table(finetune_report.header(wanted), result.rows(wanted))
+    print(f"report: {out / 'report.html'}")

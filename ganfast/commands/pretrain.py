@@ -1,0 +1,30 @@
+"""``ganfast pretrain``."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from ganfast.commands import options
+from ganfast.commands.options import Device, Overwrite, Set, Settings, Threads
+
+
+def pretrain(
+    settings: Settings = None,
+    set_: Set = None,
+    out: Annotated[Path, typer.Option(help="Folder of the run.")] = Path("runs/pretrain"),
+    device: Device = None,
+    threads: Threads = None,
+    overwrite: Overwrite = False,
+) -> None:
+    """Train G or D before the GAN, and compare with a GAN from scratch at an equal budget."""
+    from ganfast.recipes import pretrain as recipe
+    from ganfast.recipes import pretrain_report
+    from ganfast.train import config
+
+    device = options.prepare(device, threads)
+    wanted = config.read(recipe.Settings, settings, set_ or [])
+    result = recipe.pretrain(wanted, out, device, overwrite)
+    options.print_table(["network", "weight", ""], pretrain_report.taken(result))
+    rows = pretrain_report.rows(wanted, result)
+    options.print_rows([*rows, ("report", str(out / "report.html"))])

@@ -1,0 +1,51 @@
+"""``ganfast train``."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from ganfast.commands import options
+from ganfast.commands.options import Device, Overwrite, Resume, Set, Settings, Threads
+
+
+def train(
+    settings: Settings = None,
+    set_: Set = None,
+    model: Annotated[
+        str | None, typer.Option(help="Short for --set model=NAME; also cyclegan and autoencoder.")
+    ] = None,
+    out: Annotated[Path, typer.Option(help="Folder of the run.")] = Path("runs/train"),
+    device: Device = None,
+    threads: Threads = None,
+    resume: Resume = False,
+    resume_from: Annotated[
+        Path | None, typer.Option(help="Go on from this checkpoint of the folder.")
+    ] = None,
+    overwrite: Overwrite = False,
+) -> None:
+    """Train a GAN on the embedded digits or your images, as a YAML file and --set say."""
+    from ganfast.recipes import autoencode, cycle, gan
+    from ganfast.recipes import train as recipe
+    from ganfast.train import config
+
+    device = options.prepare(device, threads)
+    words = [*(set_ or []), *([f"model={model}"] if model else [])]
+    values = config.values_of(settings, words)
+    if values.get("model") == "cyclegan":
+        both = config.from_mapping(cycle.CycleConfig, values)
+        done = cycle.cycle(both, out, device, resume, overwrite, resume_from)
+        rows, finished, steps = cycle.rows(done), done.finished, both.steps
+    elif values.get("model") in autoencode.MODELS:
+        coder = config.from_mapping(autoencode.AutoencoderConfig, values)
+        if resume or resume_from:
+            raise ValueError("an autoencoder is not resumed: its training takes a minute")
+        coded = autoencode.autoencode(coder, out, overwrite)
+        rows, finished, steps = autoencode.rows(coded), True, coder.steps
+    else:
+        one = config.from_mapping(gan.Config, values)
+        result = recipe.train(one, out, device, resume, overwrite, resume_from)
+        rows, finished, steps = recipe.rows(result), result.finished, one.steps
+    options.print_rows([*rows, ("report", str(out / "report.html"))])
+    if not finished:
+        options.interrupted(f"stopped before step {steps}; the same command with --resume goes on")

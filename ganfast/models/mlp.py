@@ -1,0 +1,87 @@
+"""Multilayer perceptrons, as the first tutorials of GANs train them on digits."""
+
+import math
+from collections.abc import Sequence
+from itertools import pairwise
+
+from torch import Tensor, nn
+
+from ganfast.models.parts import check_images, check_latents
+
+
+class Generator(nn.Module):
+    """Map latents (N, latent_dim) to images (N, *shape) in [-1, 1].
+
+    Args:
+        latent_dim: size of one latent.
+        widths: of the hidden layers, each followed by ``LeakyReLU(slope)``.
+        shape: of one image, (channels, height, width).
+        slope: of the leaky rectifiers; 0 is ReLU.
+    """
+
+    def __init__(
+        self,
+        latent_dim: int = 100,
+        widths: Sequence[int] = (256, 512, 1024),
+        shape: tuple[int, int, int] = (1, 28, 28),
+        slope: float = 0.2,
+    ) -> None:
+        super().__init__()
+        self.latent_dim = latent_dim
+        sizes = [latent_dim, *widths]
+        self.layers = nn.Sequential(
+            *_hidden(sizes, slope, dropout=0.0),
+            nn.Linear(sizes[-1], math.prod(shape)),
+            nn.Tanh(),
+            nn.Unflatten(1, shape),
+        )
+
+    def forward(self, latents: Tensor) -> Tensor:
+        check_latents(latents, self.latent_dim)
+        images: Tensor = self.layers(latents)
+        return images
+
+
+class Discriminator(nn.Module):
+    """Map images (N, *shape) to logits (N,).
+
+    Args:
+        widths: of the hidden layers, each followed by ``LeakyReLU(slope)`` and dropout.
+        shape: of one image, (channels, height, width).
+        slope: of the leaky rectifiers; 0 is ReLU.
+        dropout: probability of each unit to be left out.
+        sigmoid: give probabilities in place of logits.
+    """
+
+    def __init__(
+        self,
+        widths: Sequence[int] = (1024, 512, 256),
+        shape: tuple[int, int, int] = (1, 28, 28),
+        slope: float = 0.2,
+        dropout: float = 0.3,
+        sigmoid: bool = False,
+    ) -> None:
+        super().__init__()
+        self.shape = shape
+        sizes = [math.prod(shape), *widths]
+        self.layers = nn.Sequential(
+            nn.Flatten(),
+            *_hidden(sizes, slope, dropout),
+            nn.Linear(sizes[-1], 1),
+            nn.Flatten(0),
+            *([nn.Sigmoid()] if sigmoid else []),
+        )
+
+    def forward(self, images: Tensor) -> Tensor:
+        check_images(images, *self.shape)
+        logits: Tensor = self.layers(images)
+        return logits
+
+
+def _hidden(sizes: Sequence[int], slope: float, dropout: float) -> list[nn.Module]:
+    layers: list[nn.Module] = []
+    for inner, outer in pairwise(sizes):
+        layers += [nn.Linear(inner, outer), nn.LeakyReLU(slope, inplace=True)]
+        if dropout:
+            layers.append(nn.Dropout(dropout))
+    return layers

@@ -1,0 +1,56 @@
+"""What the models share: image sizes, checks at the door, the end of a discriminator, starts."""
+
+import torch
+from torch import Tensor, nn
+
+# Side of the images: side of the smallest maps, and how often they are doubled.
+SIZES = {28: (7, 2), 32: (4, 3), 64: (4, 4)}
+
+
+def stages(size: int) -> tuple[int, int]:
+    """Side of the smallest maps and number of doublings to ``size``; ValueError for other sizes."""
+    if size not in SIZES:
+        raise ValueError(f"size must be {', '.join(map(str, SIZES))}, got {size}")
+    return SIZES[size]
+
+
+def check_latents(latents: Tensor, dim: int) -> None:
+    """Raise ValueError unless latents are (N, dim)."""
+    if latents.dim() != 2 or latents.shape[1] != dim:
+        raise ValueError(f"latents must have shape (N, {dim}), got {tuple(latents.shape)}")
+
+
+def check_images(images: Tensor, *shape: int) -> None:
+    """Raise ValueError unless images are (N, *shape)."""
+    if images.dim() != 1 + len(shape) or images.shape[1:] != shape:
+        expected = ", ".join(map(str, shape))
+        raise ValueError(f"images must have shape (N, {expected}), got {tuple(images.shape)}")
+
+
+def check_labels(labels: Tensor | None, count: int) -> Tensor:
+    """Labels (N,) of int64, or TypeError and ValueError where they are not."""
+    if not isinstance(labels, Tensor) or labels.dtype != torch.int64:
+        kind = labels.dtype if isinstance(labels, Tensor) else type(labels).__name__
+        raise TypeError(f"labels must be an int64 tensor, got {kind}")
+    if labels.shape != (count,):
+        raise ValueError(f"labels must have shape ({count},), got {tuple(labels.shape)}")
+    return labels
+
+
+def ending(outputs: int, sigmoid: bool) -> list[nn.Module]:
+    """From maps (N, outputs, 1, 1) to (N, outputs), or (N,) where there is one; sigmoid on top."""
+    flat = nn.Flatten(0) if outputs == 1 else nn.Flatten(1)
+    return [flat, nn.Sigmoid()] if sigmoid else [flat]
+
+
+@torch.no_grad()
+def start_dcgan(module: nn.Module) -> None:
+    """DCGAN's start: weights N(0, 0.02), batch-norm scales N(1, 0.02), biases 0."""
+    if isinstance(module, nn.Conv2d | nn.ConvTranspose2d | nn.Linear | nn.Embedding):
+        nn.init.normal_(module.weight, 0.0, 0.02)
+        bias = getattr(module, "bias", None)
+        if bias is not None:
+            nn.init.zeros_(bias)
+    elif isinstance(module, nn.BatchNorm2d):
+        nn.init.normal_(module.weight, 1.0, 0.02)
+        nn.init.zeros_(module.bias)

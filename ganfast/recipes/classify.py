@@ -1,0 +1,167 @@
+"""Train a classifier, with early stopping, and domain-adversarially where asked for."""
+
+import copy
+from dataclasses import dataclass
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from ganfast import data
+from ganfast.models.classifier import Classifier
+
+Labelled = tuple[Tensor, Tensor]  # uint8 images (N, C, H, W), labels (N,)
+
+
+@dataclass(frozen=True)
+class Fit:
+    """How a classifier is trained.
+
+    Attributes:
+        steps: optimizer steps at most.
+        batch_size: images of one step.
+        lr: Adam's learning rate at the start; it falls to 0 as half a cosine.
+        check_every: steps between looks at the validation images.
+        patience: looks without a lower loss after which training ends; the best weights count.
+    """
+
+    steps: int = 300
+    batch_size: int = 64
+    lr: float = 1e-3
+    check_every: int = 25
+    patience: int = 6
+
+
+def fit(
+    net: nn.Module,
+    train: Labelled,
+    validation: Labelled,
+    settings: Fit,
+    seed: int,
+    other_domain: Tensor | None = None,
+) -> int:
+    """Train in place; the steps that were done.
+
+    Args:
+        net: maps floating images in [-1, 1] to logits.
+        train, validation: uint8 images and labels.
+        settings: how.
+        seed: of the order of the images and of dropout.
+        other_domain: images whose features (``net.body``) the domain classifier shall not tell
+            from those of ``train`` (Ganin et al. 2016).
+    """
+    torch.manual_seed(seed)
+    order = torch.Generator().manual_seed(seed)
+    adversary = _Domain(net) if other_domain is not None else None
+    parameters = [*net.parameters(), *(adversary.parameters() if adversary else ())]
+    optimizer = torch.optim.Adam(parameters, settings.lr)
+    decay = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, settings.steps)
+    best, waited, weights = float("inf"), 0, copy.deepcopy(net.state_dict())
+    for step in range(1, settings.steps + 1):
+        net.train()
+        images, labels = _draw(train, settings.batch_size, order)
+        loss = F.cross_entropy(net(images), labels)
+        if adversary is not None and other_domain is not None:
+            places = torch.randint(len(other_domain), (len(images),), generator=order)
+            other = data.to_float(other_domain[places])
+            loss = loss + adversary(images, other, step / settings.steps)
+        optimizer.zero_grad()
+        torch.autograd.backward(loss)
+        optimizer.step()
+        decay.step()
+        if step % settings.check_every == 0 or step == settings.steps:
+            now = validation_loss(net, validation)
+            waited = 0 if now < best else waited + 1
+            if now < best:
+                best, weights = now, copy.deepcopy(net.state_dict())
+            if waited >= settings.patience:
+                break
+    net.load_state_dict(weights)
+    net.eval()
+    return step
+
+
+@torch.no_grad()
+def probabilities(net: nn.Module, images: Tensor, batch_size: int = 500) -> Tensor:
+    """Probabilities (N, classes) of uint8 images, float64, with the net in eval mode."""
+    net.eval()
+    parts = [
+        net(data.to_float(part)).double().softmax(1) for part in torch.split(images, batch_size)
+    ]
+    return torch.cat(parts)
+
+
+def accuracy(net: nn.Module, test: Labelled) -> float:
+    """Share of the images whose most probable label is theirs."""
+    return float((probabilities(net, test[0]).argmax(1) == test[1]).float().mean())
+
+
+def validation_loss(net: nn.Module, validation: Labelled) -> float:
+    """Mean cross-entropy."""
+    p = probabilities(net, validation[0])
+    return float(-p[torch.arange(len(p)), validation[1]].clamp_min(1e-300).log().mean())
+
+
+def split(images: data.ImageData, test: int, seed: int) -> tuple[Labelled, Labelled]:
+    """A pool and ``test`` images held out, each class in its share, in random order.
+
+    Raises ValueError where the data have no labels, or too few images.
+    """
+    if images.labels is None:
+        raise ValueError(f"data must have labels: {images.name} has none")
+    if not 0 < test < len(images):
+        raise ValueError(f"test must be from 1 to {len(images) - 1} images, got {test}")
+    order = torch.randperm(len(images), generator=torch.Generator().manual_seed(seed))
+    # In the order of their ranks in their classes the first n have each class in its share.
+    rank = torch.empty(len(images))
+    for label in torch.unique(images.labels):
+        mine = order[images.labels[order] == label]
+        rank[mine] = (torch.arange(len(mine)) + 0.5) / len(mine)
+    order = order[rank[order].argsort(stable=True)]
+    held, pool = order[:test], order[test:]
+    return (images.images[pool], images.labels[pool]), (images.images[held], images.labels[held])
+
+
+def small_classifier(classes: int, images: Tensor, seed: int, width: int = 8) -> Classifier:
+    """The classifier of the workflows: the tutorials' with fewer channels."""
+    torch.manual_seed(seed)
+    return Classifier(classes, width, images.shape[1], images.shape[2])
+
+
+class _Domain(nn.Module):
+    """Says of features which domain they are from; its gradient is reversed on the way back."""
+
+    def __init__(self, net: nn.Module) -> None:
+        super().__init__()
+        if not isinstance(net, Classifier):
+            raise TypeError(
+                f"net must be a ganfast Classifier to be adapted, got {type(net).__name__}"
+            )
+        self._body = [net.body]  # in a list: not a part of this module
+        self.head = nn.Linear(net.head.in_features, 1)
+
+    def forward(self, images: Tensor, other: Tensor, progress: float) -> Tensor:
+        strength = 2 / (1 + torch.exp(torch.tensor(-10 * progress))) - 1
+        features = self._body[0](torch.cat([images, other]))
+        reversed_: Tensor = _Reverse.apply(features, float(strength))  # type: ignore[no-untyped-call]
+        logits = self.head(reversed_).squeeze(1)
+        target = torch.arange(len(logits), device=logits.device) < len(images)
+        return F.binary_cross_entropy_with_logits(logits, target.to(logits.dtype))
+
+
+class _Reverse(torch.autograd.Function):
+    """The identity, with the gradient times -strength."""
+
+    @staticmethod
+    def forward(ctx: "torch.autograd.function.FunctionCtx", x: Tensor, strength: float) -> Tensor:
+        ctx.strength = strength  # type: ignore[attr-defined]
+        return x.view_as(x)
+
+    @staticmethod
+    def backward(ctx: "torch.autograd.function.FunctionCtx", grad: Tensor) -> tuple[Tensor, None]:
+        return -ctx.strength * grad, None  # type: ignore[attr-defined]
+
+
+def _draw(train: Labelled, batch_size: int, order: torch.Generator) -> Labelled:
+    places = torch.randint(len(train[0]), (batch_size,), generator=order)
+    return data.to_float(train[0][places]), train[1][places]

@@ -1,0 +1,69 @@
+"""The page of ``ganfast finetune``."""
+
+import io
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from ganfast.recipes import machine, report
+from ganfast.recipes.numbers import summary
+
+if TYPE_CHECKING:
+    from ganfast.recipes.finetune import Result, Settings
+
+
+def header(settings: "Settings") -> list[str]:
+    """Over ``Result.rows``."""
+    return ["real images", *settings.modes, "both - real, points [95 %]"]
+
+
+def write(out: Path, settings: "Settings", result: "Result") -> None:
+    """Write ``report.html``."""
+    rows = result.rows(settings)
+    verdicts = "; ".join(f"{row[0]} images: {row[-1]}" for row in rows)
+    content = report.page(
+        "ganfast finetune: did the GAN help?",
+        f"Accuracy on {settings.test} real images held out. Both against real: {verdicts}.",
+        report.section(
+            "Accuracy in %, mean ± standard deviation",
+            report.table(rows, header=header(settings)),
+            report.text(_HOW.format(seeds=settings.seeds)),
+        ),
+        report.section(
+            "Over the number of real images", report.figure(_plot(settings, result), "")
+        ),
+        report.section(
+            "Settings", report.table([(k, str(v)) for k, v in asdict(settings).items()])
+        ),
+        report.section("Machine and versions", report.table(machine.facts())),
+    )
+    report.write(out / "report.html", content)
+
+
+_HOW = (
+    "{seeds} seeds: of the classifier's weights, its order of images and its dropout; the GAN of "
+    "each size is one. Of the real images a fifth says when to stop, the others train classifier "
+    "and GAN alike. The last column is the mean difference, seed by seed, with Student's 95 % "
+    "interval."
+)
+
+
+def _plot(settings: "Settings", result: "Result") -> bytes:
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(8, 4.6), dpi=110, layout="constrained")
+    axis = figure.subplots()
+    for mode in settings.modes:
+        points = [summary([100 * a for a in result.accuracies[n, mode]]) for n in settings.sizes]
+        spread = [0.0 if p.n == 1 else p.std for p in points]
+        means = [p.mean for p in points]
+        axis.errorbar(settings.sizes, means, spread, label=mode, marker="o", capsize=3, lw=1.4)
+    axis.set_xscale("log")
+    axis.set_xlabel("real images")
+    axis.set_ylabel("accuracy, %")
+    axis.grid(alpha=0.25)
+    axis.spines[["top", "right"]].set_visible(False)
+    axis.legend(frameon=False)
+    file = io.BytesIO()
+    figure.savefig(file, format="png")
+    return file.getvalue()

@@ -1,0 +1,160 @@
+"""A GAN from settings: its networks, data, loss and score; and from a checkpoint."""
+
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+
+import torch
+from torch import nn
+
+from ganfast import data, features, models
+from ganfast.models.registry import CONDITIONAL, check_name
+from ganfast.recipes.scores import FrechetScore, resized
+from ganfast.regularizers import spectral_normalise
+from ganfast.train import Loss, TrainOptions, loss_by_name
+from ganfast.train import config as settings
+from ganfast.train.checkpoint import load
+from ganfast.train.objective import LossName
+from ganfast.train.options import between, whole
+
+
+@dataclass(frozen=True)
+class Config(TrainOptions):
+    """All of a run: the settings of training, and what is trained on what.
+
+    Attributes:
+        model: a name of ``ganfast.models.GANS``.
+        data: an embedded data set by name, or an idx folder or image folder by path.
+        size, channels: of the images; the digits are resized.
+        limit: train on the first so many images of each class alone; 0 is all.
+        batch_size: images of one batch.
+        labels: number of classes of a class-conditional model.
+        loss: a kind of ``AdversarialLoss``, or ``relativistic``.
+        label_smoothing: of the loss.
+        sigmoid: the discriminator ends in a sigmoid, and the loss takes probabilities.
+        spectral_norm: on all layers of the discriminator.
+        freeze_d: so many of the discriminator's layers, from the image on, are not trained.
+        start: checkpoint from which both networks' weights are taken; none where empty.
+        tensorboard: log for TensorBoard, too, which has to be installed.
+    """
+
+    steps: int = 2000
+    model: str = "dcgan"
+    data: str = "digits"
+    size: int = 28
+    channels: int = 1
+    limit: int = 0
+    batch_size: int = 64
+    labels: int = 10
+    loss: LossName = "non_saturating"
+    label_smoothing: float = 0.0
+    sigmoid: bool = False
+    spectral_norm: bool = False
+    freeze_d: int = 0
+    start: str = ""
+    tensorboard: bool = False
+    ema: float = 0.995
+    log_every: int = 25
+    score_every: int = 250
+    sample_every: int = 250
+    checkpoint_every: int = 250
+    latent_dim: int | tuple[int, ...] = field(init=False, default=1)  # the model says
+    classes: int = field(init=False, default=0)
+
+    def __post_init__(self) -> None:
+        check_name(self.model)
+        object.__setattr__(self, "classes", self.labels if self.model in CONDITIONAL else 0)
+        object.__setattr__(self, "latent_dim", models.LATENTS[self.model])
+        super().__post_init__()
+        for name in ("size", "channels", "batch_size", "labels"):
+            whole(name, getattr(self, name), minimum=1)
+        for name in ("limit", "freeze_d"):
+            whole(name, getattr(self, name), minimum=0)
+        between("label_smoothing", self.label_smoothing, 1.0)
+        self.make_loss()
+
+    def make_loss(self) -> Loss:
+        """Raises ValueError where the loss does not have what is asked of it."""
+        return loss_by_name(self.loss, self.label_smoothing, self.sigmoid)
+
+
+def make(config: Config) -> models.Gan:
+    """Both networks, with weights of the config's seed or from its ``start``.
+
+    Raises FileNotFoundError and ValueError where ``start`` does not fit.
+    """
+    torch.manual_seed(config.seed)
+    gan = models.create(
+        config.model,
+        channels=config.channels,
+        size=config.size,
+        classes=config.labels,
+        sigmoid=config.sigmoid,
+    )
+    if config.spectral_norm:
+        spectral_normalise(gan.discriminator)
+    if config.start:
+        state = load(Path(config.start))
+        for name in ("generator", "discriminator"):
+            getattr(gan, name).load_state_dict(state[name])
+    freeze(gan.discriminator, config.freeze_d)
+    return gan
+
+
+def freeze(module: nn.Module, count: int) -> None:
+    """Freeze the first layers that have weights of their own (FreezeD, Mo et al. 2020).
+
+    Raises ValueError where none would be left to train.
+    """
+    layers = [m for m in module.modules() if any(True for _ in m.parameters(recurse=False))]
+    if count >= len(layers):
+        raise ValueError(f"freeze_d must be below {len(layers)}, D's layers, got {count}")
+    for layer in layers[:count]:
+        layer.requires_grad_(False)
+
+
+def real_images(config: Config) -> data.ImageData:
+    """The data of a config, at its size. Raises as ``ganfast.data.load``."""
+    if config.data in data.EMBEDDED:
+        images = data.load(config.data, channels=config.channels)
+        if images.images.shape[2] != config.size:
+            images = replace(images, images=resized(images.images, config.size))
+    else:
+        images = data.load(config.data, size=config.size, channels=config.channels)
+    return first_of_each(images, config.limit) if config.limit else images
+
+
+def first_of_each(images: data.ImageData, count: int) -> data.ImageData:
+    """The first ``count`` images of each class, or of all where there are no labels."""
+    if images.labels is None:
+        return replace(images, images=images.images[:count])
+    places = [torch.where(images.labels == y)[0][:count] for y in torch.unique(images.labels)]
+    kept = torch.cat(places).sort().values
+    return replace(images, images=images.images[kept], labels=images.labels[kept])
+
+
+def score_of(config: Config, real: data.ImageData, device: str) -> FrechetScore | None:
+    """The score of a config: on the digits' feature net, which takes grey images; else none."""
+    if config.channels != 1 or config.data not in data.EMBEDDED:
+        return None
+    net = features.digits().to(device)
+    latent_dim = models.LATENTS[config.model]
+    return FrechetScore(real.images, net, latent_dim, config.classes)
+
+
+def from_checkpoint(path: Path) -> tuple[Config, models.Gan]:
+    """The config of a run, and its networks: the generator's moving average and D, in eval mode.
+
+    Raises FileNotFoundError, or ValueError where it is no checkpoint of ``ganfast train``.
+    """
+    state = load(path)
+    saved = state["options"]
+    if "model" not in saved:
+        raise ValueError(f"{path} was not made by ganfast train: it does not say what model it is")
+    known = {k: v for k, v in saved.items() if k not in ("latent_dim", "classes", "start")}
+    config = settings.from_mapping(Config, known)
+    gan = make(replace(config, freeze_d=0))
+    gan.generator.load_state_dict(state["ema"])
+    gan.discriminator.load_state_dict(state["discriminator"])
+    for module in (gan.generator, gan.discriminator):
+        module.eval().requires_grad_(False)
+    return config, gan

@@ -1,0 +1,84 @@
+"""How alike two rankings are, and how sure that is."""
+
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+
+class Correlation(NamedTuple):
+    """A rank correlation in [-1, 1] with its 95 % interval, over redrawn images."""
+
+    value: float
+    low: float
+    high: float
+
+    def __str__(self) -> str:
+        return f"{self.value:.2f} [{self.low:.2f}, {self.high:.2f}]"
+
+
+def spearman(x: Tensor, y: Tensor) -> float:
+    """Pearson's correlation of the ranks, ties sharing their mean; NaN where one is constant."""
+    a, b = (_ranks(v) - _ranks(v).mean() for v in (x, y))
+    return float((a * b).sum() / (a.square().sum() * b.square().sum()).sqrt())
+
+
+def kendall(x: Tensor, y: Tensor) -> float:
+    """Kendall's tau-b: agreeing less disagreeing pairs, over pairs that are not tied."""
+    a, b = (torch.sign(v[:, None] - v[None, :]).double() for v in (x, y))
+    return float((a * b).sum() / (a.square().sum() * b.square().sum()).sqrt())
+
+
+def bootstrap(
+    synthetic: Tensor, real: Tensor, draws: int = 1000, seed: int = 0
+) -> tuple[Correlation, Correlation]:
+    """Spearman's and Kendall's correlation of models' accuracies on two sets of images.
+
+    Args:
+        synthetic, real: whether each model (row) is right on each image (column), bool.
+        draws: times that the images of both sets are drawn anew, with replacement.
+        seed: of the draws.
+    """
+    random = torch.Generator().manual_seed(seed)
+    values: list[tuple[float, float]] = []
+    for _ in range(draws):
+        means = []
+        for right in (synthetic, real):
+            n = right.shape[1]
+            drawn = torch.randint(n, (n,), generator=random).bincount(minlength=n).double()
+            means.append(right.double() @ drawn / n)
+        values.append((spearman(*means), kendall(*means)))
+    x, y = synthetic.double().mean(1), real.double().mean(1)
+    redrawn = torch.tensor(values, dtype=torch.float64)
+    found = []
+    for k, value in enumerate((spearman(x, y), kendall(x, y))):
+        low, high = redrawn[:, k].nanquantile(torch.tensor([0.025, 0.975], dtype=torch.float64))
+        found.append(Correlation(value, float(low), float(high)))
+    return found[0], found[1]
+
+
+def calibration_error(probabilities: Tensor, labels: Tensor, bins: int = 15) -> float:
+    """Expected calibration error: mean |accuracy - confidence| over bins of equal width.
+
+    Args:
+        probabilities: (N, classes).
+        labels: (N,).
+        bins: of the confidence, the largest probability. Guo et al. 2017.
+    """
+    confidence, read = probabilities.max(1)
+    right = (read == labels).double()
+    place = (confidence * bins).ceil().long().sub(1).clamp(0, bins - 1)
+    gap = torch.zeros(bins, dtype=torch.float64)
+    gap.index_add_(0, place, right - confidence.double())
+    return float(gap.abs().sum() / len(labels))
+
+
+def agreement(read: Tensor) -> Tensor:
+    """Share of images (columns of (models, N)) to which two models give the same label."""
+    return (read[:, None] == read[None, :]).double().mean(2)
+
+
+def _ranks(x: Tensor) -> Tensor:
+    below = (x[:, None] > x[None, :]).double().sum(1)
+    tied = (x[:, None] == x[None, :]).double().sum(1)
+    return below + (tied + 1) / 2

@@ -1,0 +1,144 @@
+"""CycleGAN: two generators and two discriminators in the same loop.
+
+Images of both domains go through it side by side, as (N, 2, C, H, W): domain A and domain B.
+"""
+
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from ganfast.data import BatchStream, ImageData
+from ganfast.losses import ImagePool, cycle_loss, identity_loss
+from ganfast.train.batches import Batch
+from ganfast.train.objective import Loss
+from ganfast.train.options import TrainOptions
+from ganfast.train.steps import Steps
+from ganfast.train.trainer import Trainer
+
+
+class Generators(nn.Module):
+    """Translate pairs (N, 2, C, H, W): the first becomes F(b), the second G(a)."""
+
+    def __init__(self, a_to_b: nn.Module, b_to_a: nn.Module) -> None:
+        super().__init__()
+        self.a_to_b, self.b_to_a = a_to_b, b_to_a
+
+    def forward(self, pairs: Tensor) -> Tensor:
+        return torch.stack([self.b_to_a(pairs[:, 1]), self.a_to_b(pairs[:, 0])], 1)
+
+
+class Discriminators(nn.Module):
+    """Logits of pairs (N, 2, C, H, W): a map for each domain."""
+
+    def __init__(self, a: nn.Module, b: nn.Module) -> None:
+        super().__init__()
+        self.a, self.b = a, b
+
+    def forward(self, pairs: Tensor) -> list[Tensor]:
+        return [self.a(pairs[:, 0]), self.b(pairs[:, 1])]
+
+
+class PairStream(Iterator[Tensor]):
+    """Unpaired batches of two domains side by side, float32 (B, 2, C, H, W), without end.
+
+    Raises ValueError for a batch size above either number of images, or images of two shapes.
+    """
+
+    def __init__(self, a: ImageData, b: ImageData, batch_size: int, seed: int) -> None:
+        if a.images.shape[1:] != b.images.shape[1:]:
+            shapes = [tuple(x.images.shape[1:]) for x in (a, b)]
+            raise ValueError(f"both domains must have images of one shape, got {shapes}")
+        self._streams = (
+            BatchStream(a, batch_size, 2 * seed),
+            BatchStream(b, batch_size, 2 * seed + 1),
+        )
+
+    def __next__(self) -> Tensor:
+        return torch.stack([next(stream)[0] for stream in self._streams], 1)
+
+    def state_dict(self) -> dict[str, dict[str, int]]:
+        return {name: s.state_dict() for name, s in zip("ab", self._streams, strict=True)}
+
+    def load_state_dict(self, state: Mapping[str, Mapping[str, int]]) -> None:
+        for name, stream in zip("ab", self._streams, strict=True):
+            stream.load_state_dict(state[name])
+
+
+class CycleTrainer(Trainer):
+    """Train :class:`Generators` against :class:`Discriminators` (Zhu et al. 2017).
+
+    Arguments as of :class:`ganfast.train.Trainer`, with data that gives pairs.
+
+    Args:
+        cycle: weight of m|F(G(a)) - a| + m|G(F(b)) - b|.
+        identity: weight of m|F(a) - a| + m|G(b) - b|.
+        pool: earlier fakes that each discriminator may see again; 50 in the paper.
+        shown: pairs (N, 2, C, H, W) that ``on_sample`` gets translated.
+    """
+
+    def __init__(
+        self,
+        *arguments: Any,
+        cycle: float = 10.0,
+        identity: float = 5.0,
+        pool: int = 50,
+        shown: Tensor,
+        **hooks: Any,
+    ) -> None:
+        self._weights, self._pool, self._shown = (cycle, identity), pool, shown
+        super().__init__(*arguments, **hooks)
+
+    def _make_steps(self, loss: Loss, augment: Callable[[Tensor], Tensor] | None) -> Steps:
+        return _CycleSteps(
+            self.generator, self.discriminator, loss, self.options, self._random, augment,
+            self._weights, self._pool,
+        )  # fmt: skip
+
+    def _fixed_samples(self) -> Batch:
+        return Batch(self._shown.to(self.device), ())
+
+    def _parts(self) -> dict[str, Any]:
+        assert isinstance(self._steps, _CycleSteps)
+        pools = zip(("pool_a", "pool_b"), self._steps.pools, strict=True)
+        return {**super()._parts(), **dict(pools)}
+
+
+class _CycleSteps(Steps):
+    def __init__(
+        self,
+        generators: nn.Module,
+        discriminators: nn.Module,
+        loss: Loss,
+        options: TrainOptions,
+        random: torch.Generator,
+        augment: Callable[[Tensor], Tensor] | None,
+        weights: tuple[float, float],
+        pool: int,
+    ) -> None:
+        if options.reuse_fakes:
+            raise ValueError("reuse_fakes must be False: the pool gives the discriminators others")
+        super().__init__(generators, discriminators, loss, options, random, augment)
+        self.weights = weights
+        self.pools = tuple(ImagePool(pool, 2 * options.seed + k) for k in range(2))
+
+    def _fakes(self, batch: Batch) -> Tensor:
+        made = self.generator(batch.images)
+        return torch.stack([pool(made[:, k]) for k, pool in enumerate(self.pools)], 1)
+
+    def _generator_loss(self, batch: Batch) -> Tensor:
+        real = batch.images
+        fake = self.generator(real)
+        loss = self.loss.generator(self._outputs(self.augment(fake), batch))
+        cycled = self.generator(fake)
+        real_a, real_b = real.unbind(1)
+        cycle, identity = self.weights
+        back = cycle_loss(
+            real_a, cycled[:, 0], real_b, cycled[:, 1], weight_a=cycle, weight_b=cycle
+        )
+        same = self.generator(real.flip(1))  # F of a stands first, G of b second
+        kept = identity_loss(
+            real_a, same[:, 0], real_b, same[:, 1], weight_a=identity, weight_b=identity
+        )
+        return loss + back + kept

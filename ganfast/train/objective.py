@@ -1,0 +1,67 @@
+"""What the trainer asks of a loss, and losses by name."""
+
+from typing import Any, Literal, Protocol, get_args
+
+from torch import Tensor
+
+from ganfast.losses import (
+    AdversarialLoss,
+    relativistic_discriminator_loss,
+    relativistic_generator_loss,
+)
+
+LossName = Literal[
+    "non_saturating",
+    "minimax",
+    "bce",
+    "least_squares",
+    "wasserstein",
+    "hinge",
+    "hinge2",
+    "relativistic",
+]
+
+
+class Loss(Protocol):
+    """What the trainer asks of a loss; ``ganfast.losses.AdversarialLoss`` is one.
+
+    Where it has a true ``paired``, the generator's loss takes the outputs for real samples, too.
+    Where it has a true ``from_probs``, outputs are logged as the probabilities that they are.
+    """
+
+    def discriminator(self, real_logits: Any, fake_logits: Any, /) -> Tensor: ...
+
+    def generator(self, fake_logits: Any, /) -> Tensor: ...
+
+
+class Relativistic:
+    """Relativistic pairing, RpGAN: sp(-(r - f)) for the discriminator, sp(r - f) for the generator.
+
+    Source: Jolicoeur-Martineau 2018; R3GAN.
+    """
+
+    kind = "relativistic"
+    paired = True
+
+    def discriminator(self, real_logits: Any, fake_logits: Any) -> Tensor:
+        return relativistic_discriminator_loss(real_logits, fake_logits)
+
+    def generator(self, fake_logits: Any, real_logits: Any = None) -> Tensor:
+        return relativistic_generator_loss(real_logits, fake_logits)
+
+
+def loss_by_name(
+    name: LossName, label_smoothing: float = 0.0, from_probs: bool = False
+) -> "AdversarialLoss | Relativistic":
+    """A loss by its name: a kind of :class:`ganfast.losses.AdversarialLoss`, or ``relativistic``.
+
+    Raises:
+        ValueError: no such name, or an option that the loss does not have.
+    """
+    if name not in get_args(LossName):
+        raise ValueError(f"loss must be one of {', '.join(get_args(LossName))}, got {name!r}")
+    if name != "relativistic":
+        return AdversarialLoss(name, label_smoothing=label_smoothing, from_probs=from_probs)
+    if label_smoothing or from_probs:
+        raise ValueError("label_smoothing and from_probs must not be given for 'relativistic'")
+    return Relativistic()

@@ -1,0 +1,212 @@
+"""Train every system of the tutorials on the embedded digits, and write docs/results.md.
+
+    python scripts/results.py                    # hours on two cores; stopped, it goes on
+    python scripts/results.py --steps 20 --out /tmp/results --docs /tmp/docs    # to try it
+
+Each system is one ``ganfast train``; its line says how to do it again.
+"""
+
+import argparse
+import dataclasses
+import json
+import time
+from collections.abc import Sequence
+from pathlib import Path
+
+import torch
+
+from ganfast import images
+from ganfast._files import atomic_write
+from ganfast.recipes import autoencode, cycle, gan, machine
+from ganfast.recipes import train as recipe
+from ganfast.train import config
+
+GANS = {
+    "BCE, MLP 256-512-1024, dropout": "model=mlp-1024 loss=bce steps=6000",
+    "BCE, MLP 128-256": "model=mlp-256 loss=bce steps=6000 lr_g=5e-4 lr_d=5e-4",
+    "BCE, MLP 128": "model=mlp-128 loss=bce steps=6000 lr_g=1e-3 lr_d=1e-3",
+    "BCE with sigmoid, MLP 128": "model=mlp-128 loss=bce sigmoid=true steps=6000"
+    " lr_g=1e-3 lr_d=1e-3",
+    "WGAN, weights clipped": "model=wgan loss=wasserstein clip_weights=0.02 d_steps=3 steps=2000"
+    " lr_g=5e-4 lr_d=5e-4 betas_g=[0,0.9] betas_d=[0,0.9]",
+    "WGAN-GP": "model=wgan loss=wasserstein penalty=wgan_gp d_steps=3 steps=2000"
+    " lr_g=1e-3 lr_d=1e-3 betas_g=[0,0.9] betas_d=[0,0.9]",
+    "LSGAN": "model=dcgan loss=least_squares lr_g=2e-3 lr_d=5e-4 steps=2000",
+    "hinge, spectral norm": "model=wgan loss=hinge spectral_norm=true lr_g=1e-3 lr_d=2e-3"
+    " betas_g=[0,0.9] betas_d=[0,0.9] steps=2000",
+    "non-saturating, R1": "model=wgan penalty=r1 penalty_weight=0.1 penalty_every=4"
+    " lr_g=1e-3 lr_d=1e-3 steps=2000",
+    "RpGAN, R1 and R2": "model=wgan loss=relativistic penalty=r1_r2 penalty_weight=0.1"
+    " lr_g=1e-3 lr_d=1e-3 betas_g=[0,0.9] betas_d=[0,0.9] steps=2000",
+    "DCGAN": "model=dcgan lr_g=2e-3 lr_d=1e-3 steps=2000",
+    "DCGAN, 64 pixels": "model=dcgan size=64 lr_g=1e-3 lr_d=5e-4 steps=1500",
+    "conditional DCGAN": "model=cdcgan lr_g=2e-3 lr_d=1e-3 steps=2000",
+    "SNGAN, residual": "model=sngan loss=hinge spectral_norm=true lr_g=5e-4 lr_d=1e-3"
+    " betas_g=[0,0.9] betas_d=[0,0.9] steps=1500",
+}
+CYCLES = {
+    "CycleGAN, digits and inverted digits": "model=cyclegan b=digits:inverted",
+    "CycleGAN, digits and rotated digits": "model=cyclegan b=digits:rotated",
+}
+AUTOENCODERS = {
+    "autoencoder": "model=autoencoder",
+    "convolutional autoencoder": "model=conv-autoencoder",
+    "denoising autoencoder": "model=denoising-autoencoder",
+}
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--out", type=Path, default=Path("runs/results"))
+    parser.add_argument("--docs", type=Path, default=Path("docs"))
+    parser.add_argument("--steps", type=int, help="of each system, to try the script")
+    parser.add_argument("--only", default="", help="systems with this in their name")
+    parser.add_argument("--threads", type=int, default=torch.get_num_threads())
+    chosen = parser.parse_args()
+    torch.set_num_threads(chosen.threads)
+    tables = [
+        [
+            (name, words, _once(run, words, chosen.out / _slug(name), chosen.steps))
+            for name, words in systems.items()
+            if chosen.only.lower() in name.lower()
+        ]
+        for systems, run in ((GANS, _gan), (CYCLES, _cycle), (AUTOENCODERS, _autoencoder))
+    ]
+    _write(chosen.docs, chosen.out, tables, chosen.steps)
+
+
+def _once(run, words: str, folder: Path, steps: int | None) -> dict[str, float]:
+    """The figures of a system: those of its file, or made."""
+    parts = words.split() + ([f"steps={steps}"] if steps else [])
+    path = folder / "figures.json"
+    if path.exists():
+        saved = json.loads(path.read_text())
+        if saved["words"] == parts:
+            return saved["figures"]
+    start = time.perf_counter()
+    figures = run(parts, folder)
+    figures["seconds"] = time.perf_counter() - start
+    with atomic_write(path) as file:
+        file.write(json.dumps({"words": parts, "figures": figures}).encode())
+    return figures
+
+
+def _gan(words: Sequence[str], folder: Path) -> dict[str, float]:
+    settings = config.read(gan.Config, None, words)
+    resume = (folder / "checkpoint.pt").exists()
+    result = recipe.train(settings, folder, resume=resume)
+    _refuse_stopped(result.finished)
+    return {
+        "start": result.scores[0][1],
+        "last": result.scores[-1][1],
+        "best": min(fd for _, fd in result.scores),
+        "floor": result.real_against_real,
+        "images_per_s": result.images_per_s,
+    }
+
+
+def _cycle(words: Sequence[str], folder: Path) -> dict[str, float]:
+    settings = config.read(cycle.CycleConfig, None, words)
+    resume = (folder / "checkpoint.pt").exists()
+    result = cycle.cycle(settings, folder, resume=resume)
+    _refuse_stopped(result.finished)
+    return {
+        "start": result.errors[0][1],
+        "last": result.errors[-1][1],
+        "translation": result.translation_error,
+        "untranslated": result.untranslated,
+    }
+
+
+def _autoencoder(words: Sequence[str], folder: Path) -> dict[str, float]:
+    settings = config.read(autoencode.AutoencoderConfig, None, words)
+    return dataclasses.asdict(autoencode.autoencode(settings, folder, overwrite=True))
+
+
+def _refuse_stopped(finished: bool) -> None:
+    if not finished:
+        raise SystemExit("stopped; the same command goes on")
+
+
+def _write(docs: Path, out: Path, tables: list, steps: int | None) -> None:
+    gans, cycles, coders = tables
+    lines = ["# What the systems of the tutorials reach", ""]
+    lines += [
+        "Made by `python scripts/results.py`. Distances are FD (digits), between the 5,000 "
+        "embedded digits and as many samples of the generator's moving average, on the features "
+        "of the digit classifier that comes with ganfast; they are not comparable with FID. One "
+        "seed each.",
+        "",
+    ]
+    if steps:
+        lines += [f"**A trial with {steps} steps: these figures say nothing of the systems.**", ""]
+    if gans:
+        floor = gans[0][2]["floor"]
+        lines += [f"Real against real (two halves) is {floor:.2f}.", ""]
+        lines += _table(
+            ["system", "untrained", "last", "best", "images/s", "seconds"],
+            [
+                [name, *(f"{f[k]:.2f}" for k in ("start", "last", "best")),
+                 f"{f['images_per_s']:.0f}", f"{f['seconds']:.0f}"]
+                for name, _, f in gans
+            ],
+        )  # fmt: skip
+    if cycles:
+        lines += ["## CycleGAN", "", "Mean absolute errors, images being in [-1, 1].", ""]
+        lines += _table(
+            ["system", "cycle error, untrained", "cycle error", "translation error",
+             "that of A untranslated", "seconds"],
+            [
+                [name, *(f"{f[k]:.3f}" for k in ("start", "last", "translation", "untranslated")),
+                 f"{f['seconds']:.0f}"]
+                for name, _, f in cycles
+            ],
+        )  # fmt: skip
+    if coders:
+        lines += ["## Autoencoders", ""]
+        lines += _table(
+            ["system", "squared error, held out", "that of the mean image",
+             "FD, reconstructions", "FD, samples", "seconds"],
+            [
+                [name, f"{f['error']:.4f}", f"{f['error_of_mean']:.4f}",
+                 f"{f['fd_reconstructions']:.2f}", f"{f['fd_samples']:.2f}", f"{f['seconds']:.0f}"]
+                for name, _, f in coders
+            ],
+        )  # fmt: skip
+    lines += ["## Again", "", "```"]
+    for name, words, _ in [*gans, *cycles, *coders]:
+        options = " ".join(f"--set {word}" for word in words.split())
+        lines.append(f"ganfast train --out runs/{_slug(name)} {options}")
+    lines += ["```", "", "## Machine", ""]
+    lines += _table(["", ""], [list(row) for row in machine.facts()])
+    lines += _pictures(docs, out, [name for name, _, _ in gans])
+    with atomic_write(docs / "results.md") as file:
+        file.write(("\n".join(lines).rstrip() + "\n").encode())
+
+
+def _pictures(docs: Path, out: Path, names: Sequence[str]) -> list[str]:
+    """The last sheet of each GAN, copied beside the page."""
+    from PIL import Image
+
+    lines = ["", "## Samples", ""]
+    for name in names:
+        sheet = sorted((out / _slug(name) / "samples").glob("step_*.png"))[-1]
+        target = docs / "pictures" / f"{_slug(name)}.png"
+        with Image.open(sheet) as picture:
+            images.write_png(picture, target)
+        lines += [f"{name}:", "", f"![{name}](pictures/{target.name})", ""]
+    return lines
+
+
+def _table(header: list[str], rows: list[list[str]]) -> list[str]:
+    lines = [header, ["---"] * len(header), *rows]
+    return ["| " + " | ".join(line) + " |" for line in lines] + [""]
+
+
+def _slug(name: str) -> str:
+    words = "".join(c if c.isalnum() else " " for c in name.lower()).split()
+    return "-".join(words)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,52 @@
+"""Autoencoders learn to reconstruct, and their samples come from a normal of the codes."""
+
+import pytest
+import torch
+from safetensors.torch import load
+
+from ganfast import data
+from ganfast.recipes import autoencode
+from ganfast.recipes.autoencode import AutoencoderConfig, normal_of
+
+
+@pytest.mark.parametrize("model", autoencode.MODELS)
+def test_a_run_writes_what_it_learned(tmp_path, model):
+    config = AutoencoderConfig(model=model, steps=60, latent_dim=8)
+    result = autoencode.autoencode(config, tmp_path)
+    assert result.error < result.error_of_mean
+    assert min(result.fd_reconstructions, result.fd_samples) > result.fd_real > 0
+    net = autoencode.make(config)
+    net.load_state_dict(load((tmp_path / "autoencoder.safetensors").read_bytes()))
+    _, held = autoencode.classify.split(data.digits(), 1000, seed=0)
+    with torch.no_grad():
+        back = net.eval()(data.to_float(held[0]))
+    assert float((back - data.to_float(held[0])).square().mean()) == pytest.approx(result.error)
+    page = (tmp_path / "report.html").read_text()
+    assert f"ganfast train: {model}" in page
+    assert page.count("data:image/png") == 2
+    with pytest.raises(FileExistsError, match="holds a run"):
+        autoencode.autoencode(config, tmp_path)
+
+
+def test_draws_have_the_codes_moments():
+    torch.manual_seed(0)
+    codes = torch.randn(500, 3) @ torch.tensor([[2.0, 1, 0], [0, 1, 0], [0, 0, 0]]) + 5
+    drawn = normal_of(codes, 100_000, seed=1).double()
+    torch.testing.assert_close(drawn.mean(0), codes.double().mean(0), rtol=0, atol=0.05)
+    torch.testing.assert_close(drawn.T.cov(), codes.double().T.cov(), rtol=0.05, atol=0.05)
+    assert torch.equal(normal_of(codes, 5, 1), normal_of(codes, 5, 1))
+    assert drawn[:, 2].std() < 1e-6  # a direction without spread has none
+
+
+@pytest.mark.parametrize(
+    ("changes", "error", "message"),
+    [
+        ({"model": "vae"}, ValueError, "model must be one of autoencoder"),
+        ({"steps": 0}, ValueError, "steps must be >= 1"),
+        ({"lr": 0.0}, ValueError, "lr must be positive"),
+        ({"latent_dim": 1.5}, TypeError, "latent_dim must be an int"),
+    ],
+)
+def test_settings_are_checked(changes, error, message):
+    with pytest.raises(error, match=message):
+        AutoencoderConfig(**changes)
