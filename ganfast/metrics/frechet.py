@@ -77,7 +77,7 @@ def frechet_distance_from_features(x: Array, y: Array, ddof: int = 1) -> Tensor:
     x, y = on_one_device(to_float64(x), to_float64(y))
     gradient = torch.is_grad_enabled() and (x.requires_grad or y.requires_grad)
     if min(len(x), len(y)) > x.shape[1] and not gradient:
-        one, two = FrechetStatistics(x.shape[1]), FrechetStatistics(x.shape[1])
+        one, two = (FrechetStatistics(x.shape[1], x.device) for _ in range(2))
         one.update(x)
         two.update(y)
         return frechet_distance(one.mean, one.covariance(ddof), two.mean, two.covariance(ddof))
