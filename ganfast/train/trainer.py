@@ -65,6 +65,8 @@ class Trainer:
         self.device = _device(generator, "generator")
         if _device(discriminator, "discriminator") != self.device:
             raise ValueError("generator and discriminator must be on the same device")
+        if options.patience and score is None:
+            raise ValueError("patience must be 0 where there is no score")
         layout = torch.channels_last if options.channels_last else torch.contiguous_format
         self.generator = generator.to(memory_format=layout)  # type: ignore[call-overload]
         self.discriminator = discriminator.to(memory_format=layout)  # type: ignore[call-overload]
@@ -141,7 +143,7 @@ class Trainer:
                     self._hooks(log, progress)
                     if self._due(self.options.checkpoint_every) and not stop.received:
                         self.save()
-                if stop.received:
+                if stop.received or (self.ended and self.step < self.options.steps):
                     self.save()
         finally:
             progress.close()
@@ -256,6 +258,8 @@ class Trainer:
     def _keep_best(self, record: Record) -> None:
         score = record.get(self.options.best_by)
         if score is None:
+            if self.options.patience:
+                raise ValueError(f"best_by must be one of the scores {sorted(record)}")
             return
         if score < self.best:
             self.best, self.since_best = score, 0
