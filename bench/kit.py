@@ -6,6 +6,8 @@ A family's file makes a list of `Case`; everything else is here. The subject is 
     forward          L = f(x), with the graph recorded as in training
     forward_backward L and dL/dx
     double_backward  L, g = dL/dx, and the gradient of <g, v> with respect to x, for a given v
+
+Where a provider's value is no scalar, the gradient that comes back to it is the last of its inputs.
 """
 
 import gc
@@ -89,7 +91,8 @@ def call(provider: Provider, mode: str, inputs: Inputs) -> list[Tensor]:
     if mode == "forward":
         return [value]
     wanted = [x for x in inputs.x if x.requires_grad]
-    first = torch.autograd.grad(value, wanted, create_graph=mode == "double_backward")
+    back = inputs.x[-1] if value.dim() > 0 else None
+    first = torch.autograd.grad(value, wanted, back, create_graph=mode == "double_backward")
     if mode == "forward_backward":
         return [value, *first]
     return [value, *first, *torch.autograd.grad(first, wanted, inputs.v)]
@@ -148,6 +151,8 @@ def _time(
     take turns block by block, each round in another order, on inputs from one rotating pool.
     """
     names = [name for name, samples in seconds.items() if not samples]
+    if not names:  # the first call of each was the measurement
+        return
 
     def block(name: str, calls: int) -> float:
         """Seconds of a call."""

@@ -30,6 +30,21 @@ TORCH_LIBRARY(ganfast, m) {
       "unary_reduce_double_backward(Tensor grad, Tensor[] x, Tensor[] v, str f, float[] weight, "
       "float[] a, float[] b) -> (Tensor, Tensor[])");
 
+  // (B,): for each sample b, sum_k w_k * s_kb * mean_j f(x_kbj; a_k, b_k); the s_k are ones where
+  // the list is empty or holds none, and with normalize are divided by their mean (their sum counts
+  // as 1 where it is 0); what sample_a holds replaces a_k by a number for each sample
+  m.def(
+      "unary_rows(Tensor[] x, Tensor?[] sample_weight, Tensor?[] sample_a, str f, float[] weight, "
+      "float[] a, float[] b, bool normalize) -> Tensor");
+  m.def(
+      "unary_rows_backward(Tensor grad, Tensor[] x, Tensor?[] sample_weight, Tensor?[] sample_a, "
+      "str f, float[] weight, float[] a, float[] b, bool normalize) -> Tensor[]");
+  m.def(
+      "unary_rows_double_backward(Tensor grad, Tensor[] x, Tensor[] v, Tensor?[] sample_weight, "
+      "Tensor?[] sample_a, str f, float[] weight, float[] a, float[] b, bool normalize) -> "
+      "(Tensor, "
+      "Tensor[])");
+
   // sum_k w_k * mean_i h(x_ki, y_ki; a_k, b_k), for the functors of math/pair_reduce.h; with
   // per_pair, the terms of the sum. `wanted` names the gradients to return, k for x_k and K + k for
   // y_k; `given` names so the first-order gradients that v belongs to.
@@ -60,6 +75,13 @@ TORCH_LIBRARY(ganfast, m) {
   m.def(
       "norm_reduce_double_backward(Tensor grad, Tensor[] g, Tensor[] v, Tensor derivatives, "
       "bool pixel) -> (Tensor, Tensor[])");
+
+  // The affine map of math/augment.h on each sample of x (samples, channels, height, width), with
+  // the numbers u drawn for it, and its linear part or the adjoint of that
+  m.def("augment(Tensor x, Tensor u, bool color, bool translation, bool cutout) -> Tensor");
+  m.def(
+      "augment_linear(Tensor x, Tensor u, bool color, bool translation, bool cutout, "
+      "bool adjoint) -> Tensor");
 }
 
 namespace {

@@ -6,7 +6,8 @@ from typing import Annotated
 
 import typer
 
-from ganfast.commands import finetune, pretrain, rank, synthesize, train
+from ganfast.commands import evaluate, finetune, options, pretrain, rank, synthesize, train
+from ganfast.commands.options import Device, Overwrite, Resume, Threads
 
 app = typer.Typer(
     help="Fused losses, distribution distances and workflows for adversarial models.",
@@ -15,8 +16,6 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
 )
 
-_INTERRUPTED = 130
-
 
 def main() -> None:
     """Run the command; a user's error is one sentence on stderr and exit code 1."""
@@ -24,7 +23,7 @@ def main() -> None:
     arguments = [argument for argument in sys.argv[1:] if argument != "--debug"]
     try:
         app(arguments, prog_name="ganfast")
-    except (TypeError, ValueError, OSError, FloatingPointError) as error:
+    except (TypeError, ValueError, OSError, ImportError, FloatingPointError) as error:
         if len(arguments) < len(sys.argv) - 1:
             raise
         print(f"ganfast: {_sentence(error)}", file=sys.stderr)
@@ -58,11 +57,18 @@ def _ganfast(
     pass
 
 
-app.command()(train.train)
-app.command()(synthesize.synthesize)
-app.command()(pretrain.pretrain)
-app.command()(finetune.finetune)
-app.command()(rank.rank)
+for command in (
+    train.train,
+    synthesize.synthesize,
+    pretrain.pretrain,
+    finetune.finetune,
+    rank.rank,
+    evaluate.fid,
+    evaluate.stats,
+    evaluate.weights,
+):
+    app.command()(command)
+app.command("eval")(evaluate.evaluate)
 
 
 @app.command()
@@ -70,10 +76,7 @@ def info() -> None:
     """Say what was built and for what, and what else is found here."""
     from ganfast.recipes import machine
 
-    rows = [*machine.facts(), *machine.embedded()]
-    width = max(len(name) for name, _ in rows)
-    for name, value in rows:
-        print(f"{name:<{width}}  {value}")
+    options.print_rows([*machine.facts(), *machine.embedded()])
 
 
 @app.command()
@@ -81,25 +84,17 @@ def demo(
     out: Annotated[Path, typer.Option(help="Folder of the run.")] = Path("runs/demo"),
     steps: Annotated[int | None, typer.Option(help="Rounds of training.  [default: 2000]")] = None,
     seed: Annotated[int, typer.Option(help="Of weights, latents and the order of the data.")] = 0,
-    threads: Annotated[int | None, typer.Option(min=1, help="CPU threads.")] = None,
-    device: Annotated[
-        str | None, typer.Option(help="cpu or cuda.  [default: cuda if there is a GPU]")
-    ] = None,
-    resume: Annotated[bool, typer.Option("--resume", help="Go on where it stopped.")] = False,
-    overwrite: Annotated[
-        bool, typer.Option("--overwrite", help="Start again in a folder that holds a run.")
-    ] = False,
+    threads: Threads = None,
+    device: Device = None,
+    resume: Resume = False,
+    overwrite: Overwrite = False,
 ) -> None:
     """Train a DCGAN on the embedded digits: about two minutes on two cores, ends with a report."""
-    import torch
-
     from ganfast.recipes import demo as recipe
     from ganfast.recipes import demo_report
 
-    if threads is not None:
-        torch.set_num_threads(threads)
     steps = recipe.STEPS if steps is None else steps
-    device = device or ("cuda" if torch.cuda.is_available() else "cpu")
+    device = options.prepare(device, threads)
     result = recipe.demo(out, steps, seed, device, resume, overwrite)
     print(demo_report.as_text(result))
     print(f"report: {out / 'report.html'}")
@@ -107,5 +102,4 @@ def demo(
         again = f"ganfast demo --out {out} --steps {steps} --seed {seed} --resume"
         if threads is not None:
             again += f" --threads {threads}"
-        print(f"stopped at step {result.step} of {steps}; to go on: {again}", file=sys.stderr)
-        sys.exit(_INTERRUPTED)
+        options.interrupted(f"stopped at step {result.step} of {steps}; to go on: {again}")

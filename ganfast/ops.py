@@ -14,9 +14,11 @@ _FLOATING = frozenset({torch.float64, torch.float32, torch.float16, torch.bfloat
 if _ext.DEVICES:
     _unary_reduce = torch.ops.ganfast.unary_reduce.default._op
     _unary_reduce_stats = torch.ops.ganfast.unary_reduce_stats.default._op
+    _unary_rows = torch.ops.ganfast.unary_rows.default._op
     _pair_reduce = torch.ops.ganfast.pair_reduce.default._op
     _polar = torch.ops.ganfast.polar.default._op
     _norm_reduce = torch.ops.ganfast.norm_reduce.default._op
+    _augment = torch.ops.ganfast.augment.default._op
 
 
 def _compiled(x: Sequence[Tensor]) -> bool:
@@ -146,6 +148,86 @@ def unary_reduce_stats(
     names = ("f", reference.UNARY_FUNCTORS)
     _check_parameters("unary_reduce", names, f, len(x), weight, a, b)
     return reference.unary_reduce_stats(x, f, weight, a, b, threshold)
+
+
+def _check_rows(
+    x: Sequence[Tensor],
+    sample_weight: Sequence[Tensor | None],
+    sample_a: Sequence[Tensor | None],
+) -> None:
+    """Refuse the samples that the kernels refuse."""
+    op = "unary_rows"
+    _check_list(op, "x", x)
+    for k, xk in enumerate(x):
+        if xk.dim() == 0:
+            raise ValueError(f"{op}: x[{k}] must have an axis of samples, got a scalar")
+        if xk.shape[0] != x[0].shape[0]:
+            raise ValueError(
+                f"{op}: x[{k}] must have as many samples as x[0], {x[0].shape[0]}, "
+                f"got {xk.shape[0]}"
+            )
+    dtype, device = reference.compute_dtype(x[0]).dtype, x[0].device
+    for name, numbers in (("sample_weight", sample_weight), ("sample_a", sample_a)):
+        if numbers and len(numbers) != len(x):
+            raise ValueError(
+                f"{op}: {name} must be empty or have one entry for each of the {len(x)} tensors, "
+                f"got {len(numbers)}"
+            )
+        for k, s in enumerate(numbers):
+            if s is None:
+                continue
+            if s.dtype != dtype:
+                raise TypeError(f"{op}: {name}[{k}] must have dtype {dtype}, got {s.dtype}")
+            if s.device != device or s.shape != x[0].shape[:1]:
+                raise ValueError(
+                    f"{op}: {name}[{k}] must be on {device} with one entry for each of the "
+                    f"{x[0].shape[0]} samples, got shape {list(s.shape)} on {s.device}"
+                )
+
+
+def unary_rows(
+    x: Sequence[Tensor],
+    f: str,
+    weight: Sequence[float],
+    a: Sequence[float],
+    b: Sequence[float],
+    sample_weight: Sequence[Tensor | None] = (),
+    sample_a: Sequence[Tensor | None] = (),
+    normalize: bool = False,
+) -> Tensor:
+    r"""Weighted sum of the means of a function over each sample of the tensors of a list.
+
+    .. math:: L_b = \sum_k w_k \, s_{kb} \frac{1}{m_k} \sum_j f(x_{kbj}; a_k, b_k)
+
+    Args:
+        x: tensors (B, ...) of any strides; float64, float32, float16 or bfloat16, all of one dtype
+            and device and with as many samples. A sample of tensor k has m_k elements.
+        f, weight, a, b: as in :func:`unary_reduce`.
+        sample_weight: s_k (B,), or None for ones, for each tensor; nothing where all are ones.
+        sample_a: (B,) in place of a_k, or None, for each tensor; nothing where there are none.
+        normalize: divide the s_k by their mean, where a sum of 0 counts as 1.
+
+    Returns:
+        (B,); float64 for float64 tensors, else float32, which is the dtype of ``sample_weight`` and
+        ``sample_a``, too. Differentiable twice in x; gradients have its dtype. Where a
+        ``sample_weight`` or a ``sample_a`` requires a gradient, this is the reference twin.
+
+    Raises:
+        TypeError: a tensor is not floating point, or dtypes differ.
+        ValueError: the list or a tensor is empty, or without an axis of samples; samples, devices
+            or lengths differ, or f is unknown.
+        NotImplementedError: a derivative of the third order is asked for.
+    """
+    if not x:
+        raise ValueError("unary_rows: x must hold at least one tensor, got an empty list")
+    constant = not any(s is not None and s.requires_grad for s in (*sample_weight, *sample_a))
+    if constant and _compiled(x):
+        rows: Tensor = _unary_rows(x, sample_weight, sample_a, f, weight, a, b, normalize)
+        return rows
+    _check_rows(x, sample_weight, sample_a)
+    names = ("f", reference.UNARY_FUNCTORS)
+    _check_parameters("unary_rows", names, f, len(x), weight, a, b)
+    return reference.unary_rows(x, f, weight, a, b, sample_weight, sample_a, normalize)
 
 
 def _check_pairs(op: str, x: Sequence[Tensor], y: Sequence[Tensor]) -> None:
@@ -321,3 +403,56 @@ def norm_reduce(
         return loss
     _check_norm_reduce(g, phi, pixel)
     return reference.norm_reduce(g, phi, weight, a, b, pixel)
+
+
+def _check_augment(x: Tensor, u: Tensor) -> None:
+    """Refuse what the kernels refuse, in the same words."""
+    if x.dtype not in _FLOATING:
+        floating = "float64, float32, float16 or bfloat16"
+        raise TypeError(f"augment: x must have dtype {floating}, got {x.dtype}")
+    if x.ndim != 4 or x.numel() == 0:
+        expected = "(samples, channels, height, width), none of them 0"
+        raise ValueError(f"augment: x must have shape {expected}, got {list(x.shape)}")
+    if u.dtype != torch.float32:
+        raise TypeError(f"augment: u must have dtype float32, got {u.dtype}")
+    if u.ndim != 2 or u.shape[0] != x.shape[0] or u.shape[1] not in (7, 8):
+        n = x.shape[0]
+        raise ValueError(f"augment: u must have shape ({n}, 7) or ({n}, 8), got {list(u.shape)}")
+    if u.device != x.device:
+        raise ValueError(f"augment: u must be on the device of x, {x.device}, got {u.device}")
+
+
+def augment(x: Tensor, u: Tensor, color: bool, translation: bool, cutout: bool) -> Tensor:
+    r"""Differentiable augmentation of each sample: colors, then a shift, then a box cut out.
+
+    With u_0 to u_6 drawn for a sample, x is taken through
+
+    .. math:: x + (u_0 - \tfrac12), \quad \mu_{hw} + 2 u_1 (x_{chw} - \mu_{hw}), \quad
+              \mu + (u_2 + \tfrac12)(x - \mu),
+
+    with the mean of each pixel's channels and the mean of the sample as they are by then; shifted
+    by up to an eighth of its height (u_3) and width (u_4), with zeros from outside; and set to zero
+    in a box of half its height and width, centred anywhere (u_5, u_6). These are the three
+    policies of DiffAugment (Zhao et al. 2020, arXiv:2006.10738).
+
+    Args:
+        x: images (N, C, H, W), contiguous or channels_last (others are copied); float64, float32,
+            float16 or bfloat16.
+        u: float32 (N, 7), uniform in [0, 1). With an eighth column, samples where that is not
+            negative are left as they are.
+        color: change brightness, saturation and contrast.
+        translation: shift.
+        cutout: cut out.
+
+    Returns:
+        As x. Differentiable in x, to any order.
+
+    Raises:
+        TypeError: x is not floating point, or u not float32.
+        ValueError: x or u has another shape, or they are on different devices.
+    """
+    if _compiled([x]):
+        y: Tensor = _augment(x, u, color, translation, cutout)
+        return y
+    _check_augment(x, u)
+    return reference.augment(x, u, color, translation, cutout)

@@ -93,6 +93,42 @@ def unary_reduce_stats(
     return _sum(terms), torch.stack(rows)
 
 
+def along_samples(numbers: Tensor, x: Tensor) -> Tensor:
+    """Return (B,) as (B, 1, ...) with the number of axes of another tensor."""
+    return numbers.reshape(-1, *[1] * (x.dim() - 1))
+
+
+def divisor(total: Tensor) -> Tensor:
+    """The sum of weights, or 1 where it is 0, so that what has no weight counts nothing."""
+    return total + (total == 0)
+
+
+def unary_rows(
+    x: Sequence[Tensor],
+    f: str,
+    weight: Sequence[float],
+    a: Sequence[float],
+    b: Sequence[float],
+    sample_weight: Sequence[Tensor | None],
+    sample_a: Sequence[Tensor | None],
+    normalize: bool,
+) -> Tensor:
+    """See :func:`ganfast.ops.unary_rows`."""
+    terms = []
+    for k, xk in enumerate(x):
+        own = sample_a[k] if sample_a else None
+        ak = a[k] if own is None else along_samples(own, xk)
+        values = UNARY_FUNCTORS[f](compute_dtype(xk), ak, b[k])
+        rows = weight[k] * (values.mean(tuple(range(1, xk.dim()))) if xk.dim() > 1 else values)
+        s = sample_weight[k] if sample_weight else None
+        if s is not None:
+            rows = s * rows
+            if normalize:
+                rows = rows * (len(s) / divisor(s.sum()))
+        terms.append(rows)
+    return torch.stack(terms).sum(0) if len(terms) > 1 else terms[0]
+
+
 #: h(x, y; a, b) by name, as a function of x - y: the functors of csrc/math/pair_reduce.h
 PAIR_FUNCTORS: dict[str, Callable[[Tensor, float, float], Tensor]] = {
     "l1": lambda d, a, b: d.abs(),
@@ -165,3 +201,52 @@ def norm_reduce(
         distance = _powered(s + b, 0.5) - a
         s = (F.relu(distance) if phi == "one_sided" else distance).square()
     return weight * s.mean()
+
+
+def _drawn_below(u: Tensor, n: int) -> Tensor:
+    """floor(u n), of the first 24 binary digits of u: the same on every device."""
+    return (((u * 2**24).long() * n) >> 24).clamp(0, n - 1)
+
+
+def drawn_shift(u: Tensor, side: int) -> Tensor:
+    """Shifts of up to an eighth of a side, either way."""
+    most = (side + 4) // 8
+    return _drawn_below(u, 2 * most + 1) - most
+
+
+def drawn_cut(u: Tensor, side: int) -> tuple[Tensor, Tensor]:
+    """Begin and end of half a side, whose middle may be anywhere in it."""
+    size = (side + 1) // 2
+    begin = _drawn_below(u, side + 1 - size % 2) - size // 2
+    return begin, begin + size
+
+
+def augment(x: Tensor, u: Tensor, color: bool, translation: bool, cutout: bool) -> Tensor:
+    """See :func:`ganfast.ops.augment`."""
+    samples, channels, height, width = x.shape
+    y = wide = compute_dtype(x)
+    if color:
+        brightness, saturation, contrast = u[:, :3].to(y.dtype).view(samples, 3, 1, 1, 1).unbind(1)
+        y = y + (brightness - 0.5)
+        mean = y.mean(1, keepdim=True)
+        y = (y - mean) * (2 * saturation) + mean
+        mean = y.mean((1, 2, 3), keepdim=True)
+        y = (y - mean) * (contrast + 0.5) + mean
+    rows, columns = torch.arange(height, device=x.device), torch.arange(width, device=x.device)
+    if translation:
+        h = rows + drawn_shift(u[:, 3], height)[:, None]
+        w = columns + drawn_shift(u[:, 4], width)[:, None]
+        inside = ((h >= 0) & (h < height))[:, :, None] & ((w >= 0) & (w < width))[:, None]
+        n = torch.arange(samples, device=x.device).view(-1, 1, 1, 1)
+        c = torch.arange(channels, device=x.device).view(-1, 1, 1)
+        h, w = h.clamp(0, height - 1)[:, None, :, None], w.clamp(0, width - 1)[:, None, None]
+        y = torch.where(inside[:, None], y[n, c, h, w], 0)
+    if cutout:
+        top, bottom = (edge[:, None] for edge in drawn_cut(u[:, 5], height))
+        left, right = (edge[:, None] for edge in drawn_cut(u[:, 6], width))
+        cut = ((top <= rows) & (rows < bottom))[:, :, None]
+        cut = cut & ((left <= columns) & (columns < right))[:, None]
+        y = torch.where(cut[:, None], 0, y)
+    if u.shape[1] > 7:
+        y = torch.where((u[:, 7] < 0).view(-1, 1, 1, 1), y, wide)
+    return y.to(x.dtype)

@@ -10,6 +10,7 @@ from torch.nn.utils import parametrizations, parametrize
 from ganfast import ops
 from ganfast.penalties._calls import Inputs, Output, maps, outputs_at
 from ganfast.penalties.approximate import mean_squared_difference
+from ganfast.reference import compute_dtype
 
 
 def consistency(outputs: Inputs, augmented: Inputs, *, weight: float = 10.0) -> Tensor:
@@ -59,6 +60,45 @@ def disc_shift(real_logits: Inputs, *, weight: float = 0.001) -> Tensor:
     return ops.unary_reduce(logits, "square", [weight] * len(logits), zeros, zeros)
 
 
+def path_length_deviations(
+    images: Tensor,
+    latents: Tensor,
+    average: Tensor,
+    decay: float = 0.01,
+    *,
+    noise: Tensor | None = None,
+    eps: float = 0.0,
+) -> Tensor:
+    r"""What :class:`PathLength` is the mean of: :math:`(a_b - \bar a)^2`, (N,).
+
+    Args:
+        images: G(w), (N, C, H, W).
+        latents: w, (N, D) or (N, L, D), which required gradients when the images were made.
+        average: the moving mean, a scalar that is changed in place. It has taken in this batch's
+            lengths when they are compared with it, and lets their gradient through, as in
+            StyleGAN2's code.
+        decay: share of a batch in the moving mean.
+        noise: in place of a normal draw, before it is divided.
+        eps: epsilon; with 0 a length of zero has a gradient of zero.
+
+    Raises:
+        ValueError: the latents do not require gradients.
+    """
+    if not latents.requires_grad:
+        raise ValueError("latents must require gradients when the images are made from them")
+    y = torch.randn_like(images) if noise is None else noise
+    pixels = images.shape[2] * images.shape[3]
+    projected = (images * y).sum() / pixels**0.5
+    (g,) = torch.autograd.grad(projected, latents, create_graph=True)
+    layers = latents.shape[1] if latents.dim() == 3 else 1
+    squared = compute_dtype(g).square().flatten(1).sum(1) / layers + eps
+    positive = squared > 0  # the root's derivative is not finite at zero
+    lengths = torch.where(positive, torch.where(positive, squared, 1.0).sqrt(), 0.0)
+    mean = average.lerp(lengths.mean().to(average.dtype), decay)
+    average.copy_(mean.detach())
+    return (lengths - mean).square()
+
+
 class PathLength(nn.Module):
     r"""Path length regularization of a generator (Karras et al. 2020, arXiv:1912.04958).
 
@@ -91,19 +131,10 @@ class PathLength(nn.Module):
         ``noise`` takes the place of a normal draw, before it is divided. Raises ValueError where
         the latents do not require gradients.
         """
-        if not latents.requires_grad:
-            raise ValueError("latents must require gradients when the images are made from them")
-        y = torch.randn_like(images) if noise is None else noise
-        pixels = images.shape[2] * images.shape[3]
-        projected = (images * y).sum() / pixels**0.5
-        (g,) = torch.autograd.grad(projected, latents, create_graph=True)
-        layers = latents.shape[1] if latents.dim() == 3 else 1
-        squared = g.float().square().flatten(1).sum(1) / layers + self.eps
-        positive = squared > 0  # the root's derivative is not finite at zero
-        lengths = torch.where(positive, torch.where(positive, squared, 1.0).sqrt(), 0.0)
-        with torch.no_grad():
-            self.mean.lerp_(lengths.mean().to(self.mean), self.decay)
-        return self.weight * (lengths - self.mean.clone()).square().mean()
+        deviations = path_length_deviations(
+            images, latents, self.mean, self.decay, noise=noise, eps=self.eps
+        )
+        return self.weight * deviations.mean()
 
 
 def orthogonal(

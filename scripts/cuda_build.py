@@ -78,6 +78,7 @@ def main(cache: Path, torch: str) -> None:
         "GANFAST_BUILD": "cuda",
         "CUDA_HOME": str(toolkit(nvcc)),
         "PATH": f"{python.parent}{os.pathsep}{os.environ['PATH']}",
+        "PYTHONPATH": str(source),  # for the programs that tests start
     }
     build = [python, "setup.py", "--quiet", "build_ext", "--inplace"]
     subprocess.run(build, cwd=source, env=variables, check=True)

@@ -48,8 +48,8 @@ def test_disc_shift() -> None:
 @pytest.mark.parametrize("layers", [None, 3])
 @pytest.mark.parametrize("eps", [0.0, 1e-2])
 def test_path_length_of_a_linear_generator(layers: int | None, eps: float) -> None:
-    """G(w) = A w has the gradient A^T y, whatever w."""
-    a, noise = randn(2 * 4 * 4, 5), randn(6, 2, 4, 4, seed=1)
+    """G(w) = A w has the gradient A^T y, whatever w; gradients pass through the moving mean."""
+    a, noise = randn(2 * 4 * 4, 5).requires_grad_(), randn(6, 2, 4, 4, seed=1)
     w = randn(6, 5, seed=2) if layers is None else randn(6, layers, 5, seed=2)
     w.requires_grad_()
     flat = w if layers is None else w.sum(1)
@@ -58,8 +58,12 @@ def test_path_length_of_a_linear_generator(layers: int | None, eps: float) -> No
     g = noise.view(6, -1) / 4 @ a  # of each layer
     lengths = ((g**2).sum(1) + eps).sqrt().float()
     mean = 0.25 * lengths.mean()
-    torch.testing.assert_close(regularizer.mean, mean)
-    torch.testing.assert_close(got.float(), 2 * ((lengths - mean) ** 2).mean())
+    expected = 2 * ((lengths - mean) ** 2).mean()
+    torch.testing.assert_close(regularizer.mean, mean.detach())
+    torch.testing.assert_close(got.float(), expected)
+    torch.testing.assert_close(
+        torch.autograd.grad(got, a), torch.autograd.grad(expected, a), rtol=1e-5, atol=1e-6
+    )
 
 
 def test_path_length_keeps_its_mean() -> None:

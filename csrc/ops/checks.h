@@ -63,6 +63,14 @@ inline at::Tensor dense(const at::Tensor& x) {
   return x.is_non_overlapping_and_dense() ? x : x.contiguous();
 }
 
+// x itself where each sample fills a block of memory and the blocks follow each other; else a
+// contiguous copy.
+inline at::Tensor dense_samples(const at::Tensor& x) {
+  if (!x.is_non_overlapping_and_dense()) return x.contiguous();
+  const c10::SymInt samples = x.sym_size(0);
+  return samples == 1 || x.sym_stride(0) == x.sym_numel() / samples ? x : x.contiguous();
+}
+
 // Do the elements of two tensors of one shape lie in the same order?
 inline bool same_layout(const at::Tensor& x, const at::Tensor& like) {
   for (int64_t d = 0; d < x.dim(); ++d) {

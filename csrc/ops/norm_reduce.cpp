@@ -7,6 +7,7 @@
 
 #include <ATen/ops/zeros_like.h>
 
+#include "register.h"
 #include "terms.h"
 
 namespace ganfast {
@@ -69,14 +70,6 @@ void check_derivative(const char* op, const Tensor& grad, TensorList g, const Te
                     op, ": derivatives must be those that norm_reduce returned for g");
 }
 
-// g as the kernels read it: for samples, each one a block of memory; for pixels, contiguous.
-Tensor dense_samples(const Tensor& g, bool pixel) {
-  if (pixel || !g.is_non_overlapping_and_dense()) return g.contiguous();
-  const c10::SymInt samples = g.sym_size(0);
-  const bool outermost = samples == 1 || g.sym_stride(0) == g.sym_numel() / samples;
-  return outermost ? g : g.contiguous();
-}
-
 // The list as the kernels read it. Holds what had to be copied for as long as the terms are in use.
 struct Terms {
   std::vector<Tensor> g, v, dg;
@@ -87,7 +80,7 @@ struct Terms {
     const Tensor& first = inputs[0];
     shape = {first.size(0), pixel ? first.numel() / first.size(0) / first.size(1) : 1, pixel};
     for (const Tensor& input : inputs) {
-      g.push_back(dense_samples(input, pixel));
+      g.push_back(pixel ? input.contiguous() : dense_samples(input));
       const int64_t size = input.numel() / shape.positions();
       terms.push_back({g.back().const_data_ptr(), nullptr, nullptr, size});
     }
@@ -191,7 +184,8 @@ std::tuple<Tensor, Tensor> forward_meta(TensorList g, std::string_view phi, doub
 
 std::vector<Tensor> backward_meta(const Tensor&, TensorList g, const Tensor&, bool pixel) {
   std::vector<Tensor> dg;
-  for (const Tensor& gk : g) dg.push_back(at::empty_like(dense_samples(gk, pixel)));
+  for (const Tensor& gk : g)
+    dg.push_back(at::empty_like(pixel ? gk.contiguous() : dense_samples(gk)));
   return dg;
 }
 
@@ -310,33 +304,12 @@ std::tuple<Tensor, std::vector<Tensor>> double_backward_autograd(const Tensor& g
   return {dgrad, std::move(out)};
 }
 
-void register_kernels(torch::Library& m) {
-  m.impl("norm_reduce", forward);
-  m.impl("norm_reduce_backward", backward);
-  m.impl("norm_reduce_double_backward", double_backward);
-}
-
 }  // namespace
 
-TORCH_LIBRARY_IMPL(ganfast, CPU, m) {
-  register_kernels(m);
-}
-#ifdef GANFAST_CUDA
-TORCH_LIBRARY_IMPL(ganfast, CUDA, m) {
-  register_kernels(m);
-}
-#endif
+#define GANFAST_NORM_REDUCE_OPS(op)                           \
+  op(norm_reduce, forward) op(norm_reduce_backward, backward) \
+      op(norm_reduce_double_backward, double_backward)
 
-TORCH_LIBRARY_IMPL(ganfast, Meta, m) {
-  m.impl("norm_reduce", forward_meta);
-  m.impl("norm_reduce_backward", backward_meta);
-  m.impl("norm_reduce_double_backward", double_backward_meta);
-}
-
-TORCH_LIBRARY_IMPL(ganfast, Autograd, m) {
-  m.impl("norm_reduce", forward_autograd);
-  m.impl("norm_reduce_backward", backward_autograd);
-  m.impl("norm_reduce_double_backward", double_backward_autograd);
-}
+GANFAST_REGISTER(GANFAST_NORM_REDUCE_OPS)
 
 }  // namespace ganfast

@@ -2,6 +2,7 @@
 // as ops of their own.
 #include "pair_reduce.h"
 
+#include "register.h"
 #include "terms.h"
 
 namespace ganfast {
@@ -371,33 +372,12 @@ std::tuple<Tensor, std::vector<Tensor>> double_backward_autograd(
   return {dgrad, std::move(out)};
 }
 
-void register_kernels(torch::Library& m) {
-  m.impl("pair_reduce", forward);
-  m.impl("pair_reduce_backward", backward);
-  m.impl("pair_reduce_double_backward", double_backward);
-}
-
 }  // namespace
 
-TORCH_LIBRARY_IMPL(ganfast, CPU, m) {
-  register_kernels(m);
-}
-#ifdef GANFAST_CUDA
-TORCH_LIBRARY_IMPL(ganfast, CUDA, m) {
-  register_kernels(m);
-}
-#endif
+#define GANFAST_PAIR_REDUCE_OPS(op)                           \
+  op(pair_reduce, forward) op(pair_reduce_backward, backward) \
+      op(pair_reduce_double_backward, double_backward)
 
-TORCH_LIBRARY_IMPL(ganfast, Meta, m) {
-  m.impl("pair_reduce", forward_meta);
-  m.impl("pair_reduce_backward", backward_meta);
-  m.impl("pair_reduce_double_backward", double_backward_meta);
-}
-
-TORCH_LIBRARY_IMPL(ganfast, Autograd, m) {
-  m.impl("pair_reduce", forward_autograd);
-  m.impl("pair_reduce_backward", backward_autograd);
-  m.impl("pair_reduce_double_backward", double_backward_autograd);
-}
+GANFAST_REGISTER(GANFAST_PAIR_REDUCE_OPS)
 
 }  // namespace ganfast

@@ -2,7 +2,9 @@
 // ops of their own.
 #include "unary_reduce.h"
 
+#include "register.h"
 #include "terms.h"
+#include "unary_functor.h"
 
 namespace ganfast {
 namespace {
@@ -13,14 +15,7 @@ using torch::autograd::AutogradContext;
 using torch::autograd::variable_list;
 
 UnaryFunctor functor_named(std::string_view name) {
-#define GANFAST_ROW(row, type) \
-  if (name == #row) return UnaryFunctor::row;
-  GANFAST_UNARY_FUNCTORS(GANFAST_ROW)
-#undef GANFAST_ROW
-#define GANFAST_ROW(row, type) " " #row
-  TORCH_CHECK_VALUE(
-      false, "unary_reduce: f must be one of" GANFAST_UNARY_FUNCTORS(GANFAST_ROW) ", got ", name);
-#undef GANFAST_ROW
+  return unary_functor_named("unary_reduce", name);
 }
 
 void check(TensorList x, Floats weight, Floats a, Floats b) {
@@ -350,36 +345,12 @@ std::tuple<Tensor, std::vector<Tensor>> double_backward_autograd(const Tensor& g
   return {dgrad, std::move(out)};
 }
 
-void register_kernels(torch::Library& m) {
-  m.impl("unary_reduce", forward);
-  m.impl("unary_reduce_stats", forward_stats);
-  m.impl("unary_reduce_backward", backward);
-  m.impl("unary_reduce_double_backward", double_backward);
-}
-
 }  // namespace
 
-TORCH_LIBRARY_IMPL(ganfast, CPU, m) {
-  register_kernels(m);
-}
-#ifdef GANFAST_CUDA
-TORCH_LIBRARY_IMPL(ganfast, CUDA, m) {
-  register_kernels(m);
-}
-#endif
+#define GANFAST_UNARY_REDUCE_OPS(op)                              \
+  op(unary_reduce, forward) op(unary_reduce_stats, forward_stats) \
+      op(unary_reduce_backward, backward) op(unary_reduce_double_backward, double_backward)
 
-TORCH_LIBRARY_IMPL(ganfast, Meta, m) {
-  m.impl("unary_reduce", forward_meta);
-  m.impl("unary_reduce_stats", forward_stats_meta);
-  m.impl("unary_reduce_backward", backward_meta);
-  m.impl("unary_reduce_double_backward", double_backward_meta);
-}
-
-TORCH_LIBRARY_IMPL(ganfast, Autograd, m) {
-  m.impl("unary_reduce", forward_autograd);
-  m.impl("unary_reduce_stats", forward_stats_autograd);
-  m.impl("unary_reduce_backward", backward_autograd);
-  m.impl("unary_reduce_double_backward", double_backward_autograd);
-}
+GANFAST_REGISTER(GANFAST_UNARY_REDUCE_OPS)
 
 }  // namespace ganfast

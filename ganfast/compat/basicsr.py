@@ -6,9 +6,13 @@ At the top of the training script, with the configuration unchanged (``type: GAN
 
 Where basicsr is installed, importing this module puts its classes in place of those of the same
 names in basicsr's registry of losses. ``MultiScaleGANLoss`` is one launch for all scales.
+
+The penalties are functions that models import from ``basicsr.losses.gan_loss``; import them from
+here. ``gradient_penalty_loss`` takes the norm of each pixel's gradient, as the original, not of
+each sample's, as the paper.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from importlib import import_module
 from importlib.util import find_spec
 
@@ -16,6 +20,9 @@ from torch import Tensor, nn
 
 from ganfast.compat._criterion import reduce_sides, side_of
 from ganfast.losses.maps import Outputs
+from ganfast.penalties import r1_from_logits, wgan_gp
+
+__all__ = ["GANLoss", "MultiScaleGANLoss", "gradient_penalty_loss", "r1_penalty"]
 
 _FUNCTIONS = {
     "vanilla": "bce_with_logits",
@@ -101,6 +108,33 @@ class MultiScaleGANLoss(GANLoss):
             is_disc: the loss is the discriminator's.
         """
         return self._loss(input, target_is_real, is_disc)
+
+
+def r1_penalty(real_pred: Tensor, real_img: Tensor) -> Tensor:
+    """R1 without a half: the mean over samples of ||grad||^2; scalar.
+
+    Args:
+        real_pred: outputs for the real images.
+        real_img: real images, which required gradients before.
+    """
+    return r1_from_logits(real_pred, real_img, gamma=1.0, half=False)
+
+
+def gradient_penalty_loss(
+    discriminator: Callable[[Tensor], Tensor],
+    real_data: Tensor,
+    fake_data: Tensor,
+    weight: Tensor | None = None,
+) -> Tensor:
+    """The mean over pixels of (||grad|| - 1)^2 between real and fake images; scalar.
+
+    Args:
+        discriminator: the discriminator.
+        real_data: real images, (N, C, H, W).
+        fake_data: fakes of the same shape.
+        weight: multiplies the gradients; the loss is divided by its mean.
+    """
+    return wgan_gp(discriminator, real_data, fake_data, weight=1.0, norm="pixel", mask=weight)
 
 
 def _register() -> None:

@@ -7,8 +7,13 @@
 Arguments keep the order of the original: fake first, but real first in ``wasserstein_loss_dis``.
 Outputs may have any shape, not (N, 1) alone. ``ns_loss_gen`` is the formula that the original
 means: there, 1e-8 added to the sigmoid ends the gradient for outputs below about -18.
+
+The gradient penalty is a method of the project's discriminators; before they are trained, add ::
+
+    WGANGPBaseDiscriminator.compute_gradient_penalty_loss = losses.compute_gradient_penalty_loss
 """
 
+from collections.abc import Callable
 from typing import Any
 
 import torch
@@ -16,8 +21,10 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from ganfast.compat._criterion import reduce_sides, side_of
+from ganfast.penalties import wgan_gp
 
 __all__ = [
+    "compute_gradient_penalty_loss",
     "hinge_loss_dis",
     "hinge_loss_gen",
     "minimax_loss_dis",
@@ -90,6 +97,23 @@ def hinge_loss_dis(output_fake: Tensor, output_real: Tensor) -> Tensor:
 def hinge_loss_gen(output_fake: Tensor) -> Tensor:
     """-m[f]; scalar."""
     return wasserstein_loss_gen(output_fake)
+
+
+def compute_gradient_penalty_loss(
+    self: Callable[[Tensor], Tensor],
+    real_images: Tensor,
+    fake_images: Tensor,
+    gp_scale: float = 10.0,
+) -> Tensor:
+    """gp_scale m[(||grad|| - 1)^2] between real and fake images; scalar.
+
+    Args:
+        self: the discriminator, whose method it is to be.
+        real_images: real images, (N, C, H, W).
+        fake_images: fakes of the same shape.
+        gp_scale: the weight.
+    """
+    return wgan_gp(self, real_images, fake_images, weight=gp_scale)
 
 
 def _both(f: str, fake: Tensor, real: Tensor, labels: tuple[float, float] = (0.0, 1.0)) -> Tensor:

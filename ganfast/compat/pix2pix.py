@@ -1,18 +1,26 @@
-"""Drop-in for ``GANLoss`` of pytorch-CycleGAN-and-pix2pix.
+"""Drop-in for ``GANLoss`` and ``cal_gradient_penalty`` of pytorch-CycleGAN-and-pix2pix.
 
-``models/networks.py``: remove ``class GANLoss``, and at the top add ::
+``models/networks.py``: remove ``class GANLoss`` and ``def cal_gradient_penalty``, and at the top
+add ::
 
-    from ganfast.compat.pix2pix import GANLoss
+    from ganfast.compat.pix2pix import GANLoss, cal_gradient_penalty
 
-Its labels are buffers as in the original, so that earlier checkpoints load.
+The labels are buffers as in the original, so that earlier checkpoints load. Gradients of 0 have a
+norm of 0, where the original adds 1e-16 to each component.
 """
 
-from typing import Any
+from collections.abc import Callable
+from typing import Any, get_args
 
 import torch
 from torch import Tensor, nn
 
 from ganfast.compat._criterion import reduce_sides, side_of
+from ganfast.penalties import mixed_points
+from ganfast.penalties._calls import gradients, reduced, refuse_compiled
+from ganfast.penalties.exact import Mode
+
+__all__ = ["GANLoss", "cal_gradient_penalty"]
 
 _FUNCTIONS = {"lsgan": "square", "vanilla": "bce_with_logits", "wgangp": "identity"}
 
@@ -71,3 +79,40 @@ class GANLoss(nn.Module):
 def _read_labels(loss: nn.Module, incompatible_keys: Any) -> None:
     assert isinstance(loss, GANLoss)
     loss._labels = (float(loss.fake_label), float(loss.real_label))
+
+
+def cal_gradient_penalty(
+    netD: Callable[[Tensor], Tensor],
+    real_data: Tensor,
+    fake_data: Tensor,
+    device: Any,
+    type: Mode = "mixed",
+    constant: float = 1.0,
+    lambda_gp: float = 10.0,
+) -> tuple[Tensor | float, Tensor | None]:
+    """lambda_gp m[(||grad|| - constant)^2], and the gradients.
+
+    Args:
+        netD: the discriminator.
+        real_data: real images, (N, C, H, W).
+        fake_data: fakes of the same shape.
+        device: not used; what is drawn is drawn on the images' device.
+        type: where: ``mixed``, ``real`` or ``fake``.
+        constant: the norm that is aimed at.
+        lambda_gp: the weight; where it is not positive nothing is computed.
+
+    Returns:
+        The penalty, a scalar, and the gradients of each sample, (N, C H W); or 0 and None.
+
+    Raises:
+        ValueError: an unknown type.
+    """
+    if lambda_gp <= 0:
+        return 0.0, None
+    if type not in get_args(Mode):
+        raise ValueError(f"type must be one of {', '.join(get_args(Mode))}, got {type!r}")
+    refuse_compiled(netD)
+    (point,) = mixed_points(real_data, fake_data, mode=type)
+    point = point.detach().requires_grad_()
+    g = gradients([netD(point)], [point], None)
+    return reduced(g, "centred", lambda_gp, constant), g[0].flatten(1)

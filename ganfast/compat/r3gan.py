@@ -15,8 +15,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from ganfast.compat import _penalties
 from ganfast.losses import relativistic_discriminator_loss, relativistic_generator_loss
+from ganfast.penalties import squared_norms
 
 __all__ = ["AdversarialTraining"]
 
@@ -53,7 +53,7 @@ class AdversarialTraining:
     @staticmethod
     def ZeroCenteredGradientPenalty(Samples: Tensor, Critics: Tensor) -> Tensor:
         """Squared norm of each sample's gradient, (B,)."""
-        return _penalties.squared_norms(Critics, Samples)
+        return squared_norms(Critics, Samples)
 
     def AccumulateGeneratorGradients(
         self,

@@ -24,7 +24,7 @@ import torch
 from torch import Tensor, nn
 
 from ganfast import ops
-from ganfast.compat import _penalties, lecam
+from ganfast.compat import lecam
 from ganfast.losses import (
     auxiliary_classifier_loss,
     conditional_contrastive_loss,
@@ -34,7 +34,10 @@ from ganfast.losses import (
 )
 from ganfast.losses import crammer_singer_loss as _crammer_singer_loss
 from ganfast.losses.distributed import gather
+from ganfast.penalties import dragan, max_gp, r1_from_logits, wgan_gp
+from ganfast.penalties._calls import CallOptions
 from ganfast.reference import compute_dtype
+from ganfast.regularizers import path_length_deviations
 
 __all__ = [
     "ConditionalContrastiveLoss",
@@ -143,7 +146,7 @@ class PathLengthRegularizer:
 
     def cal_pl_reg(self, fake_images: Tensor, ws: Tensor) -> Tensor:
         """pl_weight m[(a - average of a)^2] with the path lengths a."""
-        penalty = _penalties.path_lengths(fake_images, ws, self.pl_mean, self.pl_decay)
+        penalty = path_length_deviations(fake_images, ws, self.pl_mean, self.pl_decay)
         return penalty.mean() * self.pl_weight
 
 
@@ -224,7 +227,8 @@ def lecam_reg(d_logit_real: Tensor, d_logit_fake: Tensor, ema: lecam.MovingAvera
 
 def cal_deriv(inputs: Tensor, outputs: Tensor, device: Any) -> Tensor:
     """Gradients of the sum of the outputs with respect to the inputs, differentiable."""
-    return _penalties.gradients(outputs, inputs)
+    (gradients,) = torch.autograd.grad(outputs.sum(), inputs, create_graph=True)
+    return gradients
 
 
 def latent_optimise(
@@ -247,24 +251,15 @@ def latent_optimise(
         kept = torch.rand(batch_size, 1, device=zs.device) > 1 - lo_rate
         zs = zs.detach().requires_grad_()
         fake_dict = discriminator(generator(zs, fake_labels, eval=eval), fake_labels, eval=eval)
-        gradients = _penalties.gradients(fake_dict["adv_output"], zs)
+        gradients = cal_deriv(zs, fake_dict["adv_output"], device)
         delta = lo_alpha * gradients / (lo_beta + gradients.square().sum(1, keepdim=True))
         zs = (zs + kept * delta).clamp(-1, 1)
         costs.append(delta.square().sum(1).mean())
     return zs, torch.stack(costs).sum() if cal_trsp_cost and costs else None
 
 
-def _interpolated_norms(
-    real_images: Tensor, real_labels: Tensor, fake_images: Tensor, discriminator: Discriminator
-) -> Tensor:
-    alpha = torch.rand(len(real_images), 1, 1, 1, device=real_images.device)
-    images = alpha * real_images + (1 - alpha) * fake_images
-    return _norms(images, real_labels, discriminator)
-
-
-def _norms(images: Tensor, labels: Tensor, discriminator: Discriminator) -> Tensor:
-    images = images.detach().requires_grad_()
-    return _penalties.norms(discriminator(images, labels, eval=False)["adv_output"], images)
+def _called_with(labels: Tensor) -> CallOptions:
+    return {"args": (labels,), "kwargs": {"eval": False}, "output": "adv_output"}
 
 
 def cal_grad_penalty(
@@ -275,21 +270,16 @@ def cal_grad_penalty(
     device: Any,
 ) -> Tensor:
     """WGAN-GP: m[(||grad|| - 1)^2] between real and fake images."""
-    norms = _interpolated_norms(
-        real_images.to(device), real_labels, fake_images.to(device), discriminator
-    )
-    return (norms - 1).square().mean()
+    real, fake = real_images.to(device), fake_images.to(device)
+    return wgan_gp(discriminator, real, fake, weight=1.0, **_called_with(real_labels))
 
 
 def cal_dra_penalty(
     real_images: Tensor, real_labels: Tensor, discriminator: Discriminator, device: Any
 ) -> Tensor:
     """DRAGAN: m[(||grad|| - 1)^2] around real images."""
-    real_images = real_images.to(device)
-    alpha = torch.rand(len(real_images), 1, 1, 1, device=device)
-    noise = torch.rand(real_images.shape, device=device)
-    images = real_images + alpha * (0.5 * real_images.std() * noise)
-    return (_norms(images, real_labels, discriminator) - 1).square().mean()
+    real = real_images.to(device)
+    return dragan(discriminator, real, weight=1.0, **_called_with(real_labels))
 
 
 def cal_maxgrad_penalty(
@@ -300,20 +290,18 @@ def cal_maxgrad_penalty(
     device: Any,
 ) -> Tensor:
     """The largest squared norm of a sample's gradient between real and fake images."""
-    norms = _interpolated_norms(
-        real_images.to(device), real_labels, fake_images.to(device), discriminator
-    )
-    return norms.square().max()
+    real, fake = real_images.to(device), fake_images.to(device)
+    return max_gp(discriminator, real, fake, **_called_with(real_labels))
 
 
 def cal_r1_reg(adv_output: Tensor, images: Tensor, device: Any) -> Tensor:
     """R1: m[||grad||^2] / 2."""
-    return _penalties.squared_norms(adv_output, images).mean() / 2
+    return r1_from_logits(adv_output, images, gamma=1.0)
 
 
 def stylegan_cal_r1_reg(adv_output: Tensor, images: Tensor) -> Tensor:
     """R1: m[||grad||^2] / 2."""
-    return _penalties.squared_norms(adv_output, images).mean() / 2
+    return r1_from_logits(adv_output, images, gamma=1.0)
 
 
 def adjust_k(current_k: float, topk_gamma: float, inf_k: float) -> float:

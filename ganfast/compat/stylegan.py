@@ -22,7 +22,8 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from ganfast import ops
-from ganfast.compat import _penalties
+from ganfast.penalties import squared_norms
+from ganfast.regularizers import path_length_deviations
 
 __all__ = ["StyleGAN2Loss"]
 
@@ -164,7 +165,7 @@ class StyleGAN2Loss:
     def _path_length(self, gen_z: Tensor, gen_c: Tensor, gain: float) -> None:
         samples = max(gen_z.shape[0] // self.pl_batch_shrink, 1)
         img, ws = self.run_G(gen_z[:samples], gen_c[:samples])
-        penalty = _penalties.path_lengths(img, ws, self.pl_mean, self.pl_decay)
+        penalty = path_length_deviations(img, ws, self.pl_mean, self.pl_decay)
         self._report("Loss/pl_penalty", penalty.detach())
         self._report("Loss/G/reg", penalty.detach() * self.pl_weight)
         torch.autograd.backward(penalty.mean() * (self.pl_weight * gain))
@@ -196,7 +197,7 @@ class StyleGAN2Loss:
             losses.append(_mean_softplus(logits, -1, gain))
             self._report("Loss/D/loss", F.softplus(fake) + F.softplus(-logits.detach()))
         if reg:
-            penalty = _penalties.squared_norms(logits, img)
+            penalty = squared_norms(logits, img)
             losses.append(penalty.mean() * (self.r1_gamma / 2 * gain))
             self._report("Loss/r1_penalty", penalty.detach())
             self._report("Loss/D/reg", penalty.detach() * (self.r1_gamma / 2))

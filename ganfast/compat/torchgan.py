@@ -7,13 +7,14 @@ the losses are made ::
 
 ``mutual_information_penalty`` is what the original means: there, the log-likelihoods pass through a
 new tensor, so that it has no gradient. ``minimax_discriminator_loss`` also takes real and fake
-outputs of different shapes, whose labels the original exchanges. Gradient penalties and the
-pulling-away term stay torchgan's.
+outputs of different shapes, whose labels the original exchanges. Both gradient penalties take the
+norm of each sample's gradient, as their papers; the original takes one norm over the whole batch,
+which ``norm="batch"`` gives. The pulling-away term stays torchgan's.
 """
 
 from collections.abc import Sequence
 from importlib import import_module
-from typing import Any
+from typing import Any, Literal
 
 import torch
 import torch.nn.functional as F
@@ -21,12 +22,14 @@ from torch import Tensor
 
 from ganfast.compat._criterion import reduce_sides, side_of
 from ganfast.losses.sides import Side
+from ganfast.penalties import squared_norms, wgan_gp_from_logits
 from ganfast.reference import UNARY_FUNCTORS
 
 __all__ = [
     "auxiliary_classification_loss",
     "boundary_equilibrium_discriminator_loss",
     "boundary_equilibrium_generator_loss",
+    "dragan_gradient_penalty",
     "energy_based_discriminator_loss",
     "energy_based_generator_loss",
     "install",
@@ -37,12 +40,14 @@ __all__ = [
     "mutual_information_penalty",
     "wasserstein_discriminator_loss",
     "wasserstein_generator_loss",
+    "wasserstein_gradient_penalty",
 ]
 
 _MODULES = (
     "functional",
     "auxclassifier",
     "boundaryequilibrium",
+    "draganpenalty",
     "energybased",
     "leastsquares",
     "minimax",
@@ -123,6 +128,52 @@ def wasserstein_discriminator_loss(fx: Tensor, fgz: Tensor, reduction: str = "me
     """m[f] - m[r]; ``reduction`` as of :func:`minimax_generator_loss`."""
     real, fake = side_of("identity", True), side_of("identity", False)
     return _reduce(reduction, ("fx", fx, real), ("fgz", fgz, fake))
+
+
+def wasserstein_gradient_penalty(
+    interpolate: Tensor,
+    d_interpolate: Tensor,
+    reduction: str = "mean",
+    *,
+    norm: Literal["sample", "batch"] = "sample",
+) -> Tensor:
+    """m[(||grad|| - 1)^2] at points between real and fake samples.
+
+    Args:
+        interpolate: the points, which required gradients before.
+        d_interpolate: outputs for them.
+        reduction: as of :func:`minimax_generator_loss`, for one number for each sample.
+        norm: ``batch`` takes one norm over all samples, as the original.
+    """
+    return dragan_gradient_penalty(interpolate, d_interpolate, 1.0, reduction, norm=norm)
+
+
+def dragan_gradient_penalty(
+    interpolate: Tensor,
+    d_interpolate: Tensor,
+    k: float = 1.0,
+    reduction: str = "mean",
+    *,
+    norm: Literal["sample", "batch"] = "sample",
+) -> Tensor:
+    """m[(||grad|| - k)^2] at points around real samples.
+
+    Args:
+        interpolate: the points, which required gradients before.
+        d_interpolate: outputs for them.
+        k: the norm that is aimed at.
+        reduction: as of :func:`minimax_generator_loss`, for one number for each sample.
+        norm: ``batch`` takes one norm over all samples, as the original.
+    """
+    if norm == "batch" or reduction in ("mean", "sum"):
+        samples = len(interpolate) if norm == "sample" and reduction == "sum" else 1
+        return wgan_gp_from_logits(
+            d_interpolate, interpolate, weight=float(samples), center=k, norm=norm
+        )
+    squares = squared_norms(d_interpolate, interpolate)
+    positive = squares > 0  # the root's derivative is not finite at zero
+    norms = torch.where(positive, torch.where(positive, squares, 1.0).sqrt(), 0.0)
+    return (norms - k).square()
 
 
 def auxiliary_classification_loss(

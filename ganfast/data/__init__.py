@@ -12,6 +12,7 @@ __all__ = [
     "BatchStream",
     "ImageData",
     "digits",
+    "has_idx_files",
     "idx_folder",
     "image_folder",
     "load",

@@ -1,12 +1,17 @@
 """Folders of ordinary image files."""
 
-from pathlib import Path
+import warnings
+from pathlib import Path, PurePath
+from typing import TYPE_CHECKING, BinaryIO
 
 import numpy as np
 import numpy.typing as npt
 import torch
 
 from ganfast.data.image_data import ImageData
+
+if TYPE_CHECKING:
+    from PIL.Image import Image
 
 EXTENSIONS = frozenset(
     (".bmp", ".gif", ".jpeg", ".jpg", ".pgm", ".png", ".ppm", ".tif", ".tiff", ".webp")
@@ -47,21 +52,40 @@ def image_folder(path: str | Path, size: int, channels: int = 3) -> ImageData:
     return ImageData(torch.from_numpy(images), labels, str(path))
 
 
-def _is_image(relative: Path, file: Path) -> bool:
+def is_image_name(relative: PurePath) -> bool:
+    """Whether a path below a folder is that of an image: by its ending, and not hidden."""
     hidden = any(part.startswith(".") for part in relative.parts)
-    return not hidden and file.suffix.lower() in EXTENSIONS and file.is_file()
+    return not hidden and relative.suffix.lower() in EXTENSIONS
+
+
+def decode(file: Path | BinaryIO, name: str, channels: int) -> "Image":
+    """The first frame of an image file, grey (1) or RGB (3); transparency is dropped.
+
+    Raises ValueError, naming the file, for what is not a readable image of 8 bits a channel.
+    """
+    from PIL import Image
+
+    try:
+        with warnings.catch_warnings():
+            # Twice as many pixels as this warning speaks of are an error.
+            warnings.simplefilter("ignore", Image.DecompressionBombWarning)
+            with Image.open(file) as image:
+                if image.mode not in _EIGHT_BIT:
+                    raise ValueError(f"pixels of mode {image.mode!r}, not 8 bits per channel")
+                converted: Image.Image = image.convert(_MODES[channels])
+                return converted
+    except Exception as error:  # Pillow's decoders raise many types on a broken file
+        raise ValueError(f"{name}: expected a readable 8-bit image, got {error}") from error
+
+
+def _is_image(relative: Path, file: Path) -> bool:
+    return is_image_name(relative) and file.is_file()
 
 
 def _read(file: Path, size: int, channels: int) -> npt.NDArray[np.uint8]:
     from PIL import Image
 
-    try:
-        with Image.open(file) as image:
-            if image.mode not in _EIGHT_BIT:
-                raise ValueError(f"pixels of mode {image.mode!r}, not 8 bits per channel")
-            square = image.convert(_MODES[channels])
-    except Exception as error:  # Pillow's decoders raise many types on a broken file
-        raise ValueError(f"{file}: expected a readable 8-bit image, got {error}") from error
+    square = decode(file, str(file), channels)
     side = min(square.size)
     left, top = (square.width - side) // 2, (square.height - side) // 2
     square = square.crop((left, top, left + side, top + side))

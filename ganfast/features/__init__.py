@@ -5,8 +5,10 @@ from torch import Tensor, nn
 
 from ganfast.data import to_float
 from ganfast.features.digits import DigitsFeatures, digits
+from ganfast.features.encoder import Encoder
+from ganfast.features.registry import NAMES, load
 
-__all__ = ["DigitsFeatures", "digits", "extract"]
+__all__ = ["NAMES", "DigitsFeatures", "Encoder", "digits", "extract", "load"]
 
 
 def extract(net: nn.Module, images: Tensor, batch_size: int = 256) -> Tensor:

@@ -17,10 +17,11 @@ from ganfast.losses.maps import (
     terms_of,
 )
 from ganfast.losses.sides import CROSS_ENTROPIES, HINGES, LABELLED, Kind, Side, sides_of
-from ganfast.losses.weighted import check_samples, draw_flips, is_mask, side_of_samples
+from ganfast.losses.weighted import WeightedSide, is_mask, loss_of_samples
 
 Reduction = Literal["mean", "sum", "none"]
 Stats = dict[str, Tensor]
+_Parameters = tuple[list[float], list[float], list[float], list[tuple[str, int]]]
 
 
 class Options(TypedDict, total=False):
@@ -73,8 +74,7 @@ class AdversarialLoss:
 
     Outputs are a tensor of any shape, a list of maps, or a list of lists of which the last map
     counts, as discriminators with features return them. The losses are one launch forward and one
-    backward for the whole list. ``reduction="none"``, ``label_flips`` and weights of samples are
-    plain torch instead.
+    backward for the whole list. Weights that are masks are plain torch instead.
 
     Args:
         kind: one of the above.
@@ -154,6 +154,9 @@ class AdversarialLoss:
         self._weights = MapWeights(scale, map_reduction, map_weights)
         self._reduction = reduction
         self._label_flips = label_flips
+        self._plain = reduction != "none" and not label_flips
+        # What terms have besides tensors, by the numbers of sides and of maps.
+        self._parameters: dict[tuple[int, int], _Parameters] = {}
         # What a discriminator that is right says of real samples: above or below the threshold.
         self._threshold = 0.5 if from_probs else 0.0
         self._real_column = 2
@@ -211,23 +214,16 @@ class AdversarialLoss:
             ``fake_loss``, the terms that add up to the loss (without weights of samples and flips).
         """
         real, fake = pairs_of_maps(real, fake)
-        weights = self._weights.of(len(real))
-        if (
-            real_weight is None
-            and fake_weight is None
-            and self._reduction != "none"
-            and not self._label_flips
-        ):
-            terms = terms_of(self._sides.real.f)
-            self._add(terms, "real", real, self._sides.real, weights)
-            self._add(terms, "fake", fake, self._sides.fake, weights)
-            return self._reduce(terms, stats)
+        sides = self._sides
+        if real_weight is None and fake_weight is None and self._plain:
+            return self._reduce(
+                self._terms(("real", "fake"), (sides.real, sides.fake), (real, fake)), stats
+            )
         return self._weighted(
             [
-                ("real", real, self._sides.real, real_weight, self._sides.fake),
-                ("fake", fake, self._sides.fake, fake_weight, self._sides.real),
+                WeightedSide("real", real, sides.real, real_weight, sides.fake),
+                WeightedSide("fake", fake, sides.fake, fake_weight, sides.real),
             ],
-            weights,
             self._label_flips,
             rng,
             stats,
@@ -263,7 +259,6 @@ class AdversarialLoss:
             With ``stats`` also the ``fake_*`` statistics of :meth:`discriminator`.
         """
         fake = last_maps("fake", fake)
-        weights = self._weights.of(len(fake))
         side = self._sides.generator
         if top_k is not None:
             if top_k < 1:
@@ -272,19 +267,28 @@ class AdversarialLoss:
                 raise ValueError("top_k must not be given with fake_weight or reduction='none'")
             fake = [x.flatten().topk(min(top_k, x.numel()), sorted=False).values for x in fake]
         if fake_weight is None and self._reduction != "none":
-            terms = terms_of(side.f)
-            self._add(terms, "fake", fake, side, weights)
-            return self._reduce(terms, stats)
-        return self._weighted([("fake", fake, side, fake_weight, side)], weights, 0, None, stats)
+            return self._reduce(self._terms(("fake",), (side,), (fake,)), stats)
+        return self._weighted([WeightedSide("fake", fake, side, fake_weight, side)], 0, None, stats)
 
-    def _add(
-        self, terms: Terms, name: str, maps: Sequence[Tensor], side: Side, weights: Sequence[float]
-    ) -> None:
+    def _terms(
+        self, names: tuple[str, ...], sides: tuple[Side, ...], maps: tuple[Sequence[Tensor], ...]
+    ) -> Terms:
+        """The sum over the sides, each with its maps."""
+        x = [*maps[0], *maps[1]] if len(maps) > 1 else list(maps[0])
+        key = (len(sides), len(maps[0]))
+        parameters = self._parameters.get(key)
+        if parameters is None:
+            terms = terms_of(sides[0].f)
+            for name, side, of_side in zip(names, sides, maps, strict=True):
+                weights = [side.weight * w for w in self._weights.of(len(of_side))]
+                terms.add(name, of_side, weights, side.a, side.b)
+            parameters = terms.weight, terms.a, terms.b, terms.sides
+            if not torch.compiler.is_compiling():  # the next call would be compiled again
+                self._parameters[key] = parameters
+        weight, a, b, of_sides = parameters
         if self._reduction == "sum":
-            weights = [w * x.numel() for w, x in zip(weights, maps, strict=True)]
-        if side.weight != 1:
-            weights = [side.weight * w for w in weights]
-        terms.add(name, maps, weights, side.a, side.b)
+            weight = [w * xk.numel() for w, xk in zip(weight, x, strict=True)]
+        return Terms(sides[0].f, x, weight, a, b, of_sides)
 
     def _reduce(self, terms: Terms, stats: bool) -> Tensor | tuple[Tensor, Stats]:
         return self._reduce_with_stats(terms) if stats else terms.reduce()
@@ -302,28 +306,23 @@ class AdversarialLoss:
 
     def _weighted(
         self,
-        sides: Sequence[tuple[str, Sequence[Tensor], Side, Outputs | None, Side]],
-        weights: Sequence[float],
+        sides: Sequence[WeightedSide],
         label_flips: float,
         rng: torch.Generator | None,
         stats: bool,
     ) -> Tensor | tuple[Tensor, Stats]:
-        terms = terms_of(sides[0][2].f)
-        for name, maps, side, _, _ in sides:
-            self._add(terms, name, maps, side, weights)
-        terms.check()
-        masks = all(is_mask(sample_weight) for *_, sample_weight, _ in sides)
-        if label_flips or self._reduction == "none" or not masks:
-            check_samples(terms)
-        losses = []
-        for name, maps, side, sample_weight, other in sides:
-            flips = draw_flips(maps[0], label_flips, rng) if label_flips else None
-            losses.append(
-                side_of_samples(
-                    name, maps, side, weights, self._reduction, sample_weight, flips, other
-                )
+        masks = [is_mask(side.weight) for side in sides]
+        if stats or any(masks):
+            terms = self._terms(
+                tuple(s.name for s in sides),
+                tuple(s.side for s in sides),
+                tuple(s.maps for s in sides),
             )
-        loss = losses[0] if len(losses) == 1 else losses[0] + losses[1]
+            terms.check()
+            if label_flips or self._reduction == "none" or not all(masks):
+                terms.check_samples()
+        weights = self._weights.of(len(sides[0].maps))
+        loss = loss_of_samples(sides, weights, self._reduction, label_flips, rng)
         if not stats:
             return loss
         with torch.no_grad():

@@ -41,7 +41,9 @@ def feature_matching(
     HiFi-GAN, BigVGAN                ``weight=2``
     Descript Audio Codec             ``skip_last=True``; times 2 in its trainer
     EnCodec, AudioCraft              ``normalize=True``, with ``kind="relative_l1"`` in the paper
-    pix2pixHD, SPADE                 ``skip_last=True``, weight 40 / ((n_layers + 1) num_D)
+    pix2pixHD                        ``skip_last=True``, weight 40 / ((n_layers + 1) num_D)
+    SPADE                            ``skip_last=True``, weight lambda_feat / num_D, by default 10
+                                     for lambda_feat
     ================================ ============================================================
 
     Args:

@@ -111,6 +111,27 @@ class Terms(NamedTuple):
         except (TypeError, ValueError) as error:
             self._raise_with_names(error)
 
+    def reduce_rows(
+        self,
+        sample_weight: Sequence[Tensor | None],
+        sample_a: Sequence[Tensor | None],
+        normalize: bool,
+    ) -> Tensor:
+        """(B,), see :func:`ganfast.ops.unary_rows`."""
+        try:
+            return ops.unary_rows(
+                self.x, self.f, self.weight, self.a, self.b, sample_weight, sample_a, normalize
+            )
+        except (TypeError, ValueError) as error:
+            self._raise_with_names(error)
+
+    def check_samples(self) -> None:
+        """Refuse maps that do not all have one axis of samples of the same length."""
+        try:
+            ops._check_rows(self.x, (), ())
+        except (TypeError, ValueError) as error:
+            self._raise_with_names(error)
+
     def check(self) -> None:
         """Refuse what the op refuses."""
         try:
@@ -122,7 +143,7 @@ class Terms(NamedTuple):
         """Raise what an op said of its list again, in terms of the loss's arguments."""
         names = self.names()
         message = re.sub(r"\bx\[(\d+)\]", lambda match: names[int(match[1])], str(error))
-        raise type(error)(message.removeprefix("unary_reduce: ")) from None
+        raise type(error)(re.sub(r"^unary_\w+: ", "", message)) from None
 
 
 def terms_of(f: str) -> Terms:

@@ -1,81 +1,84 @@
-"""The roads of the adversarial losses that weigh or keep single samples, in plain torch."""
+"""The roads of the adversarial losses that weigh or keep single samples."""
 
 from collections.abc import Sequence
+from typing import NamedTuple
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from ganfast.losses.maps import Outputs, Terms
+from ganfast.losses.maps import Outputs, terms_of
 from ganfast.losses.sides import Side
-from ganfast.reference import UNARY_FUNCTORS, compute_dtype
+from ganfast.reference import UNARY_FUNCTORS, along_samples, compute_dtype, divisor
 
 
-def side_of_samples(
-    name: str,
-    maps: Sequence[Tensor],
-    side: Side,
+class WeightedSide(NamedTuple):
+    """One side of a loss with what its samples have of their own."""
+
+    name: str
+    maps: Sequence[Tensor]
+    side: Side
+    weight: Outputs | None  # (B,), or a mask, or one for each map, that broadcasts
+    flipped: Side  # what a flipped sample takes: the same function with other parameters
+
+
+def loss_of_samples(
+    sides: Sequence[WeightedSide],
     map_weights: Sequence[float],
     reduction: str,
-    sample_weight: Outputs | None,
-    flips: Tensor | None,
-    flipped: Side,
+    label_flips: float,
+    rng: torch.Generator | None,
 ) -> Tensor:
-    """One side of a loss, a scalar or one number for each sample.
+    """Weighted loss, a scalar or for ``none`` (B,): one launch, but for masks, which are torch's.
 
     Args:
-        name: of the argument, for errors.
-        maps: outputs of one dtype, (B, ...) each; with masks, of any shape.
-        side: the functor and its parameters.
+        sides: the outputs have passed the checks of their masks, where they have some.
         map_weights: a factor for each map.
         reduction: mean, sum or none, see :class:`ganfast.losses.AdversarialLoss`.
-        sample_weight: (B,) for all maps, or a mask, or one for each map, that broadcasts.
-        flips: (B,), true where a sample takes ``flipped`` instead of ``side``.
-        flipped: the same functor with other parameters.
+        label_flips: the probability of a sample to be flipped, drawn from rng.
     """
-    a: Tensor | float = side.a
-    if flips is not None and side.a != flipped.a:
-        a = _either(flips, side.a, flipped.a, maps[0])
-    masks = _masks(name, sample_weight, maps)
-    losses = []
-    for k, (x, weight) in enumerate(zip(maps, map_weights, strict=True)):
-        a_of_map = _along_samples(a, x) if isinstance(a, Tensor) else a
-        values = _values(side.f, compute_dtype(x), a_of_map, side.b)
-        if masks is not None:
-            loss = _masked(f"{name}[{k}]", values, masks[k], reduction)
-        else:
-            loss = _rows(values)
-            if reduction == "sum":
-                weight *= x.numel() // x.shape[0]
-        losses.append(loss if weight == 1 else weight * loss)
-    loss = losses[0] if len(losses) == 1 else torch.stack(losses).sum(0)
-    if flips is not None and side.weight != flipped.weight:
-        loss = _either(flips, side.weight, flipped.weight, maps[0]) * loss
-    elif side.weight != 1:
-        loss = side.weight * loss
-    if masks is not None:
-        return loss
-    return _weighted_rows(name, loss, sample_weight, reduction)
-
-
-def draw_flips(x: Tensor, probability: float, generator: torch.Generator | None) -> Tensor:
-    """(B,) of true with the probability, drawn on the device of x."""
-    return torch.rand(x.shape[0], device=x.device, generator=generator) < probability
-
-
-def check_samples(terms: Terms) -> None:
-    """Refuse maps that do not all have one axis of samples of the same length."""
-    samples = terms.x[0].shape[:1]
-    for k, x in enumerate(terms.x):
-        if x.shape[:1] == samples and samples:
+    terms = terms_of(sides[0].side.f)
+    sample_weight: list[Tensor | None] = []
+    sample_a: list[Tensor | None] = []
+    masked: list[Tensor] = []
+    normalize = reduction != "sum"
+    for name, maps, side, weight, flipped in sides:
+        x, n = maps[0], len(maps)
+        samples = (x.shape[0] if x.dim() else 0) or 1  # the op refuses what has none
+        sign = a = None
+        if label_flips:
+            flips = torch.rand(x.shape[:1], device=x.device, generator=rng) < label_flips
+            sign = _either(flips, side.weight, flipped.weight, x)
+            a = _either(flips, side.a, flipped.a, x)
+        weights = map_weights
+        if sign is None and side.weight != 1:
+            weights = [side.weight * w for w in weights]
+        if is_mask(weight):
+            masks = _masks(name, weight, maps)
+            losses = [
+                w * _masked(f"{name}[{k}]", maps[k], side, a, sign, masks[k], reduction)
+                for k, w in enumerate(weights)
+            ]
+            masked.append(torch.stack(losses).sum(0) if n > 1 else losses[0])
             continue
-        name = terms.names()[k]
-        if x.dim() == 0:
-            raise ValueError(f"{name} must have an axis of samples, got a scalar")
-        raise ValueError(
-            f"{name} must have as many samples as {terms.names()[0]}, "
-            f"got {x.shape[0]} and {', '.join(map(str, samples)) or 'a scalar'}"
-        )
+        s = None if weight is None else _sample_weight(name, weight, x)
+        if sign is not None:  # which is no weight: it does not count in the mean
+            normalize = False
+            if s is not None and reduction != "sum":
+                s = s * (samples / divisor(s.sum()))
+            s = sign if s is None else sign * s
+        if reduction == "mean" and samples > 1:
+            weights = [w / samples for w in weights]
+        elif reduction == "sum":
+            weights = [w * (y.numel() // samples) for w, y in zip(weights, maps, strict=True)]
+        terms.add(name, maps, weights, side.a, side.b)
+        sample_weight += [s] * n
+        sample_a += [a] * n
+    if not terms.x:
+        return masked[0] if len(masked) == 1 else masked[0] + masked[1]
+    rows = terms.reduce_rows(sample_weight, sample_a, normalize)
+    loss = rows if reduction == "none" else rows.sum()
+    return loss + masked[0] if masked else loss
 
 
 def is_mask(weight: Outputs | None) -> bool:
@@ -83,48 +86,40 @@ def is_mask(weight: Outputs | None) -> bool:
     return weight is not None and (not isinstance(weight, Tensor) or weight.dim() != 1)
 
 
-def _values(f: str, x: Tensor, a: Tensor | float, b: float) -> Tensor:
-    """The functor, without the passes that a factor of 1 or -1 does not need."""
-    if isinstance(a, float) and abs(a) == 1:
-        if f == "softplus":
-            return F.softplus(x if a == 1 else -x, threshold=50)
-        if f == "hinge":
-            return F.relu(x + b if a == 1 else b - x)
-    return UNARY_FUNCTORS[f](x, a, b)
-
-
-def _rows(values: Tensor) -> Tensor:
-    """Return the mean over each sample's elements, (B,)."""
-    if values.dim() == 1:
-        return values
-    if values.numel() == len(values):
-        return values.reshape(-1)
-    return values.mean(tuple(range(1, values.dim())))
-
-
-def _weighted_rows(name: str, rows: Tensor, weight: Outputs | None, reduction: str) -> Tensor:
-    if weight is None:
-        if reduction == "none":
-            return rows
-        return rows.mean() if reduction == "mean" else rows.sum()
+def _sample_weight(name: str, weight: Outputs, x: Tensor) -> Tensor:
+    """Weights (B,) in the dtype of a loss over x."""
     assert isinstance(weight, Tensor)
-    if weight.shape != rows.shape:
+    if x.dim() and weight.shape[0] != x.shape[0]:
         raise ValueError(
-            f"{name}_weight must have one entry for each of the {len(rows)} samples, "
+            f"{name}_weight must have one entry for each of the {x.shape[0]} samples, "
             f"got shape {list(weight.shape)}"
         )
-    weight = weight.to(rows.dtype)
-    rows = weight * rows
-    if reduction == "sum":
-        return rows.sum()
-    total = _divisor(weight.sum())
-    return rows.sum() / total if reduction == "mean" else rows * (len(rows) / total)
+    return weight.to(_dtype(x))
 
 
-def _masked(name: str, values: Tensor, mask: Tensor, reduction: str) -> Tensor:
+def _dtype(x: Tensor) -> torch.dtype:
+    return torch.float64 if x.dtype == torch.float64 else torch.float32
+
+
+def _either(flips: Tensor, own: float, flipped: float, like: Tensor) -> Tensor | None:
+    """The number of each sample, where a flip changes it."""
+    return None if own == flipped else torch.where(flips, flipped, own).to(_dtype(like))
+
+
+def _masked(
+    name: str,
+    x: Tensor,
+    side: Side,
+    a: Tensor | None,
+    sign: Tensor | None,
+    mask: Tensor,
+    reduction: str,
+) -> Tensor:
+    """Loss of one map with a mask, and with a and sign (B,) of flipped samples."""
+    values = _values(side, compute_dtype(x), None if a is None else along_samples(a, x))
     mask = mask.to(values.dtype)
     if mask.dim() == 1:
-        mask = _along_samples(mask, values)
+        mask = along_samples(mask, values)
     try:
         mask.expand_as(values)
     except RuntimeError:
@@ -132,8 +127,8 @@ def _masked(name: str, values: Tensor, mask: Tensor, reduction: str) -> Tensor:
             f"the weights of {name} must be (B,) or broadcast to shape {list(values.shape)}, "
             f"got shape {list(mask.shape)}"
         ) from None
-    total = _divisor(mask.sum() * (values.numel() // mask.numel()))
-    values = mask * values
+    total = divisor(mask.sum() * (values.numel() // mask.numel()))
+    values = mask * values if sign is None else mask * along_samples(sign, values) * values
     if reduction == "sum":
         return values.sum()
     if reduction == "mean":
@@ -142,25 +137,19 @@ def _masked(name: str, values: Tensor, mask: Tensor, reduction: str) -> Tensor:
     return values.reshape(rows, -1).sum(1) * (rows / total)
 
 
-def _divisor(total: Tensor) -> Tensor:
-    """The sum of the weights, or 1 where it is 0, so that what has no weight counts nothing."""
-    return total + (total == 0)
+def _values(side: Side, x: Tensor, a: Tensor | None) -> Tensor:
+    """The functor, without the passes that a factor of 1 or -1 does not need."""
+    if a is None and abs(side.a) == 1:
+        if side.f == "softplus":
+            return F.softplus(x if side.a == 1 else -x, threshold=50)
+        if side.f == "hinge":
+            return F.relu(x + side.b if side.a == 1 else side.b - x)
+    return UNARY_FUNCTORS[side.f](x, side.a if a is None else a, side.b)
 
 
-def _either(flips: Tensor, own: float, flipped: float, like: Tensor) -> Tensor:
-    dtype = torch.float64 if like.dtype == torch.float64 else torch.float32
-    return torch.full_like(flips, own, dtype=dtype).masked_fill(flips, flipped)
-
-
-def _along_samples(x: Tensor, like: Tensor) -> Tensor:
-    """Return (B,) as (B, 1, ...) with the number of axes of another tensor."""
-    return x if like.dim() == 1 else x.reshape(-1, *[1] * (like.dim() - 1))
-
-
-def _masks(name: str, weight: Outputs | None, maps: Sequence[Tensor]) -> list[Tensor] | None:
-    """A mask for each map, where the weights are not simply (B,)."""
-    if weight is None or not is_mask(weight):
-        return None
+def _masks(name: str, weight: Outputs | None, maps: Sequence[Tensor]) -> list[Tensor]:
+    """A mask for each map."""
+    assert weight is not None
     if isinstance(weight, Tensor):
         return [weight] * len(maps)
     if len(weight) != len(maps):

@@ -1,8 +1,22 @@
 """Distances between distributions of features."""
 
+from ganfast.metrics.draws import Spread
 from ganfast.metrics.frechet import frechet_distance, frechet_distance_from_features
+from ganfast.metrics.image_metrics import (
+    FrechetInceptionDistance,
+    InceptionScore,
+    KernelInceptionDistance,
+    MemorizationInformedFrechetInceptionDistance,
+    PrecisionRecall,
+)
+from ganfast.metrics.inception_score import inception_score
+from ganfast.metrics.kid import cmmd, kid
 from ganfast.metrics.loss import FrechetLoss
 from ganfast.metrics.matrix import inv_sqrtm_psd, polar_factor, sqrtm_psd
+from ganfast.metrics.mifid import mifid
+from ganfast.metrics.ppl import perceptual_path_length
+from ganfast.metrics.prdc import PRDC, prdc, realism
+from ganfast.metrics.sliced import mind, sliced_wasserstein
 from ganfast.metrics.statistics import (
     EMAStatistics,
     FrechetStatistics,
@@ -10,6 +24,7 @@ from ganfast.metrics.statistics import (
     WindowStatistics,
 )
 from ganfast.metrics.stats_files import load_moments, save_moments
+from ganfast.metrics.text import bleu, rouge, self_bleu
 from ganfast.metrics.trace import trace_sqrt_product
 from ganfast.metrics.uncertainty import (
     Extrapolation,
@@ -20,22 +35,41 @@ from ganfast.metrics.uncertainty import (
 )
 
 __all__ = [
+    "PRDC",
     "EMAStatistics",
     "Extrapolation",
+    "FrechetInceptionDistance",
     "FrechetLoss",
     "FrechetStatistics",
+    "InceptionScore",
     "Interval",
+    "KernelInceptionDistance",
+    "MemorizationInformedFrechetInceptionDistance",
     "Moments",
+    "PrecisionRecall",
+    "Spread",
     "WindowStatistics",
+    "bleu",
+    "cmmd",
     "frechet_distance",
     "frechet_distance_from_features",
     "frechet_distance_infinity",
+    "inception_score",
     "intra_frechet_distance",
     "inv_sqrtm_psd",
     "jackknife_interval",
+    "kid",
     "load_moments",
+    "mifid",
+    "mind",
+    "perceptual_path_length",
     "polar_factor",
+    "prdc",
+    "realism",
+    "rouge",
     "save_moments",
+    "self_bleu",
+    "sliced_wasserstein",
     "sqrtm_psd",
     "trace_sqrt_product",
 ]

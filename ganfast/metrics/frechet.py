@@ -18,7 +18,7 @@ from ganfast.metrics.arrays import (
 )
 from ganfast.metrics.matrix import nuclear_norm, once_differentiable, singular_vectors
 from ganfast.metrics.statistics import FrechetStatistics
-from ganfast.metrics.trace import Method, broadcast, trace_of, traces
+from ganfast.metrics.trace import Method, broadcast, clamped, trace_of, traces
 
 
 def frechet_distance(
@@ -54,7 +54,7 @@ def frechet_distance(
     means = (mean1 - mean2).square().sum(-1)
     variances = trace_of(cov1) + trace_of(cov2)
     distance = means + (variances - 2 * traces(cov1, cov2, (slack1, slack2), method))
-    return distance.clamp(min=0)
+    return clamped(distance, 0)
 
 
 def frechet_distance_from_features(x: Array, y: Array, ddof: int = 1) -> Tensor:
@@ -77,7 +77,7 @@ def frechet_distance_from_features(x: Array, y: Array, ddof: int = 1) -> Tensor:
     x, y = on_one_device(to_float64(x), to_float64(y))
     gradient = torch.is_grad_enabled() and (x.requires_grad or y.requires_grad)
     if min(len(x), len(y)) > x.shape[1] and not gradient:
-        one, two = FrechetStatistics(x.shape[1]), FrechetStatistics(x.shape[1])
+        one, two = (FrechetStatistics(x.shape[1], x.device) for _ in range(2))
         one.update(x)
         two.update(y)
         return frechet_distance(one.mean, one.covariance(ddof), two.mean, two.covariance(ddof))
@@ -107,7 +107,7 @@ def distance_of_roots(mean1: Tensor, x: Tensor, mean2: Tensor, y: Tensor) -> Ten
     else:
         trace = _NuclearNorm.apply(y, x)  # type: ignore[no-untyped-call]
     distance = means + (x.square().sum() + y.square().sum() - 2 * trace)
-    return distance.clamp(min=0)
+    return clamped(distance, 0)
 
 
 def _comes_first(x: Tensor, y: Tensor) -> bool:

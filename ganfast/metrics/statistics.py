@@ -2,6 +2,7 @@
 
 import copy
 import os
+from collections.abc import Mapping
 from typing import NamedTuple
 
 import torch
@@ -169,6 +170,26 @@ class FrechetStatistics:
         statistics._mean = moments.mean
         statistics._scatter = moments.covariance * (weight - squared_weights / weight)
         return statistics
+
+    def state_dict(self) -> dict[str, Tensor]:
+        """All of it, as tensors: for `load_state_dict` and for safetensors."""
+        counts = [self.n, self._weight, self._squared_weights]
+        return {
+            "counts": torch.tensor(counts, dtype=torch.float64),
+            "mean": self._mean.clone(),
+            "scatter": self._scatter.clone(),
+        }
+
+    def load_state_dict(self, state: Mapping[str, Tensor]) -> None:
+        """Become what `state_dict` was taken of. Raises ValueError for another dimension."""
+        shapes = {"counts": (3,), "mean": (self.dim,), "scatter": (self.dim, self.dim)}
+        found = {key: tuple(value.shape) for key, value in state.items()}
+        if found != shapes:
+            raise ValueError(f"state: expected tensors of shapes {shapes}, got {found}")
+        n, self._weight, self._squared_weights = state["counts"].tolist()
+        self.n = int(n)
+        self._mean = state["mean"].to(self._mean, copy=True)
+        self._scatter = state["scatter"].to(self._scatter, copy=True)
 
     def forget(self, decay: float) -> None:
         """Multiply all weights so far by a ``decay`` in [0, 1]: see `EMAStatistics`."""

@@ -1,8 +1,10 @@
 """Files of moments: .npz with ``mu`` and ``sigma``, as the field's tools write and read them."""
 
+import json
 import math
 import os
 import zipfile
+from collections.abc import Mapping
 from pathlib import Path
 from typing import cast
 
@@ -12,14 +14,19 @@ from ganfast._files import atomic_write
 from ganfast.metrics.arrays import as_mean, as_symmetric
 from ganfast.metrics.statistics import Moments
 
+_NAMES = {"mu", "sigma", "mu_s", "sigma_s", "n", "weights", "settings"}
 Weights = tuple[float, float]  # the sum of the weights and of their squares
 
 
 def save_moments(
-    path: str | os.PathLike[str], moments: Moments, weights: Weights | None = None
+    path: str | os.PathLike[str],
+    moments: Moments,
+    weights: Weights | None = None,
+    settings: Mapping[str, str] | None = None,
 ) -> None:
     """Write mean and covariance (ddof = 1) as ``mu`` and ``sigma``, with ``n`` where it is known.
 
+    ``settings`` say what the features are; they are kept as JSON, for `load_settings`.
     Raises ValueError for a name that does not end in .npz.
     """
     if Path(path).suffix != ".npz":
@@ -29,6 +36,8 @@ def save_moments(
         arrays["n"] = np.array(moments.n)
         if weights is not None and weights != (moments.n, moments.n):
             arrays["weights"] = np.array(weights)
+    if settings is not None:
+        arrays["settings"] = np.array(json.dumps(dict(settings)))
     with atomic_write(path) as file:
         np.savez(cast(str, file), allow_pickle=False, **arrays)
 
@@ -71,6 +80,20 @@ def load_moments_and_weights(
     return Moments(mean, covariance, int(n)), (float(weights[0]), float(weights[1]))
 
 
+def load_settings(path: str | os.PathLike[str]) -> dict[str, str] | None:
+    """The settings that `save_moments` was given; None where there are none. Raises as it does."""
+    arrays = _arrays(path)
+    if "settings" not in arrays:
+        return None
+    try:
+        settings = json.loads(str(arrays["settings"]))
+    except json.JSONDecodeError as error:
+        raise ValueError(f"{path}: expected settings in JSON, got {error}") from error
+    if not isinstance(settings, dict):
+        raise ValueError(f"{path}: expected settings by name, got {type(settings).__name__}")
+    return {str(key): str(value) for key, value in settings.items()}
+
+
 def _are_weights(weight: float, squared_weights: float) -> bool:
     return 0 < squared_weights < weight**2 < math.inf
 
@@ -88,7 +111,9 @@ def _arrays(path: str | os.PathLike[str]) -> dict[str, np.ndarray]:
         if not isinstance(file, np.lib.npyio.NpzFile):
             raise ValueError("a single array")
         with file:
-            wanted = {"mu", "sigma", "mu_s", "sigma_s", "n", "weights"} & set(file.files)
+            wanted = {"mu", "sigma", "mu_s", "sigma_s", "n", "weights", "settings"} & set(
+                file.files
+            )
             return {name: file[name] for name in wanted}
     except (ValueError, EOFError, zipfile.BadZipFile) as error:
         raise ValueError(f"{path}: expected a .npz file of arrays: {error}") from error

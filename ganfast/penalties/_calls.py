@@ -189,15 +189,22 @@ def penalty_at(
         )
 
 
-def penalty_of(
-    name: str, logits: Inputs, points: Inputs, phi: str, weight: float, a: float, o: NormOptions
-) -> Tensor:
-    """An exact penalty from outputs that were computed at `points`."""
+def gradients_of(
+    name: str, logits: Inputs, points: Inputs, scaler: GradScaler | None
+) -> list[Tensor]:
+    """Gradients of outputs that were computed at `points`."""
     listed = tensors(name, points)
     if not all(x.requires_grad for x in listed):
         raise ValueError(
             f"{name} must require gradients before the discriminator is called with it: "
             f"{name} = {name}.detach().requires_grad_()"
         )
-    g = gradients(maps(logits), listed, o.get("scaler"))
+    return gradients(maps(logits), listed, scaler)
+
+
+def penalty_of(
+    name: str, logits: Inputs, points: Inputs, phi: str, weight: float, a: float, o: NormOptions
+) -> Tensor:
+    """An exact penalty from outputs that were computed at `points`."""
+    g = gradients_of(name, logits, points, o.get("scaler"))
     return reduced(g, phi, weight, a, o.get("norm", "sample"), o.get("eps", 0.0), o.get("mask"))

@@ -22,6 +22,7 @@ from typing import Literal, get_args
 
 import torch
 from torch import Tensor
+from torch.amp.grad_scaler import GradScaler
 from typing_extensions import Unpack
 
 from ganfast.penalties._calls import (
@@ -29,10 +30,12 @@ from ganfast.penalties._calls import (
     ExactOptions,
     Inputs,
     NormOptions,
+    gradients_of,
     penalty_at,
     penalty_of,
     tensors,
 )
+from ganfast.reference import compute_dtype
 
 Mode = Literal["mixed", "real", "fake"]
 
@@ -375,3 +378,22 @@ def wgan_gp_from_logits(
 ) -> Tensor:
     """:func:`wgan_gp` from logits at given points, which required gradients when D was called."""
     return penalty_of("points", logits, points, "centred", weight, center, options)
+
+
+def squared_norms(logits: Inputs, points: Inputs, *, scaler: GradScaler | None = None) -> Tensor:
+    r"""Squared norm of each sample's gradient, :math:`\|g_b\|^2`, what R1 and R2 are the mean of.
+
+    Args:
+        logits: D(points), a tensor or a list of maps.
+        points: samples (N, ...), or a list of inputs, which required gradients when D was called.
+        scaler: as of the exact penalties.
+
+    Returns:
+        (N,), differentiable; float64 for float64 samples, else float32.
+
+    Raises:
+        ValueError: the points do not require gradients.
+    """
+    g = gradients_of("points", logits, points, scaler)
+    squares = [compute_dtype(gk).square().flatten(1).sum(1) for gk in g]
+    return sum(squares[1:], squares[0])

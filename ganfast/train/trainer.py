@@ -214,11 +214,18 @@ class Trainer:
 
     @torch.no_grad()
     def _update_ema(self) -> None:
-        ema: list[Tensor] = list(self.ema.parameters())
-        now: list[Tensor] = list(self.generator.parameters())
-        torch._foreach_lerp_(ema, now, 1 - self.options.ema)
-        for average, buffer in zip(self.ema.buffers(), self.generator.buffers(), strict=True):
-            average.copy_(buffer)
+        # Buffers too: batch norm's statistics of the averaged weights are not those of the last.
+        averages, values = [], []
+        for average, value in (
+            *zip(self.ema.parameters(), self.generator.parameters(), strict=True),
+            *zip(self.ema.buffers(), self.generator.buffers(), strict=True),
+        ):
+            if value.is_floating_point():
+                averages.append(average)
+                values.append(value)
+            else:
+                average.copy_(value)
+        torch._foreach_lerp_(averages, values, 1 - self.options.ema)
 
     def _make_steps(self, loss: Loss, augment: Callable[[Tensor], Tensor] | None) -> Steps:
         g, d = self.generator, self.discriminator

@@ -149,6 +149,14 @@ def test_modes_give_the_value_and_both_gradients(values: list[float]) -> None:
     torch.testing.assert_close(first, outputs[:2])
 
 
+def test_what_is_no_scalar_gets_the_last_input_back() -> None:
+    x, back = torch.tensor([1.0, 2.0], requires_grad=True), torch.tensor([3.0, -1.0])
+    inputs = kit.Inputs([x, back], [])
+    value, gradient = kit.call(lambda x: x[0].square(), "forward_backward", inputs)
+    torch.testing.assert_close(value.detach(), torch.tensor([1.0, 4.0]))
+    torch.testing.assert_close(gradient, torch.tensor([6.0, -4.0]))
+
+
 def test_error_is_relative_to_the_largest_of_each_output() -> None:
     exact = [torch.tensor([0.0, -8.0]).double(), torch.tensor(2.0).double()]
     assert kit.relative_error([torch.tensor([0.5, -8.0]), torch.tensor(2.0)], exact) == 1 / 16

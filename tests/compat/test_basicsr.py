@@ -4,8 +4,10 @@ import sys
 from types import ModuleType, SimpleNamespace
 
 import pytest
+import torch
 import torch.nn.functional as F
 from compat.checks import arguments, assert_same, draw
+from compat.penalised import PARAMETERS, discriminator, gradients, images, mixed, norms
 
 from ganfast.compat import basicsr
 
@@ -66,3 +68,23 @@ def test_registration(monkeypatch: pytest.MonkeyPatch) -> None:
         "MultiScaleGANLoss": basicsr.MultiScaleGANLoss,
         "L1Loss": object,
     }
+
+
+def test_r1_penalty() -> None:
+    assert arguments(basicsr.r1_penalty) == "real_pred, real_img"
+    real = images()[0].requires_grad_()
+    got = basicsr.r1_penalty(discriminator(real), real)
+    assert_same(got, (norms(real) ** 2).mean(), [PARAMETERS])
+
+
+@pytest.mark.parametrize("weighted", [False, True])
+def test_gradient_penalty(weighted: bool) -> None:
+    signature = "discriminator, real_data, fake_data, weight=None"
+    assert arguments(basicsr.gradient_penalty_loss) == signature
+    real, fake = images()
+    mask = torch.rand(7, 1, 5, 6, dtype=torch.float64) if weighted else None
+    x = mixed(real, fake, 3)
+    of_pixels = (gradients(x) * (mask if weighted else 1)).square().sum(1).sqrt()
+    expected = ((of_pixels - 1) ** 2).mean() / (mask.mean() if weighted else 1)
+    got = basicsr.gradient_penalty_loss(discriminator, real, fake, mask)
+    assert_same(got, expected, [PARAMETERS])

@@ -4,6 +4,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 from compat.checks import arguments, assert_same, draw
+from compat.penalised import PARAMETERS, discriminator, images, mixed, norms
 
 from ganfast.compat import mimicry
 
@@ -66,3 +67,13 @@ def test_hinge() -> None:
     assert_same(mimicry.hinge_loss_dis(fake, real), expected, [fake, real])
     assert arguments(mimicry.hinge_loss_gen) == "output_fake"
     assert_same(mimicry.hinge_loss_gen(fake), -fake.mean(), [fake])
+
+
+def test_gradient_penalty() -> None:
+    signature = "self, real_images, fake_images, gp_scale=10.0"
+    assert arguments(mimicry.compute_gradient_penalty_loss) == signature
+    real, fake = images()
+    for options, scale in (((), 10), ((2.5,), 2.5)):
+        x = mixed(real, fake, 3)
+        got = mimicry.compute_gradient_penalty_loss(discriminator, real, fake, *options)
+        assert_same(got, scale * ((norms(x) - 1) ** 2).mean(), [PARAMETERS])

@@ -4,8 +4,9 @@ import pytest
 import torch
 import torch.nn.functional as F
 from compat.checks import arguments, assert_same, draw
+from compat.penalised import PARAMETERS, discriminator, gradients, images, mixed, norms
 
-from ganfast.compat.pix2pix import GANLoss
+from ganfast.compat.pix2pix import GANLoss, cal_gradient_penalty
 
 REAL, FAKE = 0.75, 0.25
 
@@ -43,3 +44,33 @@ def test_labels_are_state() -> None:
 def test_unknown_mode() -> None:
     with pytest.raises(ValueError, match="gan_mode must be one of lsgan, vanilla, wgangp, got 'w'"):
         GANLoss("w")
+
+
+@pytest.mark.parametrize("where", ["mixed", "real", "fake"])
+def test_gradient_penalty(where: str) -> None:
+    real, fake = images()
+    x = {"mixed": mixed(real, fake, 3), "real": real, "fake": fake}[where]
+    got, of_images = cal_gradient_penalty(discriminator, real, fake, "cpu", where, 0.5, 2.5)
+    assert_same(got, 2.5 * ((norms(x) - 0.5) ** 2).mean(), [PARAMETERS])
+    torch.testing.assert_close(of_images, gradients(x).flatten(1))
+
+
+def test_gradient_penalty_by_default() -> None:
+    assert arguments(cal_gradient_penalty) == (
+        "netD, real_data, fake_data, device, type='mixed', constant=1.0, lambda_gp=10.0"
+    )
+    real, fake = images()
+    x = mixed(real, fake, 3)
+    got, _ = cal_gradient_penalty(discriminator, real, fake, "cpu")
+    assert_same(got, 10 * ((norms(x) - 1) ** 2).mean(), [PARAMETERS])
+    assert cal_gradient_penalty(discriminator, real, fake, "cpu", lambda_gp=0.0) == (0.0, None)
+    with pytest.raises(ValueError, match="type must be one of mixed, real, fake, got 'all'"):
+        cal_gradient_penalty(discriminator, real, fake, "cpu", "all")
+
+
+def test_gradients_of_zero_give_no_nan() -> None:
+    weight = torch.zeros(75, requires_grad=True)
+    real = torch.ones(2, 3, 5, 5)
+    penalty, _ = cal_gradient_penalty(lambda x: x.flatten(1) @ weight, real, real, "cpu")
+    assert penalty == 10
+    assert torch.autograd.grad(penalty, weight)[0].count_nonzero() == 0

@@ -134,11 +134,11 @@ def test_penalties() -> None:
     ]
     for penalty, formula, between in pairs:
         torch.manual_seed(3)
-        alpha = torch.rand(5, 1, 1, 1)
+        alpha = torch.rand(5, 1, 1, 1, dtype=real.dtype)
         if between:
             images = alpha * real + (1 - alpha) * fake
         else:
-            images = real + alpha * (0.5 * real.std() * torch.rand(real.shape))
+            images = real + alpha * (0.5 * real.std() * torch.rand(real.shape, dtype=real.dtype))
         torch.manual_seed(3)
         assert_same(penalty(), formula(squares(images)), (WEIGHT,))
 

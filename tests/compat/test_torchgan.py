@@ -8,6 +8,8 @@ import pytest
 import torch
 import torch.nn.functional as F
 from compat.checks import arguments, assert_same, draw
+from compat.penalised import PARAMETERS, discriminator, gradients, images, norms
+from torch import Tensor
 from torch.distributions import Categorical, Normal
 
 from ganfast.compat import torchgan
@@ -140,9 +142,34 @@ def test_install(monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setitem(sys.modules, f"torchgan.losses.{name}", modules[name])
     modules["functional"].minimax_generator_loss = None
     modules["minimax"].minimax_generator_loss = None
-    modules["wasserstein"].wasserstein_gradient_penalty = None
+    modules["draganpenalty"].dragan_gradient_penalty = None
+    modules["functional"].energy_based_pulling_away_term = None
     torchgan.install()
     for name in ("functional", "minimax"):
         assert modules[name].minimax_generator_loss is torchgan.minimax_generator_loss
-    assert modules["wasserstein"].wasserstein_gradient_penalty is None
+    assert modules["draganpenalty"].dragan_gradient_penalty is torchgan.dragan_gradient_penalty
+    assert modules["functional"].energy_based_pulling_away_term is None
     assert not hasattr(modules["leastsquares"], "minimax_generator_loss")
+
+
+def test_gradient_penalties() -> None:
+    signature = "interpolate, d_interpolate, {}reduction='mean'"
+    assert arguments(torchgan.wasserstein_gradient_penalty) == signature.format("")
+    assert arguments(torchgan.dragan_gradient_penalty) == signature.format("k=1.0, ")
+    x = images()[0].requires_grad_()
+    of_samples, of_batch = norms(x), gradients(x).square().sum().sqrt()
+
+    def dragan(k: float, reduction: str, **options: str) -> Tensor:
+        return torchgan.dragan_gradient_penalty(x, discriminator(x), k, reduction, **options)
+
+    got = torchgan.wasserstein_gradient_penalty(x, discriminator(x))
+    assert_same(got, ((of_samples - 1) ** 2).mean(), [PARAMETERS])
+    got = torchgan.wasserstein_gradient_penalty(x, discriminator(x), norm="batch")
+    assert_same(got, (of_batch - 1) ** 2, [PARAMETERS])
+    assert_same(dragan(0.5, "mean"), ((of_samples - 0.5) ** 2).mean(), [PARAMETERS])
+    assert_same(dragan(0.5, "sum"), ((of_samples - 0.5) ** 2).sum(), [PARAMETERS])
+    got = dragan(0.5, "none")
+    assert got.shape == (7,)
+    assert_same(got @ got.detach(), ((of_samples - 0.5) ** 2) @ got.detach(), [PARAMETERS])
+    for reduction in ("mean", "sum", "none"):
+        assert_same(dragan(2.0, reduction, norm="batch"), (of_batch - 2) ** 2, [PARAMETERS])

@@ -107,10 +107,12 @@ def test_batches_and_singular_ones() -> None:
 
 def test_what_stands_on_it() -> None:
     x, y = randn(50, 80, seed=0), randn(300, 80, seed=1)
-    want = float(frechet_distance_from_features(x, y))
-    assert float(frechet_distance_from_features(x.cuda(), y.cuda())) == pytest.approx(
-        want, rel=1e-9
-    )
+    for features in (x, x.repeat(4, 1) + y[:200]):  # fewer and more samples than dimensions
+        found = frechet_distance_from_features(features.cuda(), y.cuda())
+        assert found.is_cuda
+        assert float(found) == pytest.approx(
+            float(frechet_distance_from_features(features, y)), rel=1e-7
+        )
     statistics = FrechetStatistics(80, device="cuda")
     statistics.update(y.cuda().half())
     statistics.update(y)

@@ -166,6 +166,48 @@ def test_flipped_labels(name: str, from_seed: int) -> None:
     torch.testing.assert_close(same, got.mean())
 
 
+@each_formula
+@pytest.mark.parametrize("as_masks", [False, True])
+@pytest.mark.parametrize("reduction", ["mean", "sum", "none"])
+def test_flipped_labels_of_weighted_samples(name: str, as_masks: bool, reduction: str) -> None:
+    kind, options, (of_real, of_fake, _) = FORMULAS[name]
+    real, fake = maps(3, 0, torch.float64), maps(3, 1, torch.float64)
+    weight = torch.tensor([0.5, 0.0, 2.0, 1.0], dtype=torch.float64)
+    rng = torch.Generator().manual_seed(3)
+    flips = [torch.rand(4, generator=rng) < 0.5 for _ in range(2)]
+    assert len({tuple(f.tolist()) for f in flips}) == 2
+    shares = torch.zeros(4, dtype=torch.float64)
+    for xs, of_side, of_other, flipped in (
+        (real, of_real, of_fake, flips[0]),
+        (fake, of_fake, of_real, flips[1]),
+    ):
+        for x in xs:
+            of = [of_other if flip else of_side for flip in flipped.tolist()]
+            scale = x[0].numel() if reduction == "sum" else 1 / weight.sum()
+            shares = shares + scale * weight * torch.stack([of[b](x[b]).mean() for b in range(4)])
+    weights = [weight.view(4, *[1] * (x.dim() - 1)).expand_as(x) for x in real]
+    of_samples = weights if as_masks else weight
+    got = discriminator_loss(
+        real,
+        fake,
+        kind,
+        label_flips=0.5,
+        real_weight=of_samples,
+        fake_weight=of_samples,
+        reduction=reduction,
+        rng=torch.Generator().manual_seed(3),
+        **options,
+    )
+    torch.testing.assert_close(got, 4 * shares if reduction == "none" else shares.sum())
+
+
+def test_weights_of_samples_that_require_a_gradient_get_one() -> None:
+    fake, weight = maps(2, 0, torch.float64), torch.ones(4, dtype=torch.float64).requires_grad_()
+    generator_loss(fake, "wasserstein", fake_weight=weight, reduction="sum").backward()
+    expected = -sum(x.detach().reshape(4, -1).sum(1) for x in fake)
+    torch.testing.assert_close(weight.grad, expected)
+
+
 def test_the_share_of_flipped_labels() -> None:
     real, fake = torch.full((100_000, 1), 3.0), torch.full((100_000, 1), -3.0)
     rng = torch.Generator().manual_seed(0)

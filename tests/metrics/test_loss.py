@@ -118,7 +118,7 @@ def test_a_generator_learns_from_the_distance_alone() -> None:
         return float(frechet_distance_from_features(real, fake))
 
     before = distance()
-    for _ in range(70):
+    for _ in range(90):
         optimizer.zero_grad()
         loss(net(generator(torch.randn(48, 16)))).backward()
         optimizer.step()

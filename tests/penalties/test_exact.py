@@ -260,6 +260,23 @@ class Conditional(nn.Module):
 LABELS = torch.tensor([1.0, -1.0, 2.0, 0.5, 3.0], dtype=torch.float64)
 
 
+def test_squared_norms_are_what_r1_is_the_mean_of(discriminator: nn.Module) -> None:
+    real = REAL.clone().requires_grad_()
+    squares = penalties.squared_norms(discriminator(real), real)
+    torch.testing.assert_close(squares, norms(gradient(discriminator, REAL)) ** 2)
+    parameters = list(discriminator.parameters())[:2]  # the last bias has no gradient
+    torch.testing.assert_close(
+        torch.autograd.grad(squares.mean(), parameters),
+        torch.autograd.grad(penalties.r1(discriminator, REAL, gamma=2.0), parameters),
+    )
+    x, y = randn(5, 3).requires_grad_(), randn(5, 2, seed=1).requires_grad_()
+    logits = [(x**2).sum(1), (3 * y).sum(1)]
+    expected = 4 * (x**2).sum(1) + 18
+    torch.testing.assert_close(penalties.squared_norms(logits, [x, y]), expected)
+    with pytest.raises(ValueError, match="points must require gradients before"):
+        penalties.squared_norms(discriminator(REAL), REAL)
+
+
 def test_a_conditional_discriminator_with_a_dict() -> None:
     penalty = penalties.r1(
         Conditional(), REAL, gamma=2.0, args=(LABELS,), kwargs={"scale": 0.5}, output="logits"

@@ -21,7 +21,7 @@
 #define __global__
 #define __forceinline__ inline
 #define __grid_constant__
-#define __launch_bounds__(threads)
+#define __launch_bounds__(...)
 
 // Shared by the threads of a block, as blocks run one after the other.
 #define GANFAST_SHARED(type, name, count) static type name[count]

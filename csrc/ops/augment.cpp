@@ -1,0 +1,155 @@
+// augment: the affine map of math/augment.h on each sample, and its linear part or the adjoint of
+// that. The gradient of the map is the adjoint, and each of the two is the gradient of the other,
+// so that there are derivatives of any order.
+#include "augment.h"
+
+#include "register.h"
+#include "terms.h"
+
+namespace ganfast {
+namespace {
+
+using at::Tensor;
+using torch::autograd::AutogradContext;
+using torch::autograd::variable_list;
+
+void check(const Tensor& x, const Tensor& u) {
+  const auto type = x.scalar_type();
+  TORCH_CHECK_TYPE(
+      type == at::kFloat || type == at::kDouble || type == at::kHalf || type == at::kBFloat16,
+      "augment: x must have dtype float64, float32, float16 or bfloat16, got ", toString(type));
+  TORCH_CHECK_VALUE(x.dim() == 4 && x.sym_numel() != 0,
+                    "augment: x must have shape (samples, channels, height, width), none of them "
+                    "0, got ",
+                    x.sym_sizes());
+  TORCH_CHECK_VALUE(x.sym_numel() / x.sym_size(0) < (int64_t(1) << 31),
+                    "augment: x must have fewer than 2^31 elements in a sample, got ",
+                    x.sym_sizes());
+  TORCH_CHECK_TYPE(u.scalar_type() == at::kFloat, "augment: u must have dtype float32, got ",
+                   toString(u.scalar_type()));
+  TORCH_CHECK_VALUE(u.dim() == 2 && u.sym_size(0) == x.sym_size(0) &&
+                        (u.sym_size(1) == kAugmentDraws || u.sym_size(1) == kAugmentDraws + 1),
+                    "augment: u must have shape (", x.sym_size(0), ", 7) or (", x.sym_size(0),
+                    ", 8), got ", u.sym_sizes());
+  TORCH_CHECK_VALUE(u.device() == x.device(), "augment: u must be on the device of x, ", x.device(),
+                    ", got ", u.device());
+}
+
+bool interleaved(const Tensor& x) {
+  return !x.is_contiguous() && x.is_contiguous(at::MemoryFormat::ChannelsLast);
+}
+
+// x as the kernels read it
+Tensor laid_out(const Tensor& x) {
+  return interleaved(x) ? x : x.contiguous();
+}
+
+Tensor run(AugmentMap map, const Tensor& x_, const Tensor& u_, AugmentPieces pieces) {
+  check(x_, u_);
+  const Tensor x = laid_out(x_), u = u_.contiguous();
+  Tensor y = at::empty_like(x);
+  const AugmentShape shape{x.size(0),
+                           static_cast<int>(x.size(1)),
+                           static_cast<int>(x.size(2)),
+                           static_cast<int>(x.size(3)),
+                           interleaved(x),
+                           static_cast<int>(u.size(1))};
+#ifdef GANFAST_CUDA
+  if (x.is_cuda()) {
+    const c10::cuda::CUDAGuard guard(x.device());
+    Tensor scratch =
+        at::empty({cuda::augment_scratch(pieces, shape)}, x.options().dtype(at::kDouble));
+    cuda::augment(map, pieces, dtype_of(x), shape, u.const_data_ptr<float>(), x.const_data_ptr(),
+                  y.mutable_data_ptr(), scratch.mutable_data_ptr<double>(),
+                  c10::cuda::getCurrentCUDAStream());
+    return y;
+  }
+#endif
+  cpu::augment(map, pieces, dtype_of(x), shape, u.const_data_ptr<float>(), x.const_data_ptr(),
+               y.mutable_data_ptr());
+  return y;
+}
+
+Tensor affine(const Tensor& x, const Tensor& u, bool color, bool translation, bool cutout) {
+  return run(AugmentMap::affine, x, u, {color, translation, cutout});
+}
+
+Tensor linear(const Tensor& x, const Tensor& u, bool color, bool translation, bool cutout,
+              bool adjoint) {
+  return run(adjoint ? AugmentMap::adjoint : AugmentMap::linear, x, u,
+             {color, translation, cutout});
+}
+
+// Shapes alone, for tracing.
+
+Tensor affine_meta(const Tensor& x, const Tensor& u, bool, bool, bool) {
+  check(x, u);
+  return at::empty_like(laid_out(x));
+}
+
+Tensor linear_meta(const Tensor& x, const Tensor& u, bool, bool, bool, bool) {
+  return affine_meta(x, u, false, false, false);
+}
+
+// Autograd. A map keeps the draws and no image.
+
+void save(AutogradContext* ctx, const Tensor& u, bool color, bool translation, bool cutout) {
+  ctx->save_for_backward({u});
+  ctx->saved_data["pieces"] = int64_t(color | translation << 1 | cutout << 2);
+}
+
+Tensor gradient(AutogradContext* ctx, const Tensor& grad, bool adjoint) {
+  static const auto call = op<decltype(linear)>("ganfast::augment_linear");
+  if (!grad.defined()) return {};
+  const int64_t pieces = ctx->saved_data["pieces"].toInt();
+  return call.call(grad, ctx->get_saved_variables()[0], pieces & 1, pieces & 2, pieces & 4,
+                   adjoint);
+}
+
+struct Linear : torch::autograd::Function<Linear> {
+  static Tensor forward(AutogradContext* ctx, const Tensor& x, const Tensor& u, bool color,
+                        bool translation, bool cutout, bool adjoint) {
+    static const auto call = op<decltype(linear)>("ganfast::augment_linear");
+    save(ctx, u, color, translation, cutout);
+    ctx->saved_data["adjoint"] = adjoint;
+    at::AutoDispatchBelowADInplaceOrView guard;
+    return call.call(x, u, color, translation, cutout, adjoint);
+  }
+
+  static variable_list backward(AutogradContext* ctx, const variable_list& grad) {
+    const bool adjoint = ctx->saved_data["adjoint"].toBool();
+    return {gradient(ctx, grad[0], !adjoint), {}, {}, {}, {}, {}};
+  }
+};
+
+struct Affine : torch::autograd::Function<Affine> {
+  static Tensor forward(AutogradContext* ctx, const Tensor& x, const Tensor& u, bool color,
+                        bool translation, bool cutout) {
+    static const auto call = op<decltype(affine)>("ganfast::augment");
+    save(ctx, u, color, translation, cutout);
+    at::AutoDispatchBelowADInplaceOrView guard;
+    return call.call(x, u, color, translation, cutout);
+  }
+
+  static variable_list backward(AutogradContext* ctx, const variable_list& grad) {
+    return {gradient(ctx, grad[0], true), {}, {}, {}, {}};
+  }
+};
+
+Tensor affine_autograd(const Tensor& x, const Tensor& u, bool color, bool translation,
+                       bool cutout) {
+  return Affine::apply(x, u, color, translation, cutout);
+}
+
+Tensor linear_autograd(const Tensor& x, const Tensor& u, bool color, bool translation, bool cutout,
+                       bool adjoint) {
+  return Linear::apply(x, u, color, translation, cutout, adjoint);
+}
+
+}  // namespace
+
+#define GANFAST_AUGMENT_OPS(op) op(augment, affine) op(augment_linear, linear)
+
+GANFAST_REGISTER(GANFAST_AUGMENT_OPS)
+
+}  // namespace ganfast

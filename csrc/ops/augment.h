@@ -1,0 +1,35 @@
+// What the CPU and the CUDA kernels of augment offer to its op: raw pointers, no torch.
+#pragma once
+
+#include "../math/augment.h"
+
+namespace ganfast {
+
+// x and y are (samples, channels, height, width), or with `interleaved` (samples, height, width,
+// channels). u is (samples, draws), see math/augment.h.
+struct AugmentShape {
+  int64_t samples;
+  int channels, height, width;  // fewer than 2^31 elements together
+  bool interleaved;
+  int draws;
+
+  GANFAST_HD int64_t pixels() const { return int64_t(height) * width; }
+  GANFAST_HD int64_t elements() const { return channels * pixels(); }
+};
+
+// y = the map of x. Sums are taken in a fixed order: equal input gives equal bits, whatever the
+// number of threads.
+
+namespace cpu {
+void augment(AugmentMap map, AugmentPieces pieces, DType dtype, AugmentShape shape, const float* u,
+             const void* x, void* y);
+}  // namespace cpu
+
+namespace cuda {
+// Doubles of scratch memory that augment takes.
+int64_t augment_scratch(AugmentPieces pieces, AugmentShape shape);
+void augment(AugmentMap map, AugmentPieces pieces, DType dtype, AugmentShape shape, const float* u,
+             const void* x, void* y, double* scratch, void* stream);
+}  // namespace cuda
+
+}  // namespace ganfast

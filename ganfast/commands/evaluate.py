@@ -1,0 +1,226 @@
+"""The commands ``eval``, ``fid``, ``stats`` and ``weights``.
+
+Exit codes: 0 all is well, 1 an input cannot be used (one sentence on stderr says which and why),
+2 the command line is wrong, 130 stopped by Ctrl-C.
+"""
+
+import json
+import os
+import shlex
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from ganfast.commands.options import INTERRUPTED, Device, Threads, prepare
+
+Real = Annotated[str, typer.Argument(metavar="REAL", help="Images or statistics, see docs.")]
+Fake = Annotated[str, typer.Argument(metavar="FAKE", help="Images or a generator, see docs.")]
+Features = Annotated[
+    str, typer.Option(help="inception, digits, dinov2_*, clip_*, module:callable or a .pt file.")
+]
+Resize = Annotated[
+    str | None, typer.Option(help="clean, tf1, torch, antialias or none.  [default: clean]")
+]
+Dims = Annotated[int, typer.Option(help="Inception's layer: 64, 192, 768 or 2048.")]
+Weights = Annotated[str | None, typer.Option(help="A file of Inception's weights.")]
+Sha256 = Annotated[str | None, typer.Option(help="Of --weights, if they are not the public ones.")]
+Dtype = Annotated[str, typer.Option(help="float32 or bf16, inside the net.")]
+Batch = Annotated[int, typer.Option("--batch-size", min=1, help="Images at a time.")]
+Samples = Annotated[
+    int | None, typer.Option(min=2, help="Of a generator.  [default: as many as REAL]")
+]
+OnError = Annotated[str, typer.Option(help="stop or skip, at images that cannot be used.")]
+State = Annotated[
+    Path | None, typer.Option(help="Folder of finished features, to go on from and to use again.")
+]
+Compile = Annotated[bool, typer.Option("--compile", help="torch.compile; CUDA graphs on a GPU.")]
+Download = Annotated[bool, typer.Option("--download", help="Let missing weights be fetched.")]
+Seed = Annotated[int, typer.Option(min=0, help="Of generators, subsets and shuffles.")]
+Ddof = Annotated[int, typer.Option(min=0, max=1, help="Covariances over N - ddof; StyleGAN: 0.")]
+Json = Annotated[bool, typer.Option("--json", help="Print JSON.")]
+
+
+def evaluate(
+    real: Real,
+    fake: Fake,
+    metrics: Annotated[
+        str,
+        typer.Option(
+            help="fid, fid_infinity, sfid, kid, cmmd, is, prdc, realism, mifid, mind; with commas."
+        ),
+    ] = "fid,kid,prdc",
+    features: Features = "inception",
+    resize: Resize = None,
+    dims: Dims = 2048,
+    weights: Weights = None,
+    sha256: Sha256 = None,
+    dtype: Dtype = "float32",
+    device: Device = None,
+    batch_size: Batch = 32,
+    samples: Samples = None,
+    seed: Seed = 2020,
+    ddof: Ddof = 1,
+    kid_subsets: Annotated[int, typer.Option(min=1)] = 100,
+    kid_subset_size: Annotated[int, typer.Option(min=2)] = 1000,
+    splits: Annotated[int, typer.Option(min=1, help="Of the Inception score.")] = 10,
+    k: Annotated[int, typer.Option(min=1, help="Neighbours of prdc and realism.")] = 5,
+    loose: Annotated[
+        bool, typer.Option("--loose", help="prdc: on the sphere is inside (torch-fidelity).")
+    ] = False,
+    on_error: OnError = "stop",
+    state: State = None,
+    compile: Compile = False,
+    download: Download = False,
+    threads: Threads = None,
+    as_json: Json = False,
+    report: Annotated[Path | None, typer.Option(help="Write an HTML page here.")] = None,
+) -> None:
+    """Score FAKE images against REAL ones.
+
+    Each is a folder, .zip, .tar or .npz of images, a statistics file (.npz with mu and sigma), an
+    embedded data set (digits), a checkpoint of ganfast (.pt), or module:callable.
+    """
+    from ganfast.recipes.evaluate import Options, evaluate, names, page
+
+    wanted = names(metrics)
+    options = Options(seed, ddof, kid_subsets, kid_subset_size, splits, k, not loose)
+    settings = _settings(
+        features=features, resize=resize, dims=dims, weights=weights, sha256=sha256, dtype=dtype,
+        device=device, batch_size=batch_size, samples=samples, on_error=on_error, state=state,
+        compile=compile, download=download, threads=threads, options=options,
+    )  # fmt: skip
+    with _processes() as first:
+        result = evaluate(real, fake, wanted, settings, pictures=report is not None, quiet=as_json)
+        if not first:
+            return
+        if report is not None:
+            from ganfast.recipes import report as pages
+
+            command = shlex.join(["ganfast", *sys.argv[1:]])
+            pages.write(report, page.page(result, command))
+        print(json.dumps(result.as_json(), indent=2) if as_json else page.as_text(result))
+        if report is not None and not as_json:
+            print(f"report: {report}")
+
+
+def fid(
+    real: Real,
+    fake: Fake,
+    features: Features = "inception",
+    resize: Resize = None,
+    dims: Dims = 2048,
+    weights: Weights = None,
+    sha256: Sha256 = None,
+    dtype: Dtype = "float32",
+    device: Device = None,
+    batch_size: Batch = 32,
+    samples: Samples = None,
+    seed: Seed = 2020,
+    ddof: Ddof = 1,
+    on_error: OnError = "stop",
+    state: State = None,
+    threads: Threads = None,
+    as_json: Json = False,
+) -> None:
+    """The Fréchet distance alone, which needs no features in memory; see ganfast eval."""
+    from ganfast.recipes.evaluate import Options, evaluate, page
+
+    settings = _settings(
+        features=features, resize=resize, dims=dims, weights=weights, sha256=sha256, dtype=dtype,
+        device=device, batch_size=batch_size, samples=samples, on_error=on_error, state=state,
+        threads=threads, options=Options(seed=seed, ddof=ddof),
+    )  # fmt: skip
+    with _processes() as first:
+        result = evaluate(real, fake, ["fid"], settings, quiet=as_json)
+        if first:
+            print(json.dumps(result.as_json(), indent=2) if as_json else page.as_text(result))
+
+
+def stats(
+    images: Annotated[str, typer.Argument(help="A folder, or what else ganfast eval takes.")],
+    out: Annotated[Path, typer.Option("--out", "-o", help="The .npz file to write.")],
+    features: Features = "inception",
+    resize: Resize = None,
+    dims: Dims = 2048,
+    weights: Weights = None,
+    sha256: Sha256 = None,
+    dtype: Dtype = "float32",
+    device: Device = None,
+    batch_size: Batch = 32,
+    samples: Samples = None,
+    seed: Seed = 2020,
+    on_error: OnError = "stop",
+    state: State = None,
+    threads: Threads = None,
+) -> None:
+    """Write mean and covariance of features: mu and sigma, as pytorch-fid reads them."""
+    from ganfast.metrics import save_moments
+    from ganfast.recipes.evaluate import Options, statistics
+
+    if out.suffix != ".npz":  # before the work, not after it
+        raise ValueError(f"out: expected a name that ends in .npz, got {str(out)!r}")
+    settings = _settings(
+        features=features, resize=resize, dims=dims, weights=weights, sha256=sha256, dtype=dtype,
+        device=device, batch_size=batch_size, samples=samples, on_error=on_error, state=state,
+        threads=threads, options=Options(seed=seed),
+    )  # fmt: skip
+    with _processes() as first:
+        moments, encoder = statistics(images, settings)
+        if first:
+            save_moments(out, moments, settings=encoder.settings)
+            print(f"{out}: {encoder.label}, {moments.n:,} images, {len(moments.mean)} features")
+
+
+def weights(
+    download: Annotated[bool, typer.Option("--download", help="Fetch what is missing.")] = False,
+) -> None:
+    """Say which weights are here, which are missing, and where to put them."""
+    from ganfast.features import weight_files
+    from ganfast.features.digits import SHA256
+
+    public = weight_files.INCEPTION
+    path = weight_files.find(public)
+    if path is None and download:
+        path = weight_files.download(public)
+    print(f"digits     comes with ganfast, sha256 {SHA256}")
+    if path is None:
+        print(f"inception  missing, sha256 {public.sha256}, {public.size:,} bytes")
+        print(f"           put {public.names[0]}")
+        print(f"           (or {public.names[1]}, the same bytes) into one of")
+        for folder in weight_files.folders():
+            print(f"             {folder}")
+        print(f"           from {public.url}")
+        print("           or run: ganfast weights --download")
+    else:
+        weight_files.check(path, public.sha256)
+        print(f"inception  {path}, sha256 {public.sha256}, as expected")
+    print("dinov2_*, clip_*  in the cache of Hugging Face; --download fetches them when used")
+
+
+def _settings(*, device: str | None, threads: int | None, **options: Any) -> Any:
+    from ganfast.recipes.evaluate import Settings
+
+    if options["on_error"] not in ("stop", "skip"):
+        raise ValueError(f"on-error: expected stop or skip, got {options['on_error']!r}")
+    return Settings(device=prepare(device, threads), **options)
+
+
+@contextmanager
+def _processes() -> Iterator[bool]:
+    """Join the processes of torchrun, if it started this one; gives whether this is the first."""
+    import torch
+
+    if "TORCHELASTIC_RUN_ID" in os.environ and int(os.environ.get("WORLD_SIZE", "1")) > 1:
+        torch.distributed.init_process_group("gloo")
+    try:
+        yield not torch.distributed.is_initialized() or torch.distributed.get_rank() == 0
+    except KeyboardInterrupt:
+        print("stopped; with --state DIR the same command goes on from here", file=sys.stderr)
+        sys.exit(INTERRUPTED)
+    finally:
+        if torch.distributed.is_initialized():
+            torch.distributed.destroy_process_group()

@@ -1,0 +1,76 @@
+"""Drop-in for the adversarial losses of NVlabs/FastGen's distribution matching.
+
+In ``fastgen/methods/distribution_matching/dmd2.py``, import both losses from here, and for the
+approximate R1, which is a method, add after the class ::
+
+    from ganfast.compat import fastgen
+    DMD2Model._compute_r1_regularization = fastgen.compute_r1_regularization
+
+The difference of the logits is taken in float32.
+"""
+
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from ganfast.losses import discriminator_loss, generator_loss
+from ganfast.penalties import approximate_r1
+
+__all__ = ["compute_r1_regularization", "gan_loss_discriminator", "gan_loss_generator"]
+
+
+def gan_loss_generator(fake_logits: Tensor) -> Tensor:
+    """m[softplus(-fake)]; scalar.
+
+    Args:
+        fake_logits: (N, heads).
+    """
+    _check("fake_logits", fake_logits)
+    return generator_loss(fake_logits)
+
+
+def gan_loss_discriminator(real_logits: Tensor, fake_logits: Tensor) -> Tensor:
+    """m[softplus(-real)] + m[softplus(fake)]; scalar.
+
+    Args:
+        real_logits: (N, heads).
+        fake_logits: (N, heads).
+    """
+    _check("real_logits", real_logits)
+    _check("fake_logits", fake_logits)
+    return discriminator_loss(real_logits, fake_logits)
+
+
+def compute_r1_regularization(
+    self: Any, real_feat_logit: Tensor, real_data: Tensor, t_real: Tensor, condition: Any = None
+) -> Tensor:
+    """m[(D(x) - D(x + a e))^2] with e ~ N(0, 1), not divided by a^2; scalar.
+
+    Args:
+        self: the model: its ``teacher`` gives the features that its ``discriminator`` sees, and
+            ``config.gan_r1_reg_alpha`` is a.
+        real_feat_logit: D(x), (N, heads).
+        real_data: x.
+        t_real: time steps of the real samples.
+        condition: what the teacher is conditioned on.
+    """
+
+    def logits(x: Tensor) -> Any:
+        with torch.no_grad():
+            features = self.teacher(
+                x,
+                t_real,
+                condition=condition,
+                return_features_early=True,
+                feature_indices=self.discriminator.feature_indices,
+            )
+        return self.discriminator(features)
+
+    sigma = self.config.gan_r1_reg_alpha
+    return approximate_r1(logits, real_data, weight=1.0, sigma=sigma, logits=real_feat_logit)
+
+
+def _check(name: str, logits: Tensor) -> None:
+    if logits.dim() != 2:
+        raise ValueError(f"{name} must have shape (N, heads), got {tuple(logits.shape)}")

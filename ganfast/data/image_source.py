@@ -1,0 +1,221 @@
+"""Images that are read as they are needed, of any size: folders, archives and arrays."""
+
+import hashlib
+import io
+import os
+import tarfile
+import threading
+import zipfile
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path, PurePosixPath
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from ganfast.data.image_data import ImageData
+from ganfast.data.image_folder import EXTENSIONS, decode, is_image_name
+
+_LARGEST_ENTRY = 1 << 29  # bytes of one file in an archive
+
+
+class ImageSource(ABC):
+    """A numbered set of uint8 images (C, H, W), each of its own size.
+
+    ``name`` says where they are from; ``key`` changes whenever they do, and is None where that
+    cannot be told.
+    """
+
+    name: str
+    key: str | None
+
+    @abstractmethod
+    def __len__(self) -> int: ...
+
+    @abstractmethod
+    def read(self, start: int, stop: int) -> tuple[list[Tensor], list[str]]:
+        """The images of that range, in order, and what is wrong with those that are missing."""
+
+
+class Arrays(ImageSource):
+    """Images in memory, uint8 (N, C, H, W) with C of 1 or 3, turned to ``channels``."""
+
+    def __init__(self, images: Tensor, name: str, channels: int) -> None:
+        if len(images) == 0:
+            raise ValueError(f"{name}: expected images, got none")
+        self.images, self.name = as_channels(images, channels), name
+        digest = hashlib.sha256(str(tuple(images.shape)).encode())
+        for part in torch.split(images, 1024):
+            digest.update(part.contiguous().numpy().tobytes())
+        self.key = digest.hexdigest()
+
+    def __len__(self) -> int:
+        return len(self.images)
+
+    def read(self, start: int, stop: int) -> tuple[list[Tensor], list[str]]:
+        return list(self.images[start:stop]), []
+
+
+class _Files(ImageSource):
+    """Encoded images that threads decode."""
+
+    def __init__(self, name: str, entries: Sequence[tuple[str, str]], channels: int) -> None:
+        """``entries``: the name of each, and what changes when it does."""
+        if not entries:
+            raise ValueError(f"{name}: expected images ({', '.join(sorted(EXTENSIONS))}), got none")
+        self.name, self.channels = name, channels
+        self.entries = [entry for entry, _ in entries]
+        described = "\n".join(f"{entry}\t{state}" for entry, state in entries)
+        self.key = hashlib.sha256(f"{channels}\n{described}".encode()).hexdigest()
+        self._pool = ThreadPoolExecutor(min(8, os.cpu_count() or 1))
+
+    def __len__(self) -> int:
+        return len(self.entries)
+
+    @abstractmethod
+    def file(self, entry: str) -> Path | io.BytesIO:
+        """What the decoder reads."""
+
+    def read(self, start: int, stop: int) -> tuple[list[Tensor], list[str]]:
+        read = list(self._pool.map(self._read, self.entries[start:stop]))
+        images = [image for image in read if isinstance(image, Tensor)]
+        return images, [problem for problem in read if isinstance(problem, str)]
+
+    def _read(self, entry: str) -> Tensor | str:
+        """The image, or the sentence that says what is wrong with it."""
+        try:
+            image = decode(self.file(entry), entry, self.channels)
+        except ValueError as error:
+            return str(error)
+        except (OSError, EOFError, RuntimeError, zipfile.BadZipFile, tarfile.TarError) as error:
+            return f"{entry}: {error}"
+        pixels = np.array(image, np.uint8).reshape(image.height, image.width, self.channels)
+        return torch.from_numpy(pixels).permute(2, 0, 1)
+
+
+class Folder(_Files):
+    """All images below a folder, in the order of their paths; hidden files are skipped."""
+
+    def __init__(self, path: Path, channels: int) -> None:
+        self._path = path
+        files = sorted(
+            file
+            for file in path.rglob("*")
+            if is_image_name(file.relative_to(path)) and not file.is_dir()
+        )
+        super().__init__(str(path), [self._entry(file) for file in files], channels)
+
+    def _entry(self, file: Path) -> tuple[str, str]:
+        try:
+            state = file.stat()
+        except OSError:  # a link to nowhere: said when it is read
+            return str(file.relative_to(self._path)), "unreadable"
+        return str(file.relative_to(self._path)), f"{state.st_size} {state.st_mtime_ns}"
+
+    def file(self, entry: str) -> Path:
+        return self._path / entry
+
+
+class ZipArchive(_Files):
+    """All images in a zip file, in the order of their names; nothing is unpacked to disk."""
+
+    def __init__(self, path: Path, channels: int) -> None:
+        try:
+            self._zip = zipfile.ZipFile(path)
+        except zipfile.BadZipFile as error:
+            raise ValueError(f"{path}: expected a zip file: {error}") from error
+        infos = [info for info in self._zip.infolist() if _is_image_entry(info.filename)]
+        entries = [(info.filename, f"{info.file_size} {info.CRC}") for info in infos]
+        super().__init__(str(path), sorted(entries), channels)
+
+    def file(self, entry: str) -> io.BytesIO:
+        with self._zip.open(entry) as file:
+            return _limited(file.read(_LARGEST_ENTRY + 1))
+
+
+class TarArchive(_Files):
+    """All images in a tar file, compressed or not, in its order; nothing is unpacked to disk."""
+
+    def __init__(self, path: Path, channels: int) -> None:
+        try:
+            self._tar = tarfile.open(path)  # noqa: SIM115  read from as long as it lives
+            members = [m for m in self._tar if m.isfile() and _is_image_entry(m.name)]
+        except (tarfile.TarError, EOFError, OSError) as error:
+            raise ValueError(f"{path}: expected a tar file: {error}") from error
+        self._members = {member.name: member for member in members}
+        self._lock = threading.Lock()
+        entries = [(member.name, f"{member.size} {member.mtime}") for member in members]
+        super().__init__(str(path), entries, channels)
+
+    def file(self, entry: str) -> io.BytesIO:
+        with self._lock:
+            file = self._tar.extractfile(self._members[entry])
+            return _limited(b"" if file is None else file.read(_LARGEST_ENTRY + 1))
+
+
+def open_images(path: Path, channels: int) -> ImageSource:
+    """The images at a path: a folder, a .zip or .tar file, or a .npz file of uint8 images.
+
+    Raises FileNotFoundError where there is nothing, and ValueError for another kind of file and
+    where there is no image in it.
+    """
+    if path.is_dir():
+        return Folder(path, channels)
+    if not path.is_file():
+        raise FileNotFoundError(f"{path}: expected a folder or a file of images, found none")
+    if path.suffix == ".zip":
+        return ZipArchive(path, channels)
+    if ".tar" in path.suffixes or path.suffix == ".tgz":
+        return TarArchive(path, channels)
+    if path.suffix == ".npz":
+        return Arrays(_from_npz(path), str(path), channels)
+    raise ValueError(
+        f"{path}: expected a folder, .zip, .tar or .npz, got {path.suffix or 'a file'}"
+    )
+
+
+def from_data(data: ImageData, channels: int) -> ImageSource:
+    """The images of a data set in memory."""
+    return Arrays(data.images, data.name, channels)
+
+
+def as_channels(images: Tensor, channels: int) -> Tensor:
+    """uint8 images (N, C, H, W) of 1 or 3 channels with 3 or 1 of them, grey as Pillow mixes it."""
+    if images.dtype != torch.uint8 or images.ndim != 4 or images.shape[1] not in (1, 3):
+        raise ValueError(
+            f"expected uint8 images (N, 1 or 3, H, W), got {images.dtype} {tuple(images.shape)}"
+        )
+    if images.shape[1] == channels:
+        return images
+    if channels == 3:
+        return images.expand(-1, 3, -1, -1)
+    weights = torch.tensor([19595, 38470, 7471]).view(3, 1, 1)
+    grey = ((images.to(torch.int64) * weights).sum(1, keepdim=True) + 0x8000) >> 16
+    return grey.to(torch.uint8)
+
+
+def _from_npz(path: Path) -> Tensor:
+    """The one uint8 array (N, H, W, C) or (N, C, H, W) in a file."""
+    try:
+        with np.load(path, allow_pickle=False) as file:
+            arrays = {name: file[name] for name in file.files}
+    except (ValueError, EOFError, OSError, zipfile.BadZipFile) as error:
+        raise ValueError(f"{path}: expected a .npz file of arrays: {error}") from error
+    found = [a for a in arrays.values() if a.dtype == np.uint8 and a.ndim == 4]
+    if len(found) != 1:
+        shapes = {name: (str(a.dtype), a.shape) for name, a in arrays.items()}
+        raise ValueError(f"{path}: expected one uint8 array of images (N, H, W, C), got {shapes}")
+    images = torch.from_numpy(found[0])
+    return images.permute(0, 3, 1, 2) if images.shape[3] in (1, 3) else images
+
+
+def _is_image_entry(name: str) -> bool:
+    return not name.endswith("/") and is_image_name(PurePosixPath(name))
+
+
+def _limited(raw: bytes) -> io.BytesIO:
+    if len(raw) > _LARGEST_ENTRY:
+        raise ValueError(f"more than {_LARGEST_ENTRY >> 20} MiB in one file of the archive")
+    return io.BytesIO(raw)

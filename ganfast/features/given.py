@@ -1,0 +1,97 @@
+"""Feature nets that are not ours: callables that can be imported, and TorchScript files."""
+
+import importlib
+import sys
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from ganfast.features import weight_files
+from ganfast.features.encoder import Encoder, Net
+
+
+class _Plain(nn.Module):
+    """A net or function that gives features alone."""
+
+    def __init__(self, function: Callable[[Tensor], Any]) -> None:
+        super().__init__()
+        self.function = function
+
+    def forward(self, x: Tensor, layers: tuple[str, ...]) -> Mapping[str, Tensor]:
+        features = self.function(x)
+        if not isinstance(features, Tensor) or features.shape[:1] != x.shape[:1]:
+            got = tuple(features.shape) if isinstance(features, Tensor) else type(features)
+            raise ValueError(f"the feature net gave {got} for {len(x)} images, not (N, D)")
+        return {"features": features.flatten(1)}
+
+
+UNKNOWN = "unknown"  # weights of which features are not kept, as they may change unseen
+
+
+def imported(name: str) -> Encoder:
+    """The encoder of ``module:callable``: a function, a module, or a class of modules."""
+    function = import_callable(name)
+    if isinstance(function, type):
+        function = function()
+    if isinstance(function, nn.Module):
+        function = function.eval()
+    # What a function depends on cannot be told.
+    return _as_given(_Plain(function), name, UNKNOWN)
+
+
+def import_callable(name: str) -> Callable[..., Any]:
+    """What ``module:callable`` names, looked for in the working folder, too.
+
+    Raises ValueError where there is no such module or it has no such callable.
+    """
+    module_name, _, attribute = name.partition(":")
+    if "" not in sys.path and str(Path.cwd()) not in sys.path:
+        sys.path.insert(0, str(Path.cwd()))
+    try:
+        found = getattr(importlib.import_module(module_name), attribute)
+    except (ImportError, AttributeError) as error:
+        raise ValueError(
+            f"{name}: expected module:callable that can be imported: {error}"
+        ) from error
+    if not callable(found):
+        raise ValueError(f"{name}: expected a callable, got {type(found).__name__}")
+    function: Callable[..., Any] = found
+    return function
+
+
+def torchscript(path: Path) -> Encoder:
+    """The encoder of a TorchScript file. Raises ValueError for another file."""
+    try:
+        net = torch.jit.load(str(path), map_location="cpu").eval()  # type: ignore[no-untyped-call]
+    except RuntimeError as error:
+        raise ValueError(f"{path}: expected a TorchScript file: {error!s:.200}") from error
+    # NVIDIA's files give probabilities unless asked for features.
+    takes = {argument.name for argument in net.forward.schema.arguments}
+    function: Callable[[Tensor], Any] = net
+    if "return_features" in takes:
+        function = _ReturnFeatures(net)
+    return _as_given(_Plain(function), path.name, weight_files.sha256_of(path))
+
+
+class _ReturnFeatures(nn.Module):
+    def __init__(self, net: nn.Module) -> None:
+        super().__init__()
+        self.net = net
+
+    def forward(self, x: Tensor) -> Any:
+        return self.net(x, return_features=True)
+
+
+def _as_given(net: Net, name: str, sha256: str) -> Encoder:
+    return Encoder(
+        net=net,
+        label=f"FD ({name})",
+        layers=("features",),
+        channels=3,
+        size=0,
+        mode="none",
+        settings={"features": name, "weights": sha256},
+    )

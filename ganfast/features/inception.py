@@ -1,0 +1,273 @@
+"""The Inception-v3 of 2015 that FID is defined on, as one chain of fused convolutions.
+
+It differs from the published network in its pooling, as the TensorFlow graph
+``classify_image_graph_def.pb`` does: the average pools of the A, C and first E blocks do not count
+the padding, and the last block has a maximum pool. Batch normalisation is folded into the
+convolutions. The 1x1 convolutions that read the same input are one convolution, that of the pool
+branch among them: it commutes with an average of weights that sum to 1, which is then over fewer
+channels.
+"""
+
+from collections.abc import Iterator, Mapping
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+LAYERS = ("64", "192", "768", "2048", "logits", "spatial")
+_EPS = 1e-3  # of the batch normalisation
+_SPATIAL = 7  # channels of a 17 x 17 map that sFID is defined on
+
+
+class Convolution(nn.Module):
+    """Convolutions of one input, side by side, without their ReLU; public names for the weights."""
+
+    def __init__(
+        self,
+        channels: int,
+        out: Mapping[str, int],
+        kernel: tuple[int, int] = (1, 1),
+        stride: int = 1,
+        padding: tuple[int, int] = (0, 0),
+    ) -> None:
+        super().__init__()
+        self.out, self.stride, self.padding = dict(out), stride, padding
+        self.weight = nn.Parameter(torch.empty(sum(out.values()), channels, *kernel))
+        self.bias = nn.Parameter(torch.empty(sum(out.values())))
+
+    def forward(self, x: Tensor) -> Tensor:
+        return F.conv2d(x, self.weight, self.bias, self.stride, self.padding)
+
+
+class _Branch(nn.Module):
+    """Convolutions one after the other, each with a ReLU. Rows: name, channels, kernel."""
+
+    def __init__(self, channels: int, *rows: tuple[str, int, tuple[int, int]], last: int = 1):
+        super().__init__()
+        steps = []
+        for index, (name, out, kernel) in enumerate(rows):
+            stride = last if index == len(rows) - 1 else 1
+            pad = (0, 0) if stride > 1 else (kernel[0] // 2, kernel[1] // 2)
+            steps.append(Convolution(channels, {name: out}, kernel, stride, pad))
+            channels = out
+        self.steps = nn.ModuleList(steps)
+
+    def forward(self, x: Tensor) -> Tensor:
+        for step in self.steps:
+            x = F.relu_(step(x))
+        return x
+
+
+class _Average(nn.Module):
+    """Blocks A and C: a 1x1 branch, two deeper ones, and an average pool."""
+
+    def __init__(self, channels: int, stem: Mapping[str, int], *branches: nn.Module) -> None:
+        super().__init__()
+        self.stem = Convolution(channels, stem)
+        self.branches = nn.ModuleList(branches)
+
+    def forward(self, x: Tensor) -> Tensor:
+        plain, *inner, pool = self.stem(x).split(list(self.stem.out.values()), 1)
+        parts = [branch(F.relu(y)) for branch, y in zip(self.branches, inner, strict=True)]
+        return torch.cat([F.relu(plain), *parts, F.relu_(_average(pool))], 1)
+
+
+class _Reduction(nn.Module):
+    """Blocks B and D: branches that end with stride 2, and a maximum pool."""
+
+    def __init__(self, *branches: nn.Module) -> None:
+        super().__init__()
+        self.branches = nn.ModuleList(branches)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return torch.cat([*(branch(x) for branch in self.branches), F.max_pool2d(x, 3, 2)], 1)
+
+
+class _Expanded(nn.Module):
+    """Blocks E: two branches that fork at their end, and an average or a maximum pool."""
+
+    def __init__(self, channels: int, maximum: bool) -> None:
+        super().__init__()
+        stem = {"branch1x1": 320, "branch3x3_1": 384, "branch3x3dbl_1": 448}
+        pool = {"branch_pool": 192}
+        self.stem = Convolution(channels, stem if maximum else stem | pool)
+        self.pool = Convolution(channels, pool) if maximum else None
+        self.deep = _Branch(448, ("branch3x3dbl_2", 384, (3, 3)))
+        self.forks = nn.ModuleList(
+            Convolution(384, {f"{name}{side}": 384}, kernel, padding=padding)
+            for name in ("branch3x3_2", "branch3x3dbl_3")
+            for side, kernel, padding in (("a", (1, 3), (0, 1)), ("b", (3, 1), (1, 0)))
+        )
+
+    def forward(self, x: Tensor) -> Tensor:
+        plain, one, two, *pool = self.stem(x).split(list(self.stem.out.values()), 1)
+        one, two = F.relu(one), self.deep(F.relu(two))
+        last = _average(pool[0]) if self.pool is None else self.pool(F.max_pool2d(x, 3, 1, 1))
+        a, b, c, d = self.forks
+        return F.relu_(torch.cat([plain, a(one), b(one), c(two), d(two), last], 1))
+
+
+def _average(x: Tensor) -> Tensor:
+    return F.avg_pool2d(x, 3, 1, 1, count_include_pad=False)
+
+
+def _a(channels: int, pool: int) -> _Average:
+    stem = {"branch1x1": 64, "branch5x5_1": 48, "branch3x3dbl_1": 64, "branch_pool": pool}
+    return _Average(
+        channels,
+        stem,
+        _Branch(48, ("branch5x5_2", 64, (5, 5))),
+        _Branch(64, ("branch3x3dbl_2", 96, (3, 3)), ("branch3x3dbl_3", 96, (3, 3))),
+    )
+
+
+def _c(c: int) -> _Average:
+    stem = {"branch1x1": 192, "branch7x7_1": c, "branch7x7dbl_1": c, "branch_pool": 192}
+    wide, high = (1, 7), (7, 1)
+    return _Average(
+        768,
+        stem,
+        _Branch(c, ("branch7x7_2", c, wide), ("branch7x7_3", 192, high)),
+        _Branch(
+            c,
+            ("branch7x7dbl_2", c, high),
+            ("branch7x7dbl_3", c, wide),
+            ("branch7x7dbl_4", c, high),
+            ("branch7x7dbl_5", 192, wide),
+        ),
+    )
+
+
+class Inception(nn.Module):
+    """Images (N, 3, H, W), normalised, H and W of 75 or more and 299 in all uses, to features.
+
+    `forward` gives the wanted `LAYERS`: ``"64"``, ``"192"``, ``"768"`` and ``"2048"``, the means of
+    maps of so many channels (N, C); ``"logits"`` (N, 1008) without their bias, which the Inception
+    score is defined on; ``"spatial"`` (N, 2023), the 17 x 17 map of 7 channels of sFID, row by row
+    with the channels last. All are float32, whatever the dtype inside. Nothing is computed beyond
+    the last wanted one. `load_public` fills in the weights.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.Conv2d_1a_3x3 = Convolution(3, {"": 32}, (3, 3), 2)
+        self.Conv2d_2a_3x3 = Convolution(32, {"": 32}, (3, 3))
+        self.Conv2d_2b_3x3 = Convolution(32, {"": 64}, (3, 3), 1, (1, 1))
+        self.Conv2d_3b_1x1 = Convolution(64, {"": 80})
+        self.Conv2d_4a_3x3 = Convolution(80, {"": 192}, (3, 3))
+        self.Mixed_5b = _a(192, 32)
+        self.Mixed_5c = _a(256, 64)
+        self.Mixed_5d = _a(288, 64)
+        self.Mixed_6a = _Reduction(
+            _Branch(288, ("branch3x3", 384, (3, 3)), last=2),
+            _Branch(
+                288,
+                ("branch3x3dbl_1", 64, (1, 1)),
+                ("branch3x3dbl_2", 96, (3, 3)),
+                ("branch3x3dbl_3", 96, (3, 3)),
+                last=2,
+            ),
+        )
+        self.Mixed_6b = _c(128)
+        self.Mixed_6c = _c(160)
+        self.Mixed_6d = _c(160)
+        self.Mixed_6e = _c(192)
+        self.Mixed_7a = _Reduction(
+            _Branch(768, ("branch3x3_1", 192, (1, 1)), ("branch3x3_2", 320, (3, 3)), last=2),
+            _Branch(
+                768,
+                ("branch7x7x3_1", 192, (1, 1)),
+                ("branch7x7x3_2", 192, (1, 7)),
+                ("branch7x7x3_3", 192, (7, 1)),
+                ("branch7x7x3_4", 192, (3, 3)),
+                last=2,
+            ),
+        )
+        self.Mixed_7b = _Expanded(1280, maximum=False)
+        self.Mixed_7c = _Expanded(2048, maximum=True)
+        self.fc = nn.Parameter(torch.empty(1008, 2048))
+        # The first channels of Mixed_6d.branch1x1 before their batch normalisation.
+        self.spatial = nn.Parameter(torch.empty(_SPATIAL, 768, 1, 1))
+        self.eval().requires_grad_(False)
+
+    def forward(self, x: Tensor, wanted: tuple[str, ...] = ("2048",)) -> dict[str, Tensor]:
+        unknown = set(wanted) - set(LAYERS)
+        if unknown or not wanted:
+            raise ValueError(f"wanted: expected some of {LAYERS}, got {wanted}")
+        found: dict[str, Tensor] = {}
+
+        def keep(layer: str, value: Tensor) -> bool:
+            """Store it where it is wanted; whether that was the last."""
+            if layer in wanted:
+                found[layer] = value.float() if value.ndim == 2 else value.float().mean((2, 3))
+            return len(found) == len(set(wanted))
+
+        x = F.relu_(self.Conv2d_1a_3x3(x))
+        x = F.relu_(self.Conv2d_2a_3x3(x))
+        x = F.max_pool2d(F.relu_(self.Conv2d_2b_3x3(x)), 3, 2)
+        if keep("64", x):
+            return found
+        x = F.relu_(self.Conv2d_3b_1x1(x))
+        x = F.max_pool2d(F.relu_(self.Conv2d_4a_3x3(x)), 3, 2)
+        if keep("192", x):
+            return found
+        x = self.Mixed_6a(self.Mixed_5d(self.Mixed_5c(self.Mixed_5b(x))))
+        x = self.Mixed_6c(self.Mixed_6b(x))
+        if "spatial" in wanted and keep("spatial", self._spatial(x)):
+            return found
+        x = self.Mixed_6e(self.Mixed_6d(x))
+        if keep("768", x):
+            return found
+        x = self.Mixed_7c(self.Mixed_7b(self.Mixed_7a(x))).float().mean((2, 3))
+        if not keep("2048", x):
+            keep("logits", x @ self.fc.float().T)
+        return found
+
+    def _spatial(self, x: Tensor) -> Tensor:
+        return F.conv2d(x, self.spatial).permute(0, 2, 3, 1).flatten(1)
+
+    @torch.no_grad()
+    def load_public(self, state: Mapping[str, Tensor]) -> None:
+        """Fill in weights with the keys of pytorch-fid and torch-fidelity, batch norms folded in.
+
+        Raises ValueError, naming the first one, for keys that are missing, of another shape, or
+        not known (``num_batches_tracked`` and the auxiliary classifier are passed over).
+        """
+        used = {"fc.bias"}
+
+        def take(key: str, *shape: int) -> Tensor:
+            if key not in state:
+                raise ValueError(f"weights: expected the key {key!r}, it is missing")
+            if tuple(state[key].shape) != shape:
+                raise ValueError(
+                    f"weights: expected {key} of shape {shape}, got {tuple(state[key].shape)}"
+                )
+            used.add(key)
+            return state[key].double()
+
+        for prefix, layer in self.convolutions():
+            weights, biases = [], []
+            for name, out in layer.out.items():
+                path = f"{prefix}.{name}" if name else prefix
+                weight = take(f"{path}.conv.weight", out, *layer.weight.shape[1:])
+                gamma, beta, mean, variance = (
+                    take(f"{path}.bn.{part}", out)
+                    for part in ("weight", "bias", "running_mean", "running_var")
+                )
+                scale = gamma / (variance + _EPS).sqrt()
+                weights.append(weight * scale.view(-1, 1, 1, 1))
+                biases.append(beta - mean * scale)
+            layer.weight.copy_(torch.cat(weights))
+            layer.bias.copy_(torch.cat(biases))
+        self.fc.copy_(take("fc.weight", 1008, 2048))
+        self.spatial.copy_(take("Mixed_6d.branch1x1.conv.weight", 192, 768, 1, 1)[:_SPATIAL])
+        rest = set(state) - used
+        for key in sorted(rest):
+            if not (key.endswith("num_batches_tracked") or key.startswith("AuxLogits.")):
+                raise ValueError(f"weights: {key!r} is no key of the Inception of 2015")
+
+    def convolutions(self) -> Iterator[tuple[str, Convolution]]:
+        """Each convolution with the public name of the block that it is in."""
+        for path, module in self.named_modules():
+            if isinstance(module, Convolution):
+                yield path.partition(".")[0], module

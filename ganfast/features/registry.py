@@ -1,0 +1,161 @@
+"""Feature nets by name."""
+
+import copy
+from pathlib import Path
+from typing import get_args
+
+import torch
+from torch import Tensor, nn
+
+from ganfast.features import given, transformer, weight_files
+from ganfast.features.digits import SHA256, digits
+from ganfast.features.encoder import Encoder
+from ganfast.features.inception import Inception
+from ganfast.features.resize import Mode
+
+NAMES = ("inception", "digits", *transformer.MODELS)
+DIMS = (64, 192, 768, 2048)
+_DTYPES = {"float32": torch.float32, "bf16": torch.bfloat16}
+
+
+def load(
+    name: str = "inception",
+    *,
+    device: str | torch.device = "cpu",
+    resize: Mode | None = None,
+    dims: int = 2048,
+    weights: str | Path | None = None,
+    sha256: str | None = None,
+    dtype: str = "float32",
+    compile: bool = False,
+    download: bool = False,
+) -> Encoder:
+    """A feature net, ready to take uint8 images: see `Encoder`.
+
+    ``name``: ``inception`` (FID's, of 2015, with logits and the layer of sFID), ``digits`` (28 x 28
+    grey, comes with the package), ``dinov2_*`` and ``clip_*`` (with the extra ``transformers``),
+    ``module:callable`` (uint8 images (N, 3, H, W) to features (N, D), a module or a function), or
+    the path of a TorchScript file that takes and gives the same.
+
+    ``resize`` is a mode of `ganfast.features.resize`; for Inception ``clean`` unless given, where
+    ``torch`` also scales as pytorch-fid does, x / 127.5 - 1, and all others (x - 128) / 128.
+    ``dims`` chooses Inception's layer. ``weights`` is a file to use instead of the one in the
+    cache; another one than the public file needs its ``sha256`` named, and is not called FID.
+    ``dtype`` is float32 or bf16, inside the net. ``compile`` is for `torch.compile`. ``download``
+    lets DINOv2 and CLIP be fetched.
+
+    Raises FileNotFoundError where weights are missing, saying what to put where,
+    ModuleNotFoundError for an extra that is not installed, and ValueError for other names and
+    options, and for weights with another hash.
+    """
+    if dtype not in _DTYPES:
+        raise ValueError(f"dtype: expected one of {sorted(_DTYPES)}, got {dtype!r}")
+    if resize is not None and resize not in get_args(Mode):
+        raise ValueError(f"resize: expected one of {get_args(Mode)}, got {resize!r}")
+    if dims != 2048 and (name != "inception" or dims not in DIMS):
+        raise ValueError(f"dims: expected one of {DIMS}, for inception alone, got {dims}")
+    if weights is not None and name != "inception":
+        raise ValueError(f"weights: only inception takes a file, got {name!r}")
+    if name == "inception":
+        encoder = _inception(resize or "clean", dims, weights, sha256)
+    elif name == "digits":
+        encoder = _digits(resize or "clean")
+    elif name in transformer.MODELS:
+        encoder = transformer.load(name, resize or "clean", download)
+    elif Path(name).suffix in (".pt", ".pth", ".ts") and Path(name).exists():
+        encoder = given.torchscript(Path(name))
+    elif ":" in name:
+        encoder = given.imported(name)
+    else:
+        raise ValueError(
+            f"features: expected one of {', '.join(NAMES)}, module:callable or a TorchScript "
+            f"file, got {name!r}"
+        )
+    return _placed(encoder, torch.device(device), dtype, compile)
+
+
+def _inception(mode: Mode, dims: int, weights: str | Path | None, sha256: str | None) -> Encoder:
+    public = weight_files.INCEPTION
+    path = weight_files.need(public) if weights is None else Path(weights)
+    if not path.is_file():
+        raise FileNotFoundError(f"weights: expected a file, found none at {path}")
+    wanted = public.sha256 if sha256 is None else sha256.lower()
+    weight_files.check(path, wanted)
+    net = Inception()
+    net.load_public(weight_files.read(path))
+    plain = wanted == public.sha256 and dims == 2048
+    # pytorch-fid maps 0..255 to -1..1, the others divide by 128.
+    shift, scale = (127.5, 127.5) if mode == "torch" else (128.0, 128.0)
+    settings = {"features": "inception", "dims": str(dims), "weights": wanted}
+    return Encoder(
+        net=_InceptionNet(net, str(dims)),
+        label="FID" if plain else _label("inception", dims, wanted),
+        layers=("features", "logits", "spatial"),
+        channels=3,
+        size=299,
+        mode=mode,
+        shift=(shift,),
+        scale=(scale,),
+        settings=settings,
+    )
+
+
+def _label(name: str, dims: int, sha256: str) -> str:
+    other = "" if sha256 == weight_files.INCEPTION.sha256 else f", weights {sha256[:8]}"
+    return f"FD ({name} {dims}{other})"
+
+
+class _InceptionNet(nn.Module):
+    """`Inception` with its layers called as an `Encoder` calls them."""
+
+    def __init__(self, net: Inception, dims: str) -> None:
+        super().__init__()
+        self.net, self.dims = net, dims
+
+    def forward(self, x: Tensor, layers: tuple[str, ...]) -> dict[str, Tensor]:
+        wanted = tuple(self.dims if layer == "features" else layer for layer in layers)
+        found = self.net(x, wanted)
+        return {layer: found[at] for layer, at in zip(layers, wanted, strict=True)}
+
+
+class _DigitsNet(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.net = digits()
+
+    def forward(self, x: Tensor, layers: tuple[str, ...]) -> dict[str, Tensor]:
+        features = self.net(x)
+        return {"features": features, "logits": self.net.head(features)}
+
+
+def _digits(mode: Mode) -> Encoder:
+    return Encoder(
+        net=_DigitsNet(),
+        label="FD (digits)",
+        layers=("features", "logits"),
+        channels=1,
+        size=28,
+        mode=mode,
+        shift=(127.5,),
+        scale=(127.5,),
+        settings={"features": "digits", "weights": SHA256},
+    )
+
+
+def _placed(encoder: Encoder, device: torch.device, dtype: str, compile: bool) -> Encoder:
+    """On its device, in its dtype, in the memory format that convolutions are fastest in."""
+    encoder = copy.copy(encoder)
+    encoder.device = device
+    if encoder.size:
+        encoder.dtype = _DTYPES[dtype]
+        encoder.settings = encoder.settings | {"resize": encoder.mode, "dtype": dtype}
+    elif dtype != "float32":
+        raise ValueError(f"dtype: {encoder.label} takes the images as they are, got {dtype!r}")
+    if isinstance(encoder.net, nn.Module):
+        net = encoder.net.eval().requires_grad_(False).to(device)
+        if encoder.size:
+            net = net.to(encoder.dtype).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+        # On a GPU that mode is CUDA graphs.
+        mode = "reduce-overhead" if device.type == "cuda" else None
+        encoder.net = torch.compile(net, mode=mode) if compile else net
+    return encoder

@@ -1,0 +1,76 @@
+"""DINOv2 and CLIP image towers, through the ``transformers`` package (an optional extra)."""
+
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor, nn
+
+from ganfast.features.encoder import Encoder
+from ganfast.features.resize import Mode
+
+
+class Model(NamedTuple):
+    """A published model: where it is, and the side of its images."""
+
+    repository: str
+    size: int
+
+
+MODELS = {
+    "dinov2_vits14": Model("facebook/dinov2-small", 224),
+    "dinov2_vitb14": Model("facebook/dinov2-base", 224),
+    "dinov2_vitl14": Model("facebook/dinov2-large", 224),  # the one of dgm-eval and EDM2
+    "dinov2_vitg14": Model("facebook/dinov2-giant", 224),
+    "clip_vitb32": Model("openai/clip-vit-base-patch32", 224),  # clean-fid's CLIP-FID
+    "clip_vitl14_336": Model("openai/clip-vit-large-patch14-336", 336),  # CMMD's
+}
+_IMAGENET = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
+_CLIP = (0.48145466, 0.4578275, 0.40821073), (0.26862954, 0.26130258, 0.27577711)
+
+
+class _Tower(nn.Module):
+    def __init__(self, net: nn.Module, clip: bool) -> None:
+        super().__init__()
+        self.net, self.clip = net, clip
+
+    def forward(self, x: Tensor, layers: tuple[str, ...]) -> dict[str, Tensor]:
+        out: Any = self.net(pixel_values=x)
+        # CLIP's projected embedding; DINOv2's class token after the last norm.
+        return {"features": out.image_embeds if self.clip else out.last_hidden_state[:, 0]}
+
+
+def load(name: str, mode: Mode, download: bool) -> Encoder:
+    """One of `MODELS`, from the local cache of Hugging Face unless it may be downloaded.
+
+    Raises ModuleNotFoundError without the ``transformers`` package, and FileNotFoundError, saying
+    how to get it, where the model is not in the cache.
+    """
+    try:
+        import transformers
+    except ModuleNotFoundError as error:
+        raise ModuleNotFoundError(
+            f"{name} needs the transformers package; pip install 'ganfast[transformers]' brings it"
+        ) from error
+    model, clip = MODELS[name], name.startswith("clip")
+    kind = transformers.CLIPVisionModelWithProjection if clip else transformers.Dinov2Model
+    try:
+        net = kind.from_pretrained(
+            model.repository, local_files_only=not download, use_safetensors=True
+        )
+    except OSError as error:
+        raise FileNotFoundError(
+            f"{name}: the model {model.repository} is not in the cache of Hugging Face; "
+            f"`huggingface-cli download {model.repository}` or --download puts it there"
+        ) from error
+    mean, deviation = _CLIP if clip else _IMAGENET
+    return Encoder(
+        net=_Tower(net.to(torch.float32), clip),
+        label=f"FD ({name})",
+        layers=("features",),
+        channels=3,
+        size=model.size,
+        mode=mode,
+        shift=tuple(255 * m for m in mean),
+        scale=tuple(255 * s for s in deviation),
+        settings={"features": name, "weights": str(getattr(net.config, "_commit_hash", "local"))},
+    )

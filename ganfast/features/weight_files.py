@@ -1,0 +1,125 @@
+"""Files of public weights: where they are looked for, and that they are the right ones."""
+
+import hashlib
+import os
+import pickle
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from ganfast._files import atomic_write
+
+
+@dataclass(frozen=True)
+class WeightFile:
+    """One file of weights: all names that it is published under, where, its hash and its size."""
+
+    names: tuple[str, ...]
+    url: str
+    sha256: str
+    size: int
+
+
+INCEPTION = WeightFile(
+    names=(
+        "pt_inception-2015-12-05-6726825d.pth",  # pytorch-fid's name; the bytes are the same
+        "weights-inception-2015-12-05-6726825d.pth",  # torch-fidelity's
+    ),
+    url="https://github.com/mseitzer/pytorch-fid/releases/download/fid_weights/"
+    "pt_inception-2015-12-05-6726825d.pth",
+    sha256="6726825d0af5f729cebd5821db510b11b1cfad8faad88a03f1befd49fb9129b2",
+    size=95_628_359,
+)
+_CHUNK = 1 << 20
+
+
+def cache_folder() -> Path:
+    """``$GANFAST_CACHE``, or ``ganfast`` in ``$XDG_CACHE_HOME`` or ``~/.cache``."""
+    if "GANFAST_CACHE" in os.environ:
+        return Path(os.environ["GANFAST_CACHE"]).expanduser()
+    return Path(os.environ.get("XDG_CACHE_HOME", "~/.cache")).expanduser() / "ganfast"
+
+
+def folders() -> list[Path]:
+    """Where weights are looked for: the own cache, then torch hub's, where others put them."""
+    return [cache_folder() / "weights", Path(torch.hub.get_dir()) / "checkpoints"]
+
+
+def find(file: WeightFile) -> Path | None:
+    """The first file of one of the names, or None."""
+    candidates = (folder / name for folder in folders() for name in file.names)
+    return next((path for path in candidates if path.is_file()), None)
+
+
+def need(file: WeightFile) -> Path:
+    """`find`, or FileNotFoundError with a sentence that says what to put where."""
+    path = find(file)
+    if path is None:
+        raise FileNotFoundError(
+            f"the weights {file.names[0]} (or {file.names[1]}) are not here: put the file into "
+            f"{folders()[0]}, give its path as --weights, or let `ganfast weights --download` "
+            f"fetch it from {file.url} ({file.size / 1e6:.0f} MB)"
+        )
+    return path
+
+
+def sha256_of(path: Path) -> str:
+    """The sha256 of a file, read in pieces."""
+    digest = hashlib.sha256()
+    with open(path, "rb") as file:
+        while chunk := file.read(_CHUNK):
+            digest.update(chunk)
+    return digest.hexdigest()
+
+
+def check(path: Path, sha256: str) -> None:
+    """Raise ValueError where a file's hash is another one; a short file was cut off."""
+    found = sha256_of(path)
+    if found != sha256:
+        raise ValueError(
+            f"{path}: expected sha256 {sha256}, got {found} ({path.stat().st_size:,} bytes); "
+            "the download may have been cut off: remove the file and get it again"
+        )
+
+
+def read(path: Path) -> dict[str, Tensor]:
+    """A state dict from a .safetensors file, or from a .pth file of which no code is run."""
+    if path.suffix == ".safetensors":
+        from safetensors.torch import load_file
+
+        return load_file(path)
+    try:
+        state: Any = torch.load(path, map_location="cpu", weights_only=True)
+    except (pickle.UnpicklingError, RuntimeError, EOFError) as error:
+        raise ValueError(f"{path}: expected a file of weights: {error!s:.200}") from error
+    if not isinstance(state, dict) or not all(isinstance(v, Tensor) for v in state.values()):
+        raise ValueError(f"{path}: expected a state dict, names to tensors, got {type(state)}")
+    return state
+
+
+def download(file: WeightFile) -> Path:
+    """Fetch a file into the own cache, whole and checked or not at all, with a progress bar.
+
+    Raises OSError where there is no way to it and ValueError for other bytes than expected.
+    """
+    import urllib.request
+
+    from tqdm import tqdm
+
+    target = folders()[0] / file.names[0]
+    digest = hashlib.sha256()
+    with (
+        urllib.request.urlopen(file.url, timeout=60) as source,
+        atomic_write(target) as copy,
+        tqdm(total=file.size, unit="B", unit_scale=True, desc=file.names[0]) as bar,
+    ):
+        while chunk := source.read(_CHUNK):
+            digest.update(chunk)
+            copy.write(chunk)
+            bar.update(len(chunk))
+        if digest.hexdigest() != file.sha256:
+            raise ValueError(f"{file.url}: expected sha256 {file.sha256}, got {digest.hexdigest()}")
+    return target

@@ -1,0 +1,33 @@
+"""Random subsets as other projects draw them, so that their numbers can be had to the digit."""
+
+from collections.abc import Callable
+from typing import Literal, NamedTuple, get_args
+
+import numpy as np
+import torch
+from torch import Tensor
+
+Draws = Literal["numpy", "torch"]
+
+
+class Spread(NamedTuple):
+    """Mean and standard deviation over subsets or splits."""
+
+    mean: float
+    std: float
+
+
+def permutations(seed: int, draws: Draws) -> Callable[[int], Tensor]:
+    """A function of n that gives the next permutation of 0..n-1 of a seeded stream.
+
+    ``"numpy"`` is ``numpy.random.RandomState(seed)``, whose ``choice(n, m, replace=False)`` is the
+    first m of a permutation; ``"torch"`` is ``torch.randperm`` after ``torch.manual_seed(seed)``.
+    Neither touches the global generators. Raises ValueError for another name.
+    """
+    if draws == "numpy":
+        state = np.random.RandomState(seed)
+        return lambda n: torch.from_numpy(state.permutation(n))
+    if draws == "torch":
+        generator = torch.Generator().manual_seed(seed)
+        return lambda n: torch.randperm(n, generator=generator)
+    raise ValueError(f"draws: expected one of {get_args(Draws)}, got {draws!r}")

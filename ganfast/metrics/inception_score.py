@@ -1,0 +1,66 @@
+"""The Inception score."""
+
+from typing import Literal
+
+import torch
+from torch import Tensor
+
+from ganfast.metrics.arrays import Array, as_features, to_float64
+from ganfast.metrics.draws import Draws, Spread, permutations
+
+Chunks = Literal["even", "ceil", "floor"]
+
+
+def inception_score(
+    logits: Array,
+    *,
+    splits: int = 10,
+    chunks: Chunks = "even",
+    seed: int | None = 2020,
+    draws: Draws = "numpy",
+    ddof: int = 0,
+) -> Spread:
+    """Mean and standard deviation over splits of exp(mean KL(p(y|x) || p(y))).
+
+    ``logits`` (N, C), floating point; computed in float64 (Salimans et al. 2016). They are shuffled
+    with ``seed`` unless it is None. Split i of s is [i N / s : (i + 1) N / s] with ``"even"``,
+    ceil(N / s) at a time with ``"ceil"`` (the last is shorter), floor(N / s) with ``"floor"``
+    (what is left over is dropped).
+
+    torch-fidelity: the defaults. torchmetrics: ``chunks="ceil", draws="torch", ddof=1``, the seed
+    of ``torch.manual_seed``. StyleGAN: ``seed=None``. guided-diffusion: ``seed=None`` and
+    ``splits = N / 5000``. inception-score-pytorch: ``seed=None, splits=1, chunks="floor"``.
+    dgm-eval: ``chunks="floor"``. On logits of the 2015 Inception without bias all of these mean the
+    same; on other logits it is a score of its own.
+
+    Raises TypeError and ValueError for other logits, ValueError for more splits than samples.
+    """
+    x = as_features(logits, "logits").detach()
+    if not 1 <= splits <= len(x):
+        raise ValueError(f"splits: expected 1 to {len(x)}, the number of samples, got {splits}")
+    if ddof not in (0, 1) or ddof >= splits:
+        raise ValueError(f"ddof: expected 0, or 1 with 2 splits or more, got {ddof}")
+    if seed is not None:
+        x = x[permutations(seed, draws)(len(x)).to(x.device)]
+    scores = torch.tensor([_score(part) for part in _split(x, splits, chunks)], dtype=torch.float64)
+    return Spread(float(scores.mean()), float(scores.std(correction=ddof)))
+
+
+def _split(x: Tensor, splits: int, chunks: Chunks) -> list[Tensor]:
+    n = len(x)
+    if chunks == "even":
+        return [x[i * n // splits : (i + 1) * n // splits] for i in range(splits)]
+    if chunks == "ceil":
+        return list(x.chunk(splits))
+    if chunks == "floor":
+        return list(torch.split(x[: n // splits * splits], n // splits))
+    raise ValueError(f"chunks: expected 'even', 'ceil' or 'floor', got {chunks!r}")
+
+
+def _score(logits: Tensor) -> float:
+    log_p = to_float64(logits).log_softmax(1)
+    p = log_p.exp()
+    mean = p.mean(0)
+    # A class that never occurs adds nothing: p log p - p log 0 is 0 there, not NaN.
+    entropy = torch.special.entr(mean).sum()
+    return float(((p * log_p).sum(1).mean() + entropy).exp())

@@ -1,0 +1,91 @@
+"""The kernel inception distance, and CMMD."""
+
+from typing import Literal, get_args
+
+import torch
+from torch import Tensor
+
+from ganfast.metrics.arrays import Array
+from ganfast.metrics.draws import Draws, Spread, permutations
+from ganfast.metrics.mmd import as_pair, gaussian, mmd2, polynomial
+
+KernelName = Literal["poly", "rbf"]
+
+
+def kid(
+    x: Array,
+    y: Array,
+    *,
+    subsets: int = 100,
+    subset_size: int = 1000,
+    kernel: KernelName = "poly",
+    degree: int = 3,
+    gamma: float | None = None,
+    coef0: float = 1.0,
+    sigma: float = 10.0,
+    unbiased: bool = True,
+    seed: int = 2020,
+    draws: Draws = "numpy",
+) -> Spread:
+    """Kernel distance of features (N, D) and (M, D): mean and std (ddof 0) of MMD^2 over subsets.
+
+    The kernel is (gamma <a, b> + coef0)^degree with gamma = 1 / D unless given, or with ``"rbf"``
+    exp(-|a - b|^2 / (2 sigma^2)). Each subset is ``subset_size`` of x and as many of y, drawn
+    without replacement, x first. (Binkowski et al. 2018; on Inception features it is KID.)
+
+    torch-fidelity: the defaults, its input1 as x. torchmetrics: ``draws="torch"`` with the seed of
+    ``torch.manual_seed``, real as x. clean-fid and StyleGAN: ``subset_size=min(N, M, 1000)`` and
+    the seed of ``numpy.random.seed``, generated as y. dgm-eval draws unseeded.
+
+    Floating-point features; the kernel is computed in their dtype (float32 at least), the sums in
+    float64. Raises TypeError and ValueError for features that are not, for subsets larger than a
+    set or smaller than 2, and for an unknown kernel.
+    """
+    one, two = as_pair(x, y)
+    most = min(len(one), len(two))
+    if subsets < 1 or not 2 <= subset_size <= most:
+        raise ValueError(
+            f"expected subsets of 1 or more and subset_size of 2 to {most}, the smaller set, "
+            f"got {subsets} and {subset_size}"
+        )
+    if kernel not in get_args(KernelName):
+        raise ValueError(f"kernel: expected one of {get_args(KernelName)}, got {kernel!r}")
+    if kernel == "rbf" and not sigma > 0:
+        raise ValueError(f"sigma: expected a number above 0, got {sigma}")
+    if kernel == "poly":
+        function = polynomial(degree, 1 / one.shape[1] if gamma is None else gamma, coef0)
+    else:
+        function = gaussian(sigma)
+    shuffled = permutations(seed, draws)
+    chosen = [
+        (shuffled(len(one))[:subset_size], shuffled(len(two))[:subset_size]) for _ in range(subsets)
+    ]
+    values = mmd2(one, two, chosen, function, unbiased)
+    return Spread(float(values.mean()), float(values.std(correction=0)))
+
+
+def cmmd(x: Array, y: Array, *, sigma: float = 10.0, scale: float = 1000.0) -> float:
+    """CMMD of embeddings (N, D) and (M, D): ``scale`` times the biased MMD^2 of a Gaussian kernel.
+
+    exp(-|a - b|^2 / (2 sigma^2)) on embeddings divided by their norms, over all pairs, those of a
+    sample with itself among them (Jayasumana et al. 2024, google-research/cmmd, whose embeddings
+    are of CLIP ViT-L/14 at 336 pixels). Computed in float64, as 1000 MMD^2 is small beside 1.
+
+    Raises TypeError and ValueError for other features, and ValueError for an embedding of norm 0
+    or a sigma that is not positive.
+    """
+    if not sigma > 0:
+        raise ValueError(f"sigma: expected a number above 0, got {sigma}")
+    one, two = (_unit(side, name) for side, name in zip(as_pair(x, y), "xy", strict=True))
+    everything = [(torch.arange(len(one)), torch.arange(len(two)))]
+    return scale * float(mmd2(one, two, everything, gaussian(sigma), unbiased=False)[0])
+
+
+def _unit(embeddings: Tensor, name: str) -> Tensor:
+    if len(embeddings) == 0:
+        raise ValueError(f"{name}: expected at least 1 sample, got 0")
+    norms = torch.linalg.vector_norm(embeddings.double(), dim=1, keepdim=True)
+    if bool((norms == 0).any()):
+        raise ValueError(f"{name}: expected embeddings with a direction, got one of norm 0")
+    unit: Tensor = embeddings / norms
+    return unit

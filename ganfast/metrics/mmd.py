@@ -1,0 +1,137 @@
+"""Squared maximum mean discrepancies of subsets, in tiles of bounded memory.
+
+MMD^2 = mean k(x, x') + mean k(y, y') - 2 mean k(x, y)   (Gretton et al. 2012)
+
+without the pairs x = x' where it is unbiased. Kernels are evaluated in the dtype of the features
+and summed in float64.
+"""
+
+from collections.abc import Callable
+
+import torch
+from torch import Tensor
+
+from ganfast.metrics.arrays import Array, as_features, on_one_device
+from ganfast.metrics.products import products
+
+# A kernel, written over the inner products (N, M), given |x|^2 (N, 1) and |y|^2 (1, M).
+Kernel = Callable[[Tensor, Tensor, Tensor], Tensor]
+
+_TILE = 2048
+_SUBSET_TILE = 256
+
+
+def polynomial(degree: int, gamma: float, coef0: float) -> Kernel:
+    """(gamma <x, y> + coef0)^degree."""
+
+    def kernel(products: Tensor, xx: Tensor, yy: Tensor) -> Tensor:
+        return products.mul_(gamma).add_(coef0).pow_(degree)
+
+    return kernel
+
+
+def gaussian(sigma: float) -> Kernel:
+    """exp(-|x - y|^2 / (2 sigma^2))."""
+
+    def kernel(products: Tensor, xx: Tensor, yy: Tensor) -> Tensor:
+        squares = products.mul_(-2).add_(xx).add_(yy).clamp_(min=0)
+        return squares.mul_(-0.5 / sigma**2).exp_()
+
+    return kernel
+
+
+def as_pair(x: Array, y: Array) -> tuple[Tensor, Tensor]:
+    """Two checked feature sets (N, D) and (M, D) of one dtype, float32 or more, on one device."""
+    one, two = as_features(x, "x").detach(), as_features(y, "y").detach()
+    if one.shape[1] != two.shape[1]:
+        raise ValueError(f"y: expected {one.shape[1]} features as in x, got {two.shape[1]}")
+    dtype = torch.promote_types(torch.promote_types(one.dtype, two.dtype), torch.float32)
+    one, two = on_one_device(one.to(dtype), two.to(dtype))
+    return one, two
+
+
+def mmd2(
+    x: Tensor, y: Tensor, chosen: list[tuple[Tensor, Tensor]], kernel: Kernel, unbiased: bool
+) -> Tensor:
+    """MMD^2 (S,), float64, of subsets: pairs of indices into x (N, D) and into y (M, D).
+
+    Where the subsets together have more pairs than the sets, each pair of the sets is computed
+    once and summed into all subsets that hold it.
+    """
+    pairs = sum((len(i) + len(j)) ** 2 for i, j in chosen)
+    if (len(x) + len(y)) ** 2 <= pairs:
+        members_x = _members([i for i, _ in chosen], x)
+        members_y = _members([j for _, j in chosen], y)
+        xx, yy = _within(x, members_x, kernel), _within(y, members_y, kernel)
+        xy = _sums(x, y, members_x, members_y, kernel)
+    else:
+        sums = []
+        for i, j in chosen:
+            a, b = x[i.to(x.device)], y[j.to(y.device)]
+            sums.append(
+                (*_subset_within(a, kernel), *_subset_within(b, kernel), _sum(a, b, kernel))
+            )
+        columns = torch.tensor(sums, dtype=torch.float64).T
+        xx, yy, xy = columns[:2], columns[2:4], columns[4]
+    n = torch.tensor([len(i) for i, _ in chosen], dtype=torch.float64)
+    m = torch.tensor([len(j) for _, j in chosen], dtype=torch.float64)
+    if unbiased:
+        return xx[0] / (n * (n - 1)) + yy[0] / (m * (m - 1)) - 2 * xy / (n * m)
+    return xx.sum(0) / n**2 + yy.sum(0) / m**2 - 2 * xy / (n * m)
+
+
+def _members(chosen: list[Tensor], x: Tensor) -> Tensor:
+    """(N, S), float64: 1 where a sample is in a subset."""
+    members = torch.zeros(len(x), len(chosen), dtype=torch.float64, device=x.device)
+    for s, index in enumerate(chosen):
+        members[index.to(x.device), s] = 1
+    return members
+
+
+def _within(x: Tensor, members: Tensor, kernel: Kernel) -> Tensor:
+    """Sums (2, S) over the pairs of two samples of a subset, and of samples with themselves."""
+    own = kernel(x.square().sum(1), x.square().sum(1), x.square().sum(1)).double()
+    diagonal = own @ members
+    total = torch.zeros_like(diagonal)
+    for i in range(0, len(x), _TILE):
+        for j in range(i, len(x), _TILE):
+            rows, columns = slice(i, i + _TILE), slice(j, j + _TILE)
+            part = _sums(x[rows], x[columns], members[rows], members[columns], kernel, i == j)
+            total += part if i == j else 2 * part.to(total)
+    return torch.stack([total, diagonal]).cpu()
+
+
+def _sums(
+    x: Tensor, y: Tensor, of_x: Tensor, of_y: Tensor, kernel: Kernel, same: bool = False
+) -> Tensor:
+    """Sums (S,) of the kernel over the pairs of each subset, without i = j where ``same``."""
+    total = torch.zeros(of_x.shape[1], dtype=torch.float64, device=x.device)
+    for i in range(0, len(x), _TILE):
+        for j in range(0, len(y), _TILE):
+            rows, columns = slice(i, i + _TILE), slice(j, j + _TILE)
+            values = _values(x[rows], y[columns], kernel)
+            if same:
+                values.fill_diagonal_(0)
+            total += ((values.double() @ of_y[columns]) * of_x[rows]).sum(0)
+    return total.cpu()
+
+
+def _subset_within(x: Tensor, kernel: Kernel) -> tuple[float, float]:
+    """Sum over the pairs of two samples, and over those of one with itself."""
+    total = 0.0
+    for i in range(0, len(x), _SUBSET_TILE):
+        corner = _values(x[i : i + _SUBSET_TILE], x[i : i + _SUBSET_TILE], kernel)
+        total += float(corner.fill_diagonal_(0).sum(dtype=torch.float64))
+        if i:
+            total += 2 * _sum(x[i : i + _SUBSET_TILE], x[:i], kernel)
+    squares = x.square().sum(1)
+    return total, float(kernel(squares.clone(), squares, squares).sum(dtype=torch.float64))
+
+
+def _sum(x: Tensor, y: Tensor, kernel: Kernel) -> float:
+    return float(_values(x, y, kernel).sum(dtype=torch.float64))
+
+
+def _values(x: Tensor, y: Tensor, kernel: Kernel) -> Tensor:
+    xx, yy = x.square().sum(1, keepdim=True), y.square().sum(1).unsqueeze(0)
+    return kernel(products(x, y), xx, yy)

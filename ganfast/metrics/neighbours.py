@@ -1,0 +1,209 @@
+"""Nearest neighbours and membership in balls, exact in float64 at the speed of float32.
+
+Squared distances |a|^2 + |b|^2 - 2 <a, b> are computed in float32, tile by tile, and each is within
+
+    e = u (D + 16) (|a|^2 + |b|^2)      (u: the unit roundoff; Higham 2002, section 3.1)
+
+of the exact one. What lies within e of a decision is computed again in float64 from the difference
+of the two vectors, so that the results are those of a float64 search.
+"""
+
+from collections.abc import Iterator
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+from ganfast.metrics.products import products
+
+TILE = 1024
+_SPARE = 3  # candidates beyond the k nearest
+_PAIRS = 128  # differences in float64 at a time: they stay in the cache
+
+
+class Neighbours(NamedTuple):
+    """Squared distances (N, k) in float64, smallest first, and the indices (N, k) they are to."""
+
+    squares: Tensor
+    indices: Tensor
+
+
+class Points:
+    """Features (N, D) as given, and centred, scaled and in float32."""
+
+    def __init__(self, features: Tensor, centre: Tensor, scale: float) -> None:
+        self.given = features
+        self.centre, self.scale = centre, scale
+        self.scaled = ((features.double() - centre) / scale).float()
+        self.squares = self.scaled.double().square().sum(1).float()
+
+    def __len__(self) -> int:
+        return len(self.given)
+
+    def part(self, kept: Tensor) -> "Points":
+        """Those that a mask (N,) keeps."""
+        return Points(self.given[kept], self.centre, self.scale)
+
+    def in_my_units(self, squares: Tensor) -> Tensor:
+        """Squared distances of the given features as float32 ones of the scaled features."""
+        return (squares / self.scale**2).float()
+
+
+def points(*sets: Tensor) -> list[Points]:
+    """Sets of features that are compared with each other: one centre and one scale for all."""
+    centre = sets[0].double().mean(0)
+    scale = max(_largest_norm(features, centre) for features in sets) or 1.0
+    return [Points(features, centre, scale) for features in sets]
+
+
+def nearest(a: Points, k: int, b: Points) -> Neighbours:
+    """The k nearest in ``b`` of each in ``a``."""
+    _check(k, len(b))
+    best = Best(len(a), min(k + _SPARE, len(b)), a.scaled.device)
+    for rows in tiles(len(a)):
+        for columns in tiles(len(b)):
+            best.add(rows, squares_of(a, rows, b, columns), columns)
+    width = best.indices.shape[1]
+    rows_of = torch.arange(len(a), device=best.indices.device).repeat_interleave(width)
+    exact = exact_squares(a, rows_of, b, best.indices.flatten()).view(-1, width)
+    squares, order = exact.sort(dim=1, stable=True)
+    indices = best.indices.gather(1, order)
+    if width < len(b):
+        surely = best.squares[:, -1] - _error(a, b)  # what was passed over is at least so far away
+        for row in (surely <= squares[:, k - 1] / a.scale**2).nonzero().flatten().tolist():
+            these = _all_squares(a, row, b)
+            squares[row, :k], indices[row, :k] = these.topk(k, largest=False)
+    return Neighbours(squares[:, :k], indices[:, :k])
+
+
+def radii(a: Points, k: int) -> Tensor:
+    """Squared distances (N,), float64, from each in ``a`` to its k-th nearest other.
+
+    With s the k-th smallest computed square and e its error, the exact one is within e of s. What
+    is computed as less than s - 2e is nearer, as more than s + 2e farther; among the few between,
+    the exact squares decide.
+    """
+    _check(k, len(a) - 1)
+    best = Best(len(a), min(k + _SPARE, len(a) - 1), a.scaled.device)
+    for rows in tiles(len(a)):
+        for columns in tiles(len(a)):
+            if columns.start < rows.start:
+                continue  # done with its mirror image
+            squares = squares_of(a, rows, a, columns)
+            if rows == columns:
+                squares.fill_diagonal_(torch.inf)
+            best.add(rows, squares, columns)
+            if rows != columns:
+                best.add(columns, squares.T, rows)
+    error = 2 * _error(a, a)
+    low, high = best.squares[:, k - 1] - error, best.squares[:, k - 1] + error
+    near = (best.squares >= low.unsqueeze(1)) & (best.squares <= high.unsqueeze(1))
+    nearer = (best.squares < low.unsqueeze(1)).sum(1, keepdim=True)
+    exact = torch.full_like(best.squares, torch.inf, dtype=torch.float64)
+    exact[near] = exact_squares(a, near.nonzero()[:, 0], a, best.indices[near])
+    found = exact.sort(dim=1).values.gather(1, k - 1 - nearer).squeeze(1)
+    if best.squares.shape[1] < len(a) - 1:
+        for row in (best.squares[:, -1] <= high).nonzero().flatten().tolist():
+            these = _all_squares(a, row, a)
+            these[row] = torch.inf
+            found[row] = these.kthvalue(k).values
+    return found
+
+
+def inside(
+    a: Points, b: Points, squares_a: Tensor, squares_b: Tensor, strict: bool
+) -> Iterator[tuple[slice, slice, Tensor, Tensor]]:
+    """Tiles (rows of a, columns of b, b_j is in the ball of a_i, a_i is in the ball of b_j).
+
+    The squares of the radii are (N,) and (M,), float64. On the sphere counts unless ``strict``.
+    """
+    low_a, high_a = (bound.unsqueeze(1) for bound in _bounds(a, b, squares_a))
+    low_b, high_b = _bounds(b, a, squares_b)
+    for rows in tiles(len(a)):
+        for columns in tiles(len(b)):
+            squares = squares_of(a, rows, b, columns)
+            masks = []
+            for low, high, limits, of_a in (
+                (low_a[rows], high_a[rows], squares_a, True),
+                (low_b[columns], high_b[columns], squares_b, False),
+            ):
+                within = squares < low
+                i, j = ((squares <= high) ^ within).nonzero(as_tuple=True)
+                p, q = i + rows.start, j + columns.start
+                exact, limit = exact_squares(a, p, b, q), limits[p if of_a else q]
+                within[i, j] = exact < limit if strict else exact <= limit
+                masks.append(within)
+            yield rows, columns, masks[0], masks[1]
+
+
+def exact_squares(a: Points, i: Tensor, b: Points, j: Tensor) -> Tensor:
+    """|a_i - b_j|^2 in float64 for index lists of one length."""
+    parts = [
+        (a.given[p].double() - b.given[q].double()).square().sum(1)
+        for p, q in zip(torch.split(i, _PAIRS), torch.split(j, _PAIRS), strict=True)
+    ]
+    return torch.cat(parts) if parts else i.new_zeros(0, dtype=torch.float64)
+
+
+class Best:
+    """The smallest squares seen so far in each row, with their columns."""
+
+    def __init__(self, rows: int, k: int, device: torch.device) -> None:
+        self.squares = torch.full((rows, k), torch.inf, device=device)
+        self.indices = torch.zeros(rows, k, dtype=torch.int64, device=device)
+
+    def add(self, rows: slice, squares: Tensor, columns: slice) -> None:
+        k = self.squares.shape[1]
+        values, index = squares.topk(min(k, squares.shape[1]), dim=1, largest=False)
+        values = torch.cat([self.squares[rows], values], 1)
+        index = torch.cat([self.indices[rows], index + columns.start], 1)
+        self.squares[rows], chosen = values.topk(k, dim=1, largest=False)
+        self.indices[rows] = index.gather(1, chosen)
+
+
+def _all_squares(a: Points, row: int, b: Points) -> Tensor:
+    """The exact ones (M,) of one row."""
+    everything = torch.arange(len(b), device=b.scaled.device)
+    return exact_squares(a, torch.full_like(everything, row), b, everything)
+
+
+def _check(k: int, available: int) -> None:
+    if not 1 <= k <= available:
+        raise ValueError(f"k: expected 1 to {available}, the number of neighbours, got {k}")
+
+
+def squares_of(a: Points, rows: slice, b: Points, columns: slice) -> Tensor:
+    """Squared distances of scaled features (rows, columns) in float32."""
+    squares = products(a.scaled[rows], b.scaled[columns]).mul_(-2)
+    return squares.add_(a.squares[rows].unsqueeze(1)).add_(b.squares[columns])
+
+
+def _bounds(a: Points, b: Points, squares: Tensor) -> tuple[Tensor, Tensor]:
+    """What a computed square has to be below, and above, to be surely inside, and outside."""
+    limits = a.in_my_units(squares)
+    error = _error(a, b) + limits * 2**-22
+    return limits - error, limits + error
+
+
+def _error(a: Points, b: Points) -> Tensor:
+    """(N,): how far a computed square of each in a to any in b may be off.
+
+    The unit roundoff is that of the products that torch is set to; what is beyond D is for the
+    roundings of the norms, the sums and the scaled features.
+    """
+    exact = torch.get_float32_matmul_precision() == "highest"
+    roundings = a.scaled.shape[1] + 16
+    return roundings * (2**-24 if exact else 2**-8) * (a.squares + b.squares.max())
+
+
+def _largest_norm(features: Tensor, centre: Tensor) -> float:
+    parts = [
+        float((part.double() - centre).square().sum(1).max())
+        for part in torch.split(features, TILE)
+    ]
+    return float(max(parts) ** 0.5)
+
+
+def tiles(n: int) -> Iterator[slice]:
+    for start in range(0, n, TILE):
+        yield slice(start, min(start + TILE, n))

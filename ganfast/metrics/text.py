@@ -1,0 +1,78 @@
+"""Scores of generated text, by sacrebleu and rouge-score (``pip install 'ganfast[text]'``)."""
+
+from collections.abc import Sequence
+from types import ModuleType
+
+
+def bleu(texts: Sequence[str], references: Sequence[Sequence[str]]) -> float:
+    """Corpus BLEU, 0 to 100, of texts each with its own references: sacrebleu's, its defaults.
+
+    Raises ValueError where there are no texts or a text has no reference.
+    """
+    _check(texts, references)
+    sacrebleu = _optional("sacrebleu")
+    most = max(map(len, references))
+    streams = [[own[i] if i < len(own) else None for own in references] for i in range(most)]
+    return float(sacrebleu.corpus_bleu(list(texts), streams).score)
+
+
+def self_bleu(texts: Sequence[str], order: int = 4) -> float:
+    """Mean over the texts of the BLEU (0 to 100) of each against all others: high is alike.
+
+    Sentence BLEU of sacrebleu with n-grams up to ``order`` and exponential smoothing (Texygen,
+    Zhu et al. 2018). Raises ValueError for fewer than 2 texts.
+    """
+    if isinstance(texts, str) or len(texts) < 2:
+        raise ValueError(f"texts: expected 2 or more, got {texts!r:.60}")
+    _optional("sacrebleu")
+    from sacrebleu.metrics.bleu import BLEU
+
+    metric = BLEU(max_ngram_order=order, effective_order=True)
+    scores = [
+        metric.sentence_score(text, [*texts[:i], *texts[i + 1 :]]).score
+        for i, text in enumerate(texts)
+    ]
+    return float(sum(scores) / len(scores))
+
+
+def rouge(
+    texts: Sequence[str],
+    references: Sequence[Sequence[str]],
+    kinds: Sequence[str] = ("rouge1", "rouge2", "rougeL"),
+) -> dict[str, float]:
+    """Mean F-measures, 0 to 1, of rouge-score, the best over the references of each text.
+
+    Raises as `bleu` does.
+    """
+    _check(texts, references)
+    _optional("rouge_score")
+    from rouge_score.rouge_scorer import RougeScorer
+
+    scorer = RougeScorer(list(kinds))
+    found = [
+        scorer.score_multi(list(own), text) for text, own in zip(texts, references, strict=True)
+    ]
+    return {kind: sum(scores[kind].fmeasure for scores in found) / len(found) for kind in kinds}
+
+
+def _check(texts: Sequence[str], references: Sequence[Sequence[str]]) -> None:
+    if isinstance(texts, str) or any(isinstance(own, str) for own in references):
+        raise ValueError("expected a list of texts and a list of references for each, got a text")
+    if not texts or len(texts) != len(references):
+        raise ValueError(
+            f"expected 1 text or more and a list of references for each, "
+            f"got {len(texts)} and {len(references)}"
+        )
+    if not all(references):
+        raise ValueError("references: expected at least 1 for each text, got a text with none")
+
+
+def _optional(name: str) -> ModuleType:
+    import importlib
+
+    try:
+        return importlib.import_module(name)
+    except ModuleNotFoundError as error:
+        raise ModuleNotFoundError(
+            f"{name} is not installed; pip install 'ganfast[text]' brings it"
+        ) from error

@@ -1,0 +1,172 @@
+"""The metrics of `ganfast eval`: what each needs, and its rows in the table."""
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import NamedTuple
+
+from torch import Tensor
+
+from ganfast import metrics
+from ganfast.metrics import FrechetStatistics, Moments
+
+
+@dataclass
+class Side:
+    """Real or fake: its moments, and its features where they are at hand, by layer."""
+
+    name: str
+    n: int | None
+    moments: dict[str, FrechetStatistics | Moments]
+    features: dict[str, Tensor] = field(default_factory=dict)
+
+    def need(self, layer: str, metric: str) -> Tensor:
+        """Features, or ValueError where only moments are known."""
+        if layer not in self.features:
+            raise ValueError(
+                f"{metric}: needs the images of {self.name}, a statistics file holds moments alone"
+            )
+        return self.features[layer]
+
+
+class Row(NamedTuple):
+    """A key for machines, a name for people, a value, and the spread where there is one."""
+
+    key: str
+    name: str
+    value: float
+    std: float | None = None
+
+
+@dataclass(frozen=True)
+class Options:
+    """What the metrics can be told; the defaults are those of torch-fidelity and prdc."""
+
+    seed: int = 2020
+    ddof: int = 1
+    kid_subsets: int = 100
+    kid_subset_size: int = 1000
+    splits: int = 10
+    k: int = 5
+    strict: bool = True
+
+
+class Metric(NamedTuple):
+    """A row of the table below."""
+
+    layer: str
+    features: bool  # whether moments are not enough
+    rows: Callable[[Side, Side, str, Options], list[Row]]
+
+
+def _suffix(label: str) -> str:
+    """ "" for FID's features, else their name in brackets."""
+    return "" if label == "FID" else label.removeprefix("FD").rstrip()
+
+
+def _fid(real: Side, fake: Side, label: str, options: Options) -> list[Row]:
+    value = frechet(real, fake, "features", options.ddof)
+    return [Row("fid", label, value)]
+
+
+def _sfid(real: Side, fake: Side, label: str, options: Options) -> list[Row]:
+    name = "sFID" if label == "FID" else f"sFD{_suffix(label)}"
+    return [Row("sfid", name, frechet(real, fake, "spatial", options.ddof))]
+
+
+def _fid_infinity(real: Side, fake: Side, label: str, options: Options) -> list[Row]:
+    features = fake.need("features", "fid_infinity")
+    found = metrics.frechet_distance_infinity(real.moments["features"], features, seed=options.seed)
+    return [Row("fid_infinity", f"{label}, infinitely many samples", found.value)]
+
+
+def _kid(real: Side, fake: Side, label: str, options: Options) -> list[Row]:
+    x, y = fake.need("features", "kid"), real.need("features", "kid")
+    size = min(options.kid_subset_size, len(x), len(y))
+    found = metrics.kid(x, y, subsets=options.kid_subsets, subset_size=size, seed=options.seed)
+    name = f"{'KID' if label == 'FID' else 'KD'}{_suffix(label)}, {options.kid_subsets} x {size}"
+    return [Row("kid", name, found.mean, found.std)]
+
+
+def _cmmd(real: Side, fake: Side, label: str, options: Options) -> list[Row]:
+    value = metrics.cmmd(fake.need("features", "cmmd"), real.need("features", "cmmd"))
+    own = label == "FD (clip_vitl14_336)"
+    return [Row("cmmd", "CMMD" if own else f"CMMD on other features{_suffix(label)}", value)]
+
+
+def _is(real: Side, fake: Side, label: str, options: Options) -> list[Row]:
+    logits = fake.need("logits", "is")
+    splits = min(options.splits, len(logits))
+    found = metrics.inception_score(logits, splits=splits, seed=options.seed)
+    return [Row("is", f"IS{_suffix(label)}, {splits} splits", found.mean, found.std)]
+
+
+def _prdc(real: Side, fake: Side, label: str, options: Options) -> list[Row]:
+    found = metrics.prdc(
+        real.need("features", "prdc"), fake.need("features", "prdc"), k=options.k,
+        strict=options.strict,
+    )  # fmt: skip
+    suffix = f"{_suffix(label)}, k = {options.k}"
+    rows = [Row(key, f"{key}{suffix}", value) for key, value in found._asdict().items()]
+    return [*rows, Row("f_score", f"F-score{suffix}", found.f_score)]
+
+
+def _mifid(real: Side, fake: Side, label: str, options: Options) -> list[Row]:
+    value = metrics.mifid(real.need("features", "mifid"), fake.need("features", "mifid"))
+    return [Row("mifid", "MiFID" if label == "FID" else f"MiFD{_suffix(label)}", value)]
+
+
+def _mind(real: Side, fake: Side, label: str, options: Options) -> list[Row]:
+    x, y = fake.need("features", "mind"), real.need("features", "mind")
+    value = metrics.mind(x, y, seed=options.seed)
+    return [Row("mind", f"MIND{_suffix(label)}", value)]
+
+
+def _realism(real: Side, fake: Side, label: str, options: Options) -> list[Row]:
+    found = metrics.realism(
+        real.need("features", "realism"), fake.need("features", "realism"), k=options.k
+    )
+    return [Row("realism", f"realism{_suffix(label)}, median", float(found.quantile(0.5)))]
+
+
+TABLE = {
+    "fid": Metric("features", False, _fid),
+    "fid_infinity": Metric("features", True, _fid_infinity),
+    "sfid": Metric("spatial", False, _sfid),
+    "kid": Metric("features", True, _kid),
+    "cmmd": Metric("features", True, _cmmd),
+    "is": Metric("logits", True, _is),
+    "prdc": Metric("features", True, _prdc),
+    "realism": Metric("features", True, _realism),
+    "mifid": Metric("features", True, _mifid),
+    "mind": Metric("features", True, _mind),
+}
+
+
+def frechet(real: Side, fake: Side, layer: str, ddof: int) -> float:
+    """Fréchet distance: from the features where they are few and at hand, else from moments."""
+    x, y = real.features.get(layer), fake.features.get(layer)
+    if x is not None and y is not None and min(len(x), len(y)) <= x.shape[1]:
+        return float(metrics.frechet_distance_from_features(x, y, ddof))
+    sides = []
+    for side in (real, fake):
+        moments = side.moments[layer]
+        if isinstance(moments, FrechetStatistics):
+            sides += [moments.mean, moments.covariance(ddof)]
+        elif ddof == 1:
+            sides += [moments.mean, moments.covariance]
+        elif moments.n is not None:
+            sides += [moments.mean, moments.covariance * ((moments.n - 1) / moments.n)]
+        else:
+            raise ValueError(f"ddof: {side.name} does not say how many samples it is of")
+    return float(metrics.frechet_distance(*sides))
+
+
+def names(wanted: str) -> list[str]:
+    """The metrics in a list like ``fid,kid``. Raises ValueError, saying which there are."""
+    found = [name.strip() for name in wanted.split(",") if name.strip()]
+    unknown = [name for name in found if name not in TABLE]
+    if unknown or not found:
+        raise ValueError(
+            f"metrics: expected some of {','.join(TABLE)}, got {','.join(unknown) or 'none'}"
+        )
+    return found

@@ -1,0 +1,386 @@
+"""ganfast eval, fid, stats and weights: numbers, files, refusals."""
+
+import json
+import os
+import subprocess
+import sys
+import zipfile
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+from torch import nn
+
+from ganfast import cli, data, features, metrics
+from ganfast.features import weight_files
+from ganfast.features.inception import Inception
+from ganfast.features.resize import resize
+from ganfast.recipes.evaluate import collect
+from tests.features import public_inception
+
+REAL, FAKE = slice(0, 60), slice(60, 130)
+LAYOUT = data.digits().images
+
+
+def run(monkeypatch, capsys, *arguments):
+    monkeypatch.setattr(sys, "argv", ["ganfast", *map(str, arguments)])
+    with pytest.raises(SystemExit) as stop:
+        cli.main()
+    printed, said = capsys.readouterr()
+    return stop.value.code, printed, said
+
+
+@pytest.fixture
+def ganfast(monkeypatch, capsys):
+    """Run a command on the digits' features; gives exit code, output and messages."""
+
+    def call(command, *arguments):
+        more = [] if command == "weights" else ["--features", "digits"]
+        return run(monkeypatch, capsys, command, *arguments, *more)
+
+    return call
+
+
+@pytest.fixture
+def folders(tmp_path):
+    """Real and fake digits as files."""
+    for name, part in (("real", REAL), ("fake", FAKE)):
+        (tmp_path / name / "sub").mkdir(parents=True)
+        for i, image in enumerate(LAYOUT[part]):
+            Image.fromarray(image[0].numpy()).save(tmp_path / name / "sub" / f"{i:03d}.png")
+    return tmp_path / "real", tmp_path / "fake"
+
+
+def encoded(part, layer="features"):
+    return features.load("digits")(LAYOUT[part], (layer,))[layer]
+
+
+def test_numbers_are_those_of_the_functions(ganfast, folders):
+    wanted = "fid,kid,is,prdc,mifid,mind,cmmd,realism"
+    code, printed, _ = ganfast("eval", *folders, "--metrics", wanted, "--json")
+    assert code == 0
+    result = json.loads(printed)
+    real, fake = encoded(REAL), encoded(FAKE)
+    score = metrics.inception_score(encoded(FAKE, "logits"))
+    kid = metrics.kid(fake, real, subset_size=60)
+    prdc = metrics.prdc(real, fake)
+    assert result["metrics"] == pytest.approx(
+        {
+            "fid": float(metrics.frechet_distance_from_features(real, fake)),
+            "kid": kid.mean,
+            "kid_std": kid.std,
+            "is": score.mean,
+            "is_std": score.std,
+            **prdc._asdict(),
+            "f_score": prdc.f_score,
+            "mifid": metrics.mifid(real, fake),
+            "mind": metrics.mind(fake, real),
+            "cmmd": metrics.cmmd(real, fake),
+            "realism": float(metrics.realism(real, fake, k=5).quantile(0.5)),
+        },
+        rel=1e-4,
+        abs=1e-9,
+    )
+    assert result["names"]["fid"] == "FD (digits)"
+    assert result["real"] == {"name": str(folders[0]), "n": 60}
+    assert result["settings"]["resize"] == "clean"
+
+
+def test_archives_arrays_and_names_give_the_same(ganfast, folders, tmp_path):
+    with zipfile.ZipFile(tmp_path / "real.zip", "w") as archive:
+        for file in sorted(folders[0].rglob("*.png")):
+            archive.write(file, file.name)
+    np.savez(tmp_path / "fake.npz", LAYOUT[FAKE].permute(0, 2, 3, 1).numpy())
+    _, one, _ = ganfast("fid", *folders, "--json")
+    _, two, _ = ganfast("fid", tmp_path / "real.zip", tmp_path / "fake.npz", "--json")
+    assert json.loads(one)["metrics"] == pytest.approx(json.loads(two)["metrics"], rel=1e-6)
+    _, same, _ = ganfast("fid", "digits", "digits", "--json")
+    assert json.loads(same)["metrics"]["fid"] == 0
+
+
+def test_statistics_files(ganfast, folders, tmp_path):
+    out = tmp_path / "real.npz"
+    code, printed, _ = ganfast("stats", folders[0], "-o", out)
+    assert code == 0
+    assert "FD (digits), 60 images, 64 features" in printed
+    exact = encoded(REAL).double()
+    with np.load(out) as file:
+        assert file["mu"] == pytest.approx(exact.mean(0).numpy(), rel=1e-4, abs=1e-6)
+        assert file["sigma"] == pytest.approx(np.cov(exact.numpy().T), rel=1e-3, abs=1e-5)
+    _, printed, _ = ganfast("fid", out, folders[1], "--json")
+    distance = metrics.frechet_distance_from_features(encoded(REAL), encoded(FAKE))
+    assert json.loads(printed)["metrics"]["fid"] == pytest.approx(float(distance), rel=1e-4)
+    code, _, said = ganfast("eval", out, folders[1], "--metrics", "kid")
+    assert code == 1
+    assert "a statistics file holds moments alone" in said
+    code, _, said = ganfast("fid", out, folders[1], "--resize", "tf1")
+    assert code == 1
+    assert "statistics of resize clean; here it is resize tf1" in said
+
+
+def test_statistics_of_another_size(ganfast, folders, tmp_path):
+    np.savez(tmp_path / "other.npz", mu=np.zeros(3), sigma=np.eye(3))
+    code, _, said = ganfast("fid", tmp_path / "other.npz", folders[1])
+    assert code == 1
+    assert "has 3 features" in said
+    assert "64" in said
+
+
+def test_inception_from_files_to_numbers(monkeypatch, capsys, tmp_path):
+    weights = tmp_path / "random.pth"
+    torch.save(public_inception.random_state(), weights)
+    sha256 = weight_files.sha256_of(weights)
+    draw = np.random.default_rng(0)
+    pictures = draw.integers(0, 256, (8, 60, 50, 3), dtype=np.uint8)
+    np.savez(tmp_path / "real.npz", pictures[:4])
+    np.savez(tmp_path / "fake.npz", pictures[4:] // 2)
+    code, printed, _ = run(
+        monkeypatch, capsys, "eval", tmp_path / "real.npz", tmp_path / "fake.npz",
+        "--metrics", "fid,sfid,is", "--resize", "tf1", "--weights", weights, "--sha256", sha256,
+        "--json", "--device", "cpu",
+    )  # fmt: skip
+    assert code == 0
+    net = Inception()
+    net.load_public(torch.load(weights))
+    layers = ("2048", "spatial", "logits")
+    real, fake = (
+        net((resize(torch.from_numpy(x).permute(0, 3, 1, 2), 299, "tf1") - 128) / 128, layers)
+        for x in (pictures[:4], pictures[4:] // 2)
+    )
+    result = json.loads(printed)
+    distance = metrics.frechet_distance_from_features
+    score = metrics.inception_score(fake["logits"], splits=4)
+    assert result["metrics"] == pytest.approx(
+        {
+            "fid": float(distance(real["2048"], fake["2048"])),
+            "sfid": float(distance(real["spatial"], fake["spatial"])),
+            "is": score.mean,
+            "is_std": score.std,
+        },
+        rel=1e-4,
+        abs=1e-6,
+    )
+    assert result["names"]["fid"] == f"FD (inception 2048, weights {sha256[:8]})"
+    code, _, said = run(
+        monkeypatch, capsys, "fid", tmp_path / "real.npz", tmp_path / "fake.npz",
+        "--weights", weights,
+    )  # fmt: skip
+    assert code == 1
+    assert "expected sha256 6726825d" in said
+
+
+class Generator(nn.Module):
+    """Digits that depend on the latent alone."""
+
+    latent_dim = 5
+
+    def forward(self, z):
+        return LAYOUT[(z[:, 0].abs() * 1000).long() % 5000].float() / 127.5 - 1
+
+
+def brightness(n):
+    return torch.randint(0, 256, (n, 1, 28, 28)).to(torch.uint8)
+
+
+@pytest.mark.parametrize("name", ["Generator", "brightness"])
+def test_generators(ganfast, name):
+    once = ganfast("fid", "digits", f"{__name__}:{name}", "--samples", "100", "--json")
+    again = ganfast("fid", "digits", f"{__name__}:{name}", "--samples", "100", "--json")
+    other = ganfast(
+        "fid", "digits", f"{__name__}:{name}", "--samples", "100", "--json", "--seed", "3"
+    )
+    values = [json.loads(printed)["metrics"]["fid"] for _, printed, _ in (once, again, other)]
+    assert values[0] == values[1] != values[2]
+    assert json.loads(once[1])["fake"]["n"] == 100
+
+
+def test_checkpoint(ganfast, tmp_path):
+    from ganfast.models import dcgan
+    from ganfast.train import checkpoint
+
+    torch.manual_seed(0)
+    generator = dcgan.Generator(latent_dim=16, width=8).eval()
+    checkpoint.save(tmp_path / "checkpoint.pt", {"ema": generator.state_dict()})
+    code, printed, _ = ganfast(
+        "fid", "digits", tmp_path / "checkpoint.pt", "--samples", 80, "--json"
+    )
+    assert code == 0
+    assert json.loads(printed)["fake"]["n"] == 80
+    torch.save({"anything": 1}, tmp_path / "other.pt")
+    code, _, said = ganfast("fid", "digits", tmp_path / "other.pt", "--samples", 80)
+    assert code == 1
+    assert "is not a checkpoint of this trainer" in said
+
+
+def test_report(ganfast, folders, tmp_path):
+    out = tmp_path / "out.html"
+    code, printed, _ = ganfast("eval", *folders, "--metrics", "fid", "--report", out)
+    assert code == 0
+    assert "FD (digits)" in printed
+    page = out.read_text()
+    for words in (
+        "Nearest neighbours",
+        "Precision and recall",
+        "Real: the first 24",
+        "--metrics fid",
+    ):
+        assert words in page
+    assert page.count("data:image/png") == 4
+
+
+def test_offending_files_are_named_or_left_out(ganfast, folders):
+    (folders[1] / "a.png").write_bytes(b"")
+    (folders[1] / "sub" / "zz.png").write_bytes(b"broken")
+    code, _, said = ganfast("fid", *folders)
+    assert code == 1
+    assert "2 of 72 images cannot be used (--on-error skip leaves them out)" in said
+    assert "a.png" in said
+    assert "zz.png" in said
+    code, printed, _ = ganfast("fid", *folders, "--on-error", "skip")
+    assert code == 0
+    assert "(70 images)" in printed
+    assert "2 images were left out" in printed
+    assert "zz.png" in printed
+
+
+@pytest.fixture
+def small_shards(monkeypatch):
+    monkeypatch.setattr(collect, "SHARD", 16)
+
+
+@pytest.mark.usefixtures("small_shards")
+def test_state_goes_on_and_is_never_taken_for_another(ganfast, folders, tmp_path, monkeypatch):
+    state = tmp_path / "state"
+    whole = json.loads(ganfast("eval", *folders, "--metrics", "fid,prdc", "--json")[1])["metrics"]
+    # Stopped in the middle of the second input: what was finished is kept.
+    calls = []
+    through = features.Encoder.__call__
+
+    def stopped(self, images, layers=("features",)):
+        calls.append(len(images))
+        if len(calls) == 6:
+            raise KeyboardInterrupt
+        return through(self, images, layers)
+
+    monkeypatch.setattr(features.Encoder, "__call__", stopped)
+    arguments = ("eval", *folders, "--metrics", "fid,prdc", "--json", "--state", state)
+    code, _, said = ganfast(*arguments)
+    assert code == 130
+    assert "goes on from here" in said
+    assert len(list(state.iterdir())) == 5
+    calls.clear()
+    calls += [0] * 10
+    code, printed, _ = ganfast(*arguments)
+    assert code == 0
+    assert len(calls) == 10 + 4  # 4 of 9 shards were left
+    assert json.loads(printed)["metrics"] == pytest.approx(whole, rel=1e-9)
+    # Another setting, or another image, is another key.
+    _, printed, _ = ganfast(*arguments, "--resize", "tf1")
+    assert len(list(state.iterdir())) == 18
+    file = folders[0] / "sub" / "000.png"
+    Image.fromarray(LAYOUT[4000][0].numpy()).save(file)
+    ganfast(*arguments)
+    assert len(list(state.iterdir())) == 22
+
+
+def test_what_may_change_unseen_is_not_kept(ganfast, folders, tmp_path):
+    state = tmp_path / "state"
+    name = f"{__name__}:brightness"
+    ganfast("fid", folders[0], name, "--samples", 20, "--state", state)
+    assert len(list(state.iterdir())) == 1  # the real images alone
+
+
+@pytest.mark.usefixtures("small_shards")
+def test_a_damaged_shard_is_named(ganfast, folders, tmp_path):
+    arguments = ("fid", *folders, "--state", tmp_path / "state")
+    ganfast(*arguments)
+    victim = sorted((tmp_path / "state").iterdir())[0]
+    victim.write_bytes(victim.read_bytes()[:100])
+    code, _, said = ganfast(*arguments)
+    assert code == 1
+    assert victim.name in said
+
+
+def test_nothing_is_left_of_a_failed_write(ganfast, folders, tmp_path, monkeypatch):
+    def full(*arguments, **options):
+        raise OSError(28, "No space left on device", "disk")
+
+    monkeypatch.setattr(os, "fsync", full)
+    code, _, said = ganfast("stats", folders[0], "-o", tmp_path / "out" / "real.npz")
+    assert code == 1
+    assert "No space left on device" in said
+    assert list((tmp_path / "out").iterdir()) == []
+
+
+def test_weights(ganfast, tmp_path, monkeypatch):
+    monkeypatch.setenv("GANFAST_CACHE", str(tmp_path))
+    monkeypatch.setenv("TORCH_HOME", str(tmp_path))
+    code, printed, _ = ganfast("weights")
+    assert code == 0
+    assert "inception  missing, sha256 6726825d" in printed
+    assert str(tmp_path / "weights") in printed
+    (tmp_path / "weights").mkdir()
+    (tmp_path / "weights" / "pt_inception-2015-12-05-6726825d.pth").write_bytes(b"cut off")
+    code, _, said = ganfast("weights")
+    assert code == 1
+    assert "the download may have been cut off" in said
+
+
+def broken(x):
+    return x.float().mean((2, 3)) / 0
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (["eval", "digits", "digits", "--metrics", "fid,fad"], "got fad"),
+        (["eval", "digits", "digits", "--metrics", "sfid"], "no spatial"),
+        (["fid", "digits", "nowhere"], "nowhere: expected a folder or a file of images"),
+        (["fid", "digits", "no:where"], "No module named 'no'"),
+        (["fid", "digits", "digits", "--on-error", "ignore"], "expected stop or skip"),
+        (["fid", "digits", "digits", "--device", "abacus"], "device: expected cpu"),
+        (["fid", "digits", "digits", "--dtype", "int8"], "dtype: expected one of"),
+        (["stats", "digits", "-o", "out.txt"], "ends in .npz"),
+    ],
+)
+def test_one_sentence_and_no_traceback(ganfast, arguments, words):
+    code, printed, said = ganfast(*arguments)
+    assert code == 1
+    assert printed == ""
+    assert said.startswith("ganfast: ")
+    assert words in said
+    assert said.count("\n") == 1
+
+
+def test_few_images_and_nan(monkeypatch, capsys, ganfast, folders, tmp_path):
+    (tmp_path / "one").mkdir()
+    Image.fromarray(LAYOUT[0][0].numpy()).save(tmp_path / "one" / "a.png")
+    code, _, said = ganfast("fid", folders[0], tmp_path / "one")
+    assert code == 1
+    assert "expected at least 2 images, got 1" in said
+    code, _, said = run(monkeypatch, capsys, "fid", *folders, "--features", f"{__name__}:broken")
+    assert code == 1
+    assert "hold NaN or infinity" in said
+
+
+def test_processes_agree_with_one(folders, ganfast, tmp_path):
+    _, printed, _ = ganfast("eval", *folders, "--metrics", "fid,kid,prdc,is", "--json")
+    program = (
+        "import sys; from ganfast.recipes.evaluate import collect; collect.SHARD = 16; "
+        "from ganfast.cli import main; main()"
+    )
+    script = tmp_path / "main.py"
+    script.write_text(program)
+    done = subprocess.run(
+        [
+            sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2",
+            script, "eval", *folders, "--metrics", "fid,kid,prdc,is", "--json",
+            "--features", "digits", "--threads", "1",
+        ],
+        capture_output=True, text=True, timeout=170, check=True,
+        env={**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)},
+    )  # fmt: skip
+    assert json.loads(done.stdout)["metrics"] == pytest.approx(
+        json.loads(printed)["metrics"], rel=1e-9
+    )

@@ -1,0 +1,105 @@
+"""Each mode against its own definition: Pillow, torch, and TensorFlow 1's formula, written out."""
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import example, given, settings
+from hypothesis import strategies as st
+from PIL import Image
+
+from ganfast.features.resize import resize
+from tests.numerics import SEEDS, generator
+
+SIDES = st.integers(1, 400)
+GREY_LEVELS = 1e-4
+
+
+def picture(height, width, seed):
+    return torch.randint(0, 256, (1, 2, height, width), generator=generator(seed)).to(torch.uint8)
+
+
+def by_pillow(image, size):
+    channels = [
+        Image.fromarray(channel.numpy().astype(np.float32)).resize(
+            (size, size), Image.Resampling.BICUBIC
+        )
+        for channel in image[0]
+    ]
+    return np.clip(np.stack([np.asarray(channel) for channel in channels]), 0, 255)
+
+
+def by_torch(antialias):
+    def resized(image, size):
+        return torch.nn.functional.interpolate(
+            image.float(), (size, size), mode="bilinear", antialias=antialias
+        )[0].numpy()
+
+    return resized
+
+
+def by_tensorflow_1(image, size):
+    """out[i] = x[k] + (s i - k) (x[k + 1] - x[k]) with k = floor(s i) and s = in / out."""
+    x = image[0].double().numpy()
+    for axis in (1, 2):
+        n = x.shape[axis]
+        scale = np.float32(n) / np.float32(size)
+        source = np.arange(size, dtype=np.float32) * scale
+        low = np.floor(source).astype(int)
+        part = (source - low.astype(np.float32)).astype(np.float64)
+        part = part[:, None] if axis == 1 else part
+        a, b = (np.take(x, np.minimum(at, n - 1), axis) for at in (low, low + 1))
+        x = a + part * (b - a)
+    return x
+
+
+DEFINITIONS = {
+    "clean": by_pillow,
+    "torch": by_torch(False),
+    "antialias": by_torch(True),
+    "tf1": by_tensorflow_1,
+}
+
+
+@pytest.mark.parametrize("mode", DEFINITIONS)
+@given(height=SIDES, width=SIDES, size=st.sampled_from([28, 224, 299]), seed=SEEDS)
+@example(height=1, width=1024, size=299, seed=0)
+@example(height=299, width=299, size=299, seed=0)
+@example(height=1024, width=768, size=299, seed=1)
+@settings(max_examples=40)
+def test_equals_its_definition(mode, height, width, size, seed):
+    image = picture(height, width, seed)
+    found = resize(image, size, mode)
+    assert found.dtype == torch.float32
+    assert found.shape == (1, 2, size, size)
+    difference = np.abs(found[0].numpy() - DEFINITIONS[mode](image, size)).max()
+    assert difference <= GREY_LEVELS
+
+
+@pytest.mark.parametrize("mode", [*DEFINITIONS, "none"])
+def test_what_has_the_size_stays_as_it_is(mode):
+    image = picture(31, 31, 0)
+    assert torch.equal(resize(image, 31, mode), image.float())
+
+
+def test_none_keeps_the_size():
+    image = picture(20, 30, 0)
+    assert torch.equal(resize(image, 299, "none"), image.float())
+
+
+def test_a_constant_stays_constant():
+    image = torch.full((1, 3, 57, 91), 200, dtype=torch.uint8)
+    for mode in DEFINITIONS:
+        assert (resize(image, 33, mode) - 200).abs().max() < 1e-4
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        ((picture(3, 3, 0), 5, "nearest"), "mode: expected one of"),
+        ((picture(3, 3, 0), 0, "clean"), "size of 1 or more"),
+        ((picture(3, 3, 0)[0], 5, "clean"), "got"),
+    ],
+)
+def test_bad_input(arguments, words):
+    with pytest.raises(ValueError, match=words):
+        resize(*arguments)
