@@ -93,5 +93,5 @@ def test_an_unknown_option_is_a_usage_error(monkeypatch, capsys):
 def test_help_names_every_command():
     result = CliRunner().invoke(cli.app, ["--help"])
     assert result.exit_code == 0
-    for name in ("demo", "info"):
+    for name in ("demo", "info", "train", "pretrain", "synthesize", "finetune", "rank"):
         assert name in result.output

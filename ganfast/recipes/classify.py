@@ -27,7 +27,7 @@ class Fit:
 
     steps: int = 300
     batch_size: int = 64
-    lr: float = 1e-3
+    lr: float = 3e-3
     check_every: int = 25
     patience: int = 6
 
@@ -122,8 +122,8 @@ def split(images: data.ImageData, test: int, seed: int) -> tuple[Labelled, Label
     return (images.images[pool], images.labels[pool]), (images.images[held], images.labels[held])
 
 
-def small_classifier(classes: int, images: Tensor, seed: int, width: int = 8) -> Classifier:
-    """The classifier of the workflows: the tutorials' with fewer channels."""
+def small_classifier(classes: int, images: Tensor, seed: int, width: int = 16) -> Classifier:
+    """The classifier of the workflows: the tutorials' with half the channels."""
     torch.manual_seed(seed)
     return Classifier(classes, width, images.shape[1], images.shape[2])
 

@@ -17,7 +17,7 @@ from ganfast.recipes.sampler import labels_of
 from ganfast.recipes.synthesize import load_dataset
 
 # Images and channels of the classifiers that are trained where none are given: from poor to good.
-_LADDER = ((30, 2), (60, 4), (120, 4), (250, 4), (500, 8), (1000, 8), (2000, 8), (4000, 8))
+_LADDER = ((30, 2), (60, 4), (120, 4), (250, 8), (500, 8), (1000, 16), (2000, 16), (4000, 16))
 
 
 @dataclass(frozen=True)

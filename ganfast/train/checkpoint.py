@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from torch import nn
 
 from ganfast._files import atomic_write
 
@@ -136,24 +135,3 @@ def _link(path: Path, other: Path) -> None:
         except OSError:  # no hard links on this file system
             with atomic_write(other) as file:
                 file.write(path.read_bytes())
-
-
-def refuse_nonfinite(name: str, module: nn.Module) -> None:
-    """Raise FloatingPointError where a parameter is not finite."""
-    for key, parameter in module.named_parameters():
-        if not parameter.isfinite().all():
-            raise FloatingPointError(f"training failed: {name}'s {key} is no longer finite")
-
-
-def load_module(name: str, module: nn.Module, state: State) -> None:
-    """Load weights, naming the first parameter or buffer that does not fit in a ValueError."""
-    mine = module.state_dict()
-    for key in [*mine, *state]:
-        here = tuple(mine[key].shape) if key in mine else "absent"
-        there = tuple(state[key].shape) if key in state else "absent"
-        if here != there:
-            raise ValueError(
-                f"the checkpoint's {name} is another architecture: "
-                f"{key} is {there} there and {here} here"
-            )
-    module.load_state_dict(state)

@@ -11,9 +11,9 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from ganfast.train import checkpoint
+from ganfast.train import runstate
 from ganfast.train.batches import Batch, Batches
-from ganfast.train.checkpoint import Checkpoints
+from ganfast.train.checkpoint import Checkpoints, State
 from ganfast.train.figures import Figures
 from ganfast.train.health import Health
 from ganfast.train.log import JsonLog, Record
@@ -65,6 +65,8 @@ class Trainer:
         self.device = _device(generator, "generator")
         if _device(discriminator, "discriminator") != self.device:
             raise ValueError("generator and discriminator must be on the same device")
+        if options.patience and score is None:
+            raise ValueError("patience must be 0 where there is no score")
         layout = torch.channels_last if options.channels_last else torch.contiguous_format
         self.generator = generator.to(memory_format=layout)  # type: ignore[call-overload]
         self.discriminator = discriminator.to(memory_format=layout)  # type: ignore[call-overload]
@@ -141,7 +143,7 @@ class Trainer:
                     self._hooks(log, progress)
                     if self._due(self.options.checkpoint_every) and not stop.received:
                         self.save()
-                if stop.received:
+                if stop.received or (self.ended and self.step < self.options.steps):
                     self.save()
         finally:
             progress.close()
@@ -165,46 +167,22 @@ class Trainer:
         """
         state = self._checkpoints.load(None if path is None else Path(path))
         self.options.refuse_other(state["options"])
-        if state["device"] != self.device.type:
-            raise ValueError(
-                f"the checkpoint was made on {state['device']}, the generator is on {self.device}"
-            )
         self._restore(state)
         self._begun = True
 
-    def _state(self) -> checkpoint.State:
-        self._figures.means(self.step)
-        checkpoint.refuse_nonfinite("generator", self.generator)
-        checkpoint.refuse_nonfinite("discriminator", self.discriminator)
-        state: checkpoint.State = {name: getattr(self, name) for name in _COUNTERS}
-        state.update(
-            options=asdict(self.options),
-            device=self.device.type,
-            data=self._batches.state_dict(),
-            rng=torch.get_rng_state(),
-            random=self._random.get_state(),
-            figures=self._figures.rows,
-        )
-        if self.device.type == "cuda":
-            state["rng_cuda"] = torch.cuda.get_rng_state(self.device)
-        for name, part in self._parts().items():
-            state[name] = part.state_dict()
+    def _state(self) -> State:
+        self._figures.means(self.step)  # raises where one is not finite
+        state: State = {name: getattr(self, name) for name in _COUNTERS}
+        state.update(options=asdict(self.options), data=self._batches.state_dict())
+        state.update(figures=self._figures.rows, **runstate.capture(self._parts(), self._random))
         return state
 
-    def _restore(self, state: checkpoint.State) -> None:
-        for name, part in self._parts().items():
-            if isinstance(part, nn.Module):
-                checkpoint.load_module(name, part, state[name])
-            else:
-                part.load_state_dict(state[name])
+    def _restore(self, state: State) -> None:
+        runstate.restore(self._parts(), self._random, state)
         for name in _COUNTERS:
             setattr(self, name, state[name])
         self._batches.load_state_dict(state["data"])
-        self._random.set_state(state["random"])
         self._figures.rows.copy_(state["figures"])
-        torch.set_rng_state(state["rng"])
-        if self.device.type == "cuda":
-            torch.cuda.set_rng_state(state["rng_cuda"], self.device)
 
     def _parts(self) -> dict[str, Any]:
         return {
@@ -287,6 +265,8 @@ class Trainer:
     def _keep_best(self, record: Record) -> None:
         score = record.get(self.options.best_by)
         if score is None:
+            if self.options.patience:
+                raise ValueError(f"best_by must be one of the scores {sorted(record)}")
             return
         if score < self.best:
             self.best, self.since_best = score, 0

@@ -190,7 +190,16 @@ def test_the_best_is_kept_and_patience_ends_the_run(tmp_path):
     assert trainer.step == 4
     assert load(trainer.best_path)["step"] == 2
     assert load(trainer.best_path)["best"] == 2.0
+    assert load(trainer.checkpoint_path)["step"] == 4
     assert [r["fd"] for r in records(tmp_path) if "fd" in r] == [9.0, 5.0, 2.0, 3.0, 2.5]
+
+
+def test_patience_needs_its_score(tmp_path):
+    with pytest.raises(ValueError, match="patience must be 0 where there is no score"):
+        toy.trainer(tmp_path, score_every=1, patience=2)
+    hooks = {"score": lambda ema: {"kid": 1.0}}
+    with pytest.raises(ValueError, match=r"best_by must be one of the scores \['kid', 'step'\]"):
+        toy.trainer(tmp_path, score_every=1, patience=2, hooks=hooks).run()
 
 
 def test_patience_is_remembered(tmp_path):

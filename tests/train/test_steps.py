@@ -12,6 +12,7 @@ from torch import nn
 
 from ganfast.losses import AdversarialLoss
 from ganfast.train import Relativistic, loss_by_name
+from ganfast.train.figures import diversity
 from ganfast.train.regularizer import shifted
 
 sys.path.insert(0, str(Path(__file__).parent))
@@ -304,3 +305,11 @@ def test_losses_by_name():
         loss_by_name("hing")
     with pytest.raises(ValueError, match="must not be given for 'relativistic'"):
         loss_by_name("relativistic", label_smoothing=0.1)
+
+
+def test_diversity_is_a_ratio_of_variances():
+    real, fake = torch.randn(7, 2, 3, 3), 3 * torch.randn(5, 2, 3, 3) + 1
+    expected = fake.var(0, correction=0).mean() / real.var(0, correction=0).mean()
+    torch.testing.assert_close(diversity(real, fake), expected)
+    assert diversity(real, fake[:1].expand(5, -1, -1, -1)) < 1e-6
+    assert diversity(real[:1], fake[:1]) == 1

@@ -1,0 +1,41 @@
+"""The script of all systems, with two steps of one of each kind."""
+
+import importlib.util
+import sys
+from pathlib import Path
+
+import pytest
+
+SCRIPT = Path(__file__).parents[2] / "scripts" / "results.py"
+
+
+@pytest.fixture
+def results():
+    spec = importlib.util.spec_from_file_location("results_script", SCRIPT)
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+def test_every_system_is_one_that_can_be_asked_for(results):
+    kinds = (results.gan.Config, results.cycle.CycleConfig, results.autoencode.AutoencoderConfig)
+    systems = (results.GANS, results.CYCLES, results.AUTOENCODERS)
+    for kind, of_kind in zip(kinds, systems, strict=True):
+        for words in of_kind.values():
+            results.config.read(kind, None, words.split())
+    assert len({results._slug(name) for of_kind in systems for name in of_kind}) == 19
+
+
+def test_the_page_and_what_was_made_before(results, tmp_path, monkeypatch, restored_threads):
+    arguments = ["--steps", "2", "--only", "MLP 128-256", "--threads", "1"]
+    folders = ["--out", str(tmp_path / "out"), "--docs", str(tmp_path / "docs")]
+    monkeypatch.setattr(sys, "argv", ["results.py", *arguments, *folders])
+    results.main()
+    page = (tmp_path / "docs" / "results.md").read_text()
+    assert "A trial with 2 steps" in page
+    assert "| BCE, MLP 128-256 |" in page
+    assert "ganfast train --out runs/bce-mlp-128-256 --set model=mlp-256" in page
+    assert (tmp_path / "docs/pictures/bce-mlp-128-256.png").exists()
+    monkeypatch.setattr(results.recipe, "train", None)  # nothing is trained again
+    results.main()
+    assert (tmp_path / "docs" / "results.md").read_text() == page
