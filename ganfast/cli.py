@@ -93,13 +93,15 @@ def demo(
     from ganfast.recipes import demo as recipe
     from ganfast.recipes import demo_report
 
+    if resume and overwrite:
+        raise ValueError("--resume and --overwrite exclude each other")
     steps = recipe.STEPS if steps is None else steps
     device = options.prepare(device, threads)
     result = recipe.demo(out, steps, seed, device, resume, overwrite)
     print(demo_report.as_text(result))
     print(f"report: {out / 'report.html'}")
     if not result.finished:
-        again = f"ganfast demo --out {out} --steps {steps} --seed {seed} --resume"
+        again = f"ganfast demo --out {out} --steps {steps} --seed {seed} --device {device} --resume"
         if threads is not None:
             again += f" --threads {threads}"
         options.interrupted(f"stopped at step {result.step} of {steps}; to go on: {again}")

@@ -4,17 +4,10 @@ import time
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-import torch
-from torch import Tensor
-
-from ganfast import data, features, images
-from ganfast.losses import AdversarialLoss
-from ganfast.models import dcgan
-from ganfast.recipes import demo_report
+from ganfast.recipes import demo_report, gan
 from ganfast.recipes.scores import FrechetScore
 from ganfast.recipes.timing import loss_times
-from ganfast.recipes.train import clear
-from ganfast.train import Trainer, TrainOptions
+from ganfast.recipes.train import clear, trainer_of
 from ganfast.train.log import read_records
 
 STEPS = 2000
@@ -22,21 +15,17 @@ BATCH = 64
 _COUNTED = 1000  # samples that are sorted into classes
 
 
-def options(steps: int, seed: int) -> TrainOptions:
+def options(steps: int, seed: int) -> gan.Config:
     """The demo's settings."""
-    return TrainOptions(
+    return gan.Config(
         steps=steps,
         seed=seed,
+        batch_size=BATCH,
         lr_g=2e-3,
         lr_d=1e-3,
         betas_g=(0.5, 0.999),
         betas_d=(0.5, 0.999),
-        ema=0.995,
-        latent_dim=64,
-        log_every=25,
-        score_every=250,
         sample_every=100,
-        checkpoint_every=250,
     )
 
 
@@ -71,32 +60,12 @@ def demo(
     Raises:
         FileExistsError: ``out`` holds a run, and neither ``resume`` nor ``overwrite`` is set.
         FileNotFoundError: ``resume`` is set and there is no run.
-        ValueError: the run to be resumed has other settings, or there is no such device.
+        ValueError: the run to be resumed has other settings.
     """
     start = time.perf_counter()
-    devices = ["cpu", "cuda"] if torch.cuda.is_available() else ["cpu"]
-    if device not in devices:
-        raise ValueError(f"device must be {' or '.join(devices)} here, got {device!r}")
-    torch.manual_seed(seed)
-    generator = dcgan.Generator(latent_dim=64).to(device)
-    discriminator = dcgan.Discriminator().to(device)
-    digits = data.digits()
-    score = FrechetScore(digits.images, features.digits().to(device))
-    samples = out / "samples"
-
-    def keep(step: int, pictures: Tensor) -> None:
-        images.write_png(images.grid(pictures, scale=2), samples / f"step_{step:06d}.png")
-
-    trainer = Trainer(
-        generator,
-        discriminator,
-        data.BatchStream(digits, BATCH, seed),
-        AdversarialLoss("non_saturating"),
-        options(steps, seed),
-        out,
-        score=score,
-        on_sample=keep,
-    )
+    trainer = trainer_of(options(steps, seed), out, device)
+    score = trainer.score
+    assert isinstance(score, FrechetScore)
     if resume:
         trainer.resume()
     else:
@@ -118,6 +87,5 @@ def demo(
         loss_us_plain=plain,
         seconds=time.perf_counter() - start,
     )
-    settings = {"images": f"{digits.name}, {len(digits)}", "batch": BATCH, "device": device}
-    demo_report.write(out, result, records, {**settings, **asdict(trainer.options)})
+    demo_report.write(out, result, records, {**asdict(trainer.options), "device": device})
     return result

@@ -110,6 +110,8 @@ class TrainOptions:
                 raise TypeError(f"{name} must be a tuple of two numbers, got {betas!r}")
             for beta in betas:
                 between(name, beta, 1.0)
+        if self.seed >= 2**63:
+            raise ValueError(f"seed must be below 2**63, got {self.seed}")
         for size in self.latent_shape:
             whole("latent_dim", size, minimum=1)
         one_of("lr_decay", self.lr_decay, get_args(Decay))

@@ -17,6 +17,8 @@ from ganfast.features import weight_files
 from ganfast.features.inception import Inception
 from ganfast.features.resize import resize
 from ganfast.recipes.evaluate import collect
+from ganfast.recipes.gan import Config
+from ganfast.recipes.train import train
 from tests.features import public_inception
 
 REAL, FAKE = slice(0, 60), slice(60, 130)
@@ -196,17 +198,14 @@ def test_generators(ganfast, name):
 
 
 def test_checkpoint(ganfast, tmp_path):
-    from ganfast.models import dcgan
-    from ganfast.train import checkpoint
-
-    torch.manual_seed(0)
-    generator = dcgan.Generator(latent_dim=16, width=8).eval()
-    checkpoint.save(tmp_path / "checkpoint.pt", {"ema": generator.state_dict()})
-    code, printed, _ = ganfast(
-        "fid", "digits", tmp_path / "checkpoint.pt", "--samples", 80, "--json"
-    )
-    assert code == 0
-    assert json.loads(printed)["fake"]["n"] == 80
+    for model in ("dcgan", "cdcgan"):
+        out = tmp_path / model
+        train(Config(model=model, steps=1, limit=100, score_every=0), out)
+        code, printed, _ = ganfast(
+            "fid", "digits", out / "checkpoint.pt", "--samples", 80, "--json"
+        )
+        assert code == 0
+        assert json.loads(printed)["fake"]["n"] == 80
     torch.save({"anything": 1}, tmp_path / "other.pt")
     code, _, said = ganfast("fid", "digits", tmp_path / "other.pt", "--samples", 80)
     assert code == 1
@@ -339,7 +338,7 @@ def broken(x):
         (["fid", "digits", "nowhere"], "nowhere: expected a folder or a file of images"),
         (["fid", "digits", "no:where"], "No module named 'no'"),
         (["fid", "digits", "digits", "--on-error", "ignore"], "expected stop or skip"),
-        (["fid", "digits", "digits", "--device", "abacus"], "device: expected cpu"),
+        (["fid", "digits", "digits", "--device", "abacus"], "device must be cpu"),
         (["fid", "digits", "digits", "--dtype", "int8"], "dtype: expected one of"),
         (["stats", "digits", "-o", "out.txt"], "ends in .npz"),
     ],

@@ -44,7 +44,7 @@ def test_stopped_and_resumed_it_writes_what_an_unstopped_run_writes(tmp_path):
     assert (parts / "report.html").exists()
     if stopped < 30:
         assert process.returncode == 130
-        assert f"--out {parts} --steps 30 --seed 0 --resume" in said
+        assert f"--out {parts} --steps 30 --seed 0 --device cpu --resume" in said
         assert "stopped early, of 30" in (parts / "report.html").read_text()
 
     printed, said = start(parts, "--steps", "30", "--resume").communicate()

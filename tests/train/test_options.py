@@ -27,6 +27,7 @@ from ganfast.train import TrainOptions
         ("latent_dim", (4, 0), ValueError),
         ("latent_dim", "4", TypeError),
         ("seed", -1, ValueError),
+        ("seed", 2**63, ValueError),
         ("log_every", 0, ValueError),
         ("score_every", -1, ValueError),
         ("samples", 0, ValueError),

@@ -12,8 +12,7 @@ from ganfast.data import to_uint8
 from ganfast.data.image_source import ImageSource, as_channels
 from ganfast.features.given import import_callable
 from ganfast.features.weight_files import sha256_of
-from ganfast.models import dcgan
-from ganfast.train import checkpoint
+from ganfast.recipes import gan
 
 
 class Generated(ImageSource):
@@ -83,36 +82,34 @@ def from_callable(
         found = found()
     if not isinstance(found, nn.Module):
         return Generated(found, name, None, samples, seed, channels)
-    if not isinstance(getattr(found, "latent_dim", None), int):
+    latent_dim: object = getattr(found, "latent_dim", None)
+    if not isinstance(latent_dim, int):
         raise ValueError(f"{name}: expected a module with an int latent_dim, it has none")
-    return Generated(_sampler(found, device), name, None, samples, seed, channels)
+    sampler = _sampler(found, (latent_dim,), 0, device)
+    return Generated(sampler, name, None, samples, seed, channels)
 
 
 def from_checkpoint(
     path: Path, samples: int, seed: int, channels: int, device: torch.device
 ) -> Generated:
-    """The moving average of the DCGAN in a checkpoint of `ganfast.train`.
+    """The moving average in a checkpoint of ``ganfast train`` or of the demo.
 
-    Raises ValueError for another file or another architecture.
+    Labels of a class-conditional one are drawn. Raises ValueError for another file.
     """
-    state = checkpoint.load(path)["ema"]
-    first = next((v for v in state.values() if v.ndim == 4), None)
-    last = [v for v in state.values() if v.ndim == 4][-1] if first is not None else None
-    if first is None or last is None or first.shape[1] % 4:
-        raise ValueError(f"{path}: expected the checkpoint of a DCGAN, got another architecture")
-    generator = dcgan.Generator(first.shape[0], first.shape[1] // 4, last.shape[1])
-    checkpoint.load_module("generator", generator, state)
-    sampler = _sampler(generator, device)
+    config, pair = gan.from_checkpoint(path)
+    sampler = _sampler(pair.generator, config.latent_shape, config.classes, device)
     return Generated(sampler, str(path), sha256_of(path), samples, seed, channels)
 
 
-def _sampler(generator: nn.Module, device: torch.device) -> Callable[[int], Tensor]:
+def _sampler(
+    generator: nn.Module, latent: tuple[int, ...], classes: int, device: torch.device
+) -> Callable[[int], Tensor]:
     generator = generator.to(device).eval()
-    latent_dim = generator.latent_dim
-    assert isinstance(latent_dim, int)
 
     def sample(n: int) -> Tensor:
-        images: Tensor = generator(torch.randn(n, latent_dim).to(device))
+        latents = torch.randn(n, *latent).to(device)
+        given = (torch.randint(classes, (n,)).to(device),) if classes else ()
+        images: Tensor = generator(latents, *given)
         return images
 
     return sample
