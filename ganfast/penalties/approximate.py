@@ -8,7 +8,7 @@ from torch import Tensor
 from typing_extensions import Unpack
 
 from ganfast import ops
-from ganfast.penalties._calls import CallOptions, Discriminator, Inputs, maps, tensors
+from ganfast.penalties._calls import CallOptions, Discriminator, Inputs, maps, strict, tensors
 
 
 class ApproximateOptions(CallOptions, total=False):
@@ -27,6 +27,7 @@ def mean_squared_difference(x: list[Tensor], y: list[Tensor], weight: float) -> 
     return ops.pair_reduce(x, y, "square", [weight] * len(x), zeros, zeros)
 
 
+@strict
 def approximate_r1(
     discriminator: Discriminator,
     real: Inputs,
@@ -75,6 +76,7 @@ def approximate_r1(
     return mean_squared_difference(_logits(discriminator, moved, options), at_real, strength)
 
 
+@strict
 def approximate_r2(
     discriminator: Discriminator,
     fake: Inputs,

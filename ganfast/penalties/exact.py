@@ -10,12 +10,15 @@ and how the gradients become one number,
 
     norm    ``"sample"``: over a sample; ``"pixel"``: over the channels of each pixel, with the mean
             over pixels; ``"batch"``: over all samples at once
-    eps     added to the squared norm under the root; with 0 a zero gradient gives a zero gradient
     mask    multiplies the gradients, and the penalty is divided by its mean
     scaler  the ``GradScaler`` of mixed precision, whose scale is used without reading it
 
-They raise TypeError or ValueError where samples, outputs or options do not fit, and RuntimeError
-with the way out where the discriminator is compiled.
+Penalties of a norm, not of its square, also have ``eps``, added to the squared norm under the root;
+with 0 a zero gradient gives a zero gradient.
+
+They raise TypeError or ValueError where samples, outputs or options do not fit, TypeError for an
+option that the penalty does not have, and RuntimeError with the way out where the discriminator is
+compiled.
 """
 
 from typing import Literal, get_args
@@ -33,6 +36,7 @@ from ganfast.penalties._calls import (
     gradients_of,
     penalty_at,
     penalty_of,
+    strict,
     tensors,
 )
 from ganfast.reference import compute_dtype
@@ -106,6 +110,7 @@ def _mixed(
     weight: float,
     a: float,
     options: MixedOptions,
+    eps: float = 0.0,
 ) -> Tensor:
     points = mixed_points(
         real,
@@ -114,9 +119,10 @@ def _mixed(
         alpha=options.get("alpha"),
         generator=options.get("generator"),
     )
-    return penalty_at(discriminator, points, phi, weight, a, options)
+    return penalty_at(discriminator, points, phi, weight, a, options, eps)
 
 
+@strict
 def wgan_gp(
     discriminator: Discriminator,
     real: Inputs,
@@ -124,6 +130,7 @@ def wgan_gp(
     *,
     weight: float = 10.0,
     center: float = 1.0,
+    eps: float = 0.0,
     **options: Unpack[MixedOptions],
 ) -> Tensor:
     r"""Gradient penalty of WGAN-GP (Gulrajani et al. 2017, arXiv:1704.00028).
@@ -136,14 +143,16 @@ def wgan_gp(
         fake: fake samples of the same shapes.
         weight: lambda.
         center: c.
+        eps: added to the squared norm under the root.
         **options: points as :func:`mixed_points`, and the options of all exact penalties.
 
     Returns:
         Scalar; float64 for float64 samples, else float32.
     """
-    return _mixed("centred", discriminator, real, fake, weight, center, options)
+    return _mixed("centred", discriminator, real, fake, weight, center, options, eps)
 
 
+@strict
 def wgan_lp(
     discriminator: Discriminator,
     real: Inputs,
@@ -151,6 +160,7 @@ def wgan_lp(
     *,
     weight: float = 10.0,
     center: float = 1.0,
+    eps: float = 0.0,
     **options: Unpack[MixedOptions],
 ) -> Tensor:
     r"""One-sided penalty of WGAN-LP (Petzka et al. 2018, arXiv:1709.08894).
@@ -159,9 +169,10 @@ def wgan_lp(
 
     Arguments as :func:`wgan_gp`.
     """
-    return _mixed("one_sided", discriminator, real, fake, weight, center, options)
+    return _mixed("one_sided", discriminator, real, fake, weight, center, options, eps)
 
 
+@strict
 def zero_centered(
     discriminator: Discriminator,
     real: Inputs,
@@ -179,6 +190,7 @@ def zero_centered(
     return _mixed("square", discriminator, real, fake, weight, 0.0, options)
 
 
+@strict
 def max_gp(
     discriminator: Discriminator,
     real: Inputs,
@@ -196,6 +208,7 @@ def max_gp(
     return _mixed("maximum", discriminator, real, fake, weight, 0.0, options)
 
 
+@strict
 def wgan_div(
     discriminator: Discriminator,
     real: Inputs,
@@ -258,6 +271,7 @@ def dragan_points(
     return points
 
 
+@strict
 def dragan(
     discriminator: Discriminator,
     real: Inputs,
@@ -269,6 +283,7 @@ def dragan(
     centred_noise: bool = False,
     clip: tuple[float, float] | None = None,
     generator: torch.Generator | None = None,
+    eps: float = 0.0,
     **options: Unpack[ExactOptions],
 ) -> Tensor:
     r"""Gradient penalty of DRAGAN (Kodali et al. 2017, arXiv:1705.07215).
@@ -285,9 +300,10 @@ def dragan(
         clip=clip,
         generator=generator,
     )
-    return penalty_at(discriminator, points, "centred", weight, center, options)
+    return penalty_at(discriminator, points, "centred", weight, center, options, eps)
 
 
+@strict
 def r1(
     discriminator: Discriminator,
     real: Inputs,
@@ -315,6 +331,7 @@ def r1(
     )
 
 
+@strict
 def r2(
     discriminator: Discriminator,
     fake: Inputs,
@@ -333,6 +350,7 @@ def _strength(gamma: float, half: bool) -> float:
     return gamma / 2 if half else gamma
 
 
+@strict
 def r1_from_logits(
     real_logits: Inputs,
     real: Inputs,
@@ -348,7 +366,7 @@ def r1_from_logits(
         real: the samples, which required gradients when D was called with them.
         gamma: strength.
         half: take the half.
-        **options: norm, eps, mask and scaler.
+        **options: norm, mask and scaler.
 
     Raises:
         ValueError: real does not require gradients.
@@ -356,6 +374,7 @@ def r1_from_logits(
     return penalty_of("real", real_logits, real, "square", _strength(gamma, half), 0.0, options)
 
 
+@strict
 def r2_from_logits(
     fake_logits: Inputs,
     fake: Inputs,
@@ -368,16 +387,18 @@ def r2_from_logits(
     return penalty_of("fake", fake_logits, fake, "square", _strength(gamma, half), 0.0, options)
 
 
+@strict
 def wgan_gp_from_logits(
     logits: Inputs,
     points: Inputs,
     *,
     weight: float = 10.0,
     center: float = 1.0,
+    eps: float = 0.0,
     **options: Unpack[NormOptions],
 ) -> Tensor:
     """:func:`wgan_gp` from logits at given points, which required gradients when D was called."""
-    return penalty_of("points", logits, points, "centred", weight, center, options)
+    return penalty_of("points", logits, points, "centred", weight, center, options, eps)
 
 
 def squared_norms(logits: Inputs, points: Inputs, *, scaler: GradScaler | None = None) -> Tensor:
