@@ -65,7 +65,7 @@ def strict(penalty: Callable[P, Tensor]) -> Callable[P, Tensor]:
     return checked
 
 
-def tensors(name: str, inputs: Inputs) -> list[Tensor]:
+def tensors(name: str, inputs: Inputs | None) -> list[Tensor]:
     """The tensors in an argument: one, or those of a list; each with samples along its first
     dimension."""
     listed = [inputs] if isinstance(inputs, Tensor) else inputs
@@ -173,12 +173,17 @@ def reduced(
     """The penalty of gradients: :func:`ganfast.ops.norm_reduce` with the options of a penalty."""
     if norm not in get_args(Norm):
         raise ValueError(f"norm must be one of {', '.join(get_args(Norm))}, got {norm!r}")
+    if not eps >= 0:
+        raise ValueError(f"eps must be at least 0, got {eps}")
     if mask is not None:
         g = [gk * mask for gk in g]
     if norm == "batch":
         g = [gk.reshape(1, -1) for gk in g]
     penalty = ops.norm_reduce(g, phi, weight, a, eps, norm == "pixel")
-    return penalty if mask is None else penalty / mask.mean()
+    if mask is None:
+        return penalty
+    share = mask.mean()
+    return torch.where(share == 0, 0.0, penalty / torch.where(share == 0, 1.0, share))
 
 
 def penalty_at(

@@ -1,5 +1,6 @@
 """R1 and R2 by finite difference, of the first order alone."""
 
+import math
 from collections.abc import Callable
 from typing import Any
 
@@ -59,7 +60,12 @@ def approximate_r1(
 
     Returns:
         Scalar, the sum over maps; float64 for float64 logits, else float32.
+
+    Raises:
+        TypeError: real or the noise is not floating point, or an option is unknown.
+        ValueError: sigma is not positive, or the noise has not the shapes of the samples.
     """
+    _check_sigma(sigma)
     points = [x.detach() for x in tensors("real", real)]
     noise = options.get("noise")
     if noise is None:
@@ -70,6 +76,11 @@ def approximate_r1(
         ]
     else:
         drawn = tensors("noise", noise)
+        shapes = [[tuple(x.shape) for x in side] for side in (points, drawn)]
+        if shapes[0] != shapes[1]:
+            raise ValueError(
+                f"noise must have the shapes of the samples, {shapes[0]}, got {shapes[1]}"
+            )
     moved = [x + sigma * e for x, e in zip(points, drawn, strict=True)]
     at_real = maps(logits) if logits is not None else _logits(discriminator, points, options)
     strength = weight / sigma**2 if divide else weight
@@ -94,6 +105,11 @@ def approximate_r2(
     )
 
 
+def _check_sigma(sigma: float) -> None:
+    if not 0 < sigma < math.inf:
+        raise ValueError(f"sigma must be positive and finite, got {sigma}")
+
+
 def _logits(
     discriminator: Discriminator, points: list[Tensor], options: ApproximateOptions
 ) -> list[Tensor]:
@@ -114,9 +130,11 @@ def exact_gamma(weight: float, sigma: float, divide: bool = False) -> float:
     :math:`\gamma = 2 \lambda \sigma^2`, and :math:`\gamma = 2 \lambda` with ``divide``. It holds
     for one logit a sample, and for sigma small against the distances over which D bends.
     """
+    _check_sigma(sigma)
     return 2 * weight if divide else 2 * weight * sigma**2
 
 
 def approximate_weight(gamma: float, sigma: float, divide: bool = False) -> float:
     """The weight of an approximate penalty for a gamma: the inverse of :func:`exact_gamma`."""
+    _check_sigma(sigma)
     return gamma / 2 if divide else gamma / (2 * sigma**2)

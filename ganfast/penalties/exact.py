@@ -10,7 +10,7 @@ and how the gradients become one number,
 
     norm    ``"sample"``: over a sample; ``"pixel"``: over the channels of each pixel, with the mean
             over pixels; ``"batch"``: over all samples at once
-    mask    multiplies the gradients, and the penalty is divided by its mean
+    mask    multiplies the gradients, and the penalty is divided by its mean; of zeros it gives 0
     scaler  the ``GradScaler`` of mixed precision, whose scale is used without reading it
 
 Penalties of a norm, not of its square, also have ``eps``, added to the squared norm under the root;
@@ -58,9 +58,24 @@ def _uniform(x: Tensor, generator: torch.Generator | None) -> Tensor:
     return torch.rand(shape, device=x.device, dtype=x.dtype, generator=generator)
 
 
+def _alpha(
+    given: Tensor | float | None, x: Tensor, generator: torch.Generator | None
+) -> Tensor | float:
+    """Alpha as given, within [0, 1] where the host can tell, or drawn."""
+    if given is None:
+        return _uniform(x, generator)
+    if isinstance(given, Tensor):
+        inside = given.device.type != "cpu" or bool(((given >= 0) & (given <= 1)).all())
+    else:
+        inside = 0 <= given <= 1
+    if not inside:
+        raise ValueError(f"alpha must be in [0, 1], got {given}")
+    return given
+
+
 def mixed_points(
-    real: Inputs,
-    fake: Inputs,
+    real: Inputs | None,
+    fake: Inputs | None,
     *,
     mode: Mode = "mixed",
     alpha: Tensor | float | None = None,
@@ -71,42 +86,51 @@ def mixed_points(
     Args:
         real: real samples (N, ...), or one tensor for each input of the discriminator.
         fake: fake samples of the same shapes.
-        mode: ``"mixed"``, ``"real"`` or ``"fake"``.
-        alpha: a number, or a tensor that broadcasts to the samples; one number in [0, 1) drawn for
-            each sample, on their device, where not given.
+        mode: ``"mixed"``, ``"real"`` or ``"fake"``; the other side may then be None.
+        alpha: a number in [0, 1], or a tensor of such, one for each sample or of a shape that
+            broadcasts to the samples; one number in [0, 1) drawn for each sample, on their device,
+            where not given. A tensor on an accelerator is not read.
         generator: draws alpha.
 
     Raises:
-        ValueError: shapes differ, or mode is unknown.
+        ValueError: shapes differ, mode is unknown, or alpha does not fit.
     """
     if mode not in get_args(Mode):
         raise ValueError(f"mode must be one of {', '.join(get_args(Mode))}, got {mode!r}")
-    reals, fakes = tensors("real", real), tensors("fake", fake)
     if mode != "mixed":
-        return reals if mode == "real" else fakes
+        return tensors(mode, real if mode == "real" else fake)
+    reals, fakes = tensors("real", real), tensors("fake", fake)
     shapes = [[tuple(x.shape) for x in side] for side in (reals, fakes)]
     if shapes[0] != shapes[1]:
         raise ValueError(
             f"real and fake must have the same shapes, got {shapes[0]} and {shapes[1]}"
         )
-    if alpha is None:
-        alpha = _uniform(reals[0], generator)
+    alpha = _alpha(alpha, reals[0], generator)
     with torch.no_grad():
         return [f + _fitting(alpha, r) * (r - f) for r, f in zip(reals, fakes, strict=True)]
 
 
 def _fitting(alpha: Tensor | float, x: Tensor) -> Tensor | float:
-    """One number for each sample fits inputs of any dimension; other shapes are left to torch."""
-    if isinstance(alpha, Tensor) and alpha.numel() == alpha.shape[:1].numel():
-        return alpha.reshape(-1, *(1,) * (x.dim() - 1)).to(x.dtype)
-    return alpha
+    """Alpha of a shape that fits x; one number for each sample fits inputs of any dimension."""
+    if not isinstance(alpha, Tensor):
+        return alpha
+    of_samples = alpha.numel() == alpha.shape[:1].numel()
+    fitted = alpha.reshape(-1, *(1,) * (x.dim() - 1)).to(x.dtype) if of_samples else alpha
+    missing = x.dim() - fitted.dim()
+    sizes = (1,) * missing + tuple(fitted.shape)
+    if missing < 0 or any(n not in (1, m) for n, m in zip(sizes, x.shape, strict=True)):
+        raise ValueError(
+            f"alpha must have one number for each of the {x.shape[0]} samples, or a shape that "
+            f"broadcasts to theirs, {tuple(x.shape)}, got {tuple(alpha.shape)}"
+        )
+    return fitted
 
 
 def _mixed(
     phi: str,
     discriminator: Discriminator,
-    real: Inputs,
-    fake: Inputs,
+    real: Inputs | None,
+    fake: Inputs | None,
     weight: float,
     a: float,
     options: MixedOptions,
@@ -125,8 +149,8 @@ def _mixed(
 @strict
 def wgan_gp(
     discriminator: Discriminator,
-    real: Inputs,
-    fake: Inputs,
+    real: Inputs | None,
+    fake: Inputs | None,
     *,
     weight: float = 10.0,
     center: float = 1.0,
@@ -155,8 +179,8 @@ def wgan_gp(
 @strict
 def wgan_lp(
     discriminator: Discriminator,
-    real: Inputs,
-    fake: Inputs,
+    real: Inputs | None,
+    fake: Inputs | None,
     *,
     weight: float = 10.0,
     center: float = 1.0,
@@ -175,8 +199,8 @@ def wgan_lp(
 @strict
 def zero_centered(
     discriminator: Discriminator,
-    real: Inputs,
-    fake: Inputs,
+    real: Inputs | None,
+    fake: Inputs | None,
     *,
     weight: float = 10.0,
     **options: Unpack[MixedOptions],
@@ -193,8 +217,8 @@ def zero_centered(
 @strict
 def max_gp(
     discriminator: Discriminator,
-    real: Inputs,
-    fake: Inputs,
+    real: Inputs | None,
+    fake: Inputs | None,
     *,
     weight: float = 1.0,
     **options: Unpack[MixedOptions],
@@ -211,8 +235,8 @@ def max_gp(
 @strict
 def wgan_div(
     discriminator: Discriminator,
-    real: Inputs,
-    fake: Inputs,
+    real: Inputs | None,
+    fake: Inputs | None,
     *,
     k: float = 2.0,
     p: float = 6.0,
@@ -258,8 +282,7 @@ def dragan_points(
         generator: draws alpha and u.
     """
     reals = tensors("real", real)
-    if alpha is None:
-        alpha = _uniform(reals[0], generator)
+    alpha = _alpha(alpha, reals[0], generator)
     points = []
     with torch.no_grad():
         for x in reals:

@@ -85,3 +85,71 @@ def test_every_option_that_it_names_is_taken(name: str) -> None:
         del valid["logits"]
     for option in str(refused.value).split("it has ")[1].split(", "):
         assert call(name, **{option: valid[option]}).isfinite()
+
+
+@pytest.mark.parametrize("alpha", [-0.1, 1.5, float("nan"), torch.tensor([0.0, 0.5, 1.0, 1.1])])
+def test_alpha_out_of_range_is_refused(alpha: Tensor | float) -> None:
+    for name in ("wgan_gp", "dragan"):
+        with pytest.raises(ValueError, match=r"^alpha must be in \[0, 1\], got"):
+            call(name, alpha=alpha)
+
+
+@pytest.mark.parametrize("shape", [(3,), (3, 1), (4, 2), (2, 4, 3), (4, 1, 3), (5, 4, 3)])
+def test_alpha_of_another_shape_is_refused(shape: tuple[int, ...]) -> None:
+    for name in ("wgan_gp", "dragan"):
+        with pytest.raises(ValueError, match=r"^alpha must have one number .* 4 samples.*\(4, 3\)"):
+            call(name, alpha=torch.full(shape, 0.5))
+
+
+@pytest.mark.parametrize("shape", [(), (1,), (4,), (4, 1), (4, 1, 1, 1), (1, 3), (4, 3)])
+def test_alpha_of_every_shape_that_fits(shape: tuple[int, ...]) -> None:
+    (points,) = penalties.mixed_points(REAL, FAKE, alpha=torch.full(shape, 0.25))
+    torch.testing.assert_close(points, 0.25 * REAL + 0.75 * FAKE)
+
+
+@pytest.mark.parametrize("eps", [-1.0, float("nan")])
+def test_eps_below_zero_is_refused(eps: float) -> None:
+    for name in ("wgan_gp", "wgan_lp", "dragan", "wgan_gp_from_logits"):
+        with pytest.raises(ValueError, match=r"^eps must be at least 0, got"):
+            call(name, eps=eps)
+
+
+@pytest.mark.parametrize("name", ["r1", "wgan_gp", "wgan_gp_from_logits", "max_gp"])
+def test_a_mask_of_zeros_gives_zero_and_no_gradient(name: str) -> None:
+    w = torch.ones(3, requires_grad=True)
+    x = REAL.clone().requires_grad_()
+    first = ((x**2) @ w, x) if "from_logits" in name else (lambda y: (y**2) @ w, REAL)
+    arguments = (*first, FAKE) if name in ("wgan_gp", "max_gp") else first
+    penalty = getattr(penalties, name)(*arguments, mask=torch.zeros(4, 1))
+    assert penalty == 0
+    penalty.backward()
+    assert w.grad is not None
+    assert w.grad.tolist() == [0, 0, 0]
+
+
+@pytest.mark.parametrize("mode", ["real", "fake"])
+def test_only_the_side_of_the_mode_is_needed(mode: Any) -> None:
+    for penalty in (penalties.wgan_gp, penalties.wgan_div, penalties.zero_centered):
+        sides = (REAL, None) if mode == "real" else (None, FAKE)
+        expected = penalty(discriminator, REAL, FAKE, mode=mode)
+        assert penalty(discriminator, *sides, mode=mode) == expected
+        with pytest.raises(TypeError, match=rf"^{mode} must be a tensor .*NoneType"):
+            penalty(discriminator, *reversed(sides), mode=mode)
+
+
+@pytest.mark.parametrize("sigma", [0.0, -0.1, float("inf"), float("nan")])
+def test_noise_without_a_size_is_refused(sigma: float) -> None:
+    with pytest.raises(ValueError, match=r"^sigma must be positive and finite, got"):
+        penalties.exact_gamma(1.0, sigma)
+    with pytest.raises(ValueError, match=r"^sigma must be positive and finite, got"):
+        penalties.approximate_weight(1.0, sigma)
+    for name in ("approximate_r1", "approximate_r2"):
+        with pytest.raises(ValueError, match=r"^sigma must be positive and finite, got"):
+            call(name, sigma=sigma)
+
+
+@pytest.mark.parametrize("noise", [FAKE[:1], FAKE[:, :1], [FAKE, FAKE]])
+def test_noise_of_another_shape_is_refused(noise: Any) -> None:
+    message = r"^noise must have the shapes of the samples, \[\(4, 3\)\], got \["
+    with pytest.raises(ValueError, match=message):
+        penalties.approximate_r1(discriminator, REAL, noise=noise)
