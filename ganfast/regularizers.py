@@ -60,6 +60,25 @@ def disc_shift(real_logits: Inputs, *, weight: float = 0.001) -> Tensor:
     return ops.unary_reduce(logits, "square", [weight] * len(logits), zeros, zeros)
 
 
+def path_lengths(
+    images: Tensor, latents: Tensor, *, noise: Tensor | None = None, eps: float = 0.0
+) -> Tensor:
+    """The lengths :math:`a_b` of :class:`PathLength`, (N,), differentiable.
+
+    Arguments and errors as of :func:`path_length_deviations`.
+    """
+    if not latents.requires_grad:
+        raise ValueError("latents must require gradients when the images are made from them")
+    y = torch.randn_like(images) if noise is None else noise
+    pixels = images.shape[2] * images.shape[3]
+    projected = (images * y).sum() / pixels**0.5
+    (g,) = torch.autograd.grad(projected, latents, create_graph=True)
+    layers = latents.shape[1] if latents.dim() == 3 else 1
+    squared = compute_dtype(g).square().flatten(1).sum(1) / layers + eps
+    positive = squared > 0  # the root's derivative is not finite at zero
+    return torch.where(positive, torch.where(positive, squared, 1.0).sqrt(), 0.0)
+
+
 def path_length_deviations(
     images: Tensor,
     latents: Tensor,
@@ -84,16 +103,7 @@ def path_length_deviations(
     Raises:
         ValueError: the latents do not require gradients.
     """
-    if not latents.requires_grad:
-        raise ValueError("latents must require gradients when the images are made from them")
-    y = torch.randn_like(images) if noise is None else noise
-    pixels = images.shape[2] * images.shape[3]
-    projected = (images * y).sum() / pixels**0.5
-    (g,) = torch.autograd.grad(projected, latents, create_graph=True)
-    layers = latents.shape[1] if latents.dim() == 3 else 1
-    squared = compute_dtype(g).square().flatten(1).sum(1) / layers + eps
-    positive = squared > 0  # the root's derivative is not finite at zero
-    lengths = torch.where(positive, torch.where(positive, squared, 1.0).sqrt(), 0.0)
+    lengths = path_lengths(images, latents, noise=noise, eps=eps)
     mean = average.lerp(lengths.mean().to(average.dtype), decay)
     average.copy_(mean.detach())
     return (lengths - mean).square()

@@ -9,7 +9,7 @@ names in basicsr's registry of losses. ``MultiScaleGANLoss`` is one launch for a
 
 The penalties are functions that models import from ``basicsr.losses.gan_loss``; import them from
 here. ``gradient_penalty_loss`` takes the norm of each pixel's gradient, as the original, not of
-each sample's, as the paper.
+each sample's, as the paper. A path length of 0 has the gradient 0 where the original's is NaN.
 """
 
 from collections.abc import Callable, Sequence
@@ -21,8 +21,15 @@ from torch import Tensor, nn
 from ganfast.compat._criterion import reduce_sides, side_of
 from ganfast.losses.maps import Outputs
 from ganfast.penalties import r1_from_logits, wgan_gp
+from ganfast.regularizers import path_lengths
 
-__all__ = ["GANLoss", "MultiScaleGANLoss", "gradient_penalty_loss", "r1_penalty"]
+__all__ = [
+    "GANLoss",
+    "MultiScaleGANLoss",
+    "g_path_regularize",
+    "gradient_penalty_loss",
+    "r1_penalty",
+]
 
 _FUNCTIONS = {
     "vanilla": "bce_with_logits",
@@ -135,6 +142,25 @@ def gradient_penalty_loss(
         weight: multiplies the gradients; the loss is divided by its mean.
     """
     return wgan_gp(discriminator, real_data, fake_data, weight=1.0, norm="pixel", mask=weight)
+
+
+def g_path_regularize(
+    fake_img: Tensor, latents: Tensor, mean_path_length: Tensor | float, decay: float = 0.01
+) -> tuple[Tensor, Tensor, Tensor]:
+    """StyleGAN2's path length regularization: m[(a - average of a)^2] with the path lengths a.
+
+    Args:
+        fake_img: the generator's images, (N, C, H, W).
+        latents: what they were made from, (N, L, D), which required gradients before.
+        mean_path_length: the moving average, 0 at first.
+        decay: share of this batch in it.
+
+    Returns:
+        The penalty; the batch's mean length, and the moving average with it, both detached.
+    """
+    lengths = path_lengths(fake_img, latents)
+    average = mean_path_length + decay * (lengths.mean() - mean_path_length)
+    return (lengths - average).square().mean(), lengths.detach().mean(), average.detach()
 
 
 def _register() -> None:

@@ -44,6 +44,9 @@ __all__ = [
     "CrossEntropyLoss",
     "Data2DataCrossEntropyLoss",
     "GatherLayer",
+    "MiConditionalContrastiveLoss",
+    "MiCrossEntropyLoss",
+    "MiData2DataCrossEntropyLoss",
     "PathLengthRegularizer",
     "adjust_k",
     "cal_deriv",
@@ -127,6 +130,33 @@ class Data2DataCrossEntropyLoss(nn.Module):
             positive_margin=self.m_p,
             distributed=self.DDP,
         )
+
+
+class MiCrossEntropyLoss(CrossEntropyLoss):
+    """:class:`CrossEntropyLoss` of TAC-GAN's twin head, which sees fakes with their labels."""
+
+    def forward(  # type: ignore[override]
+        self, mi_cls_output: Tensor, label: Tensor, **_: Any
+    ) -> Tensor:
+        return super().forward(mi_cls_output, label)
+
+
+class MiConditionalContrastiveLoss(ConditionalContrastiveLoss):
+    """:class:`ConditionalContrastiveLoss` of the twin head."""
+
+    def forward(  # type: ignore[override]
+        self, mi_embed: Tensor, mi_proxy: Tensor, label: Tensor, **_: Any
+    ) -> Tensor:
+        return super().forward(mi_embed, mi_proxy, label)
+
+
+class MiData2DataCrossEntropyLoss(Data2DataCrossEntropyLoss):
+    """:class:`Data2DataCrossEntropyLoss` of the twin head."""
+
+    def forward(  # type: ignore[override]
+        self, mi_embed: Tensor, mi_proxy: Tensor, label: Tensor, **_: Any
+    ) -> Tensor:
+        return super().forward(mi_embed, mi_proxy, label)
 
 
 class PathLengthRegularizer:

@@ -1,5 +1,6 @@
 """Losses over a discriminator's outputs, one tensor or a list of maps."""
 
+import math
 from collections.abc import Sequence
 from typing import Literal, TypedDict, get_args, overload
 
@@ -88,7 +89,7 @@ class AdversarialLoss:
             the discriminator's loss, drawn for each sample on the outputs' device.
         targets: (a, b, c) of ``least_squares``, the targets of fake samples, of real ones, and of
             the generator.
-        margin: what stands for the 1 in the hinges.
+        margin: what stands for the 1 in the hinges, at least 0.
         scale: factor on each loss, 0.5 for the conventions that halve.
         reduction: of each map: the ``mean`` or the ``sum`` over its elements, or ``none``: (B,),
             for each sample its share, whose mean is the ``mean``.
@@ -139,6 +140,8 @@ class AdversarialLoss:
             raise ValueError(f"targets must not be given for {kind!r}: they are for least_squares")
         if margin != 1 and kind not in HINGES:
             raise ValueError(f"margin must not be given for {kind!r}: it is for the hinges")
+        if not 0 <= margin < math.inf:
+            raise ValueError(f"margin must be at least 0 and finite, got {margin}")
         smoothing = (label_smoothing, fake_label_smoothing)
         for name, share in zip(("label_smoothing", "fake_label_smoothing"), smoothing, strict=True):
             if not 0 <= share < 1:

@@ -1,5 +1,6 @@
 """A balance of losses by the norms of their gradients, with each network back-propagated once."""
 
+import math
 from collections.abc import Mapping
 
 import torch
@@ -52,8 +53,12 @@ class Balancer(nn.Module):
         distributed: bool = False,
     ) -> None:
         super().__init__()
-        if not weights or min(weights.values()) < 0 or sum(weights.values()) == 0:
-            raise ValueError(f"weights must be at least 0 and not all 0, got {dict(weights)}")
+        if not all(0 <= w < math.inf for w in weights.values()) or not any(weights.values()):
+            raise ValueError(
+                f"weights must be at least 0 and finite, and not all 0, got {dict(weights)}"
+            )
+        if not 0 <= total_norm < math.inf:
+            raise ValueError(f"total_norm must be at least 0 and finite, got {total_norm}")
         if not 0 <= decay < 1:
             raise ValueError(f"decay must be in [0, 1), got {decay}")
         self.weights, self.total_norm, self.decay = dict(weights), total_norm, decay

@@ -137,6 +137,11 @@ def gaussian_code_loss(codes: Tensor, mu: Tensor, var: Tensor) -> Tensor:
     return nll.sum() / codes.shape[0]
 
 
+def _check_temperature(temperature: float) -> None:
+    if not 0 < temperature < math.inf:
+        raise ValueError(f"temperature must be positive and finite, got {temperature}")
+
+
 def _similarities(
     embeddings: Tensor, proxies: Tensor, labels: Tensor, distributed: bool
 ) -> tuple[Tensor, Tensor, Tensor]:
@@ -174,7 +179,7 @@ def conditional_contrastive_loss(
         embeddings: (B, n), of any length.
         proxies: (B, n), of each sample's class.
         labels: y, (B,) of int64.
-        temperature: tau.
+        temperature: tau, positive.
         distributed: contrast with the samples of all processes of torch.distributed, of equal
             batches, with gradients; every process then returns the loss of all samples.
 
@@ -183,10 +188,11 @@ def conditional_contrastive_loss(
 
     Raises:
         TypeError: embeddings are not floating point, or labels are not int64.
-        ValueError: shapes do not fit.
+        ValueError: shapes do not fit, or the temperature is not positive.
 
     Source: Kang and Park 2020, ContraGAN.
     """
+    _check_temperature(temperature)
     to_proxy, similar, same = _similarities(embeddings, proxies, labels, distributed)
     own = torch.eye(len(same), dtype=torch.bool, device=same.device)
     to_others = (similar / temperature).masked_fill(own, -math.inf)
@@ -220,7 +226,7 @@ def data_to_data_cross_entropy_loss(
         embeddings: (B, n), of any length.
         proxies: (B, n), of each sample's class.
         labels: y, (B,) of int64.
-        temperature: tau.
+        temperature: tau, positive.
         positive_margin: m_p, in [-1, 1].
         negative_margin: m_n, 1 - m_p where not given.
         distributed: as in :func:`conditional_contrastive_loss`.
@@ -230,10 +236,11 @@ def data_to_data_cross_entropy_loss(
 
     Raises:
         TypeError: embeddings are not floating point, or labels are not int64.
-        ValueError: shapes do not fit.
+        ValueError: shapes do not fit, or the temperature is not positive.
 
     Source: Kang et al. 2021, ReACGAN.
     """
+    _check_temperature(temperature)
     to_proxy, similar, same = _similarities(embeddings, proxies, labels, distributed)
     if negative_margin is None:
         negative_margin = 1 - positive_margin

@@ -109,6 +109,12 @@ def identity_loss(
 def _distance(pairs: list[Pair], kind: Distance) -> Tensor:
     if kind not in DISTANCES:
         raise ValueError(f"kind must be l1 or l2, got {kind!r}")
+    for pair in pairs:
+        for name, image in ((pair.x_name, pair.x), (pair.y_name, pair.y)):
+            if not isinstance(image, Tensor):
+                raise TypeError(f"{name} must be a tensor, got {type(image).__name__}")
+            if not image.is_floating_point():
+                raise TypeError(f"{name} must be floating point, got {image.dtype}")
     dtype = torch.promote_types(pairs[0].x.dtype, pairs[0].y.dtype)
     for pair in pairs:
         dtype = torch.promote_types(dtype, torch.promote_types(pair.x.dtype, pair.y.dtype))

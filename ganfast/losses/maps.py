@@ -1,5 +1,6 @@
 """A discriminator's outputs as a list of maps, and the losses' reduction over it."""
 
+import math
 import re
 from collections.abc import Sequence
 from typing import Literal, NamedTuple, NoReturn, get_args
@@ -60,6 +61,8 @@ class MapWeights:
     ) -> None:
         if map_reduction not in get_args(MapReduction):
             raise ValueError(f"map_reduction must be sum or mean, got {map_reduction!r}")
+        if not math.isfinite(scale):
+            raise ValueError(f"scale must be finite, got {scale}")
         self._scale = scale
         self._mean = map_reduction == "mean"
         self._weights = None if map_weights is None else list(map_weights)

@@ -64,10 +64,10 @@ def relativistic_average_discriminator_loss(
     Args:
         real: outputs for real samples: a tensor, a list of maps, or a list of lists of which the
             last map counts.
-        fake: outputs for fake samples, as many maps.
+        fake: outputs for fake samples, as many maps, of the same shapes but for the batch.
         kind: one of the above.
         mean_over: r̄ and f̄ over ``all`` elements of a map, or over the ``batch``, one for each
-            position (B, ...); the shapes of real and fake maps then agree but for B.
+            position (B, ...).
         detach_mean: the loss has no gradient through r̄ and f̄.
         distributed: take r̄ and f̄ over all processes of torch.distributed, of equal batches, with
             gradients; nothing changes where it is not initialized.
@@ -80,8 +80,8 @@ def relativistic_average_discriminator_loss(
 
     Raises:
         TypeError: an output is not a floating-point tensor or a list of such, or dtypes differ.
-        ValueError: an unknown option, empty outputs, different numbers of maps or shapes that do
-            not fit ``mean_over="batch"``.
+        ValueError: an unknown option, empty outputs, different numbers of maps, or maps whose
+            shapes differ in more than the batch.
 
     Source: Jolicoeur-Martineau 2018, The relativistic discriminator.
     """
@@ -137,13 +137,13 @@ def _loss(
     terms.add("fake", fake, weights, smaller, b)
     terms.check()
     maps = [compute_dtype(x) for x in terms.x]
-    if mean_over == "batch":
-        for k, (r, f_) in enumerate(zip(real, fake, strict=True)):
-            if r.dim() == 0 or r.shape[1:] != f_.shape[1:]:
-                raise ValueError(
-                    f"real[{k}] and fake[{k}] must have one shape but for the batch, got "
-                    f"{list(r.shape)} and {list(f_.shape)}"
-                )
+    for k, (r, f_) in enumerate(zip(real, fake, strict=True)):
+        no_batch = r.dim() == 0 and mean_over == "batch"
+        if no_batch or r.dim() != f_.dim() or r.shape[1:] != f_.shape[1:]:
+            raise ValueError(
+                f"real[{k}] and fake[{k}] must have one shape but for the batch, got "
+                f"{list(r.shape)} and {list(f_.shape)}"
+            )
     # The node that saves launches for lists costs more than it saves for a map or two.
     plain = detach_mean or distributed or len(real) <= 2 or not ops._compiled(maps)
     if plain:

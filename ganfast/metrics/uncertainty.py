@@ -57,9 +57,9 @@ def frechet_distance_infinity(
     FID-infinity. The subsets are nested, so that their moments take one pass.
 
     Raises TypeError and ValueError as `FrechetStatistics.update` does, and ValueError where there
-    are fewer than 2 points or the sizes do not fit.
+    are fewer than 2 points, or the sizes or the reference do not fit.
     """
-    x = as_features(features, "features").detach()
+    moments, x = _checked(reference, features)
     smallest = min(5000, max(len(x) // 10, 2)) if smallest is None else smallest
     if points < 2 or not 2 <= smallest < len(x):
         raise ValueError(
@@ -68,7 +68,7 @@ def frechet_distance_infinity(
         )
     sizes = np.linspace(smallest, len(x), points).astype(int).tolist()
     order = torch.randperm(len(x), generator=torch.Generator().manual_seed(seed)).to(x.device)
-    distance = _Distances(reference)
+    distance = _Distances(moments)
     samples = _Samples(distance)
     distances = []
     for begin, end in pairwise([0, *sizes]):
@@ -90,12 +90,12 @@ def jackknife_interval(
     are read twice. The reference counts as exact.
 
     Raises TypeError and ValueError as `FrechetStatistics.update` does, and ValueError where the
-    groups are fewer than 2 or do not fit.
+    groups are fewer than 2, or they or the reference do not fit.
     """
-    x = as_features(features, "features").detach()
+    moments, x = _checked(reference, features)
     if not 2 <= groups <= len(x) // 2:
         raise ValueError(f"groups: expected 2 to half the {len(x)} features, got {groups}")
-    distance = _Distances(reference)
+    distance = _Distances(moments)
     everything = _Samples(distance)
     everything.update(x)
     value = distance(everything, lambda: x)
@@ -149,6 +149,17 @@ def moments_of(reference: Reference) -> Moments:
     return Moments(mean, covariance, reference[2] if len(reference) > 2 else None)
 
 
+def _checked(reference: Reference, features: Array) -> tuple[Moments, Tensor]:
+    """Moments (D,) and features (M, D) of one D."""
+    moments, x = moments_of(reference), as_features(features, "features").detach()
+    if x.shape[1] != len(moments.mean):
+        raise ValueError(
+            f"features: expected shape (M, {len(moments.mean)}), as the reference has, "
+            f"got {tuple(x.shape)}"
+        )
+    return moments, x
+
+
 class _Spread(NamedTuple):
     """Mean (D,) and the sum of the squared distances from it, of n samples."""
 
@@ -168,8 +179,8 @@ class _Spread(NamedTuple):
 class _Distances:
     """Distances to one reference, whose covariance R R^T is decomposed once."""
 
-    def __init__(self, reference: Reference) -> None:
-        self.mean, covariance, _ = moments_of(reference)
+    def __init__(self, reference: Moments) -> None:
+        self.mean, covariance, _ = reference
         self._trace = covariance.trace()
         self.root = psd_root(covariance, SLACK, "reference covariance")
 

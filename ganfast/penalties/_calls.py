@@ -1,7 +1,9 @@
 """How a penalty calls a discriminator, and takes the gradient of what it returns."""
 
+import inspect
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any, Literal, TypedDict, get_args
+from functools import wraps
+from typing import Any, Literal, ParamSpec, TypedDict, get_args
 
 import torch
 from torch import Tensor
@@ -9,6 +11,7 @@ from torch.amp.grad_scaler import GradScaler
 
 from ganfast import ops
 
+P = ParamSpec("P")
 Inputs = Tensor | Sequence[Tensor]
 Discriminator = Callable[..., Any]
 Output = int | str | Callable[[Any], Any] | None
@@ -33,7 +36,6 @@ class NormOptions(TypedDict, total=False):
     """How gradients become one number."""
 
     norm: Norm
-    eps: float
     mask: Tensor | None
     scaler: GradScaler | None
 
@@ -42,7 +44,28 @@ class ExactOptions(CallOptions, NormOptions, total=False):
     """The options of all exact penalties."""
 
 
-def tensors(name: str, inputs: Inputs) -> list[Tensor]:
+def strict(penalty: Callable[P, Tensor]) -> Callable[P, Tensor]:
+    """Refuse keywords that a penalty does not have.
+
+    Of ``**options: Unpack[...]`` type checkers know the names; at run time, Python takes any.
+    """
+    *parameters, options = inspect.signature(penalty).parameters.values()
+    (named,) = get_args(options.annotation)
+    chosen = [x.name for x in parameters if x.kind is inspect.Parameter.KEYWORD_ONLY]
+    has = ", ".join([*chosen, *sorted(named.__optional_keys__)])
+    known = {x.name for x in parameters} | named.__optional_keys__
+
+    @wraps(penalty)
+    def checked(*args: P.args, **kwargs: P.kwargs) -> Tensor:
+        for name in kwargs:
+            if name not in known:
+                raise TypeError(f"{penalty.__name__} has no option {name!r}; it has {has}")
+        return penalty(*args, **kwargs)
+
+    return checked
+
+
+def tensors(name: str, inputs: Inputs | None) -> list[Tensor]:
     """The tensors in an argument: one, or those of a list; each with samples along its first
     dimension."""
     listed = [inputs] if isinstance(inputs, Tensor) else inputs
@@ -150,12 +173,17 @@ def reduced(
     """The penalty of gradients: :func:`ganfast.ops.norm_reduce` with the options of a penalty."""
     if norm not in get_args(Norm):
         raise ValueError(f"norm must be one of {', '.join(get_args(Norm))}, got {norm!r}")
+    if not eps >= 0:
+        raise ValueError(f"eps must be at least 0, got {eps}")
     if mask is not None:
         g = [gk * mask for gk in g]
     if norm == "batch":
         g = [gk.reshape(1, -1) for gk in g]
     penalty = ops.norm_reduce(g, phi, weight, a, eps, norm == "pixel")
-    return penalty if mask is None else penalty / mask.mean()
+    if mask is None:
+        return penalty
+    share = mask.mean()
+    return torch.where(share == 0, 0.0, penalty / torch.where(share == 0, 1.0, share))
 
 
 def penalty_at(
@@ -165,6 +193,7 @@ def penalty_at(
     weight: float,
     a: float,
     options: ExactOptions,
+    eps: float = 0.0,
 ) -> Tensor:
     """An exact penalty of a discriminator at points, which are taken as constants."""
     refuse_compiled(discriminator)
@@ -184,7 +213,7 @@ def penalty_at(
             weight,
             a,
             options.get("norm", "sample"),
-            options.get("eps", 0.0),
+            eps,
             options.get("mask"),
         )
 
@@ -203,8 +232,15 @@ def gradients_of(
 
 
 def penalty_of(
-    name: str, logits: Inputs, points: Inputs, phi: str, weight: float, a: float, o: NormOptions
+    name: str,
+    logits: Inputs,
+    points: Inputs,
+    phi: str,
+    weight: float,
+    a: float,
+    options: NormOptions,
+    eps: float = 0.0,
 ) -> Tensor:
     """An exact penalty from outputs that were computed at `points`."""
-    g = gradients_of(name, logits, points, o.get("scaler"))
-    return reduced(g, phi, weight, a, o.get("norm", "sample"), o.get("eps", 0.0), o.get("mask"))
+    g = gradients_of(name, logits, points, options.get("scaler"))
+    return reduced(g, phi, weight, a, options.get("norm", "sample"), eps, options.get("mask"))

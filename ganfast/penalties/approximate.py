@@ -1,5 +1,6 @@
 """R1 and R2 by finite difference, of the first order alone."""
 
+import math
 from collections.abc import Callable
 from typing import Any
 
@@ -8,7 +9,7 @@ from torch import Tensor
 from typing_extensions import Unpack
 
 from ganfast import ops
-from ganfast.penalties._calls import CallOptions, Discriminator, Inputs, maps, tensors
+from ganfast.penalties._calls import CallOptions, Discriminator, Inputs, maps, strict, tensors
 
 
 class ApproximateOptions(CallOptions, total=False):
@@ -27,6 +28,7 @@ def mean_squared_difference(x: list[Tensor], y: list[Tensor], weight: float) -> 
     return ops.pair_reduce(x, y, "square", [weight] * len(x), zeros, zeros)
 
 
+@strict
 def approximate_r1(
     discriminator: Discriminator,
     real: Inputs,
@@ -58,7 +60,12 @@ def approximate_r1(
 
     Returns:
         Scalar, the sum over maps; float64 for float64 logits, else float32.
+
+    Raises:
+        TypeError: real or the noise is not floating point, or an option is unknown.
+        ValueError: sigma is not positive, or the noise has not the shapes of the samples.
     """
+    _check_sigma(sigma)
     points = [x.detach() for x in tensors("real", real)]
     noise = options.get("noise")
     if noise is None:
@@ -69,12 +76,18 @@ def approximate_r1(
         ]
     else:
         drawn = tensors("noise", noise)
+        shapes = [[tuple(x.shape) for x in side] for side in (points, drawn)]
+        if shapes[0] != shapes[1]:
+            raise ValueError(
+                f"noise must have the shapes of the samples, {shapes[0]}, got {shapes[1]}"
+            )
     moved = [x + sigma * e for x, e in zip(points, drawn, strict=True)]
     at_real = maps(logits) if logits is not None else _logits(discriminator, points, options)
     strength = weight / sigma**2 if divide else weight
     return mean_squared_difference(_logits(discriminator, moved, options), at_real, strength)
 
 
+@strict
 def approximate_r2(
     discriminator: Discriminator,
     fake: Inputs,
@@ -90,6 +103,11 @@ def approximate_r2(
     return approximate_r1(
         discriminator, fake, weight=weight, sigma=sigma, divide=divide, logits=logits, **options
     )
+
+
+def _check_sigma(sigma: float) -> None:
+    if not 0 < sigma < math.inf:
+        raise ValueError(f"sigma must be positive and finite, got {sigma}")
 
 
 def _logits(
@@ -112,9 +130,11 @@ def exact_gamma(weight: float, sigma: float, divide: bool = False) -> float:
     :math:`\gamma = 2 \lambda \sigma^2`, and :math:`\gamma = 2 \lambda` with ``divide``. It holds
     for one logit a sample, and for sigma small against the distances over which D bends.
     """
+    _check_sigma(sigma)
     return 2 * weight if divide else 2 * weight * sigma**2
 
 
 def approximate_weight(gamma: float, sigma: float, divide: bool = False) -> float:
     """The weight of an approximate penalty for a gamma: the inverse of :func:`exact_gamma`."""
+    _check_sigma(sigma)
     return gamma / 2 if divide else gamma / (2 * sigma**2)

@@ -10,12 +10,15 @@ and how the gradients become one number,
 
     norm    ``"sample"``: over a sample; ``"pixel"``: over the channels of each pixel, with the mean
             over pixels; ``"batch"``: over all samples at once
-    eps     added to the squared norm under the root; with 0 a zero gradient gives a zero gradient
-    mask    multiplies the gradients, and the penalty is divided by its mean
+    mask    multiplies the gradients, and the penalty is divided by its mean; of zeros it gives 0
     scaler  the ``GradScaler`` of mixed precision, whose scale is used without reading it
 
-They raise TypeError or ValueError where samples, outputs or options do not fit, and RuntimeError
-with the way out where the discriminator is compiled.
+Penalties of a norm, not of its square, also have ``eps``, added to the squared norm under the root;
+with 0 a zero gradient gives a zero gradient.
+
+They raise TypeError or ValueError where samples, outputs or options do not fit, TypeError for an
+option that the penalty does not have, and RuntimeError with the way out where the discriminator is
+compiled.
 """
 
 from typing import Literal, get_args
@@ -33,6 +36,7 @@ from ganfast.penalties._calls import (
     gradients_of,
     penalty_at,
     penalty_of,
+    strict,
     tensors,
 )
 from ganfast.reference import compute_dtype
@@ -54,9 +58,24 @@ def _uniform(x: Tensor, generator: torch.Generator | None) -> Tensor:
     return torch.rand(shape, device=x.device, dtype=x.dtype, generator=generator)
 
 
+def _alpha(
+    given: Tensor | float | None, x: Tensor, generator: torch.Generator | None
+) -> Tensor | float:
+    """Alpha as given, within [0, 1] where the host can tell, or drawn."""
+    if given is None:
+        return _uniform(x, generator)
+    if isinstance(given, Tensor):
+        inside = given.device.type != "cpu" or bool(((given >= 0) & (given <= 1)).all())
+    else:
+        inside = 0 <= given <= 1
+    if not inside:
+        raise ValueError(f"alpha must be in [0, 1], got {given}")
+    return given
+
+
 def mixed_points(
-    real: Inputs,
-    fake: Inputs,
+    real: Inputs | None,
+    fake: Inputs | None,
     *,
     mode: Mode = "mixed",
     alpha: Tensor | float | None = None,
@@ -67,45 +86,55 @@ def mixed_points(
     Args:
         real: real samples (N, ...), or one tensor for each input of the discriminator.
         fake: fake samples of the same shapes.
-        mode: ``"mixed"``, ``"real"`` or ``"fake"``.
-        alpha: a number, or a tensor that broadcasts to the samples; one number in [0, 1) drawn for
-            each sample, on their device, where not given.
+        mode: ``"mixed"``, ``"real"`` or ``"fake"``; the other side may then be None.
+        alpha: a number in [0, 1], or a tensor of such, one for each sample or of a shape that
+            broadcasts to the samples; one number in [0, 1) drawn for each sample, on their device,
+            where not given. A tensor on an accelerator is not read.
         generator: draws alpha.
 
     Raises:
-        ValueError: shapes differ, or mode is unknown.
+        ValueError: shapes differ, mode is unknown, or alpha does not fit.
     """
     if mode not in get_args(Mode):
         raise ValueError(f"mode must be one of {', '.join(get_args(Mode))}, got {mode!r}")
-    reals, fakes = tensors("real", real), tensors("fake", fake)
     if mode != "mixed":
-        return reals if mode == "real" else fakes
+        return tensors(mode, real if mode == "real" else fake)
+    reals, fakes = tensors("real", real), tensors("fake", fake)
     shapes = [[tuple(x.shape) for x in side] for side in (reals, fakes)]
     if shapes[0] != shapes[1]:
         raise ValueError(
             f"real and fake must have the same shapes, got {shapes[0]} and {shapes[1]}"
         )
-    if alpha is None:
-        alpha = _uniform(reals[0], generator)
+    alpha = _alpha(alpha, reals[0], generator)
     with torch.no_grad():
         return [f + _fitting(alpha, r) * (r - f) for r, f in zip(reals, fakes, strict=True)]
 
 
 def _fitting(alpha: Tensor | float, x: Tensor) -> Tensor | float:
-    """One number for each sample fits inputs of any dimension; other shapes are left to torch."""
-    if isinstance(alpha, Tensor) and alpha.numel() == alpha.shape[:1].numel():
-        return alpha.reshape(-1, *(1,) * (x.dim() - 1)).to(x.dtype)
-    return alpha
+    """Alpha of a shape that fits x; one number for each sample fits inputs of any dimension."""
+    if not isinstance(alpha, Tensor):
+        return alpha
+    of_samples = alpha.numel() == alpha.shape[:1].numel()
+    fitted = alpha.reshape(-1, *(1,) * (x.dim() - 1)).to(x.dtype) if of_samples else alpha
+    missing = x.dim() - fitted.dim()
+    sizes = (1,) * missing + tuple(fitted.shape)
+    if missing < 0 or any(n not in (1, m) for n, m in zip(sizes, x.shape, strict=True)):
+        raise ValueError(
+            f"alpha must have one number for each of the {x.shape[0]} samples, or a shape that "
+            f"broadcasts to theirs, {tuple(x.shape)}, got {tuple(alpha.shape)}"
+        )
+    return fitted
 
 
 def _mixed(
     phi: str,
     discriminator: Discriminator,
-    real: Inputs,
-    fake: Inputs,
+    real: Inputs | None,
+    fake: Inputs | None,
     weight: float,
     a: float,
     options: MixedOptions,
+    eps: float = 0.0,
 ) -> Tensor:
     points = mixed_points(
         real,
@@ -114,16 +143,18 @@ def _mixed(
         alpha=options.get("alpha"),
         generator=options.get("generator"),
     )
-    return penalty_at(discriminator, points, phi, weight, a, options)
+    return penalty_at(discriminator, points, phi, weight, a, options, eps)
 
 
+@strict
 def wgan_gp(
     discriminator: Discriminator,
-    real: Inputs,
-    fake: Inputs,
+    real: Inputs | None,
+    fake: Inputs | None,
     *,
     weight: float = 10.0,
     center: float = 1.0,
+    eps: float = 0.0,
     **options: Unpack[MixedOptions],
 ) -> Tensor:
     r"""Gradient penalty of WGAN-GP (Gulrajani et al. 2017, arXiv:1704.00028).
@@ -136,21 +167,24 @@ def wgan_gp(
         fake: fake samples of the same shapes.
         weight: lambda.
         center: c.
+        eps: added to the squared norm under the root.
         **options: points as :func:`mixed_points`, and the options of all exact penalties.
 
     Returns:
         Scalar; float64 for float64 samples, else float32.
     """
-    return _mixed("centred", discriminator, real, fake, weight, center, options)
+    return _mixed("centred", discriminator, real, fake, weight, center, options, eps)
 
 
+@strict
 def wgan_lp(
     discriminator: Discriminator,
-    real: Inputs,
-    fake: Inputs,
+    real: Inputs | None,
+    fake: Inputs | None,
     *,
     weight: float = 10.0,
     center: float = 1.0,
+    eps: float = 0.0,
     **options: Unpack[MixedOptions],
 ) -> Tensor:
     r"""One-sided penalty of WGAN-LP (Petzka et al. 2018, arXiv:1709.08894).
@@ -159,13 +193,14 @@ def wgan_lp(
 
     Arguments as :func:`wgan_gp`.
     """
-    return _mixed("one_sided", discriminator, real, fake, weight, center, options)
+    return _mixed("one_sided", discriminator, real, fake, weight, center, options, eps)
 
 
+@strict
 def zero_centered(
     discriminator: Discriminator,
-    real: Inputs,
-    fake: Inputs,
+    real: Inputs | None,
+    fake: Inputs | None,
     *,
     weight: float = 10.0,
     **options: Unpack[MixedOptions],
@@ -179,10 +214,11 @@ def zero_centered(
     return _mixed("square", discriminator, real, fake, weight, 0.0, options)
 
 
+@strict
 def max_gp(
     discriminator: Discriminator,
-    real: Inputs,
-    fake: Inputs,
+    real: Inputs | None,
+    fake: Inputs | None,
     *,
     weight: float = 1.0,
     **options: Unpack[MixedOptions],
@@ -196,10 +232,11 @@ def max_gp(
     return _mixed("maximum", discriminator, real, fake, weight, 0.0, options)
 
 
+@strict
 def wgan_div(
     discriminator: Discriminator,
-    real: Inputs,
-    fake: Inputs,
+    real: Inputs | None,
+    fake: Inputs | None,
     *,
     k: float = 2.0,
     p: float = 6.0,
@@ -245,8 +282,7 @@ def dragan_points(
         generator: draws alpha and u.
     """
     reals = tensors("real", real)
-    if alpha is None:
-        alpha = _uniform(reals[0], generator)
+    alpha = _alpha(alpha, reals[0], generator)
     points = []
     with torch.no_grad():
         for x in reals:
@@ -258,6 +294,7 @@ def dragan_points(
     return points
 
 
+@strict
 def dragan(
     discriminator: Discriminator,
     real: Inputs,
@@ -269,6 +306,7 @@ def dragan(
     centred_noise: bool = False,
     clip: tuple[float, float] | None = None,
     generator: torch.Generator | None = None,
+    eps: float = 0.0,
     **options: Unpack[ExactOptions],
 ) -> Tensor:
     r"""Gradient penalty of DRAGAN (Kodali et al. 2017, arXiv:1705.07215).
@@ -285,9 +323,10 @@ def dragan(
         clip=clip,
         generator=generator,
     )
-    return penalty_at(discriminator, points, "centred", weight, center, options)
+    return penalty_at(discriminator, points, "centred", weight, center, options, eps)
 
 
+@strict
 def r1(
     discriminator: Discriminator,
     real: Inputs,
@@ -315,6 +354,7 @@ def r1(
     )
 
 
+@strict
 def r2(
     discriminator: Discriminator,
     fake: Inputs,
@@ -333,6 +373,7 @@ def _strength(gamma: float, half: bool) -> float:
     return gamma / 2 if half else gamma
 
 
+@strict
 def r1_from_logits(
     real_logits: Inputs,
     real: Inputs,
@@ -348,7 +389,7 @@ def r1_from_logits(
         real: the samples, which required gradients when D was called with them.
         gamma: strength.
         half: take the half.
-        **options: norm, eps, mask and scaler.
+        **options: norm, mask and scaler.
 
     Raises:
         ValueError: real does not require gradients.
@@ -356,6 +397,7 @@ def r1_from_logits(
     return penalty_of("real", real_logits, real, "square", _strength(gamma, half), 0.0, options)
 
 
+@strict
 def r2_from_logits(
     fake_logits: Inputs,
     fake: Inputs,
@@ -368,16 +410,18 @@ def r2_from_logits(
     return penalty_of("fake", fake_logits, fake, "square", _strength(gamma, half), 0.0, options)
 
 
+@strict
 def wgan_gp_from_logits(
     logits: Inputs,
     points: Inputs,
     *,
     weight: float = 10.0,
     center: float = 1.0,
+    eps: float = 0.0,
     **options: Unpack[NormOptions],
 ) -> Tensor:
     """:func:`wgan_gp` from logits at given points, which required gradients when D was called."""
-    return penalty_of("points", logits, points, "centred", weight, center, options)
+    return penalty_of("points", logits, points, "centred", weight, center, options, eps)
 
 
 def squared_norms(logits: Inputs, points: Inputs, *, scaler: GradScaler | None = None) -> Tensor:

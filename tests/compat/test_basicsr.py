@@ -1,5 +1,6 @@
 """BasicSR's losses."""
 
+import math
 import sys
 from types import ModuleType, SimpleNamespace
 
@@ -88,3 +89,34 @@ def test_gradient_penalty(weighted: bool) -> None:
     expected = ((of_pixels - 1) ** 2).mean() / (mask.mean() if weighted else 1)
     got = basicsr.gradient_penalty_loss(discriminator, real, fake, mask)
     assert_same(got, expected, [PARAMETERS])
+
+
+def test_path_lengths() -> None:
+    """Two calls, the second with the first's average, whose gradients the penalty lets through."""
+    assert arguments(basicsr.g_path_regularize) == "fake_img, latents, mean_path_length, decay=0.01"
+    latents, w = draw(4, 3, 5), draw(15, 2 * 8 * 6, seed=1)
+    average: torch.Tensor | float = 0.0
+    for seed in (4, 5):
+        fake = torch.sin(latents.flatten(1) @ w).view(4, 2, 8, 6)
+        torch.manual_seed(seed)
+        noise = torch.randn_like(fake) / math.sqrt(8 * 6)
+        (g,) = torch.autograd.grad((fake * noise).sum(), latents, create_graph=True)
+        lengths = (g**2).sum(2).mean(1).sqrt()
+        moved = 0.3 * lengths.mean() + 0.7 * average
+        torch.manual_seed(seed)
+        penalty, mean, following = basicsr.g_path_regularize(fake, latents, average, 0.3)
+        assert_same(penalty, ((lengths - moved) ** 2).mean(), [latents, w])
+        torch.testing.assert_close(mean, lengths.mean().detach())
+        torch.testing.assert_close(following, moved.detach())
+        assert not mean.requires_grad
+        assert not following.requires_grad
+        average = following
+
+
+def test_a_path_length_of_zero_has_no_gradient() -> None:
+    latents = torch.zeros(2, 3, 4, requires_grad=True)
+    w = torch.zeros(12, 8, requires_grad=True)
+    fake = (latents.flatten(1) @ w).view(2, 2, 2, 2)
+    basicsr.g_path_regularize(fake, latents, 0.0)[0].backward()
+    assert w.grad is not None
+    assert w.grad.count_nonzero() == 0

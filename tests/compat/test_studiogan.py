@@ -85,6 +85,30 @@ def test_data_to_data_cross_entropy() -> None:
     assert_same(loss(embed=h, proxy=p, label=LABELS), torch.stack(terms).mean(), (h, p))
 
 
+@pytest.mark.parametrize(
+    ("name", "options"),
+    [
+        ("CrossEntropyLoss", ()),
+        ("ConditionalContrastiveLoss", (3, 0.7, "cpu", False)),
+        ("Data2DataCrossEntropyLoss", (3, 0.7, 0.9, "cpu", False)),
+    ],
+)
+def test_the_twin_head_has_the_losses_of_the_other(name: str, options: tuple[Any, ...]) -> None:
+    """Called with a discriminator's whole output, each takes its own head's part of it."""
+    outputs = {
+        key: draw(5, 3, seed=seed)
+        for seed, key in enumerate(
+            ("adv_output", "cls_output", "embed", "proxy", "mi_cls_output", "mi_embed", "mi_proxy")
+        )
+    } | {"label": LABELS}
+    twin = getattr(studiogan, f"Mi{name}")(*options)
+    swapped = outputs | {k: outputs[f"mi_{k}"] for k in ("cls_output", "embed", "proxy")}
+    expected = getattr(studiogan, name)(*options)(**swapped)
+    heads = [x for key, x in outputs.items() if key != "label"]
+    assert_same(twin(**outputs), expected, heads)
+    assert arguments(getattr(studiogan, f"Mi{name}")) == arguments(getattr(studiogan, name))
+
+
 def test_features_lecam_and_codes() -> None:
     real, fake = draw(5, 4), draw(5, 4, seed=1)
     expected = (fake.mean(0) - real.mean(0)).abs().mean()

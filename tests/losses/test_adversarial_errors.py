@@ -23,6 +23,10 @@ X = torch.ones(3)
         ("hinge", {"label_smoothing": 0.1}, "label_smoothing must be 0 for 'hinge'"),
         ("wasserstein", {"label_smoothing": 0.1}, "label_smoothing must be 0 for 'wasserstein'"),
         ("hinge", {"map_reduction": "max"}, "map_reduction must be sum or mean, got 'max'"),
+        ("hinge", {"scale": float("nan")}, "^scale must be finite, got nan"),
+        ("bce", {"scale": float("-inf")}, "^scale must be finite, got -inf"),
+        ("hinge", {"margin": -1.0}, "^margin must be at least 0 and finite, got -1.0"),
+        ("hinge2", {"margin": float("nan")}, "^margin must be at least 0 and finite, got nan"),
     ],
 )
 def test_options_that_cannot_be(kind: Any, options: dict[str, Any], message: str) -> None:

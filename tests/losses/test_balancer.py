@@ -99,9 +99,17 @@ def test_a_scaler_is_taken_out_again() -> None:
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"weights": {}}, "weights must be at least 0 and not all 0"),
-        ({"weights": {"a": -1.0, "b": 2.0}}, "weights must be at least 0 and not all 0"),
-        ({"weights": {"a": 0.0}}, "weights must be at least 0 and not all 0"),
+        ({"weights": {}}, "weights must be at least 0 and finite, and not all 0"),
+        (
+            {"weights": {"a": -1.0, "b": 2.0}},
+            "weights must be at least 0 and finite, and not all 0",
+        ),
+        ({"weights": {"a": 0.0}}, "weights must be at least 0 and finite, and not all 0"),
+        ({"weights": {"a": float("nan")}}, "weights must be at least 0 and finite"),
+        ({"weights": {"a": 1.0, "b": float("nan")}}, "weights must be at least 0 and finite"),
+        ({"weights": {"a": float("inf")}}, "weights must be at least 0 and finite"),
+        ({"weights": {"a": 1.0}, "total_norm": -1.0}, "total_norm must be at least 0 .* got -1.0"),
+        ({"weights": {"a": 1.0}, "total_norm": float("nan")}, "total_norm .* got nan"),
         ({"weights": {"a": 1.0}, "decay": 1.0}, r"decay must be in \[0, 1\), got 1.0"),
     ],
 )

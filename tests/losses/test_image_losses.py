@@ -1,5 +1,6 @@
 """Losses of image translation against their formulas; the pool against its rule."""
 
+import inspect
 from typing import Any
 
 import pytest
@@ -58,6 +59,26 @@ def test_what_is_refused() -> None:
         identity_loss(y, x, x, x)
     with pytest.raises(ValueError, match="size must be at least 0, got -1"):
         ImagePool(-1)
+
+
+@pytest.mark.parametrize(
+    ("wrong", "message"),
+    [
+        (torch.ones(2, dtype=torch.uint8), "floating point, got torch.uint8"),
+        (torch.ones(2, dtype=torch.bool), "floating point, got torch.bool"),
+        (torch.ones(2, dtype=torch.complex64), "floating point, got torch.complex64"),
+        ([1.0, 1.0], "a tensor, got list"),
+    ],
+)
+def test_images_that_are_no_floating_point_tensors(wrong: Any, message: str) -> None:
+    """Each argument of each loss is named, though the others would make the pair floating point."""
+    for loss in (pixel_loss, cycle_loss, identity_loss):
+        names = [x for x in inspect.signature(loss).parameters if x.startswith(("real", "fake"))]
+        names += [x for x in inspect.signature(loss).parameters if x.startswith(("cycl", "same"))]
+        for name in names:
+            given = {other: torch.ones(2) for other in names} | {name: wrong}
+            with pytest.raises(TypeError, match=f"^{name} must be {message}"):
+                loss(**given)
 
 
 def numbered(*numbers: int) -> Tensor:

@@ -130,8 +130,13 @@ def test_options_that_cannot_be(options: dict[str, Any], message: str) -> None:
         relativistic_average_discriminator_loss(torch.ones(2), torch.ones(2), **options)
 
 
-def test_shapes_that_have_no_mean_over_the_batch() -> None:
-    with pytest.raises(ValueError, match="must have one shape but for the batch"):
-        relativistic_average_discriminator_loss(
-            torch.ones(2, 3), torch.ones(2, 4), mean_over="batch"
-        )
+@pytest.mark.parametrize("over", ["all", "batch"])
+@pytest.mark.parametrize(
+    "shapes", [((2, 3), (2, 4)), ((4, 1), (4,)), ((4,), (4, 1)), ((4,), ()), ((1, 4, 1), (4, 1))]
+)
+def test_shapes_that_differ_in_more_than_the_batch(over: Any, shapes: Any) -> None:
+    real, fake = (torch.ones(shape) for shape in shapes)
+    for loss in (relativistic_average_discriminator_loss, relativistic_average_generator_loss):
+        message = r"^real\[0\] and fake\[0\] must have one shape but for the batch, got \["
+        with pytest.raises(ValueError, match=message):
+            loss(real, fake, mean_over=over)

@@ -130,5 +130,13 @@ def test_what_does_not_fit_is_refused() -> None:
         intra_frechet_distance(x, torch.arange(20), x, np.zeros(20))
     with pytest.raises(ValueError, match="label 1: expected at least 2 samples on both sides"):
         intra_frechet_distance(x, torch.arange(20) % 2, x, torch.zeros(20, dtype=torch.int64))
-    with pytest.raises(ValueError, match="features"):
-        jackknife_interval(statistics, randn(20, 4, seed=0))
+
+
+@pytest.mark.parametrize("dim", [1, 2, 4])
+def test_features_of_another_dimension_are_refused(dim: int) -> None:
+    x = randn(40, dim, seed=0)
+    for reference in (of(randn(20, 3, seed=1)), Moments(torch.zeros(3), torch.eye(3))):
+        for distance in (frechet_distance_infinity, jackknife_interval):
+            message = rf"^features: expected shape \(M, 3\), .*got \(40, {dim}\)"
+            with pytest.raises(ValueError, match=message):
+                distance(reference, x)
