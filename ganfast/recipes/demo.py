@@ -11,10 +11,11 @@ from ganfast import data, features, images
 from ganfast.losses import AdversarialLoss
 from ganfast.models import dcgan
 from ganfast.recipes import demo_report
+from ganfast.recipes.gan import Config
 from ganfast.recipes.scores import FrechetScore
 from ganfast.recipes.timing import loss_times
 from ganfast.recipes.train import clear
-from ganfast.train import Trainer, TrainOptions
+from ganfast.train import Trainer
 from ganfast.train.log import read_records
 
 STEPS = 2000
@@ -22,9 +23,9 @@ BATCH = 64
 _COUNTED = 1000  # samples that are sorted into classes
 
 
-def options(steps: int, seed: int) -> TrainOptions:
+def options(steps: int, seed: int) -> Config:
     """The demo's settings."""
-    return TrainOptions(
+    return Config(
         steps=steps,
         seed=seed,
         lr_g=2e-3,
@@ -32,7 +33,6 @@ def options(steps: int, seed: int) -> TrainOptions:
         betas_g=(0.5, 0.999),
         betas_d=(0.5, 0.999),
         ema=0.995,
-        latent_dim=64,
         log_every=25,
         score_every=250,
         sample_every=100,

@@ -12,8 +12,7 @@ from ganfast.data import to_uint8
 from ganfast.data.image_source import ImageSource, as_channels
 from ganfast.features.given import import_callable
 from ganfast.features.weight_files import sha256_of
-from ganfast.models import dcgan
-from ganfast.train import checkpoint
+from ganfast.recipes import gan
 
 
 class Generated(ImageSource):
@@ -91,28 +90,25 @@ def from_callable(
 def from_checkpoint(
     path: Path, samples: int, seed: int, channels: int, device: torch.device
 ) -> Generated:
-    """The moving average of the DCGAN in a checkpoint of `ganfast.train`.
+    """The moving average in a checkpoint of `ganfast train` or `ganfast demo`.
 
-    Raises ValueError for another file or another architecture.
+    A class-conditional one makes all classes in turn. Raises ValueError for another file.
     """
-    state = checkpoint.load(path)["ema"]
-    first = next((v for v in state.values() if v.ndim == 4), None)
-    last = [v for v in state.values() if v.ndim == 4][-1] if first is not None else None
-    if first is None or last is None or first.shape[1] % 4:
-        raise ValueError(f"{path}: expected the checkpoint of a DCGAN, got another architecture")
-    generator = dcgan.Generator(first.shape[0], first.shape[1] // 4, last.shape[1])
-    checkpoint.load_module("generator", generator, state)
-    sampler = _sampler(generator, device)
+    config, pair = gan.from_checkpoint(path)
+    sampler = _sampler(pair.generator, device, config.classes)
     return Generated(sampler, str(path), sha256_of(path), samples, seed, channels)
 
 
-def _sampler(generator: nn.Module, device: torch.device) -> Callable[[int], Tensor]:
+def _sampler(
+    generator: nn.Module, device: torch.device, classes: int = 0
+) -> Callable[[int], Tensor]:
     generator = generator.to(device).eval()
     latent_dim = generator.latent_dim
     assert isinstance(latent_dim, int)
 
     def sample(n: int) -> Tensor:
-        images: Tensor = generator(torch.randn(n, latent_dim).to(device))
+        labels = (torch.arange(n, device=device) % classes,) if classes else ()
+        images: Tensor = generator(torch.randn(n, latent_dim).to(device), *labels)
         return images
 
     return sample
