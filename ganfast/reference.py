@@ -16,8 +16,16 @@ def _target(x: Tensor, a: Tensor | float) -> Tensor:
     return a.expand_as(x) if isinstance(a, Tensor) else torch.full_like(x, a)
 
 
+def _softplus(x: Tensor, a: Tensor | float, b: float = 0.0) -> Tensor:
+    # Above the threshold, what softplus leaves out is below any rounding.
+    return F.softplus(a * x, threshold=50)
+
+
 def _bce_with_logits(x: Tensor, a: Tensor | float, b: float) -> Tensor:
-    return F.binary_cross_entropy_with_logits(x, _target(x, a), reduction="none")
+    # Not torch's function: its gradient is sigmoid(x) - a, of which large |x| leave no digit.
+    if not isinstance(a, Tensor) and a in (0, 1):
+        return _softplus(x, 1 - 2 * a)
+    return (1 - a) * _softplus(x, 1.0) + a * _softplus(x, -1.0)
 
 
 def _bce(x: Tensor, a: Tensor | float, b: float) -> Tensor:
@@ -30,8 +38,7 @@ def _bce(x: Tensor, a: Tensor | float, b: float) -> Tensor:
 #: f(x; a, b) by name: the functors of csrc/math/unary_reduce.h. a may be a tensor of x's dtype that
 #: broadcasts to x, such as labels.
 UNARY_FUNCTORS: dict[str, Callable[[Tensor, Any, float], Tensor]] = {
-    # Above the threshold, what softplus leaves out is below any rounding.
-    "softplus": lambda x, a, b: F.softplus(a * x, threshold=50),
+    "softplus": _softplus,
     "bce_with_logits": _bce_with_logits,
     "bce": _bce,
     "square": lambda x, a, b: (x - a).square(),
@@ -249,4 +256,6 @@ def augment(x: Tensor, u: Tensor, color: bool, translation: bool, cutout: bool) 
         y = torch.where(cut[:, None], 0, y)
     if u.shape[1] > 7:
         y = torch.where((u[:, 7] < 0).view(-1, 1, 1, 1), y, wide)
-    return y.to(x.dtype)
+    last = x.is_contiguous(memory_format=torch.channels_last) and not x.is_contiguous()
+    layout = torch.channels_last if last else torch.contiguous_format
+    return y.to(x.dtype).contiguous(memory_format=layout)
