@@ -7,6 +7,7 @@ import torch
 from torch import nn
 
 from ganfast import data, features, models
+from ganfast.augment import DiffAugment
 from ganfast.models.registry import CONDITIONAL, check_name
 from ganfast.recipes.scores import FrechetScore, resized
 from ganfast.regularizers import spectral_normalise
@@ -34,6 +35,8 @@ class Config(TrainOptions):
         spectral_norm: on all layers of the discriminator.
         freeze_d: so many of the discriminator's layers, from the image on, are not trained.
         start: checkpoint from which both networks' weights are taken; none where empty.
+        augment: policy of DiffAugment, such as ``color,translation,cutout``, on all images that the
+            discriminator sees; none where empty.
         tensorboard: log for TensorBoard, too, which has to be installed.
     """
 
@@ -51,6 +54,7 @@ class Config(TrainOptions):
     spectral_norm: bool = False
     freeze_d: int = 0
     start: str = ""
+    augment: str = ""
     tensorboard: bool = False
     ema: float = 0.995
     log_every: int = 25
@@ -71,6 +75,7 @@ class Config(TrainOptions):
             whole(name, getattr(self, name), minimum=0)
         between("label_smoothing", self.label_smoothing, 1.0)
         self.make_loss()
+        DiffAugment(torch.zeros(1, 1, 2, 2), self.augment)  # refuses unknown pieces
 
     def make_loss(self) -> Loss:
         """Raises ValueError where the loss does not have what is asked of it."""

@@ -1,13 +1,12 @@
 """Classifiers that the user gives: files, or Python."""
 
-import importlib
-import sys
 from pathlib import Path
 
 import torch
 from torch import nn
 
 from ganfast._files import atomic_write
+from ganfast.features.given import import_callable
 from ganfast.models.classifier import Classifier
 
 
@@ -67,13 +66,7 @@ def _from_file(path: Path) -> nn.Module:
 
 
 def _from_python(name: str) -> nn.Module:
-    module, _, attribute = name.partition(":")
-    if str(Path.cwd()) not in sys.path:
-        sys.path.insert(0, str(Path.cwd()))
-    try:
-        found = getattr(importlib.import_module(module), attribute)
-    except (ImportError, AttributeError) as error:
-        raise ValueError(f"{name!r} is not there: {error}") from error
+    found = import_callable(name)
     net = found if isinstance(found, nn.Module) else found()
     if not isinstance(net, nn.Module):
         raise ValueError(f"{name!r} must give a torch module, got {type(net).__name__}")

@@ -7,6 +7,8 @@ from torch import Tensor
 
 from ganfast import features
 from ganfast.metrics import frechet_distance_from_features
+from ganfast.metrics.inception_score import inception_score
+from ganfast.metrics.prdc import prdc
 from ganfast.recipes.scores import as_digits
 
 _NEAREST = 5  # the radius of a sample reaches to this neighbour
@@ -42,32 +44,18 @@ def quality(real: Tensor, fake: Tensor) -> Quality:
     net = features.digits()
     x, y = (features.extract(net, as_digits(images)) for images in (real, fake))
     with torch.no_grad():
-        p = net.head(y).double().softmax(1)
-    divergence = (p * (p.clamp_min(1e-300).log() - p.mean(0).clamp_min(1e-300).log())).sum(1)
-    radii_x, radii_y = _radii(x), _radii(y)
+        logits = net.head(y)
+    covered = prdc(x, y, k=_NEAREST)
     to_real, nearest = _nearest(y, x)
     among_real, _ = _nearest(x, x, itself=True)
     return Quality(
         fd=float(frechet_distance_from_features(x, y)),
-        inception_score=float(divergence.mean().exp()),
-        precision=_covered(y, x, radii_x),
-        recall=_covered(x, y, radii_y),
+        inception_score=inception_score(logits, splits=1, seed=None).mean,
+        precision=covered.precision,
+        recall=covered.recall,
         closer=float((to_real < among_real.median()).float().mean()),
         nearest=nearest,
     )
-
-
-def _radii(x: Tensor) -> Tensor:
-    """Distance of each row to its fifth neighbour, itself not counted."""
-    return torch.cat(
-        [torch.cdist(part, x).kthvalue(_NEAREST + 1).values for part in torch.split(x, _ROWS)]
-    )
-
-
-def _covered(points: Tensor, centres: Tensor, radii: Tensor) -> float:
-    """Share of the points that lie in some ball."""
-    inside = [(torch.cdist(p, centres) <= radii).any(1) for p in torch.split(points, _ROWS)]
-    return float(torch.cat(inside).float().mean())
 
 
 def _nearest(points: Tensor, others: Tensor, itself: bool = False) -> tuple[Tensor, Tensor]:

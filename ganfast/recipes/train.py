@@ -1,6 +1,7 @@
 """Train any of the GANs by name and write a report."""
 
 from dataclasses import asdict, dataclass
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -8,6 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from ganfast import data, images, models
+from ganfast.augment import DiffAugment
 from ganfast.recipes import gan, machine, report
 from ganfast.recipes.curves import curves
 from ganfast.recipes.gan import Config
@@ -67,6 +69,7 @@ def trainer_of(
         score=gan.score_of(config, real, device),
         on_sample=keep,
         on_record=tensorboard(out) if config.tensorboard else None,
+        augment=partial(DiffAugment, policy=config.augment) if config.augment else None,
     )
 
 

@@ -42,6 +42,21 @@ def test_a_run_writes_its_files_and_goes_on(tmp_path):
         train(config(), tmp_path / "parts")
 
 
+def test_augmented_runs_resume_to_the_bit(tmp_path):
+    policy = {"augment": "color,translation,cutout", "penalty": "r1"}
+    train(config(**policy), tmp_path / "whole")
+    train(config(steps=3, **policy), tmp_path / "parts")
+    torch.manual_seed(99)
+    train(config(**policy), tmp_path / "parts", resume=True)
+    train(config(), tmp_path / "plain")
+    a, b, c = (
+        load(tmp_path / part / "checkpoint.pt")["discriminator"]
+        for part in ("whole", "parts", "plain")
+    )
+    assert all(torch.equal(value, b[key]) for key, value in a.items())
+    assert not all(torch.equal(value, c[key]) for key, value in a.items())
+
+
 def test_a_checkpoint_alone_gives_the_networks_back(tmp_path):
     train(config(model="cdcgan", steps=2, batch_size=16, spectral_norm=True), tmp_path)
     saved, pair = gan.from_checkpoint(tmp_path / "checkpoint.pt")
@@ -98,6 +113,7 @@ def test_the_ends_of_an_interpolation_are_the_latents():
         ({"loss": "hing"}, "loss must be one of"),
         ({"loss": "wasserstein", "label_smoothing": 0.1}, "label_smoothing must be 0"),
         ({"loss": "hinge", "sigmoid": True}, "from_probs must be False"),
+        ({"augment": "colour"}, "policy must be made of color"),
         ({"freeze_d": 2}, "freeze_d must be below 2"),
     ],
 )
