@@ -16,16 +16,8 @@ def _target(x: Tensor, a: Tensor | float) -> Tensor:
     return a.expand_as(x) if isinstance(a, Tensor) else torch.full_like(x, a)
 
 
-def _softplus(x: Tensor, a: Tensor | float, b: float = 0.0) -> Tensor:
-    # Above the threshold, what softplus leaves out is below any rounding.
-    return F.softplus(a * x, threshold=50)
-
-
 def _bce_with_logits(x: Tensor, a: Tensor | float, b: float) -> Tensor:
-    # Not torch's function: its gradient is sigmoid(x) - a, of which large |x| leave no digit.
-    if not isinstance(a, Tensor) and a in (0, 1):
-        return _softplus(x, 1 - 2 * a)
-    return (1 - a) * _softplus(x, 1.0) + a * _softplus(x, -1.0)
+    return F.binary_cross_entropy_with_logits(x, _target(x, a), reduction="none")
 
 
 def _bce(x: Tensor, a: Tensor | float, b: float) -> Tensor:
@@ -38,7 +30,8 @@ def _bce(x: Tensor, a: Tensor | float, b: float) -> Tensor:
 #: f(x; a, b) by name: the functors of csrc/math/unary_reduce.h. a may be a tensor of x's dtype that
 #: broadcasts to x, such as labels.
 UNARY_FUNCTORS: dict[str, Callable[[Tensor, Any, float], Tensor]] = {
-    "softplus": _softplus,
+    # Above the threshold, what softplus leaves out is below any rounding.
+    "softplus": lambda x, a, b: F.softplus(a * x, threshold=50),
     "bce_with_logits": _bce_with_logits,
     "bce": _bce,
     "square": lambda x, a, b: (x - a).square(),

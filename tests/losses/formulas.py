@@ -14,7 +14,8 @@ def softplus(x: Tensor) -> Tensor:
 
 
 def cross_entropy(x: Tensor, target: float) -> Tensor:
-    return target * softplus(-x) + (1 - target) * softplus(x)
+    labels = torch.full_like(x, target)
+    return F.binary_cross_entropy_with_logits(x, labels, reduction="none")
 
 
 Elementwise = Callable[[Tensor], Tensor]
@@ -36,14 +37,22 @@ FORMULAS: dict[str, tuple[str, dict[str, Any], tuple[Elementwise, Elementwise, E
             lambda f: -softplus(f),
         ),
     ),
-    "bce": ("bce", {}, (lambda r: softplus(-r), softplus, lambda f: softplus(-f))),
+    "bce": (
+        "bce",
+        {},
+        (
+            lambda r: cross_entropy(r, 1.0),
+            lambda f: cross_entropy(f, 0.0),
+            lambda f: cross_entropy(f, 1.0),
+        ),
+    ),
     "bce, smooth": (
         "bce",
         {"label_smoothing": 0.25, "fake_label_smoothing": 0.125},
         (
             lambda r: cross_entropy(r, 0.75),
             lambda f: cross_entropy(f, 0.125),
-            lambda f: softplus(-f),
+            lambda f: cross_entropy(f, 1.0),
         ),
     ),
     "least_squares": (

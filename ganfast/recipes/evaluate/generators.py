@@ -94,7 +94,7 @@ def from_checkpoint(
 ) -> Generated:
     """The moving average in a checkpoint of ``ganfast train`` or of the demo.
 
-    Labels of a class-conditional one are drawn. Raises ValueError for another file.
+    A class-conditional one makes all classes in turn. Raises ValueError for another file.
     """
     config, pair = gan.from_checkpoint(path)
     sampler = _sampler(pair.generator, config.latent_shape, config.classes, device)
@@ -108,7 +108,7 @@ def _sampler(
 
     def sample(n: int) -> Tensor:
         latents = torch.randn(n, *latent).to(device)
-        given = (torch.randint(classes, (n,)).to(device),) if classes else ()
+        given = (torch.arange(n, device=device) % classes,) if classes else ()
         images: Tensor = generator(latents, *given)
         return images
 
