@@ -380,6 +380,7 @@ def test_processes_agree_with_one(folders, ganfast, tmp_path):
         capture_output=True, text=True, timeout=170, check=True,
         env={**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)},
     )  # fmt: skip
+    # To the rounding of float32 features, which depends on threads and on what makes a batch.
     assert json.loads(done.stdout)["metrics"] == pytest.approx(
-        json.loads(printed)["metrics"], rel=1e-9
+        json.loads(printed)["metrics"], rel=1e-6
     )
