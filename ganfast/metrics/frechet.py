@@ -87,13 +87,17 @@ def frechet_distance_from_features(x: Array, y: Array, ddof: int = 1) -> Tensor:
 
 
 def centred(features: Tensor, name: str, ddof: int) -> tuple[Tensor, Tensor]:
-    """Mean (D,) and X (N, D), the centred features over sqrt(N - ddof): sigma = X^T X."""
+    """Mean (D,) and X (N - 1, D) with sigma = X^T X, of as many rows as it has rank.
+
+    A reflection turns the N centred features, which add up to 0, into X and a row of zeros.
+    """
     if len(features) < 2:
         raise ValueError(f"{name}: expected at least 2 samples, got {len(features)}")
     if ddof not in (0, 1):
         raise ValueError(f"ddof: expected 0 or 1, got {ddof}")
-    mean = features.mean(dim=0)
-    return mean, (features - mean) / (len(features) - ddof) ** 0.5
+    n, mean = len(features), features.mean(dim=0)
+    first, rest = (features - mean).split([1, n - 1])
+    return mean, (rest - first / (n**0.5 + 1)) / (n - ddof) ** 0.5
 
 
 def distance_of_roots(mean1: Tensor, x: Tensor, mean2: Tensor, y: Tensor) -> Tensor:
