@@ -37,7 +37,8 @@ def tables(results: list[dict[str, Any]]) -> str:
     for result in sorted(results, key=lambda result: (result["device"], result["machine"])):
         parts.append(_head(result))
         for family in _distinct(result["results"], "family"):
-            parts.append(_table(family, [r for r in result["results"] if r["family"] == family]))
+            rows = [r for r in result["results"] if r["family"] == family]
+            parts += [_table(family, group) for group in _with_equal_providers(rows)]
     if all(result["device"] == "cpu" for result in results):
         parts.append(_NO_CUDA)
     return "\n\n".join(parts)
@@ -63,6 +64,15 @@ def _head(result: dict[str, Any]) -> str:
         f"{result['threads']} threads, {result['date']}, "
         f"commit {result['commit'] or 'unknown'}{changed}"
     )
+
+
+def _with_equal_providers(rows: list[Row]) -> list[list[Row]]:
+    """The rows of the cases that were measured against the same, one list for each such set."""
+    groups: dict[tuple[str, ...], list[Row]] = {}
+    for case in _distinct(rows, "case"):
+        of_case = [row for row in rows if row["case"] == case]
+        groups.setdefault(tuple(_distinct(of_case, "provider")), []).extend(of_case)
+    return list(groups.values())
 
 
 def _table(family: str, rows: list[Row]) -> str:

@@ -96,8 +96,8 @@ def centred(features: Tensor, name: str, ddof: int) -> tuple[Tensor, Tensor]:
     if ddof not in (0, 1):
         raise ValueError(f"ddof: expected 0 or 1, got {ddof}")
     n, mean = len(features), features.mean(dim=0)
-    first, rest = (features - mean).split([1, n - 1])
-    return mean, (rest - first / (n**0.5 + 1)) / (n - ddof) ** 0.5
+    centred = features - mean
+    return mean, (centred[1:] - centred[0] / (n**0.5 + 1)) / (n - ddof) ** 0.5
 
 
 def distance_of_roots(mean1: Tensor, x: Tensor, mean2: Tensor, y: Tensor) -> Tensor:
