@@ -201,7 +201,8 @@ class AdversarialLoss:
             real: outputs for real samples.
             fake: outputs for fake samples, as many maps; their shapes may differ from the real
                 ones'.
-            stats: return statistics too, from the same launch.
+            stats: return statistics too, from the same launch; from one of their own where samples
+                have weights or flips, which do not count in them.
             real_weight: weights of the real samples: (B,), or a mask that broadcasts to each map,
                 or one for each map. A map's mean becomes the weighted mean sum(w l) / sum(w) over
                 its elements l, 0 where all weights are; its sum sum(w l).
