@@ -4,8 +4,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from ganfast._files import atomic_write
-from ganfast.recipes import machine, report
+from ganfast.recipes import machine, plot, report
 from ganfast.recipes.curves import curves
 from ganfast.train.log import Record
 
@@ -51,9 +50,7 @@ def write(
     out: Path, result: "Result", records: Sequence[Record], settings: Mapping[str, object]
 ) -> None:
     """Write ``curves.png`` and ``report.html``."""
-    picture = curves(records, _FD, result.fd_real)
-    with atomic_write(out / "curves.png") as file:
-        file.write(picture)
+    picture = plot.write(curves(records, _FD, result.fd_real), out / "curves.png")
     sheets = sorted((out / "samples").glob("step_*.png"))
     ended = "finished" if result.finished else f"stopped early, of {settings['steps']}"
     content = report.page(

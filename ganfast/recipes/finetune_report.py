@@ -1,14 +1,15 @@
 """The page of ``ganfast finetune``."""
 
-import io
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from ganfast.recipes import machine, report
+from ganfast.recipes import machine, plot, report
 from ganfast.recipes.numbers import summary
 
 if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
     from ganfast.recipes.finetune import Result, Settings
 
 
@@ -18,7 +19,8 @@ def header(settings: "Settings") -> list[str]:
 
 
 def write(out: Path, settings: "Settings", result: "Result") -> None:
-    """Write ``report.html``."""
+    """Write ``accuracy.png`` and ``report.html``."""
+    picture = plot.write(_plot(settings, result), out / "accuracy.png")
     rows = result.rows(settings)
     verdicts = "; ".join(f"{row[0]} images: {row[-1]}" for row in rows)
     content = report.page(
@@ -29,9 +31,7 @@ def write(out: Path, settings: "Settings", result: "Result") -> None:
             report.table(rows, header=header(settings)),
             report.text(_HOW.format(seeds=settings.seeds)),
         ),
-        report.section(
-            "Over the number of real images", report.figure(_plot(settings, result), "")
-        ),
+        report.section("Over the number of real images", report.figure(picture, "")),
         report.section(
             "Settings", report.table([(k, str(v)) for k, v in asdict(settings).items()])
         ),
@@ -48,11 +48,8 @@ _HOW = (
 )
 
 
-def _plot(settings: "Settings", result: "Result") -> bytes:
-    from matplotlib.figure import Figure
-
-    figure = Figure(figsize=(8, 4.6), dpi=110, layout="constrained")
-    axis = figure.subplots()
+def _plot(settings: "Settings", result: "Result") -> "Figure":
+    figure, (axis,) = plot.panels(8, 4.6)
     for mode in settings.modes:
         points = [summary([100 * a for a in result.accuracies[n, mode]]) for n in settings.sizes]
         spread = [0.0 if p.n == 1 else p.std for p in points]
@@ -61,9 +58,5 @@ def _plot(settings: "Settings", result: "Result") -> bytes:
     axis.set_xscale("log")
     axis.set_xlabel("real images")
     axis.set_ylabel("accuracy, %")
-    axis.grid(alpha=0.25)
-    axis.spines[["top", "right"]].set_visible(False)
     axis.legend(frameon=False)
-    file = io.BytesIO()
-    figure.savefig(file, format="png")
-    return file.getvalue()
+    return figure

@@ -1,15 +1,16 @@
 """The page of ``ganfast pretrain``."""
 
-import io
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from ganfast.recipes import machine, report
+from ganfast.recipes import machine, plot, report
 from ganfast.recipes.numbers import Summary, in_words, summary
 from ganfast.recipes.scores import FD
 
 if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
     from ganfast.recipes.pretrain import Curve, Result, Settings
 
 
@@ -29,7 +30,8 @@ def taken(result: "Result") -> list[list[str]]:
 
 
 def write(out: Path, settings: "Settings", result: "Result") -> None:
-    """Write ``report.html``."""
+    """Write ``distances.png`` and ``report.html``."""
+    picture = plot.write(_plot(settings, result), out / "distances.png")
     found = rows(settings, result)
     content = report.page(
         f"ganfast pretrain: {settings.method}",
@@ -37,7 +39,7 @@ def write(out: Path, settings: "Settings", result: "Result") -> None:
         report.section(
             "Result", report.table(found), report.text(_HOW.format(seeds=settings.seeds))
         ),
-        report.section("Over the budget", report.figure(_plot(settings, result), "")),
+        report.section("Over the budget", report.figure(picture, "")),
         report.section(
             "What was taken", report.table(taken(result), header=["network", "weight", ""])
         ),
@@ -56,11 +58,8 @@ _HOW = (
 )
 
 
-def _plot(settings: "Settings", result: "Result") -> bytes:
-    from matplotlib.figure import Figure
-
-    figure = Figure(figsize=(8, 4.6), dpi=110, layout="constrained")
-    axis = figure.subplots()
+def _plot(settings: "Settings", result: "Result") -> "Figure":
+    figure, (axis,) = plot.panels(8, 4.6)
     for name, curves, shift in (
         ("from scratch", result.scratch, 0),
         (f"after {settings.method}", result.pretrained, settings.extra),
@@ -73,12 +72,8 @@ def _plot(settings: "Settings", result: "Result") -> bytes:
     axis.set_ylabel(FD)
     axis.set_yscale("log")
     axis.yaxis.set_major_formatter("{x:g}")
-    axis.grid(alpha=0.25)
-    axis.spines[["top", "right"]].set_visible(False)
     axis.legend(frameon=False)
-    file = io.BytesIO()
-    figure.savefig(file, format="png")
-    return file.getvalue()
+    return figure
 
 
 def _over_seeds(curves: "list[Curve]") -> tuple[list[int], list[Summary]]:

@@ -1,6 +1,5 @@
 """The page of ``ganfast rank``."""
 
-import io
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -8,9 +7,11 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor
 
-from ganfast.recipes import machine, report
+from ganfast.recipes import machine, plot, report
 
 if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
     from ganfast.recipes.rank import Result, Settings
 
 HEADER = [
@@ -35,7 +36,8 @@ def correlations(result: "Result") -> list[tuple[str, str]]:
 
 
 def write(out: Path, settings: "Settings", result: "Result") -> None:
-    """Write ``report.html``."""
+    """Write ``rankings.png`` and ``report.html``."""
+    picture = plot.write(_plot(result), out / "rankings.png")
     sure = result.spearman.low > 0
     verdict = "rank the classifiers alike" if sure else "cannot be said to rank them alike"
     content = report.page(
@@ -45,7 +47,7 @@ def write(out: Path, settings: "Settings", result: "Result") -> None:
         report.section(
             "Two rankings",
             report.table(correlations(result)),
-            report.figure(_plot(result), "each classifier's accuracy on both kinds of images"),
+            report.figure(picture, "each classifier's accuracy on both kinds of images"),
         ),
         report.section(
             "Agreement on synthetic images", _matrix(result, result.agreement_synthetic)
@@ -79,18 +81,11 @@ def _matrix(result: "Result", matrix: Tensor) -> str:
     return report.table(rows, header=["%", *(str(i + 1) for i in range(len(names)))])
 
 
-def _plot(result: "Result") -> bytes:
-    from matplotlib.figure import Figure
-
-    figure = Figure(figsize=(6.4, 5), dpi=110, layout="constrained")
-    axis = figure.subplots()
+def _plot(result: "Result") -> "Figure":
+    figure, (axis,) = plot.panels(6.4, 5)
     for name, (synthetic, real) in result.standings.items():
         axis.scatter([100 * synthetic.accuracy], [100 * real.accuracy], label=name, s=46)
     axis.set_xlabel("accuracy on synthetic images, %")
     axis.set_ylabel("accuracy on real images, %")
-    axis.grid(alpha=0.25)
-    axis.spines[["top", "right"]].set_visible(False)
     axis.legend(frameon=False, fontsize="small")
-    file = io.BytesIO()
-    figure.savefig(file, format="png")
-    return file.getvalue()
+    return figure

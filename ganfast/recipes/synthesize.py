@@ -1,10 +1,10 @@
 """Make a labelled data set from a checkpoint, with a card that says what it is worth."""
 
-import io
 import json
+import shutil
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal, get_args
+from typing import Literal, get_args
 
 import numpy as np
 import torch
@@ -15,9 +15,6 @@ from ganfast._files import atomic_write
 from ganfast.recipes import gan, machine, report
 from ganfast.recipes.quality import Quality, quality
 from ganfast.recipes.sampler import Filters, Sampler, labels_of
-
-if TYPE_CHECKING:
-    from PIL.Image import Image
 
 Format = Literal["npz", "folder", "safetensors"]
 
@@ -53,7 +50,9 @@ class Order:
 def synthesize(
     checkpoint: Path, out: Path, order: Order, device: str = "cpu", overwrite: bool = False
 ) -> Quality:
-    """Write the data set, ``card.json`` and ``card.html`` to ``out``; go on where it was stopped.
+    """Write the data set and its card to ``out``: ``card.json``, ``card.html`` and their pictures.
+
+    Goes on where it was stopped.
 
     Raises:
         FileNotFoundError: there is no checkpoint.
@@ -115,8 +114,9 @@ def _claim(out: Path, order: dict[str, object], overwrite: bool) -> None:
                 f"{out} holds a data set of another order or checkpoint: --overwrite makes it "
                 "again, --out names another folder"
             )
-        for old in (out / "shards").glob("*.safetensors"):
-            old.unlink()
+        for folder in ("shards", "images"):
+            shutil.rmtree(out / folder, ignore_errors=True)
+        (out / "data.npz").unlink(missing_ok=True)
     with atomic_write(path) as file:
         file.write(text.encode())
 
@@ -163,17 +163,23 @@ def _card(
     card = {"figures": figures, "order": asdict(order), "model": config}
     with atomic_write(out / "card.json") as file:
         file.write(json.dumps(card, indent=1).encode())
-    sheet = images.grid(made[: 2 * _SHOWN], columns=10, scale=2)
     pairs = torch.stack([made[:_SHOWN], nearest[:_SHOWN]], 1).flatten(0, 1)
-    beside = images.grid(pairs, columns=10, scale=2)
+    sheets = {"samples": made[: 2 * _SHOWN], "nearest": pairs}
+    pictures: dict[str, bytes] = {}
+    for name, shown in sheets.items():
+        path = out / f"{name}.png"
+        images.write_png(images.grid(shown, columns=10, scale=2), path)
+        pictures[name] = path.read_bytes()
     content = report.page(
         "ganfast synthesize: a data card",
         f"{len(made)} images by {config['model']}, trained on {config['data']}.",
         report.section("Figures", report.table(rows(found)), report.text(_FIGURES)),
-        report.section("Samples", report.figure(_png(sheet), "the first samples")),
+        report.section("Samples", report.figure(pictures["samples"], "the first samples")),
         report.section(
             "Memorised?",
-            report.figure(_png(beside), "samples, each with its nearest real image at its right"),
+            report.figure(
+                pictures["nearest"], "samples, each with its nearest real image at its right"
+            ),
             report.text(_MEMORISED),
         ),
         report.section("Order", report.table([(k, str(v)) for k, v in asdict(order).items()])),
@@ -192,9 +198,3 @@ _MEMORISED = (
     "The last figure is the share of samples nearer to some real image than real images are to "
     "each other in the median. New images have about a half; copies have all."
 )
-
-
-def _png(sheet: "Image") -> bytes:
-    file = io.BytesIO()
-    sheet.save(file, format="PNG")
-    return file.getvalue()

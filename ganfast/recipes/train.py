@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from ganfast import data, images, models
 from ganfast.augment import DiffAugment
-from ganfast.recipes import gan, machine, report
+from ganfast.recipes import gan, machine, plot, report
 from ganfast.recipes.curves import curves
 from ganfast.recipes.gan import Config
 from ganfast.recipes.scores import FD
@@ -153,7 +153,7 @@ def _write(out: Path, config: Config, result: Result, records: list[dict[str, fl
         sections.append(report.section(path.stem, report.figure(path.read_bytes(), caption)))
     if result.scores:
         floor = result.real_against_real or 0.0
-        picture = curves(records, FD, floor)
+        picture = plot.write(curves(records, FD, floor), out / "curves.png")
         sections.append(report.section("Over time", report.figure(picture, "the run's figures")))
     settings = [(name, str(value)) for name, value in asdict(config).items()]
     sections.append(report.section("Settings", report.table(settings)))

@@ -175,7 +175,22 @@ def test_a_folder_of_pictures_and_the_card(conditional, tmp_path):
     assert card["model"]["model"] == "cdcgan"
     page = (tmp_path / "card.html").read_text()
     assert page.count("data:image/png;base64,") == 2
+    for name in ("samples.png", "nearest.png"):
+        assert (tmp_path / name).read_bytes().startswith(b"\x89PNG")
     assert "20 images by cdcgan, trained on digits" in page
+
+
+def test_another_order_leaves_nothing_of_the_one_before(conditional, tmp_path):
+    synthesize(conditional, tmp_path, Order(samples=30, format="folder"))
+    synthesize(conditional, tmp_path, Order(samples=20, seed=1, format="folder"), overwrite=True)
+    files = list((tmp_path / "images").rglob("*.png"))
+    made = load((tmp_path / "shards/shard-00000.safetensors").read_bytes())["images"]
+    assert sorted(int(path.stem) for path in files) == list(range(20))
+    for path in files:
+        with Image.open(path) as picture:
+            assert np.array_equal(np.asarray(picture), made[int(path.stem), 0].numpy())
+    synthesize(conditional, tmp_path, Order(samples=20, format="npz"), overwrite=True)
+    assert not (tmp_path / "images").exists()
 
 
 def test_figures_of_known_sets():

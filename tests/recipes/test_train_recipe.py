@@ -27,7 +27,7 @@ def test_a_run_writes_its_files_and_goes_on(tmp_path):
     assert [step for step, _ in result.scores] == [0, 3, 6]
     names = {p.name for p in (tmp_path / "whole").iterdir()}
     expected = {"checkpoint.pt", "checkpoint-00000003.pt", "metrics.jsonl", "samples"}
-    assert names - {"best.pt"} == expected | {"interpolation.png", "report.html"}
+    assert names - {"best.pt"} == expected | {"curves.png", "interpolation.png", "report.html"}
     with Image.open(tmp_path / "whole" / "interpolation.png") as picture:
         assert picture.size == (8 * (28 * 2 + 2) + 2,) * 2
         assert len(set(np.asarray(picture).ravel())) > 20
