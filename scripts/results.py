@@ -1,6 +1,6 @@
 """Train every system of the tutorials on the embedded digits, and write docs/results.md.
 
-    python scripts/results.py                    # hours on two cores; stopped, it goes on
+    python scripts/results.py                    # about two hours; stopped, it goes on
     python scripts/results.py --steps 20 --out /tmp/results --docs /tmp/docs    # to try it
 
 Each system is one ``ganfast train``; its line says how to do it again.
@@ -26,22 +26,22 @@ GANS = {
     "BCE, MLP 128": "model=mlp-128 loss=bce steps=6000 lr_g=1e-3 lr_d=1e-3",
     "BCE with sigmoid, MLP 128": "model=mlp-128 loss=bce sigmoid=true steps=6000"
     " lr_g=1e-3 lr_d=1e-3",
-    "WGAN, weights clipped": "model=wgan loss=wasserstein clip_weights=0.02 d_steps=3 steps=2000"
+    "WGAN, weights clipped": "model=wgan loss=wasserstein clip_weights=0.02 d_steps=3 steps=1300"
     " lr_g=5e-4 lr_d=5e-4 betas_g=[0,0.9] betas_d=[0,0.9]",
-    "WGAN-GP": "model=wgan loss=wasserstein penalty=wgan_gp d_steps=3 steps=2000"
+    "WGAN-GP": "model=wgan loss=wasserstein penalty=wgan_gp d_steps=2 steps=600"
     " lr_g=1e-3 lr_d=1e-3 betas_g=[0,0.9] betas_d=[0,0.9]",
-    "LSGAN": "model=dcgan loss=least_squares lr_g=2e-3 lr_d=5e-4 steps=2000",
+    "LSGAN": "model=dcgan loss=least_squares lr_g=2e-3 lr_d=5e-4 steps=1200",
     "hinge, spectral norm": "model=wgan loss=hinge spectral_norm=true lr_g=1e-3 lr_d=2e-3"
-    " betas_g=[0,0.9] betas_d=[0,0.9] steps=2000",
+    " betas_g=[0,0.9] betas_d=[0,0.9] steps=1000",
     "non-saturating, R1": "model=wgan penalty=r1 penalty_weight=0.1 penalty_every=4"
-    " lr_g=1e-3 lr_d=1e-3 steps=2000",
+    " lr_g=1e-3 lr_d=1e-3 steps=1000",
     "RpGAN, R1 and R2": "model=wgan loss=relativistic penalty=r1_r2 penalty_weight=0.1"
-    " lr_g=1e-3 lr_d=1e-3 betas_g=[0,0.9] betas_d=[0,0.9] steps=2000",
-    "DCGAN": "model=dcgan lr_g=2e-3 lr_d=1e-3 steps=2000",
-    "DCGAN, 64 pixels": "model=dcgan size=64 lr_g=1e-3 lr_d=5e-4 steps=1500",
-    "conditional DCGAN": "model=cdcgan lr_g=2e-3 lr_d=1e-3 steps=2000",
+    " lr_g=1e-3 lr_d=1e-3 betas_g=[0,0.9] betas_d=[0,0.9] steps=800",
+    "DCGAN": "model=dcgan lr_g=2e-3 lr_d=1e-3 steps=1200",
+    "DCGAN, 64 pixels": "model=dcgan size=64 lr_g=1e-3 lr_d=5e-4 steps=500",
+    "conditional DCGAN": "model=cdcgan lr_g=2e-3 lr_d=1e-3 steps=1200",
     "SNGAN, residual": "model=sngan loss=hinge spectral_norm=true lr_g=5e-4 lr_d=1e-3"
-    " betas_g=[0,0.9] betas_d=[0,0.9] steps=1500",
+    " betas_g=[0,0.9] betas_d=[0,0.9] steps=500",
 }
 CYCLES = {
     "CycleGAN, digits and inverted digits": "model=cyclegan b=digits:inverted",
