@@ -5,6 +5,8 @@ to::
 
     target: ganfast.compat.taming.VQLPIPSWithDiscriminator
 
+The configurations of latent-diffusion's VQ models have the same line.
+
 LPIPS and the discriminator are the project's own, so that checkpoints load. Values and gradients
 are the project's; what it spends is not:
 
