@@ -14,10 +14,10 @@ nothing waits for it. Where the project is at fault, the intended formula is tak
 - ``latent_optimise`` takes its ``lo_steps - 1`` steps; the project returns after the first.
 - Path lengths and gradients of 0 have the gradient 0 where the project's path lengths give NaN.
 
-TAC-GAN's losses of the twin head, ``Mi...``, are those that the project had until July 2022. Since
-then ``src/worker.py`` copies the loss of the other head for it, ``copy.deepcopy(self.cond_loss)``,
-and so never trains the twin; put ``losses.MiCrossEntropyLoss()``, or what stands for the other
-kinds, in its place.
+TAC-GAN's losses of the twin head, ``Mi...``, are those that the project had until July 2022. Where
+``src/worker.py`` copies the loss of the other head in their place, with
+``copy.deepcopy(self.cond_loss)``, the twin is not trained; write ``losses.MiCrossEntropyLoss()``
+there, or what stands for the other kinds.
 """
 
 import math
