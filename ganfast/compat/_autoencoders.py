@@ -46,21 +46,30 @@ def _taming_networks(
 
 
 class AutoencoderLoss(nn.Module):
-    """Reconstruction loss and discriminator of an autoencoder, with VQGAN's adaptive weight."""
+    """Reconstruction loss and discriminator of an autoencoder, with VQGAN's adaptive weight.
+
+    Networks that are not given are those of taming-transformers; ``layers`` are the options of its
+    discriminator.
+    """
 
     def __init__(
         self,
         disc_start: int,
+        pixelloss_weight: float,
         disc_factor: float,
         disc_weight: float,
         perceptual_weight: float,
         disc_conditional: bool,
         disc_loss: str,
+        perceptual_loss: nn.Module | None,
+        discriminator: nn.Module | None,
         scaler: torch.amp.GradScaler | None,
+        **layers: Any,
     ) -> None:
         super().__init__()
         if disc_loss not in _DISCRIMINATOR_LOSSES:
             raise ValueError(f"disc_loss must be hinge or vanilla, got {disc_loss!r}")
+        self.pixel_weight = pixelloss_weight  # kept and not used, as in the projects
         self.perceptual_weight = perceptual_weight
         self.discriminator_iter_start = disc_start
         self.disc_loss = _DISCRIMINATOR_LOSSES[disc_loss]
@@ -68,16 +77,37 @@ class AutoencoderLoss(nn.Module):
         self.discriminator_weight = disc_weight
         self.disc_conditional = disc_conditional
         self.scaler = scaler
-
-    def _make_networks(
-        self,
-        perceptual_loss: nn.Module | None,
-        discriminator: nn.Module | None,
-        **options: Any,
-    ) -> None:
         self.perceptual_loss, self.discriminator = _taming_networks(
-            perceptual_loss, discriminator, options
+            perceptual_loss, discriminator, layers
         )
+
+    @staticmethod
+    def _of_discriminator(optimizer_idx: int) -> bool:
+        """Whether a step is the discriminator's (1) and not the autoencoder's (0)."""
+        if optimizer_idx not in (0, 1):
+            raise ValueError(f"optimizer_idx must be 0 or 1, got {optimizer_idx}")
+        return optimizer_idx == 1
+
+    def _autoencoder_step(
+        self,
+        nll_loss: Tensor,
+        regularizer: Tensor,
+        reconstructions: Tensor,
+        global_step: int,
+        last_layer: Tensor | None,
+        cond: Tensor | None,
+        split: str,
+        own_log: dict[str, Tensor],
+        parameters: Sequence[Tensor] = (),
+        weighted: Tensor | None = None,
+    ) -> tuple[Tensor, dict[str, Tensor]]:
+        """Loss of the autoencoder and its log; the arguments as of :meth:`_adversarial`."""
+        loss, adversarial_log = self._adversarial(
+            nll_loss, reconstructions, global_step, last_layer, cond, parameters, weighted
+        )
+        loss = loss + regularizer
+        log = {"total_loss": loss.clone(), **own_log, **adversarial_log}
+        return loss, {f"{split}/{name}": value.detach() for name, value in log.items()}
 
     def _distances(self, inputs: Tensor, reconstructions: Tensor) -> tuple[Tensor, Tensor]:
         """Mean of the pixels' distance with the perceptual one, and the latter, (B, 1, 1, 1)."""
@@ -138,7 +168,7 @@ class AutoencoderLoss(nn.Module):
         return loss, {
             "d_weight": d_weight / factor if factor else d_weight,
             "disc_factor": torch.tensor(factor),
-            "g_loss": g_loss.detach(),
+            "g_loss": g_loss,
         }
 
     def _plain_weight(self, nll_loss: Tensor, g_loss: Tensor, last_layer: Tensor | None) -> Tensor:

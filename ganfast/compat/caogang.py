@@ -6,7 +6,9 @@ top add ::
     from ganfast.compat.caogang import calc_gradient_penalty
 
 The weight is the LAMBDA of the scripts for images; where a script has another one, call with
-``LAMBDA=LAMBDA``. One number is drawn for each sample, on the samples' device.
+``LAMBDA=LAMBDA``. One number is drawn for each sample, on the samples' device. The norm is that of
+a sample's gradient, as the paper's, also in ``gan_language.py``, where the project takes one over
+the positions for each character.
 """
 
 from collections.abc import Callable

@@ -1,7 +1,10 @@
 """Drop-in for the adversarial losses of NVlabs/FastGen's distribution matching.
 
-In ``fastgen/methods/distribution_matching/dmd2.py``, import both losses from here, and for the
-approximate R1, which is a method, add after the class ::
+At the end of ``fastgen/methods/common_loss.py``, add ::
+
+    from ganfast.compat.fastgen import gan_loss_discriminator, gan_loss_generator
+
+The approximate R1 is a method of ``DMD2Model`` and of ``LADDModel``; after the class, add ::
 
     from ganfast.compat import fastgen
     DMD2Model._compute_r1_regularization = fastgen.compute_r1_regularization

@@ -1,10 +1,9 @@
 """Drop-in for the losses of HiFi-GAN, BigVGAN and vocoders made after them.
 
-HiFi-GAN, ``train.py``: leave the three names out of ``from models import ...`` and add ::
+``train.py``, after HiFi-GAN's ``from models import ...`` or BigVGAN's ``from loss import ...``, of
+which the mel spectrogram's loss is still needed, add ::
 
     from ganfast.compat.hifigan import discriminator_loss, feature_loss, generator_loss
-
-BigVGAN, ``train.py``: the same line in place of ``from loss import ...``.
 
 Each call is one launch forward and one backward for all maps. Features of real samples are
 detached, so that the generator's step does not walk back through the discriminators' pass over

@@ -73,23 +73,21 @@ class LPIPSWithDiscriminator(AutoencoderLoss):
     ) -> None:
         super().__init__(
             disc_start,
+            pixelloss_weight,
             disc_factor,
             disc_weight,
             perceptual_weight,
             disc_conditional,
             disc_loss,
-            scaler,
-        )
-        self.kl_weight = kl_weight
-        self.pixel_weight = pixelloss_weight  # kept and not used, as in the project
-        self.logvar = nn.Parameter(torch.full((), float(logvar_init)))
-        self._make_networks(
             perceptual_loss,
             discriminator,
+            scaler,
             input_nc=disc_in_channels,
             n_layers=disc_num_layers,
             use_actnorm=use_actnorm,
         )
+        self.kl_weight = kl_weight
+        self.logvar = nn.Parameter(torch.full((), float(logvar_init)))
 
     def forward(
         self,
@@ -108,31 +106,32 @@ class LPIPSWithDiscriminator(AutoencoderLoss):
         Raises:
             ValueError: ``last_layer`` or ``cond`` does not fit, or another ``optimizer_idx``.
         """
-        if optimizer_idx == 1:
+        if self._of_discriminator(optimizer_idx):
             return self._discriminator_step(inputs, reconstructions, global_step, cond, split)
-        if optimizer_idx != 0:
-            raise ValueError(f"optimizer_idx must be 0 or 1, got {optimizer_idx}")
         rec_loss, p_loss = self._distances(inputs, reconstructions)
         elements = inputs.numel() // inputs.shape[0]
         nll_loss = elements * (rec_loss / self.logvar.exp() + self.logvar)
-        trained = [self.logvar] if self.logvar.requires_grad else []
+        kl_loss = posteriors.kl().sum() / inputs.shape[0]
         weighted = None
         if weights is not None:
             weighted = self._weighted(inputs, reconstructions, p_loss, weights)
-        loss, log = self._adversarial(
-            nll_loss, reconstructions, global_step, last_layer, cond, trained, weighted
+        return self._autoencoder_step(
+            nll_loss,
+            self.kl_weight * kl_loss,
+            reconstructions,
+            global_step,
+            last_layer,
+            cond,
+            split,
+            {
+                "logvar": self.logvar,
+                "kl_loss": kl_loss,
+                "nll_loss": nll_loss,
+                "rec_loss": rec_loss,
+            },
+            [self.logvar] if self.logvar.requires_grad else [],
+            weighted,
         )
-        kl_loss = posteriors.kl().sum() / inputs.shape[0]
-        loss = loss + self.kl_weight * kl_loss
-        log = {
-            "total_loss": loss.detach().clone(),
-            "logvar": self.logvar.detach(),
-            "kl_loss": kl_loss.detach(),
-            "nll_loss": nll_loss.detach(),
-            "rec_loss": rec_loss.detach(),
-            **log,
-        }
-        return loss, {f"{split}/{name}": value for name, value in log.items()}
 
     def _weighted(
         self, inputs: Tensor, reconstructions: Tensor, p_loss: Tensor, weights: Tensor | float

@@ -6,7 +6,8 @@ add ::
     from ganfast.compat.pix2pix import GANLoss, cal_gradient_penalty
 
 The labels are buffers as in the original, so that earlier checkpoints load. Gradients of 0 have a
-norm of 0, where the original adds 1e-16 to each component.
+norm of 0, where the original adds 1e-16 to each component. Images are constants of the penalty; in
+the original it has gradients in fakes that are not detached.
 """
 
 from collections.abc import Callable

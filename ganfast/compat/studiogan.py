@@ -1,9 +1,8 @@
 """Drop-in for POSTECH-CVLab/PyTorch-StudioGAN's ``src/utils/losses.py``.
 
-In ``src/config.py``, ``src/worker.py`` and ``src/loader.py``, change
-``import utils.losses as losses`` to::
+At the end of ``src/utils/losses.py``, add ::
 
-    import ganfast.compat.studiogan as losses
+    from ganfast.compat.studiogan import *
 
 Names and argument order are the project's. Masks and random numbers are made on the device, and
 nothing waits for it. Where the project is at fault, the intended formula is taken:
@@ -14,6 +13,11 @@ nothing waits for it. Where the project is at fault, the intended formula is tak
   processes; the project's are smaller by the number of processes.
 - ``latent_optimise`` takes its ``lo_steps - 1`` steps; the project returns after the first.
 - Path lengths and gradients of 0 have the gradient 0 where the project's path lengths give NaN.
+
+TAC-GAN's losses of the twin head, ``Mi...``, are those that the project had until July 2022. Where
+``src/worker.py`` copies the loss of the other head in their place, with
+``copy.deepcopy(self.cond_loss)``, the twin is not trained; write ``losses.MiCrossEntropyLoss()``
+there, or what stands for the other kinds.
 """
 
 import math

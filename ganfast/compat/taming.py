@@ -5,6 +5,8 @@ to::
 
     target: ganfast.compat.taming.VQLPIPSWithDiscriminator
 
+The configurations of latent-diffusion's VQ models have the same line.
+
 LPIPS and the discriminator are the project's own, so that checkpoints load. Values and gradients
 are the project's; what it spends is not:
 
@@ -73,23 +75,21 @@ class VQLPIPSWithDiscriminator(AutoencoderLoss):
     ) -> None:
         super().__init__(
             disc_start,
+            pixelloss_weight,
             disc_factor,
             disc_weight,
             perceptual_weight,
             disc_conditional,
             disc_loss,
-            scaler,
-        )
-        self.codebook_weight = codebook_weight
-        self.pixel_weight = pixelloss_weight  # kept and not used, as in the project
-        self._make_networks(
             perceptual_loss,
             discriminator,
+            scaler,
             input_nc=disc_in_channels,
             n_layers=disc_num_layers,
             use_actnorm=use_actnorm,
             ndf=disc_ndf,
         )
+        self.codebook_weight = codebook_weight
 
     def forward(
         self,
@@ -107,19 +107,22 @@ class VQLPIPSWithDiscriminator(AutoencoderLoss):
         Raises:
             ValueError: ``last_layer`` or ``cond`` does not fit, or another ``optimizer_idx``.
         """
-        if optimizer_idx == 1:
+        if self._of_discriminator(optimizer_idx):
             return self._discriminator_step(inputs, reconstructions, global_step, cond, split)
-        if optimizer_idx != 0:
-            raise ValueError(f"optimizer_idx must be 0 or 1, got {optimizer_idx}")
         nll_loss, p_loss = self._distances(inputs, reconstructions)
-        loss, log = self._adversarial(nll_loss, reconstructions, global_step, last_layer, cond)
-        loss = loss + self.codebook_weight * codebook_loss.mean()
-        log = {
-            "total_loss": loss.detach().clone(),
-            "quant_loss": codebook_loss.detach().mean(),
-            "nll_loss": nll_loss.detach(),
-            "rec_loss": nll_loss.detach(),
-            "p_loss": p_loss.detach().mean(),
-            **log,
-        }
-        return loss, {f"{split}/{name}": value for name, value in log.items()}
+        quant_loss = codebook_loss.mean()
+        return self._autoencoder_step(
+            nll_loss,
+            self.codebook_weight * quant_loss,
+            reconstructions,
+            global_step,
+            last_layer,
+            cond,
+            split,
+            {
+                "quant_loss": quant_loss,
+                "nll_loss": nll_loss,
+                "rec_loss": nll_loss,
+                "p_loss": p_loss.mean(),
+            },
+        )

@@ -9,7 +9,8 @@ the losses are made ::
 new tensor, so that it has no gradient. ``minimax_discriminator_loss`` also takes real and fake
 outputs of different shapes, whose labels the original exchanges. Both gradient penalties take the
 norm of each sample's gradient, as their papers; the original takes one norm over the whole batch,
-which ``norm="batch"`` gives. The pulling-away term stays torchgan's.
+which ``norm="batch"`` gives. The pulling-away term is the paper's: the original's vectors have a
+norm of 1 in each component over the batch, not in each sample, and count with themselves.
 """
 
 from collections.abc import Sequence
@@ -23,7 +24,7 @@ from torch import Tensor
 from ganfast.compat._criterion import reduce_sides, side_of
 from ganfast.losses.sides import Side
 from ganfast.penalties import squared_norms, wgan_gp_from_logits
-from ganfast.reference import UNARY_FUNCTORS
+from ganfast.reference import UNARY_FUNCTORS, compute_dtype
 
 __all__ = [
     "auxiliary_classification_loss",
@@ -32,6 +33,7 @@ __all__ = [
     "dragan_gradient_penalty",
     "energy_based_discriminator_loss",
     "energy_based_generator_loss",
+    "energy_based_pulling_away_term",
     "install",
     "least_squares_discriminator_loss",
     "least_squares_generator_loss",
@@ -44,6 +46,7 @@ __all__ = [
 ]
 
 _MODULES = (
+    "",
     "functional",
     "auxclassifier",
     "boundaryequilibrium",
@@ -197,6 +200,27 @@ def energy_based_discriminator_loss(
     )
 
 
+def energy_based_pulling_away_term(d_hid: Tensor) -> Tensor:
+    r"""The mean squared cosine of two samples' hidden vectors; scalar.
+
+    .. math:: \frac{1}{N (N - 1)} \sum_{i \ne j} \left( \frac{s_i \cdot s_j}
+        {\|s_i\| \|s_j\|} \right)^2
+
+    Args:
+        d_hid: s, (N, ...), of at least two samples.
+
+    Raises:
+        ValueError: there is one sample.
+
+    Source: Zhao et al. 2017, Energy-based GAN (arXiv:1609.03126).
+    """
+    n = d_hid.shape[0]
+    if n < 2:
+        raise ValueError(f"d_hid must hold at least two samples, got {n}")
+    s = F.normalize(compute_dtype(d_hid).flatten(1))
+    return (s @ s.T).triu(1).square().sum() * (2 / (n * (n - 1)))
+
+
 def boundary_equilibrium_generator_loss(dgz: Tensor, reduction: str = "mean") -> Tensor:
     """m[f]; ``reduction`` as of :func:`minimax_generator_loss`."""
     return energy_based_generator_loss(dgz, reduction)
@@ -217,7 +241,7 @@ def install() -> None:
         ModuleNotFoundError: torchgan is not installed.
     """
     for name in _MODULES:
-        module = import_module(f"torchgan.losses.{name}")
+        module = import_module(f"torchgan.losses.{name}".rstrip("."))
         for loss in __all__:
             if hasattr(module, loss):
                 setattr(module, loss, globals()[loss])

@@ -113,6 +113,22 @@ def test_energies(reduction: str) -> None:
         compare(g, reduce(e), [real, fake])
 
 
+@pytest.mark.parametrize("shape", [(5, 7), (2, 3, 2, 4)])
+def test_pulling_away(shape: tuple[int, ...]) -> None:
+    assert arguments(torchgan.energy_based_pulling_away_term) == "d_hid"
+    hidden = draw(*shape)
+    cosines = [
+        (x * y).sum() / (x.square().sum() * y.square().sum()).sqrt()
+        for i, x in enumerate(hidden)
+        for j, y in enumerate(hidden)
+        if i != j
+    ]
+    expected = torch.stack(cosines).square().mean()
+    assert_same(torchgan.energy_based_pulling_away_term(hidden), expected, [hidden])
+    with pytest.raises(ValueError, match="d_hid must hold at least two samples, got 1"):
+        torchgan.energy_based_pulling_away_term(hidden[:1])
+
+
 @reductions
 def test_classes(reduction: str) -> None:
     logits, labels = draw(7, 3), torch.arange(7) % 3
@@ -135,20 +151,19 @@ def test_mutual_information(reduction: str) -> None:
 
 def test_install(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "torchgan", ModuleType("torchgan"))
-    monkeypatch.setitem(sys.modules, "torchgan.losses", ModuleType("torchgan.losses"))
     modules = {}
     for name in torchgan._MODULES:
-        modules[name] = ModuleType(f"torchgan.losses.{name}")
-        monkeypatch.setitem(sys.modules, f"torchgan.losses.{name}", modules[name])
+        full = "torchgan.losses" + (f".{name}" if name else "")
+        modules[name] = ModuleType(full)
+        monkeypatch.setitem(sys.modules, full, modules[name])
+    modules[""].minimax_generator_loss = None
     modules["functional"].minimax_generator_loss = None
     modules["minimax"].minimax_generator_loss = None
     modules["draganpenalty"].dragan_gradient_penalty = None
-    modules["functional"].energy_based_pulling_away_term = None
     torchgan.install()
-    for name in ("functional", "minimax"):
+    for name in ("", "functional", "minimax"):
         assert modules[name].minimax_generator_loss is torchgan.minimax_generator_loss
     assert modules["draganpenalty"].dragan_gradient_penalty is torchgan.dragan_gradient_penalty
-    assert modules["functional"].energy_based_pulling_away_term is None
     assert not hasattr(modules["leastsquares"], "minimax_generator_loss")
 
 
