@@ -1,6 +1,7 @@
 """Differentiable exchange between the processes of torch.distributed."""
 
 from collections.abc import Sequence
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -10,11 +11,22 @@ def _initialized() -> bool:
     return torch.distributed.is_available() and torch.distributed.is_initialized()
 
 
-def _sum(x: Tensor) -> Tensor:
+class _Sum(torch.autograd.Function):
     """Sum over the processes; its gradient is the sum of the gradients."""
-    from torch.distributed.nn import functional
 
-    result: Tensor = functional.all_reduce(x)  # type: ignore[no-untyped-call]
+    @staticmethod
+    def forward(ctx: Any, x: Tensor) -> Tensor:
+        result = x.clone(memory_format=torch.contiguous_format)
+        torch.distributed.all_reduce(result)
+        return result
+
+    @staticmethod
+    def backward(ctx: Any, grad: Tensor) -> Tensor:
+        return _sum(grad)
+
+
+def _sum(x: Tensor) -> Tensor:
+    result: Tensor = _Sum.apply(x)  # type: ignore[no-untyped-call]
     return result
 
 

@@ -5,6 +5,7 @@ from pathlib import Path
 import pytest
 import torch
 import torch.distributed as dist
+import torch.distributed.nn
 import torch.multiprocessing as mp
 from torch import Tensor
 
