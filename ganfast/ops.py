@@ -10,12 +10,17 @@ from ganfast import _ext, reference
 
 _FLOATING = frozenset({torch.float64, torch.float32, torch.float16, torch.bfloat16})
 
+_compiling = torch.compiler.is_compiling
+_transforming = torch._C._are_functorch_transforms_active
+
 # The bare functions, looked up once: what torch.ops puts around them costs as much as a kernel.
+# Those that are called on few numbers go without boxes, too.
 if _ext.DEVICES:
-    _unary_reduce = torch.ops.ganfast.unary_reduce.default._op
-    _unary_reduce_stats = torch.ops.ganfast.unary_reduce_stats.default._op
-    _unary_rows = torch.ops.ganfast.unary_rows.default._op
-    _pair_reduce = torch.ops.ganfast.pair_reduce.default._op
+    from ganfast._C import pair_reduce as _pair_reduce
+    from ganfast._C import unary_reduce as _unary_reduce
+    from ganfast._C import unary_reduce_stats as _unary_reduce_stats
+    from ganfast._C import unary_rows as _unary_rows
+
     _polar = torch.ops.ganfast.polar.default._op
     _norm_reduce = torch.ops.ganfast.norm_reduce.default._op
     _augment = torch.ops.ganfast.augment.default._op
@@ -30,21 +35,24 @@ def _compiled(x: Sequence[Tensor]) -> bool:
     """
     return (
         x[0].device.type in _ext.DEVICES
-        and not torch.compiler.is_compiling()
-        and not torch._C._are_functorch_transforms_active()
+        and not _compiling()
+        and not _transforming()
         and forward_ad._current_level < 0
     )
 
 
 def _check_list(op: str, name: str, x: Sequence[Tensor]) -> None:
     """Refuse the tensors that the kernels refuse."""
+    dtype, device = x[0].dtype, x[0].device
     for k, xk in enumerate(x):
+        if xk.dtype == dtype and dtype in _FLOATING and xk.device == device and xk.numel():
+            continue
         if xk.dtype not in _FLOATING:
             floating = "float64, float32, float16 or bfloat16"
             raise TypeError(f"{op}: {name}[{k}] must have dtype {floating}, got {xk.dtype}")
         for what, got, first, error in (
-            ("dtype", xk.dtype, x[0].dtype, TypeError),
-            ("device", xk.device, x[0].device, ValueError),
+            ("dtype", xk.dtype, dtype, TypeError),
+            ("device", xk.device, device, ValueError),
         ):
             if got != first:
                 raise error(

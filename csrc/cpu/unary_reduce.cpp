@@ -12,7 +12,8 @@ namespace {
 // sum_i f(x_i)
 template <class F, class T>
 GANFAST_SIMD double value(const T* x, int64_t n, F functor) {
-  return tile_sum(n, [&](int64_t i) GANFAST_INLINE { return functor.f(load(x[i])); });
+  constexpr bool of_loads = std::is_same_v<F, Identity<Compute<T>>>;
+  return tile_sum<of_loads>(n, [&](int64_t i) GANFAST_INLINE { return functor.f(load(x[i])); });
 }
 
 // What statistics take of a tile besides f.
@@ -29,7 +30,7 @@ GANFAST_SIMD Logits logits(const T* x, int64_t n, Compute<T> threshold) {
     above += load(x[i]) > threshold;
     below += load(x[i]) < threshold;
   }
-  return {tile_sum(n, [&](int64_t i) GANFAST_INLINE { return load(x[i]); }), above, below};
+  return {tile_sum<true>(n, [&](int64_t i) GANFAST_INLINE { return load(x[i]); }), above, below};
 }
 
 // dx_i = scale f'(x_i)

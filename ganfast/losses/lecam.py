@@ -3,10 +3,13 @@
 from typing import Literal
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
 from ganfast.losses.distributed import mean_over_processes
-from ganfast.losses.maps import MapWeights, Outputs, means_of_maps, pairs_of_maps, terms_of
+from ganfast.losses.maps import MapWeights, Outputs, means_of_maps, pairs_of_maps
+from ganfast.losses.reduction import Reducer
+from ganfast.losses.sides import Side
 from ganfast.reference import compute_dtype
 
 
@@ -66,6 +69,11 @@ class LeCam(nn.Module):
             raise ValueError(f"maps must be at least 1, got {maps}")
         self.on, self.decay, self.start_step = on, decay, start_step
         self.distributed = distributed
+        sides = (
+            ("real", Side("squared_hinge", 1.0, 1.0)),
+            ("fake", Side("squared_hinge", 1.0, -1.0)),
+        )
+        self._reducer = Reducer(sides, MapWeights(1.0, "sum", None))
         self.register_buffer("ema_real", torch.zeros(maps))
         self.register_buffer("ema_fake", torch.zeros(maps))
         self.register_buffer("updates", torch.zeros((), dtype=torch.int64))
@@ -89,35 +97,43 @@ class LeCam(nn.Module):
         n = len(self.ema_real)
         if len(real) != n:
             raise ValueError(f"real and fake must have {n} maps, as maps says, got {len(real)}")
-        weights = MapWeights(1.0, "sum", None).of(n)
-        terms = terms_of("squared_hinge")
-        terms.add("real", real, weights, 1.0, 0.0)
-        terms.add("fake", fake, weights, -1.0, 0.0)
+        terms = self._reducer.terms((real, fake))
         terms.check()
         maps = [compute_dtype(x) for x in terms.x]
         if self.on == "means":
-            means = torch.stack([x.mean() for x in maps])
-            x = list((means - self._opposite(means)).unbind())
-        else:
-            means = torch.stack(means_of_maps([x.detach() for x in maps]))
-            if self.training:
-                self._update(means)
-            opposite = self._opposite(means).unbind()
-            x = [x - average for x, average in zip(maps, opposite, strict=True)]
-        loss = terms._replace(x=x).reduce()
-        if self.training and self.on == "means":
-            self._update(means)
+            return self._of_means(maps)
+        means = means_of_maps([x.detach() for x in maps])
+        if self.training:
+            self._update(means[:n], means[n:])
+        ema_real, ema_fake = self._averages(means)
+        opposite = [*ema_fake.unbind(), *ema_real.unbind()]
+        x = [x - average for x, average in zip(maps, opposite, strict=True)]
+        return terms._replace(x=x).reduce()
+
+    def _of_means(self, maps: list[Tensor]) -> Tensor:
+        """Plain torch: beside the means themselves, it is of a number for each map."""
+        n = len(self.ema_real)
+        means = [x.mean() for x in maps]
+        real, fake = means if n == 1 else (torch.stack(means[:n]), torch.stack(means[n:]))
+        ema_real, ema_fake = self._averages(real)
+        loss = (F.relu(real - ema_fake).square() + F.relu(ema_real - fake).square()).sum()
+        if self.training:
+            self._update(real.detach(), fake.detach())
         return loss
 
-    def _opposite(self, means: Tensor) -> Tensor:
-        return torch.cat([self.ema_fake, self.ema_real]).to(means.dtype)
+    def _averages(self, like: Tensor) -> tuple[Tensor, Tensor]:
+        """Both moving averages, as they are at the time."""
+        if self.ema_real.dtype == like.dtype:
+            return self.ema_real, self.ema_fake
+        return self.ema_real.to(like.dtype), self.ema_fake.to(like.dtype)
 
-    def _update(self, means: Tensor) -> None:
-        means = means.detach()
+    def _update(self, real: Tensor, fake: Tensor) -> None:
         if self.distributed:
-            (means,) = mean_over_processes([means])
-        n = len(self.ema_real)
-        decay = self.decay * (self.updates >= self.start_step)
-        for average, mean in ((self.ema_real, means[:n]), (self.ema_fake, means[n:])):
-            average.copy_(decay * average + (1 - decay) * mean)
-        self.updates.add_(1)
+            real, fake = mean_over_processes([real, fake])
+        with torch.no_grad():
+            move: Tensor | float = 1 - self.decay
+            if self.start_step > 0:
+                move = torch.where(self.updates < self.start_step, 1.0, move)
+            for average, mean in ((self.ema_real, real), (self.ema_fake, fake)):
+                average.lerp_(mean.to(average.dtype), move)
+            self.updates.add_(1)
