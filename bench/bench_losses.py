@@ -7,7 +7,7 @@ from typing import NamedTuple
 
 import torch
 import torch.nn.functional as F
-from torch import Tensor
+from torch import Tensor, nn
 
 from bench.kit import Case, Provider
 from ganfast import losses
@@ -18,6 +18,7 @@ from ganfast.losses.sides import Kind
 
 SIZES = {"1": 1, "64": 2**6, "1k": 2**10, "64k": 2**16, "1M": 2**20, "4M": 2**22, "16M": 2**24}
 COLUMNS = 16  # of class scores and embeddings
+NO_DECAY = 1 - 2.0**-53  # of moving averages
 LARGEST_CONTRAST = 2**14  # elements: every sample is compared with every other one
 
 Sides = Callable[[Tensor, Tensor], Tensor]
@@ -109,10 +110,16 @@ def _two(distance: Sides, weight: float) -> Provider:
     return lambda x: weight * distance(x[0], x[2]) + weight * distance(x[1], x[3])
 
 
-def _lecam(r: Tensor, f: Tensor) -> Tensor:
-    """As google/lecam-gan in its first steps, which are the same at every call."""
-    real, fake = r.mean().item(), f.mean().item()
-    return F.relu(r - fake).square().mean() + F.relu(real - f).square().mean()
+class _LeCam:
+    """As google/lecam-gan, with a decay so near to 1 that every call is as the first."""
+
+    def __init__(self) -> None:
+        self.real, self.fake = 0.0, 0.0
+
+    def __call__(self, r: Tensor, f: Tensor) -> Tensor:
+        self.real = self.real * NO_DECAY + r.mean().item() * (1 - NO_DECAY)
+        self.fake = self.fake * NO_DECAY + f.mean().item() * (1 - NO_DECAY)
+        return F.relu(r - self.fake).square().mean() + F.relu(self.real - f).square().mean()
 
 
 class _LeCamOfMeans:
@@ -127,9 +134,6 @@ class _LeCamOfMeans:
         self.real = self.real * NO_DECAY + real.detach() * (1 - NO_DECAY)
         self.fake = self.fake * NO_DECAY + fake.detach() * (1 - NO_DECAY)
         return loss
-
-
-NO_DECAY = 1 - 2.0**-53
 
 
 def _scores(tables: int, n: int) -> list[Tensor]:
@@ -175,11 +179,21 @@ def _data_to_data(x: list[Tensor]) -> Tensor:
     return -(near - torch.log(near.exp() + far.sum(1))).mean()
 
 
-_GAN_MODES: dict[str, Kind] = {
-    "vanilla": "bce",
-    "lsgan": "least_squares",
-    "wgangp": "wasserstein",
-}
+class _GANLoss(nn.Module):
+    """For real outputs, as the module of pytorch-CycleGAN-and-pix2pix computes it."""
+
+    def __init__(self, mode: str) -> None:
+        super().__init__()
+        self.criterion = {"vanilla": nn.BCEWithLogitsLoss(), "lsgan": nn.MSELoss()}.get(mode)
+        self.register_buffer("label", torch.tensor(1.0))
+
+    def forward(self, prediction: Tensor) -> Tensor:
+        if self.criterion is None:
+            return -prediction.mean()
+        loss: Tensor = self.criterion(prediction, self.label.expand_as(prediction))
+        return loss
+
+
 _DISTANCES: dict[Distance, Sides] = {"l1": F.l1_loss, "l2": F.mse_loss}
 
 LOSSES: dict[str, Loss] = {
@@ -197,9 +211,9 @@ LOSSES: dict[str, Loss] = {
     "generator_loss": _fake(GENERATOR["wasserstein"], partial(losses.generator_loss, kind="hinge")),
     **{
         f"pix2pix GANLoss {mode}": _fake(
-            GENERATOR[kind], partial(GANLoss(mode), target_is_real=True)
+            _GANLoss(mode), partial(GANLoss(mode), target_is_real=True)
         )
-        for mode, kind in _GAN_MODES.items()
+        for mode in ("vanilla", "lsgan", "wgangp")
     },
     **{
         f"relativistic {kind}": _both(
@@ -215,7 +229,7 @@ LOSSES: dict[str, Loss] = {
         )
         for kind, of in RELATIVISTIC.items()
     },
-    "LeCam": _both(_lecam, losses.LeCam(start_step=2**40)),
+    "LeCam": _both(_LeCam(), losses.LeCam(decay=NO_DECAY)),
     "LeCam means": _both(_LeCamOfMeans(), losses.LeCam("means", decay=NO_DECAY)),
     **{
         f"pixel {kind}": _targets(

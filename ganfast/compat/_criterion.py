@@ -43,8 +43,9 @@ def reduce_sides(
     Returns:
         Scalar; float64 for float64 outputs, else float32.
     """
-    reducer = _reducer(tuple((name, side) for name, _, side in sides), scale, map_reduction)
-    loss = reducer([last_maps(name, outputs) for name, outputs, _ in sides])
+    names = tuple([(name, side) for name, _, side in sides])
+    maps = [last_maps(name, outputs) for name, outputs, _ in sides]
+    loss = _reducer(names, scale, map_reduction)(maps)
     assert isinstance(loss, Tensor)
     return loss
 

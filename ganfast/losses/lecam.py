@@ -3,7 +3,6 @@
 from typing import Literal
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
 from ganfast.losses.distributed import mean_over_processes
@@ -68,12 +67,13 @@ class LeCam(nn.Module):
         if maps < 1:
             raise ValueError(f"maps must be at least 1, got {maps}")
         self.on, self.decay, self.start_step = on, decay, start_step
-        self.distributed = distributed
+        self.maps, self.distributed = maps, distributed
         sides = (
             ("real", Side("squared_hinge", 1.0, 1.0)),
             ("fake", Side("squared_hinge", 1.0, -1.0)),
         )
-        self._reducer = Reducer(sides, MapWeights(1.0, "sum", None))
+        weights = MapWeights(1.0, "sum", None)
+        self._reducer, self._sum = Reducer(sides, weights), Reducer(sides, weights, "sum")
         self.register_buffer("ema_real", torch.zeros(maps))
         self.register_buffer("ema_fake", torch.zeros(maps))
         self.register_buffer("updates", torch.zeros((), dtype=torch.int64))
@@ -94,46 +94,52 @@ class LeCam(nn.Module):
             ValueError: empty outputs, or another number of maps than ``maps``.
         """
         real, fake = pairs_of_maps(real, fake)
-        n = len(self.ema_real)
-        if len(real) != n:
-            raise ValueError(f"real and fake must have {n} maps, as maps says, got {len(real)}")
+        if len(real) != self.maps:
+            raise ValueError(
+                f"real and fake must have {self.maps} maps, as maps says, got {len(real)}"
+            )
         terms = self._reducer.terms((real, fake))
         terms.check()
         maps = [compute_dtype(x) for x in terms.x]
         if self.on == "means":
             return self._of_means(maps)
-        means = means_of_maps([x.detach() for x in maps])
         if self.training:
-            self._update(means[:n], means[n:])
-        ema_real, ema_fake = self._averages(means)
-        opposite = [*ema_fake.unbind(), *ema_real.unbind()]
+            with torch.no_grad():
+                means = means_of_maps(maps)
+                self._update(means[: self.maps], means[self.maps :])
+        ema_real, ema_fake = self._averages(maps[0].dtype)
+        opposite = [ema_fake, ema_real]
+        if self.maps > 1:
+            opposite = [*ema_fake.unbind(), *ema_real.unbind()]
         x = [x - average for x, average in zip(maps, opposite, strict=True)]
         return terms._replace(x=x).reduce()
 
     def _of_means(self, maps: list[Tensor]) -> Tensor:
-        """Plain torch: beside the means themselves, it is of a number for each map."""
-        n = len(self.ema_real)
+        n = self.maps
         means = [x.mean() for x in maps]
         real, fake = means if n == 1 else (torch.stack(means[:n]), torch.stack(means[n:]))
-        ema_real, ema_fake = self._averages(real)
-        loss = (F.relu(real - ema_fake).square() + F.relu(ema_real - fake).square()).sum()
+        ema_real, ema_fake = self._averages(real.dtype)
+        loss = self._sum(((real - ema_fake,), (fake - ema_real,)))
+        assert isinstance(loss, Tensor)
         if self.training:
-            self._update(real.detach(), fake.detach())
+            with torch.no_grad():
+                self._update(real, fake)
         return loss
 
-    def _averages(self, like: Tensor) -> tuple[Tensor, Tensor]:
+    def _averages(self, dtype: torch.dtype) -> tuple[Tensor, Tensor]:
         """Both moving averages, as they are at the time."""
-        if self.ema_real.dtype == like.dtype:
-            return self.ema_real, self.ema_fake
-        return self.ema_real.to(like.dtype), self.ema_fake.to(like.dtype)
+        real, fake = self.ema_real, self.ema_fake
+        return (real, fake) if real.dtype == dtype else (real.to(dtype), fake.to(dtype))
 
     def _update(self, real: Tensor, fake: Tensor) -> None:
         if self.distributed:
             real, fake = mean_over_processes([real, fake])
-        with torch.no_grad():
-            move: Tensor | float = 1 - self.decay
-            if self.start_step > 0:
-                move = torch.where(self.updates < self.start_step, 1.0, move)
-            for average, mean in ((self.ema_real, real), (self.ema_fake, fake)):
-                average.lerp_(mean.to(average.dtype), move)
-            self.updates.add_(1)
+        ema_real, ema_fake, updates = self.ema_real, self.ema_fake, self.updates
+        if real.dtype != ema_real.dtype:
+            real, fake = real.to(ema_real.dtype), fake.to(ema_real.dtype)
+        move: Tensor | float = 1 - self.decay
+        if self.start_step > 0:
+            move = torch.where(updates < self.start_step, 1.0, move)
+        ema_real.lerp_(real, move)
+        ema_fake.lerp_(fake, move)
+        updates.add_(1)
