@@ -182,9 +182,12 @@ def _data_to_data(x: list[Tensor]) -> Tensor:
 class _GANLoss(nn.Module):
     """For real outputs, as the module of pytorch-CycleGAN-and-pix2pix computes it."""
 
+    label: Tensor
+
     def __init__(self, mode: str) -> None:
         super().__init__()
-        self.criterion = {"vanilla": nn.BCEWithLogitsLoss(), "lsgan": nn.MSELoss()}.get(mode)
+        criteria: dict[str, nn.Module] = {"vanilla": nn.BCEWithLogitsLoss(), "lsgan": nn.MSELoss()}
+        self.criterion = criteria.get(mode)
         self.register_buffer("label", torch.tensor(1.0))
 
     def forward(self, prediction: Tensor) -> Tensor:
