@@ -3,7 +3,7 @@
 //   x       tensors of one dtype and device, of any shapes and strides
 //   weight  w_k, one number for each tensor
 //   grad    gradient with respect to the scalar result
-#include "python.h"
+#include "ops/python.h"
 
 #ifdef __clang__
 #define GANFAST_COMPILER __VERSION__

@@ -33,27 +33,12 @@ inline double pairwise_sum(const double* numbers, int64_t count) {
   return pairwise_sum(numbers, half) + pairwise_sum(numbers + half, count - half);
 }
 
-// sum of term(i) over i < n, for n up to kTile. What costs less than an addition takes its time
-// from four of them at once.
-template <bool of_loads = false, class Term>
+// sum of term(i) over i < n, for n up to kTile
+template <class Term>
 GANFAST_HD double tile_sum(int64_t n, Term term) {
   double sums[kTile / kBlock];
-  int64_t count = 0, begin = 0;
-  if constexpr (of_loads) {
-    constexpr int64_t quarter = kBlock / 4;
-    for (; begin + kBlock <= n; begin += kBlock) {
-      double a = 0, b = 0, c = 0, d = 0;
-#pragma omp simd reduction(+ : a, b, c, d)
-      for (int64_t i = begin; i < begin + quarter; ++i) {
-        a += term(i);
-        b += term(i + quarter);
-        c += term(i + 2 * quarter);
-        d += term(i + 3 * quarter);
-      }
-      sums[count++] = (a + b) + (c + d);
-    }
-  }
-  for (; begin < n; begin += kBlock) {
+  int64_t count = 0;
+  for (int64_t begin = 0; begin < n; begin += kBlock) {
     const int64_t end = std::min(begin + kBlock, n);
     double sum = 0;
 #pragma omp simd reduction(+ : sum)

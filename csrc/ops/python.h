@@ -8,13 +8,14 @@
 #include <torch/csrc/Exceptions.h>
 #include <torch/csrc/autograd/python_variable.h>
 
-#include "ops/terms.h"
+#include "terms.h"
 
 namespace ganfast::python {
 
-// A tensor, or a type error that names the argument's place.
-inline const at::Tensor& tensor(PyObject* object) {
-  TORCH_CHECK_TYPE(THPVariable_Check(object), "expected a tensor, got ", Py_TYPE(object)->tp_name);
+// The tensor at a place of a list.
+inline const at::Tensor& tensor(PyObject* object, size_t place) {
+  TORCH_CHECK_TYPE(THPVariable_Check(object), "expected a list of tensors, got ",
+                   Py_TYPE(object)->tp_name, " at ", place);
   return THPVariable_Unpack(object);
 }
 
@@ -36,7 +37,7 @@ template <>
 struct Argument<at::TensorList> {
   c10::SmallVector<at::Tensor, 4> held;
   explicit Argument(PyObject* list) {
-    for_each_item(list, [&](PyObject* item) { held.push_back(tensor(item)); });
+    for_each_item(list, [&](PyObject* item) { held.push_back(tensor(item, held.size())); });
   }
   at::TensorList get() const { return held; }
 };
@@ -46,7 +47,8 @@ struct Argument<const c10::List<std::optional<at::Tensor>>&> {
   c10::List<std::optional<at::Tensor>> held;
   explicit Argument(PyObject* list) {
     for_each_item(list, [&](PyObject* item) {
-      held.push_back(item == Py_None ? std::nullopt : std::optional<at::Tensor>(tensor(item)));
+      held.push_back(item == Py_None ? std::nullopt
+                                     : std::optional<at::Tensor>(tensor(item, held.size())));
     });
   }
   const c10::List<std::optional<at::Tensor>>& get() const { return held; }
