@@ -3,8 +3,7 @@
 //   x       tensors of one dtype and device, of any shapes and strides
 //   weight  w_k, one number for each tensor
 //   grad    gradient with respect to the scalar result
-#include <pybind11/pybind11.h>
-#include <torch/library.h>
+#include "ops/python.h"
 
 #ifdef __clang__
 #define GANFAST_COMPILER __VERSION__
@@ -86,6 +85,14 @@ TORCH_LIBRARY(ganfast, m) {
 
 namespace {
 
+using at::Tensor;
+using at::TensorList;
+using ganfast::Floats;
+using ganfast::python::define;
+using OfSamples = c10::List<std::optional<Tensor>>;
+using Pair = std::tuple<Tensor, Tensor>;
+using Name = std::string_view;
+
 pybind11::dict build_info() {
   pybind11::dict info;
   info["compiler"] = GANFAST_COMPILER;
@@ -98,4 +105,9 @@ pybind11::dict build_info() {
 PYBIND11_MODULE(_C, m) {
   m.doc() = "The compiled kernels of ganfast; the ops are in torch.ops.ganfast.";
   m.def("build_info", &build_info, "What this library was compiled from and for.");
+  define<Tensor(TensorList, Name, Floats, Floats, Floats)>(m, "unary_reduce");
+  define<Pair(TensorList, Name, Floats, Floats, Floats, double)>(m, "unary_reduce_stats");
+  define<Tensor(TensorList, const OfSamples&, const OfSamples&, Name, Floats, Floats, Floats,
+                bool)>(m, "unary_rows");
+  define<Tensor(TensorList, TensorList, Name, Floats, Floats, Floats, bool)>(m, "pair_reduce");
 }

@@ -1,6 +1,7 @@
 """One thin typed function per op: the compiled kernel where it serves, else the reference twin."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
+from typing import Literal
 
 import torch
 from torch import Tensor
@@ -10,12 +11,17 @@ from ganfast import _ext, reference
 
 _FLOATING = frozenset({torch.float64, torch.float32, torch.float16, torch.bfloat16})
 
+_compiling = torch.compiler.is_compiling
+_transforming = torch._C._are_functorch_transforms_active
+
 # The bare functions, looked up once: what torch.ops puts around them costs as much as a kernel.
+# Those that are called on few numbers go without boxes, too.
 if _ext.DEVICES:
-    _unary_reduce = torch.ops.ganfast.unary_reduce.default._op
-    _unary_reduce_stats = torch.ops.ganfast.unary_reduce_stats.default._op
-    _unary_rows = torch.ops.ganfast.unary_rows.default._op
-    _pair_reduce = torch.ops.ganfast.pair_reduce.default._op
+    from ganfast._C import pair_reduce as _pair_reduce
+    from ganfast._C import unary_reduce as _unary_reduce
+    from ganfast._C import unary_reduce_stats as _unary_reduce_stats
+    from ganfast._C import unary_rows as _unary_rows
+
     _polar = torch.ops.ganfast.polar.default._op
     _norm_reduce = torch.ops.ganfast.norm_reduce.default._op
     _augment = torch.ops.ganfast.augment.default._op
@@ -30,21 +36,29 @@ def _compiled(x: Sequence[Tensor]) -> bool:
     """
     return (
         x[0].device.type in _ext.DEVICES
-        and not torch.compiler.is_compiling()
-        and not torch._C._are_functorch_transforms_active()
+        and not _compiling()
+        and not _transforming()
         and forward_ad._current_level < 0
     )
 
 
+def _check_not_empty(op: str, name: str, x: Sequence[Tensor]) -> None:
+    if not x:
+        raise ValueError(f"{op}: {name} must hold at least one tensor, got an empty list")
+
+
 def _check_list(op: str, name: str, x: Sequence[Tensor]) -> None:
     """Refuse the tensors that the kernels refuse."""
+    dtype, device = x[0].dtype, x[0].device
     for k, xk in enumerate(x):
+        if xk.dtype == dtype and dtype in _FLOATING and xk.device == device and xk.numel():
+            continue
         if xk.dtype not in _FLOATING:
             floating = "float64, float32, float16 or bfloat16"
             raise TypeError(f"{op}: {name}[{k}] must have dtype {floating}, got {xk.dtype}")
         for what, got, first, error in (
-            ("dtype", xk.dtype, x[0].dtype, TypeError),
-            ("device", xk.device, x[0].device, ValueError),
+            ("dtype", xk.dtype, dtype, TypeError),
+            ("device", xk.device, device, ValueError),
         ):
             if got != first:
                 raise error(
@@ -57,7 +71,7 @@ def _check_list(op: str, name: str, x: Sequence[Tensor]) -> None:
 
 def _check_parameters(
     op: str,
-    names: tuple[str, Iterable[str]],
+    argument: Literal["f", "h"],
     f: str,
     terms: int,
     weight: Sequence[float],
@@ -65,7 +79,7 @@ def _check_parameters(
     b: Sequence[float],
 ) -> None:
     """Refuse the parameters that the kernels refuse."""
-    argument, functors = names
+    functors = reference.UNARY_FUNCTORS if argument == "f" else reference.PAIR_FUNCTORS
     if f not in functors:
         raise ValueError(f"{op}: {argument} must be one of {' '.join(functors)}, got {f}")
     if not len(weight) == len(a) == len(b) == terms:
@@ -105,14 +119,12 @@ def unary_reduce(
         ValueError: the list or a tensor is empty, devices or lengths differ, or f is unknown.
         NotImplementedError: a derivative of the third order is asked for.
     """
-    if not x:
-        raise ValueError("unary_reduce: x must hold at least one tensor, got an empty list")
+    _check_not_empty("unary_reduce", "x", x)
     if _compiled(x):
         loss: Tensor = _unary_reduce(x, f, weight, a, b)
         return loss
     _check_list("unary_reduce", "x", x)
-    names = ("f", reference.UNARY_FUNCTORS)
-    _check_parameters("unary_reduce", names, f, len(x), weight, a, b)
+    _check_parameters("unary_reduce", "f", f, len(x), weight, a, b)
     return reference.unary_reduce(x, f, weight, a, b)
 
 
@@ -139,14 +151,12 @@ def unary_reduce_stats(
     Raises:
         TypeError, ValueError, NotImplementedError: as :func:`unary_reduce`.
     """
-    if not x:
-        raise ValueError("unary_reduce: x must hold at least one tensor, got an empty list")
+    _check_not_empty("unary_reduce", "x", x)
     if _compiled(x):
         loss, stats = _unary_reduce_stats(x, f, weight, a, b, threshold)
         return loss, stats
     _check_list("unary_reduce", "x", x)
-    names = ("f", reference.UNARY_FUNCTORS)
-    _check_parameters("unary_reduce", names, f, len(x), weight, a, b)
+    _check_parameters("unary_reduce", "f", f, len(x), weight, a, b)
     return reference.unary_reduce_stats(x, f, weight, a, b, threshold)
 
 
@@ -218,15 +228,13 @@ def unary_rows(
             or lengths differ, or f is unknown.
         NotImplementedError: a derivative of the third order is asked for.
     """
-    if not x:
-        raise ValueError("unary_rows: x must hold at least one tensor, got an empty list")
+    _check_not_empty("unary_rows", "x", x)
     constant = not any(s is not None and s.requires_grad for s in (*sample_weight, *sample_a))
     if constant and _compiled(x):
         rows: Tensor = _unary_rows(x, sample_weight, sample_a, f, weight, a, b, normalize)
         return rows
     _check_rows(x, sample_weight, sample_a)
-    names = ("f", reference.UNARY_FUNCTORS)
-    _check_parameters("unary_rows", names, f, len(x), weight, a, b)
+    _check_parameters("unary_rows", "f", f, len(x), weight, a, b)
     return reference.unary_rows(x, f, weight, a, b, sample_weight, sample_a, normalize)
 
 
@@ -284,14 +292,12 @@ def pair_reduce(
         ValueError: a list or a tensor is empty, shapes, devices or lengths differ, or h is unknown.
         NotImplementedError: a derivative of the third order is asked for.
     """
-    if not x:
-        raise ValueError("pair_reduce: x must hold at least one tensor, got an empty list")
+    _check_not_empty("pair_reduce", "x", x)
     if _compiled(x):
         loss: Tensor = _pair_reduce(x, y, h, weight, a, b, per_pair)
         return loss
     _check_pairs("pair_reduce", x, y)
-    names = ("h", reference.PAIR_FUNCTORS)
-    _check_parameters("pair_reduce", names, h, len(x), weight, a, b)
+    _check_parameters("pair_reduce", "h", h, len(x), weight, a, b)
     return reference.pair_reduce(x, y, h, weight, a, b, per_pair)
 
 
@@ -396,8 +402,7 @@ def norm_reduce(
             shapes do not agree, phi is unknown, or ``maximum`` with ``pixel``.
         NotImplementedError: a derivative of the third order is asked for.
     """
-    if not g:
-        raise ValueError("norm_reduce: g must hold at least one tensor, got an empty list")
+    _check_not_empty("norm_reduce", "g", g)
     if _compiled(g):
         loss: Tensor = _norm_reduce(g, phi, weight, a, b, pixel)[0]
         return loss

@@ -341,11 +341,9 @@ struct Forward : torch::autograd::Function<Forward> {
   }
 };
 
-// Where no graph is recorded, as in most backward passes, a node would only cost time.
-
 Tensor forward_autograd(TensorList x, TensorList y, std::string_view h, Floats weight, Floats a,
                         Floats b, bool per_pair) {
-  if (!at::GradMode::is_enabled()) {
+  if (!records(x) && !records(y)) {
     at::AutoDispatchBelowADInplaceOrView guard;
     return call_forward(x, y, h, weight, a, b, per_pair);
   }
@@ -355,7 +353,7 @@ Tensor forward_autograd(TensorList x, TensorList y, std::string_view h, Floats w
 std::vector<Tensor> backward_autograd(const Tensor& grad, TensorList x, TensorList y,
                                       std::string_view h, Floats weight, Floats a, Floats b,
                                       IntArrayRef wanted) {
-  if (!at::GradMode::is_enabled()) {
+  if (!records(grad) && !records(x) && !records(y)) {
     at::AutoDispatchBelowADInplaceOrView guard;
     return call_backward(grad, x, y, h, weight, a, b, wanted);
   }

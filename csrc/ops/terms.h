@@ -4,6 +4,8 @@
 
 #include <torch/csrc/autograd/custom_function.h>
 
+#include <algorithm>
+
 #include "checks.h"
 
 namespace ganfast {
@@ -18,6 +20,9 @@ struct Parameters : torch::CustomClassHolder {
 
   Parameters(std::string_view f, Floats weight, Floats a, Floats b)
       : f(f), weight(weight.vec()), a(a.vec()), b(b.vec()) {}
+
+  // Tensors among them, which autograd keeps.
+  static std::vector<at::Tensor> numbers() { return {}; }
 
   // The parameters of the terms that `keep` names.
   c10::intrusive_ptr<Parameters> select(const std::vector<size_t>& keep) const {
@@ -69,6 +74,13 @@ inline void check_cotangents(const char* op, at::TensorList v, at::TensorList x)
                       " and ", x[k].sym_sizes(), ", got ", v[k].device(), " and ",
                       v[k].sym_sizes());
   }
+}
+
+// Is a graph recorded of what is made from these tensors? Where none is, as in most backward
+// passes, a node would only cost time.
+inline bool records(at::TensorList x) {
+  return at::GradMode::is_enabled() &&
+         std::any_of(x.begin(), x.end(), [](const at::Tensor& t) { return t.requires_grad(); });
 }
 
 // The op of a name: each order of a family calls the next as an op.

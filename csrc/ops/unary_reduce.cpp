@@ -2,8 +2,8 @@
 // ops of their own.
 #include "unary_reduce.h"
 
+#include "list_autograd.h"
 #include "register.h"
-#include "terms.h"
 #include "unary_functor.h"
 
 namespace ganfast {
@@ -11,7 +11,6 @@ namespace {
 
 using at::Tensor;
 using at::TensorList;
-using torch::autograd::AutogradContext;
 using torch::autograd::variable_list;
 
 UnaryFunctor functor_named(std::string_view name) {
@@ -187,17 +186,17 @@ std::tuple<Tensor, std::vector<Tensor>> double_backward_meta(const Tensor& grad,
   return {at::empty_like(grad), backward_meta(grad, x, f, weight, a, b)};
 }
 
-// Autograd. Each order calls the next as an op; the parameters of the terms travel as one
-// non-tensor argument.
+// Autograd.
 
 Tensor call_forward(TensorList x, std::string_view f, Floats weight, Floats a, Floats b) {
   static const auto call = op<decltype(forward)>("ganfast::unary_reduce");
   return call.call(x, f, weight, a, b);
 }
 
-auto call_forward_stats(TensorList x, const SharedParameters& p, double threshold) {
+auto call_forward_stats(TensorList x, std::string_view f, Floats weight, Floats a, Floats b,
+                        double threshold) {
   static const auto call = op<decltype(forward_stats)>("ganfast::unary_reduce_stats");
-  return call.call(x, p->f, p->weight, p->a, p->b, threshold);
+  return call.call(x, f, weight, a, b, threshold);
 }
 
 std::vector<Tensor> call_backward(const Tensor& grad, TensorList x, std::string_view f,
@@ -206,143 +205,59 @@ std::vector<Tensor> call_backward(const Tensor& grad, TensorList x, std::string_
   return call.call(grad, x, f, weight, a, b);
 }
 
-auto call_double_backward(const Tensor& grad, TensorList x, TensorList v,
-                          const SharedParameters& p) {
-  static const auto call = op<decltype(double_backward)>("ganfast::unary_reduce_double_backward");
-  return call.call(grad, x, v, p->f, p->weight, p->a, p->b);
-}
+struct UnaryReduce {
+  static constexpr auto name = "unary_reduce";
+  using Of = Parameters;
 
-struct DoubleBackward : torch::autograd::Function<DoubleBackward> {
-  static variable_list forward(AutogradContext*, const Tensor& grad, TensorList x, TensorList v,
-                               const SharedParameters& p) {
-    at::AutoDispatchBelowADInplaceOrView guard;
-    auto [dgrad, dx] = call_double_backward(grad, x, v, p);
-    dx.insert(dx.begin(), dgrad);
-    return dx;
+  static std::vector<Tensor> first(const Tensor& grad, TensorList x, const Of& of) {
+    return call_backward(grad, x, of.f, of.weight, of.a, of.b);
   }
 
-  static variable_list backward(AutogradContext*, const variable_list&) {
-    TORCH_CHECK_NOT_IMPLEMENTED(false,
-                                "unary_reduce: derivatives of the third order are not implemented; "
-                                "use ganfast.reference.unary_reduce");
+  static auto second(const Tensor& grad, TensorList x, TensorList v, const Of& of) {
+    static const auto call = op<decltype(double_backward)>("ganfast::unary_reduce_double_backward");
+    return call.call(grad, x, v, of.f, of.weight, of.a, of.b);
   }
 };
 
-struct Backward : torch::autograd::Function<Backward> {
-  static variable_list forward(AutogradContext* ctx, const Tensor& grad, TensorList x,
-                               const SharedParameters& p) {
-    save(ctx, p);
-    variable_list saved = x.vec();
-    saved.push_back(grad);
-    ctx->save_for_backward(std::move(saved));
-    at::AutoDispatchBelowADInplaceOrView guard;
-    return call_backward(grad, x, p->f, p->weight, p->a, p->b);
-  }
-
-  static variable_list backward(AutogradContext* ctx, const variable_list& v) {
-    variable_list saved = ctx->get_saved_variables();
-    const Tensor grad = saved.back();
-    std::vector<size_t> keep;
-    variable_list x, cotangents;
-    for (size_t k = 0; k < v.size(); ++k) {
-      if (!v[k].defined()) continue;
-      keep.push_back(k);
-      x.push_back(saved[k]);
-      cotangents.push_back(v[k]);
-    }
-    variable_list grads(v.size() + 2);  // grad, x..., parameters
-    if (keep.empty()) return grads;
-    auto [dgrad, dx] =
-        call_double_backward(grad, x, cotangents, saved_parameters(ctx)->select(keep));
-    grads[0] = dgrad;
-    for (size_t i = 0; i < keep.size(); ++i) grads[1 + keep[i]] = dx[i];
-    return grads;
-  }
-};
-
-// Gradients for x..., followed by `others` arguments that have none.
-variable_list first_order(AutogradContext* ctx, const Tensor& grad, size_t others) {
-  const variable_list saved = ctx->get_saved_variables();
-  std::vector<size_t> keep;
-  variable_list x;
-  for (size_t k = 0; k < saved.size(); ++k) {
-    if (!ctx->needs_input_grad(k)) continue;
-    keep.push_back(k);
-    x.push_back(saved[k]);
-  }
-  variable_list grads(saved.size() + others);
-  if (keep.empty() || !grad.defined()) return grads;
-  SharedParameters p = saved_parameters(ctx);
-  if (keep.size() < saved.size()) p = p->select(keep);
-  const std::vector<Tensor> dx = call_backward(grad, x, p->f, p->weight, p->a, p->b);
-  for (size_t i = 0; i < keep.size(); ++i) grads[keep[i]] = dx[i];
-  return grads;
-}
-
-struct Forward : torch::autograd::Function<Forward> {
-  static Tensor forward(AutogradContext* ctx, TensorList x, const SharedParameters& p) {
-    save(ctx, p);
-    ctx->save_for_backward(x.vec());
-    at::AutoDispatchBelowADInplaceOrView guard;
-    return call_forward(x, p->f, p->weight, p->a, p->b);
-  }
-
-  static variable_list backward(AutogradContext* ctx, const variable_list& grad) {
-    return first_order(ctx, grad[0], 1);  // parameters
-  }
-};
-
-struct ForwardStats : torch::autograd::Function<ForwardStats> {
-  static variable_list forward(AutogradContext* ctx, TensorList x, const SharedParameters& p,
-                               double threshold) {
-    save(ctx, p);
-    ctx->save_for_backward(x.vec());
-    at::AutoDispatchBelowADInplaceOrView guard;
-    auto [loss, stats] = call_forward_stats(x, p, threshold);
-    ctx->mark_non_differentiable({stats});
-    return {loss, stats};
-  }
-
-  static variable_list backward(AutogradContext* ctx, const variable_list& grad) {
-    return first_order(ctx, grad[0], 2);  // parameters, threshold
-  }
-};
-
-// Where no graph is recorded, as in most backward passes, a node would only cost time.
+using Autograd = ListAutograd<UnaryReduce>;
 
 Tensor forward_autograd(TensorList x, std::string_view f, Floats weight, Floats a, Floats b) {
-  if (!at::GradMode::is_enabled()) {
+  if (!records(x)) {
     at::AutoDispatchBelowADInplaceOrView guard;
     return call_forward(x, f, weight, a, b);
   }
-  return Forward::apply(x, c10::make_intrusive<Parameters>(f, weight, a, b));
+  return Autograd::forward(x, c10::make_intrusive<Parameters>(f, weight, a, b),
+                           [&] { return variable_list{call_forward(x, f, weight, a, b)}; })[0];
 }
 
 std::tuple<Tensor, Tensor> forward_stats_autograd(TensorList x, std::string_view f, Floats weight,
                                                   Floats a, Floats b, double threshold) {
-  variable_list out =
-      ForwardStats::apply(x, c10::make_intrusive<Parameters>(f, weight, a, b), threshold);
-  return {out[0], out[1]};
+  if (!records(x)) {
+    at::AutoDispatchBelowADInplaceOrView guard;
+    return call_forward_stats(x, f, weight, a, b, threshold);
+  }
+  const variable_list made =
+      Autograd::forward(x, c10::make_intrusive<Parameters>(f, weight, a, b), [&] {
+        auto [loss, stats] = call_forward_stats(x, f, weight, a, b, threshold);
+        return variable_list{loss, stats};
+      });
+  return {made[0], made[1]};
 }
 
 std::vector<Tensor> backward_autograd(const Tensor& grad, TensorList x, std::string_view f,
                                       Floats weight, Floats a, Floats b) {
-  if (!at::GradMode::is_enabled()) {
+  if (!records(grad) && !records(x)) {
     at::AutoDispatchBelowADInplaceOrView guard;
     return call_backward(grad, x, f, weight, a, b);
   }
-  return Backward::apply(grad, x, c10::make_intrusive<Parameters>(f, weight, a, b));
+  return Autograd::first(grad, x, c10::make_intrusive<Parameters>(f, weight, a, b));
 }
 
 std::tuple<Tensor, std::vector<Tensor>> double_backward_autograd(const Tensor& grad, TensorList x,
                                                                  TensorList v, std::string_view f,
                                                                  Floats weight, Floats a,
                                                                  Floats b) {
-  variable_list out =
-      DoubleBackward::apply(grad, x, v, c10::make_intrusive<Parameters>(f, weight, a, b));
-  const Tensor dgrad = out.front();
-  out.erase(out.begin());
-  return {dgrad, std::move(out)};
+  return Autograd::second(grad, x, v, c10::make_intrusive<Parameters>(f, weight, a, b));
 }
 
 }  // namespace

@@ -2,8 +2,8 @@
 // second gradient as ops of their own. The sample weights s and the samples' own a are constants.
 #include "unary_rows.h"
 
+#include "list_autograd.h"
 #include "register.h"
-#include "terms.h"
 #include "unary_functor.h"
 
 namespace ganfast {
@@ -11,7 +11,6 @@ namespace {
 
 using at::Tensor;
 using at::TensorList;
-using torch::autograd::AutogradContext;
 using torch::autograd::variable_list;
 // Numbers of samples for each tensor of a list, where it has some; empty where none has.
 using OfSamples = c10::List<std::optional<Tensor>>;
@@ -220,20 +219,28 @@ std::tuple<Tensor, std::vector<Tensor>> double_backward_meta(const Tensor& grad,
           backward_meta(grad, x, sample_weight, sample_a, f, weight, a, b, normalize)};
 }
 
-// Autograd. Each order calls the next as an op; the parameters of the terms travel as one
-// non-tensor argument.
+// Autograd.
 
-struct RowsParameters : torch::CustomClassHolder {
-  c10::intrusive_ptr<Parameters> of_terms;
+struct RowsParameters : Parameters {
   OfSamples sample_weight, sample_a;
   bool normalize;
 
-  RowsParameters(c10::intrusive_ptr<Parameters> of_terms, const OfSamples& sample_weight,
-                 const OfSamples& sample_a, bool normalize)
-      : of_terms(std::move(of_terms)),
+  RowsParameters(const Parameters& terms, const OfSamples& sample_weight, const OfSamples& sample_a,
+                 bool normalize)
+      : Parameters(terms.f, terms.weight, terms.a, terms.b),
         sample_weight(sample_weight),
         sample_a(sample_a),
         normalize(normalize) {}
+
+  std::vector<Tensor> numbers() const {
+    std::vector<Tensor> all;
+    for (const OfSamples* list : {&sample_weight, &sample_a}) {
+      for (const std::optional<Tensor> numbers : *list) {
+        if (numbers) all.push_back(*numbers);
+      }
+    }
+    return all;
+  }
 
   static OfSamples select(const OfSamples& list, const std::vector<size_t>& keep) {
     OfSamples some;
@@ -242,33 +249,11 @@ struct RowsParameters : torch::CustomClassHolder {
     return some;
   }
 
-  // The parameters of the terms that `keep` names.
   c10::intrusive_ptr<RowsParameters> select(const std::vector<size_t>& keep) const {
-    return c10::make_intrusive<RowsParameters>(of_terms->select(keep), select(sample_weight, keep),
-                                               select(sample_a, keep), normalize);
+    return c10::make_intrusive<RowsParameters>(
+        *Parameters::select(keep), select(sample_weight, keep), select(sample_a, keep), normalize);
   }
 };
-
-using SharedRowsParameters = c10::intrusive_ptr<RowsParameters>;
-
-// Keeps the parameters for the backward, and x with `more` in a way that notices later changes.
-void save(AutogradContext* ctx, const SharedRowsParameters& p, TensorList x,
-          std::initializer_list<Tensor> more) {
-  ctx->saved_data["parameters"] = c10::IValue::make_capsule(p);
-  variable_list saved = x.vec();
-  saved.insert(saved.end(), more);
-  for (const OfSamples* list : {&p->sample_weight, &p->sample_a}) {
-    for (const std::optional<Tensor> numbers : *list) {
-      if (numbers) saved.push_back(*numbers);
-    }
-  }
-  ctx->save_for_backward(std::move(saved));
-}
-
-SharedRowsParameters saved_rows_parameters(AutogradContext* ctx) {
-  return c10::static_intrusive_pointer_cast<RowsParameters>(
-      ctx->saved_data["parameters"].toCapsule());
-}
 
 Tensor call_forward(TensorList x, const OfSamples& sample_weight, const OfSamples& sample_a,
                     std::string_view f, Floats weight, Floats a, Floats b, bool normalize) {
@@ -283,129 +268,57 @@ std::vector<Tensor> call_backward(const Tensor& grad, TensorList x, const OfSamp
   return call.call(grad, x, sample_weight, sample_a, f, weight, a, b, normalize);
 }
 
-auto call_double_backward(const Tensor& grad, TensorList x, TensorList v,
-                          const SharedRowsParameters& p) {
-  static const auto call = op<decltype(double_backward)>("ganfast::unary_rows_double_backward");
-  const Parameters& terms = *p->of_terms;
-  return call.call(grad, x, v, p->sample_weight, p->sample_a, terms.f, terms.weight, terms.a,
-                   terms.b, p->normalize);
+struct UnaryRows {
+  static constexpr auto name = "unary_rows";
+  using Of = RowsParameters;
+
+  static std::vector<Tensor> first(const Tensor& grad, TensorList x, const Of& of) {
+    return call_backward(grad, x, of.sample_weight, of.sample_a, of.f, of.weight, of.a, of.b,
+                         of.normalize);
+  }
+
+  static auto second(const Tensor& grad, TensorList x, TensorList v, const Of& of) {
+    static const auto call = op<decltype(double_backward)>("ganfast::unary_rows_double_backward");
+    return call.call(grad, x, v, of.sample_weight, of.sample_a, of.f, of.weight, of.a, of.b,
+                     of.normalize);
+  }
+};
+
+using Autograd = ListAutograd<UnaryRows>;
+
+auto shared(const OfSamples& sample_weight, const OfSamples& sample_a, std::string_view f,
+            Floats weight, Floats a, Floats b, bool normalize) {
+  return c10::make_intrusive<RowsParameters>(Parameters(f, weight, a, b), sample_weight, sample_a,
+                                             normalize);
 }
-
-struct DoubleBackward : torch::autograd::Function<DoubleBackward> {
-  static variable_list forward(AutogradContext*, const Tensor& grad, TensorList x, TensorList v,
-                               const SharedRowsParameters& p) {
-    at::AutoDispatchBelowADInplaceOrView guard;
-    auto [dgrad, dx] = call_double_backward(grad, x, v, p);
-    dx.insert(dx.begin(), dgrad);
-    return dx;
-  }
-
-  static variable_list backward(AutogradContext*, const variable_list&) {
-    TORCH_CHECK_NOT_IMPLEMENTED(false,
-                                "unary_rows: derivatives of the third order are not implemented; "
-                                "use ganfast.reference.unary_rows");
-  }
-};
-
-struct Backward : torch::autograd::Function<Backward> {
-  static variable_list forward(AutogradContext* ctx, const Tensor& grad, TensorList x,
-                               const SharedRowsParameters& p) {
-    save(ctx, p, x, {grad});
-    at::AutoDispatchBelowADInplaceOrView guard;
-    const Parameters& terms = *p->of_terms;
-    return call_backward(grad, x, p->sample_weight, p->sample_a, terms.f, terms.weight, terms.a,
-                         terms.b, p->normalize);
-  }
-
-  static variable_list backward(AutogradContext* ctx, const variable_list& v) {
-    const variable_list saved = ctx->get_saved_variables();
-    const Tensor grad = saved[v.size()];
-    std::vector<size_t> keep;
-    variable_list x, cotangents;
-    for (size_t k = 0; k < v.size(); ++k) {
-      if (!v[k].defined()) continue;
-      keep.push_back(k);
-      x.push_back(saved[k]);
-      cotangents.push_back(v[k]);
-    }
-    variable_list grads(v.size() + 2);  // grad, x..., parameters
-    if (keep.empty()) return grads;
-    auto [dgrad, dx] =
-        call_double_backward(grad, x, cotangents, saved_rows_parameters(ctx)->select(keep));
-    grads[0] = dgrad;
-    for (size_t i = 0; i < keep.size(); ++i) grads[1 + keep[i]] = dx[i];
-    return grads;
-  }
-};
-
-struct Forward : torch::autograd::Function<Forward> {
-  static Tensor forward(AutogradContext* ctx, TensorList x, const SharedRowsParameters& p) {
-    save(ctx, p, x, {});
-    at::AutoDispatchBelowADInplaceOrView guard;
-    const Parameters& terms = *p->of_terms;
-    return call_forward(x, p->sample_weight, p->sample_a, terms.f, terms.weight, terms.a, terms.b,
-                        p->normalize);
-  }
-
-  static variable_list backward(AutogradContext* ctx, const variable_list& grad) {
-    const variable_list saved = ctx->get_saved_variables();
-    SharedRowsParameters p = saved_rows_parameters(ctx);
-    const size_t count = p->of_terms->weight.size();
-    std::vector<size_t> keep;
-    variable_list x;
-    for (size_t k = 0; k < count; ++k) {
-      if (!ctx->needs_input_grad(k)) continue;
-      keep.push_back(k);
-      x.push_back(saved[k]);
-    }
-    variable_list grads(count + 1);  // x..., parameters
-    if (keep.empty() || !grad[0].defined()) return grads;
-    if (keep.size() < count) p = p->select(keep);
-    const Parameters& terms = *p->of_terms;
-    const std::vector<Tensor> dx = call_backward(grad[0], x, p->sample_weight, p->sample_a, terms.f,
-                                                 terms.weight, terms.a, terms.b, p->normalize);
-    for (size_t i = 0; i < keep.size(); ++i) grads[keep[i]] = dx[i];
-    return grads;
-  }
-};
-
-SharedRowsParameters shared(const OfSamples& sample_weight, const OfSamples& sample_a,
-                            std::string_view f, Floats weight, Floats a, Floats b, bool normalize) {
-  return c10::make_intrusive<RowsParameters>(c10::make_intrusive<Parameters>(f, weight, a, b),
-                                             sample_weight, sample_a, normalize);
-}
-
-// Where no graph is recorded, as in most backward passes, a node would only cost time.
 
 Tensor forward_autograd(TensorList x, const OfSamples& sample_weight, const OfSamples& sample_a,
                         std::string_view f, Floats weight, Floats a, Floats b, bool normalize) {
-  if (!at::GradMode::is_enabled()) {
+  if (!records(x)) {
     at::AutoDispatchBelowADInplaceOrView guard;
     return call_forward(x, sample_weight, sample_a, f, weight, a, b, normalize);
   }
-  return Forward::apply(x, shared(sample_weight, sample_a, f, weight, a, b, normalize));
+  return Autograd::forward(x, shared(sample_weight, sample_a, f, weight, a, b, normalize), [&] {
+    return variable_list{call_forward(x, sample_weight, sample_a, f, weight, a, b, normalize)};
+  })[0];
 }
 
 std::vector<Tensor> backward_autograd(const Tensor& grad, TensorList x,
                                       const OfSamples& sample_weight, const OfSamples& sample_a,
                                       std::string_view f, Floats weight, Floats a, Floats b,
                                       bool normalize) {
-  if (!at::GradMode::is_enabled()) {
+  if (!records(grad) && !records(x)) {
     at::AutoDispatchBelowADInplaceOrView guard;
     return call_backward(grad, x, sample_weight, sample_a, f, weight, a, b, normalize);
   }
-  return Backward::apply(grad, x, shared(sample_weight, sample_a, f, weight, a, b, normalize));
+  return Autograd::first(grad, x, shared(sample_weight, sample_a, f, weight, a, b, normalize));
 }
 
 std::tuple<Tensor, std::vector<Tensor>> double_backward_autograd(
     const Tensor& grad, TensorList x, TensorList v, const OfSamples& sample_weight,
     const OfSamples& sample_a, std::string_view f, Floats weight, Floats a, Floats b,
     bool normalize) {
-  variable_list out = DoubleBackward::apply(
-      grad, x, v, shared(sample_weight, sample_a, f, weight, a, b, normalize));
-  const Tensor dgrad = out.front();
-  out.erase(out.begin());
-  return {dgrad, std::move(out)};
+  return Autograd::second(grad, x, v, shared(sample_weight, sample_a, f, weight, a, b, normalize));
 }
 
 }  // namespace

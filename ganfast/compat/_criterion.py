@@ -2,13 +2,16 @@
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import lru_cache
 
 from torch import Tensor, nn
 
-from ganfast.losses.maps import MapReduction, MapWeights, Outputs, last_maps, terms_of
+from ganfast.losses.maps import MapReduction, MapWeights, Outputs, last_maps
+from ganfast.losses.reduction import Reducer
 from ganfast.losses.sides import Side
 
 
+@lru_cache(maxsize=64)
 def side_of(f: str, target_is_real: bool, labels: tuple[float, float] = (0.0, 1.0)) -> Side:
     """The side of a loss that takes outputs to be real, or to be fake.
 
@@ -40,12 +43,18 @@ def reduce_sides(
     Returns:
         Scalar; float64 for float64 outputs, else float32.
     """
-    terms = terms_of(sides[0][2].f)
-    for name, outputs, side in sides:
-        maps = last_maps(name, outputs)
-        weights = MapWeights(scale * side.weight, map_reduction, None).of(len(maps))
-        terms.add(name, maps, weights, side.a, side.b)
-    return terms.reduce()
+    names = tuple([(name, side) for name, _, side in sides])
+    maps = [last_maps(name, outputs) for name, outputs, _ in sides]
+    loss = _reducer(names, scale, map_reduction)(maps)
+    assert isinstance(loss, Tensor)
+    return loss
+
+
+@lru_cache(maxsize=64)
+def _reducer(
+    sides: tuple[tuple[str, Side], ...], scale: float, map_reduction: MapReduction
+) -> Reducer:
+    return Reducer(sides, MapWeights(scale, map_reduction, None))
 
 
 @contextmanager

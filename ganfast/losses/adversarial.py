@@ -8,21 +8,9 @@ import torch
 from torch import Tensor
 from typing_extensions import Unpack
 
-from ganfast.losses.maps import (
-    MapReduction,
-    MapWeights,
-    Outputs,
-    Terms,
-    last_maps,
-    pairs_of_maps,
-    terms_of,
-)
-from ganfast.losses.sides import CROSS_ENTROPIES, HINGES, LABELLED, Kind, Side, sides_of
-from ganfast.losses.weighted import WeightedSide, is_mask, loss_of_samples
-
-Reduction = Literal["mean", "sum", "none"]
-Stats = dict[str, Tensor]
-_Parameters = tuple[list[float], list[float], list[float], list[tuple[str, int]]]
+from ganfast.losses.maps import MapReduction, MapWeights, Outputs, last_maps, pairs_of_maps
+from ganfast.losses.reduction import Reducer, Reduction, Stats
+from ganfast.losses.sides import CROSS_ENTROPIES, HINGES, LABELLED, Kind, sides_of
 
 
 class Options(TypedDict, total=False):
@@ -150,22 +138,20 @@ class AdversarialLoss:
                 raise ValueError(f"{name} must be 0 for {kind!r}, which has no labels")
         if not 0 <= label_flips < 1:
             raise ValueError(f"label_flips must be in [0, 1), got {label_flips}")
-        if reduction not in get_args(Reduction):
-            raise ValueError(f"reduction must be mean, sum or none, got {reduction!r}")
         self.kind, self.from_probs = kind, from_probs
-        self._sides = sides_of(kind, from_probs, smoothing, targets, margin)
-        self._weights = MapWeights(scale, map_reduction, map_weights)
-        self._reduction = reduction
         self._label_flips = label_flips
-        self._plain = reduction != "none" and not label_flips
-        # What terms have besides tensors, by the numbers of sides and of maps.
-        self._parameters: dict[tuple[int, int], _Parameters] = {}
-        # What a discriminator that is right says of real samples: above or below the threshold.
-        self._threshold = 0.5 if from_probs else 0.0
-        self._real_column = 2
+        # What a discriminator that is right says of fake samples: below or above the threshold.
+        threshold, below = 0.5 if from_probs else 0.0, "fake"
         if kind == "least_squares":
-            self._threshold = (targets[0] + targets[1]) / 2
-            self._real_column = 2 if targets[1] >= targets[0] else 3
+            threshold = (targets[0] + targets[1]) / 2
+            below = "fake" if targets[1] >= targets[0] else "real"
+        weights = MapWeights(scale, map_reduction, map_weights)
+        sides = sides_of(kind, from_probs, smoothing, targets, margin)
+        both = (("real", sides.real), ("fake", sides.fake))
+        self._discriminator = Reducer(both, weights, reduction, threshold, below)
+        self._generator = Reducer(
+            (("fake", sides.generator),), weights, reduction, threshold, below
+        )
 
     @overload
     def discriminator(
@@ -217,21 +203,11 @@ class AdversarialLoss:
             probabilities, the middle of the targets of ``least_squares``); ``real_loss`` and
             ``fake_loss``, the terms that add up to the loss (without weights of samples and flips).
         """
-        real, fake = pairs_of_maps(real, fake)
-        sides = self._sides
-        if real_weight is None and fake_weight is None and self._plain:
-            return self._reduce(
-                self._terms(("real", "fake"), (sides.real, sides.fake), (real, fake)), stats
-            )
-        return self._weighted(
-            [
-                WeightedSide("real", real, sides.real, real_weight, sides.fake),
-                WeightedSide("fake", fake, sides.fake, fake_weight, sides.real),
-            ],
-            self._label_flips,
-            rng,
-            stats,
-        )
+        maps = pairs_of_maps(real, fake)
+        weights = None
+        if real_weight is not None or fake_weight is not None:
+            weights = real_weight, fake_weight
+        return self._discriminator(maps, stats, weights, self._label_flips, rng)
 
     @overload
     def generator(
@@ -263,71 +239,11 @@ class AdversarialLoss:
             With ``stats`` also the ``fake_*`` statistics of :meth:`discriminator`.
         """
         fake = last_maps("fake", fake)
-        side = self._sides.generator
         if top_k is not None:
             if top_k < 1:
                 raise ValueError(f"top_k must be at least 1, got {top_k}")
-            if fake_weight is not None or self._reduction == "none":
+            if fake_weight is not None or self._generator.reduction == "none":
                 raise ValueError("top_k must not be given with fake_weight or reduction='none'")
             fake = [x.flatten().topk(min(top_k, x.numel()), sorted=False).values for x in fake]
-        if fake_weight is None and self._reduction != "none":
-            return self._reduce(self._terms(("fake",), (side,), (fake,)), stats)
-        return self._weighted([WeightedSide("fake", fake, side, fake_weight, side)], 0, None, stats)
-
-    def _terms(
-        self, names: tuple[str, ...], sides: tuple[Side, ...], maps: tuple[Sequence[Tensor], ...]
-    ) -> Terms:
-        """The sum over the sides, each with its maps."""
-        x = [*maps[0], *maps[1]] if len(maps) > 1 else list(maps[0])
-        key = (len(sides), len(maps[0]))
-        parameters = self._parameters.get(key)
-        if parameters is None:
-            terms = terms_of(sides[0].f)
-            for name, side, of_side in zip(names, sides, maps, strict=True):
-                weights = [side.weight * w for w in self._weights.of(len(of_side))]
-                terms.add(name, of_side, weights, side.a, side.b)
-            parameters = terms.weight, terms.a, terms.b, terms.sides
-            if not torch.compiler.is_compiling():  # the next call would be compiled again
-                self._parameters[key] = parameters
-        weight, a, b, of_sides = parameters
-        if self._reduction == "sum":
-            weight = [w * xk.numel() for w, xk in zip(weight, x, strict=True)]
-        return Terms(sides[0].f, x, weight, a, b, of_sides)
-
-    def _reduce(self, terms: Terms, stats: bool) -> Tensor | tuple[Tensor, Stats]:
-        return self._reduce_with_stats(terms) if stats else terms.reduce()
-
-    def _reduce_with_stats(self, terms: Terms) -> tuple[Tensor, Stats]:
-        loss, rows = terms.reduce_with_stats(self._threshold)
-        named: Stats = {}
-        for i, (name, maps) in enumerate(terms.sides):
-            right = self._real_column if name == "real" else 5 - self._real_column
-            of_side = rows[i * maps : (i + 1) * maps]
-            named[f"{name}_loss"] = of_side[:, 0]
-            named[f"{name}_logits"] = of_side[:, 1]
-            named[f"{name}_accuracy"] = of_side[:, right]
-        return loss, named
-
-    def _weighted(
-        self,
-        sides: Sequence[WeightedSide],
-        label_flips: float,
-        rng: torch.Generator | None,
-        stats: bool,
-    ) -> Tensor | tuple[Tensor, Stats]:
-        masks = [is_mask(side.weight) for side in sides]
-        if stats or any(masks):
-            terms = self._terms(
-                tuple(s.name for s in sides),
-                tuple(s.side for s in sides),
-                tuple(s.maps for s in sides),
-            )
-            terms.check()
-            if label_flips or self._reduction == "none" or not all(masks):
-                terms.check_samples()
-        weights = self._weights.of(len(sides[0].maps))
-        loss = loss_of_samples(sides, weights, self._reduction, label_flips, rng)
-        if not stats:
-            return loss
-        with torch.no_grad():
-            return loss, self._reduce_with_stats(terms)[1]
+        weights = None if fake_weight is None else (fake_weight,)
+        return self._generator((fake,), stats, weights)

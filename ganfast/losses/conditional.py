@@ -13,8 +13,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from ganfast import ops
 from ganfast.losses.distributed import gather
+from ganfast.losses.reduction import Reduction, reduce_samples
+from ganfast.losses.sides import Side
 from ganfast.reference import compute_dtype
 
 P = ParamSpec("P")
@@ -27,6 +28,8 @@ def _no_autocast(loss: Callable[P, Tensor]) -> Callable[P, Tensor]:
     def run(*args: P.args, **kwargs: P.kwargs) -> Tensor:
         first = args[0] if args else next(iter(kwargs.values()))
         device = first.device.type if isinstance(first, Tensor) else "cpu"
+        if not torch.is_autocast_enabled(device):
+            return loss(*args, **kwargs)
         with torch.autocast(device, enabled=False):
             return loss(*args, **kwargs)
 
@@ -48,7 +51,14 @@ def _check_scores(name: str, scores: Tensor, labels: Tensor) -> None:
 
 
 @_no_autocast
-def crammer_singer_loss(scores: Tensor, labels: Tensor, *, margin: float = 1.0) -> Tensor:
+def crammer_singer_loss(
+    scores: Tensor,
+    labels: Tensor,
+    *,
+    margin: float = 1.0,
+    reduction: Reduction = "mean",
+    weight: Tensor | None = None,
+) -> Tensor:
     r"""Multi-class hinge of a discriminator with K classes of real samples and one of fakes.
 
     .. math:: \frac{1}{B} \sum_i \mathrm{relu}(1 + \max_{j \ne y_i} s_{ij} - s_{i y_i})
@@ -60,13 +70,17 @@ def crammer_singer_loss(scores: Tensor, labels: Tensor, *, margin: float = 1.0) 
         scores: s, (B, K + 1), at least two columns.
         labels: y, (B,) of int64.
         margin: what stands for the 1.
+        reduction: the ``mean`` or the ``sum`` over the samples, or ``none``: (B,), for each its
+            share, whose mean is the ``mean``.
+        weight: of each sample, (B,): the mean becomes sum(w l) / sum(w), 0 where all weights are.
 
     Returns:
-        Scalar; float64 for float64 scores, else float32. Differentiable twice.
+        Scalar, or (B,) for ``reduction="none"``; float64 for float64 scores, else float32.
+        Differentiable twice.
 
     Raises:
         TypeError: scores are not floating point, or labels are not int64.
-        ValueError: shapes do not fit.
+        ValueError: shapes do not fit, or the reduction is unknown.
 
     Sources: Crammer and Singer 2001; Kavalerov et al. 2019, cGANs with multi-hinge loss.
     """
@@ -77,12 +91,17 @@ def crammer_singer_loss(scores: Tensor, labels: Tensor, *, margin: float = 1.0) 
     index = labels.unsqueeze(1)
     highest = scores.scatter(1, index, -math.inf).max(1).values
     wrong_by = highest - scores.gather(1, index).squeeze(1)
-    return ops.unary_reduce([wrong_by], "hinge", [1.0], [1.0], [margin])
+    return reduce_samples(wrong_by, reduction, weight, Side("hinge", 1.0, 1.0, margin))
 
 
 @_no_autocast
 def auxiliary_classifier_loss(
-    logits: Tensor, labels: Tensor, *, label_smoothing: float = 0.0
+    logits: Tensor,
+    labels: Tensor,
+    *,
+    label_smoothing: float = 0.0,
+    reduction: Reduction = "mean",
+    weight: Tensor | None = None,
 ) -> Tensor:
     """Cross-entropy of an auxiliary classifier: of AC-GAN for D and G, of InfoGAN's discrete codes.
 
@@ -93,22 +112,34 @@ def auxiliary_classifier_loss(
         labels: y, (B,) of int64: classes, or the codes that the samples were made from.
         label_smoothing: share of the target spread over all classes, as in
             :func:`torch.nn.functional.cross_entropy`.
+        reduction, weight: as in :func:`crammer_singer_loss`.
 
     Returns:
-        Scalar; float64 for float64 logits, else float32.
+        Scalar, or (B,) for ``reduction="none"``; float64 for float64 logits, else float32.
 
     Raises:
         TypeError: logits are not floating point, or labels are not int64.
-        ValueError: shapes do not fit.
+        ValueError: shapes do not fit, or the reduction is unknown.
 
     Sources: Odena et al. 2017, AC-GAN; Chen et al. 2016, InfoGAN.
     """
     _check_scores("logits", logits, labels)
-    return F.cross_entropy(compute_dtype(logits), labels, label_smoothing=label_smoothing)
+    logits = compute_dtype(logits)
+    if reduction == "mean" and weight is None:
+        return F.cross_entropy(logits, labels, label_smoothing=label_smoothing)
+    values = F.cross_entropy(logits, labels, reduction="none", label_smoothing=label_smoothing)
+    return reduce_samples(values, reduction, weight)
 
 
 @_no_autocast
-def gaussian_code_loss(codes: Tensor, mu: Tensor, var: Tensor) -> Tensor:
+def gaussian_code_loss(
+    codes: Tensor,
+    mu: Tensor,
+    var: Tensor,
+    *,
+    reduction: Reduction = "mean",
+    weight: Tensor | None = None,
+) -> Tensor:
     r"""Negative log-likelihood of InfoGAN's continuous codes under the predicted normals.
 
     .. math:: \frac{1}{B} \sum_{i,j} \tfrac{1}{2} \log(2 \pi v_{ij})
@@ -118,12 +149,13 @@ def gaussian_code_loss(codes: Tensor, mu: Tensor, var: Tensor) -> Tensor:
         codes: c, (B, n), what the samples were made from.
         mu: (B, n), predicted means.
         var: v, (B, n), predicted variances, positive.
+        reduction, weight: as in :func:`crammer_singer_loss`.
 
     Returns:
-        Scalar; float64 for float64 mu, else float32.
+        Scalar, or (B,) for ``reduction="none"``; float64 for float64 mu, else float32.
 
     Raises:
-        ValueError: the shapes differ.
+        ValueError: the shapes differ, or the reduction is unknown.
 
     Source: Chen et al. 2016, InfoGAN.
     """
@@ -134,7 +166,19 @@ def gaussian_code_loss(codes: Tensor, mu: Tensor, var: Tensor) -> Tensor:
         )
     codes, mu, var = compute_dtype(codes), compute_dtype(mu), compute_dtype(var)
     nll = 0.5 * torch.log(2 * math.pi * var) + (codes - mu).square() / (2 * var)
-    return nll.sum() / codes.shape[0]
+    if reduction == "mean" and weight is None:
+        return nll.sum() / codes.shape[0]
+    return reduce_samples(nll.sum(1), reduction, weight)
+
+
+def _reduced(
+    values: Tensor, reduction: Reduction, weight: Tensor | None, distributed: bool
+) -> Tensor:
+    if reduction == "mean" and weight is None:
+        return values.mean()
+    return reduce_samples(
+        values, reduction, gather(weight) if distributed and weight is not None else weight
+    )
 
 
 def _check_temperature(temperature: float) -> None:
@@ -167,6 +211,8 @@ def conditional_contrastive_loss(
     *,
     temperature: float = 1.0,
     distributed: bool = False,
+    reduction: Reduction = "mean",
+    weight: Tensor | None = None,
 ) -> Tensor:
     r"""ContraGAN's 2C loss: embeddings near to their class's proxy and to others of the class.
 
@@ -181,14 +227,16 @@ def conditional_contrastive_loss(
         labels: y, (B,) of int64.
         temperature: tau, positive.
         distributed: contrast with the samples of all processes of torch.distributed, of equal
-            batches, with gradients; every process then returns the loss of all samples.
+            batches, with gradients; every process then returns the loss of all samples, in the
+            processes' order for ``none``.
+        reduction, weight: as in :func:`crammer_singer_loss`.
 
     Returns:
-        Scalar; float64 for float64 embeddings, else float32.
+        Scalar, or (B,) for ``reduction="none"``; float64 for float64 embeddings, else float32.
 
     Raises:
         TypeError: embeddings are not floating point, or labels are not int64.
-        ValueError: shapes do not fit, or the temperature is not positive.
+        ValueError: shapes do not fit, the temperature is not positive, or the reduction is unknown.
 
     Source: Kang and Park 2020, ContraGAN.
     """
@@ -200,7 +248,7 @@ def conditional_contrastive_loss(
     to_proxy = to_proxy.unsqueeze(1) / temperature
     far = torch.logsumexp(torch.cat([to_proxy, to_others], 1), 1)
     near = torch.logsumexp(torch.cat([to_proxy, to_class], 1), 1)
-    return (far - near).mean()
+    return _reduced(far - near, reduction, weight, distributed)
 
 
 @_no_autocast
@@ -213,6 +261,8 @@ def data_to_data_cross_entropy_loss(
     positive_margin: float = 0.98,
     negative_margin: float | None = None,
     distributed: bool = False,
+    reduction: Reduction = "mean",
+    weight: Tensor | None = None,
 ) -> Tensor:
     r"""ReACGAN's D2D-CE: near to the own proxy, far from the samples of other classes.
 
@@ -230,13 +280,14 @@ def data_to_data_cross_entropy_loss(
         positive_margin: m_p, in [-1, 1].
         negative_margin: m_n, 1 - m_p where not given.
         distributed: as in :func:`conditional_contrastive_loss`.
+        reduction, weight: as in :func:`crammer_singer_loss`.
 
     Returns:
-        Scalar; float64 for float64 embeddings, else float32.
+        Scalar, or (B,) for ``reduction="none"``; float64 for float64 embeddings, else float32.
 
     Raises:
         TypeError: embeddings are not floating point, or labels are not int64.
-        ValueError: shapes do not fit, or the temperature is not positive.
+        ValueError: shapes do not fit, the temperature is not positive, or the reduction is unknown.
 
     Source: Kang et al. 2021, ReACGAN.
     """
@@ -247,4 +298,5 @@ def data_to_data_cross_entropy_loss(
     positive = -F.relu(positive_margin - to_proxy) / temperature
     negative = F.relu(similar - negative_margin) / temperature
     negative = negative.masked_fill(same, -math.inf)
-    return (torch.logsumexp(torch.cat([positive.unsqueeze(1), negative], 1), 1) - positive).mean()
+    far = torch.logsumexp(torch.cat([positive.unsqueeze(1), negative], 1), 1)
+    return _reduced(far - positive, reduction, weight, distributed)

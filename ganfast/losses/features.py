@@ -1,12 +1,12 @@
 """Feature matching over the nested lists of maps that discriminators return."""
 
-from collections.abc import Iterator, Sequence
-from typing import Literal, TypeAlias
+from collections.abc import Sequence
+from typing import Literal, NamedTuple, TypeAlias
 
 import torch
 from torch import Tensor
 
-from ganfast.losses.pairs import DISTANCES, Pair, reduce_pairs
+from ganfast.losses.pairs import DISTANCES, reduce_pairs
 
 FeatureDistance = Literal["l1", "l2", "relative_l1"]
 
@@ -66,19 +66,51 @@ def feature_matching(
     """
     if kind != "relative_l1" and kind not in DISTANCES:
         raise ValueError(f"kind must be one of l1, l2, relative_l1, got {kind!r}")
-    pairs = list(_pairs(real, fake, weight, skip_last, normalize, ""))
+    pairs = _Pairs([], [], [], [])
+    _collect(real, fake, weight, skip_last, normalize, "", pairs)
     if detach_real:
-        pairs = [pair._replace(y=pair.y.detach()) for pair in pairs]
+        pairs = pairs._replace(real=[r.detach() for r in pairs.real])
     if kind == "relative_l1":
         return _relative(pairs)
-    return reduce_pairs(pairs, DISTANCES[kind])
+    return pairs.reduce(DISTANCES[kind], pairs.weight)
 
 
-def _pairs(
-    real: Features, fake: Features, weight: float, skip_last: bool, normalize: bool, place: str
-) -> Iterator[Pair]:
+class _Pairs(NamedTuple):
+    """The maps that are compared, their weights, and where they are in the nested lists."""
+
+    fake: list[Tensor]
+    real: list[Tensor]
+    weight: list[float]
+    place: list[str]
+
+    def reduce(self, h: str, weight: list[float], per_pair: bool = False) -> Tensor:
+        zeros = [0.0] * len(weight)
+        return reduce_pairs(
+            self.fake,
+            self.real,
+            h,
+            weight,
+            zeros,
+            zeros,
+            lambda k: (f"fake{self.place[k]}", f"real{self.place[k]}"),
+            per_pair,
+        )
+
+
+def _collect(
+    real: Features,
+    fake: Features,
+    weight: float,
+    skip_last: bool,
+    normalize: bool,
+    place: str,
+    pairs: _Pairs,
+) -> None:
     if isinstance(real, Tensor) and isinstance(fake, Tensor):
-        yield Pair(fake, real, weight, f"fake{place}", f"real{place}")
+        pairs.fake.append(fake)
+        pairs.real.append(real)
+        pairs.weight.append(weight)
+        pairs.place.append(place)
         return
     if not isinstance(real, (list, tuple)) or not isinstance(fake, (list, tuple)):
         raise TypeError(
@@ -97,14 +129,13 @@ def _pairs(
         raise ValueError(f"real{place} must hold at least {needed}, got {len(real)}")
     part = weight / kept if normalize else weight
     for k in range(kept):
-        yield from _pairs(real[k], fake[k], part, skip_last, normalize, f"{place}[{k}]")
+        _collect(real[k], fake[k], part, skip_last, normalize, f"{place}[{k}]", pairs)
 
 
-def _relative(pairs: list[Pair]) -> Tensor:
+def _relative(pairs: _Pairs) -> Tensor:
     """Return sum_k w_k sum|x_k - y_k| / sum|y_k|."""
-    sums = reduce_pairs(
-        [pair._replace(weight=pair.weight * pair.x.numel()) for pair in pairs], "l1", per_pair=True
-    )
+    weight = [w * x.numel() for w, x in zip(pairs.weight, pairs.fake, strict=True)]
+    sums = pairs.reduce("l1", weight, per_pair=True)
     # not vector_norm: on the CPU it is wrong by 1e-4 for a million elements
-    sizes = torch.stack([pair.y.abs().sum(dtype=sums.dtype) for pair in pairs])
+    sizes = torch.stack([r.abs().sum(dtype=sums.dtype) for r in pairs.real])
     return (sums / sizes.clamp_min(torch.finfo(sums.dtype).tiny)).sum()

@@ -12,9 +12,9 @@ from ganfast.losses.adversarial import (
     DiscriminatorInputs,
     GeneratorInputs,
     Options,
-    Stats,
 )
 from ganfast.losses.maps import Outputs
+from ganfast.losses.reduction import Stats
 from ganfast.losses.sides import Kind
 
 

@@ -1,11 +1,12 @@
 """Losses of image translation, and CycleGAN's pool of earlier images."""
 
+from functools import reduce
 from typing import Any
 
 import torch
 from torch import Tensor
 
-from ganfast.losses.pairs import DISTANCES, Distance, Pair, reduce_pairs
+from ganfast.losses.pairs import DISTANCES, Distance, reduce_pairs
 
 
 def pixel_loss(real: Tensor, fake: Tensor, kind: Distance = "l1", weight: float = 1.0) -> Tensor:
@@ -25,7 +26,7 @@ def pixel_loss(real: Tensor, fake: Tensor, kind: Distance = "l1", weight: float 
         TypeError: an image is not a floating-point tensor.
         ValueError: an unknown kind, no elements, or different shapes or devices.
     """
-    return _distance([Pair(fake, real, weight, "fake", "real")], kind)
+    return _distance({"fake": fake}, {"real": real}, [weight], kind)
 
 
 def cycle_loss(
@@ -59,10 +60,9 @@ def cycle_loss(
     Source: Zhu et al. 2017, CycleGAN.
     """
     return _distance(
-        [
-            Pair(cycled_a, real_a, weight_a, "cycled_a", "real_a"),
-            Pair(cycled_b, real_b, weight_b, "cycled_b", "real_b"),
-        ],
+        {"cycled_a": cycled_a, "cycled_b": cycled_b},
+        {"real_a": real_a, "real_b": real_b},
+        [weight_a, weight_b],
         kind,
     )
 
@@ -98,28 +98,34 @@ def identity_loss(
     Source: Zhu et al. 2017, CycleGAN.
     """
     return _distance(
-        [
-            Pair(same_a, real_a, weight_a, "same_a", "real_a"),
-            Pair(same_b, real_b, weight_b, "same_b", "real_b"),
-        ],
+        {"same_a": same_a, "same_b": same_b},
+        {"real_a": real_a, "real_b": real_b},
+        [weight_a, weight_b],
         kind,
     )
 
 
-def _distance(pairs: list[Pair], kind: Distance) -> Tensor:
+def _distance(
+    fake: dict[str, Tensor], real: dict[str, Tensor], weight: list[float], kind: Distance
+) -> Tensor:
     if kind not in DISTANCES:
         raise ValueError(f"kind must be l1 or l2, got {kind!r}")
-    for pair in pairs:
-        for name, image in ((pair.x_name, pair.x), (pair.y_name, pair.y)):
+    dtypes = set()
+    for images in (fake, real):
+        for name, image in images.items():
             if not isinstance(image, Tensor):
                 raise TypeError(f"{name} must be a tensor, got {type(image).__name__}")
+            dtypes.add(image.dtype)
             if not image.is_floating_point():
                 raise TypeError(f"{name} must be floating point, got {image.dtype}")
-    dtype = torch.promote_types(pairs[0].x.dtype, pairs[0].y.dtype)
-    for pair in pairs:
-        dtype = torch.promote_types(dtype, torch.promote_types(pair.x.dtype, pair.y.dtype))
-    pairs = [pair._replace(x=pair.x.to(dtype), y=pair.y.to(dtype)) for pair in pairs]
-    return reduce_pairs(pairs, DISTANCES[kind])
+    x, y = list(fake.values()), list(real.values())
+    if len(dtypes) > 1:
+        dtype = reduce(torch.promote_types, dtypes)
+        x, y = [image.to(dtype) for image in x], [image.to(dtype) for image in y]
+    zeros = [0.0] * len(weight)
+    return reduce_pairs(
+        x, y, DISTANCES[kind], weight, zeros, zeros, lambda k: (list(fake)[k], list(real)[k])
+    )
 
 
 class ImagePool:

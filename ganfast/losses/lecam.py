@@ -6,7 +6,9 @@ import torch
 from torch import Tensor, nn
 
 from ganfast.losses.distributed import mean_over_processes
-from ganfast.losses.maps import MapWeights, Outputs, means_of_maps, pairs_of_maps, terms_of
+from ganfast.losses.maps import MapWeights, Outputs, means_of_maps, pairs_of_maps
+from ganfast.losses.reduction import Reducer
+from ganfast.losses.sides import Side
 from ganfast.reference import compute_dtype
 
 
@@ -65,7 +67,13 @@ class LeCam(nn.Module):
         if maps < 1:
             raise ValueError(f"maps must be at least 1, got {maps}")
         self.on, self.decay, self.start_step = on, decay, start_step
-        self.distributed = distributed
+        self.maps, self.distributed = maps, distributed
+        sides = (
+            ("real", Side("squared_hinge", 1.0, 1.0)),
+            ("fake", Side("squared_hinge", 1.0, -1.0)),
+        )
+        weights = MapWeights(1.0, "sum", None)
+        self._reducer, self._sum = Reducer(sides, weights), Reducer(sides, weights, "sum")
         self.register_buffer("ema_real", torch.zeros(maps))
         self.register_buffer("ema_fake", torch.zeros(maps))
         self.register_buffer("updates", torch.zeros((), dtype=torch.int64))
@@ -86,38 +94,52 @@ class LeCam(nn.Module):
             ValueError: empty outputs, or another number of maps than ``maps``.
         """
         real, fake = pairs_of_maps(real, fake)
-        n = len(self.ema_real)
-        if len(real) != n:
-            raise ValueError(f"real and fake must have {n} maps, as maps says, got {len(real)}")
-        weights = MapWeights(1.0, "sum", None).of(n)
-        terms = terms_of("squared_hinge")
-        terms.add("real", real, weights, 1.0, 0.0)
-        terms.add("fake", fake, weights, -1.0, 0.0)
+        if len(real) != self.maps:
+            raise ValueError(
+                f"real and fake must have {self.maps} maps, as maps says, got {len(real)}"
+            )
+        terms = self._reducer.terms((real, fake))
         terms.check()
         maps = [compute_dtype(x) for x in terms.x]
         if self.on == "means":
-            means = torch.stack([x.mean() for x in maps])
-            x = list((means - self._opposite(means)).unbind())
-        else:
-            means = torch.stack(means_of_maps([x.detach() for x in maps]))
-            if self.training:
-                self._update(means)
-            opposite = self._opposite(means).unbind()
-            x = [x - average for x, average in zip(maps, opposite, strict=True)]
-        loss = terms._replace(x=x).reduce()
-        if self.training and self.on == "means":
-            self._update(means)
+            return self._of_means(maps)
+        if self.training:
+            with torch.no_grad():
+                means = means_of_maps(maps)
+                self._update(means[: self.maps], means[self.maps :])
+        ema_real, ema_fake = self._averages(maps[0].dtype)
+        opposite = [ema_fake, ema_real]
+        if self.maps > 1:
+            opposite = [*ema_fake.unbind(), *ema_real.unbind()]
+        x = [x - average for x, average in zip(maps, opposite, strict=True)]
+        return terms._replace(x=x).reduce()
+
+    def _of_means(self, maps: list[Tensor]) -> Tensor:
+        n = self.maps
+        means = [x.mean() for x in maps]
+        real, fake = means if n == 1 else (torch.stack(means[:n]), torch.stack(means[n:]))
+        ema_real, ema_fake = self._averages(real.dtype)
+        loss = self._sum(((real - ema_fake,), (fake - ema_real,)))
+        assert isinstance(loss, Tensor)
+        if self.training:
+            with torch.no_grad():
+                self._update(real, fake)
         return loss
 
-    def _opposite(self, means: Tensor) -> Tensor:
-        return torch.cat([self.ema_fake, self.ema_real]).to(means.dtype)
+    def _averages(self, dtype: torch.dtype) -> tuple[Tensor, Tensor]:
+        """Both moving averages, as they are at the time."""
+        real, fake = self.ema_real, self.ema_fake
+        return (real, fake) if real.dtype == dtype else (real.to(dtype), fake.to(dtype))
 
-    def _update(self, means: Tensor) -> None:
-        means = means.detach()
+    def _update(self, real: Tensor, fake: Tensor) -> None:
         if self.distributed:
-            (means,) = mean_over_processes([means])
-        n = len(self.ema_real)
-        decay = self.decay * (self.updates >= self.start_step)
-        for average, mean in ((self.ema_real, means[:n]), (self.ema_fake, means[n:])):
-            average.copy_(decay * average + (1 - decay) * mean)
-        self.updates.add_(1)
+            real, fake = mean_over_processes([real, fake])
+        ema_real, ema_fake, updates = self.ema_real, self.ema_fake, self.updates
+        if real.dtype != ema_real.dtype:
+            real, fake = real.to(ema_real.dtype), fake.to(ema_real.dtype)
+        move: Tensor | float = 1 - self.decay
+        if self.start_step > 0:
+            move = torch.where(updates < self.start_step, 1.0, move)
+        ema_real.lerp_(real, move)
+        ema_fake.lerp_(fake, move)
+        updates.add_(1)

@@ -10,6 +10,7 @@ from torch import Tensor
 from ganfast import ops
 
 MapReduction = Literal["sum", "mean"]
+_MAP_REDUCTIONS = get_args(MapReduction)
 Outputs = Tensor | Sequence[Tensor] | Sequence[Sequence[Tensor]]
 
 
@@ -59,7 +60,7 @@ class MapWeights:
     def __init__(
         self, scale: float, map_reduction: MapReduction, map_weights: Sequence[float] | None
     ) -> None:
-        if map_reduction not in get_args(MapReduction):
+        if map_reduction not in _MAP_REDUCTIONS:
             raise ValueError(f"map_reduction must be sum or mean, got {map_reduction!r}")
         if not math.isfinite(scale):
             raise ValueError(f"scale must be finite, got {scale}")
@@ -154,8 +155,7 @@ def terms_of(f: str) -> Terms:
     return Terms(f, [], [], [], [], [])
 
 
-def means_of_maps(maps: Sequence[Tensor]) -> list[Tensor]:
-    """The mean of each map, from one launch, not differentiable."""
+def means_of_maps(maps: Sequence[Tensor]) -> Tensor:
+    """The mean of each map, (maps,), from one launch, not differentiable."""
     zeros = [0.0] * len(maps)
-    stats = ops.unary_reduce_stats(maps, "identity", zeros, zeros, zeros, 0.0)[1]
-    return list(stats[:, 1].unbind())
+    return ops.unary_reduce_stats(maps, "identity", zeros, zeros, zeros, 0.0)[1][:, 1]

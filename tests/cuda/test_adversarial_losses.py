@@ -113,3 +113,30 @@ def test_statistics_in_a_graph() -> None:
     assert torch.equal(loss, expected)
     for quantity, value in of_expected.items():
         assert torch.equal(stats[quantity], value)
+
+
+@each_call
+def test_a_loss_and_its_gradients_in_a_graph(name: str) -> None:
+    if "LeCam" in name:
+        pytest.skip("the call makes its module anew, and moves its buffers to the GPU")
+    real, fake, labels = inputs("cuda")
+
+    def run() -> list[Tensor]:
+        loss = CALLS[name](real, fake, labels)
+        grads = torch.autograd.grad(loss, real + fake, allow_unused=True)
+        return [loss, *(g for g in grads if g is not None)]
+
+    stream = torch.cuda.Stream()
+    stream.wait_stream(torch.cuda.current_stream())
+    with torch.cuda.stream(stream):
+        run()
+    torch.cuda.current_stream().wait_stream(stream)
+    graph = torch.cuda.CUDAGraph()
+    with torch.cuda.graph(graph):
+        captured = run()
+    with torch.no_grad():
+        for x in real + fake:
+            x.mul_(-2)
+    graph.replay()
+    for got, expected in zip(captured, run(), strict=True):
+        torch.testing.assert_close(got, expected)

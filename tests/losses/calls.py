@@ -49,6 +49,16 @@ CALLS: dict[str, Call] = {
         r, f, "hinge", mean_over="batch"
     ),
     "relativistic discriminator": lambda r, f, y: relativistic_discriminator_loss(r, f),
+    "relativistic average weights": lambda r, f, y: relativistic_average_generator_loss(
+        r, f, real_weight=weight(r), reduction="none"
+    ).sum(),
+    "relativistic weights": lambda r, f, y: relativistic_discriminator_loss(
+        r, f, pair_weight=[x.detach() > 0 for x in r]
+    ),
+    "relativistic stats": lambda r, f, y: sum(
+        relativistic_generator_loss(r, f, stats=True)[1].values(),
+        relativistic_generator_loss(r, f, stats=True)[0],
+    ).sum(),
     "relativistic generator": lambda r, f, y: relativistic_generator_loss(r, f, "hinge"),
     "feature matching": lambda r, f, y: feature_matching([r[:2], r[2:]], [f[:2], f[2:]]),
     "relative feature matching": lambda r, f, y: feature_matching(r, f, "relative_l1"),
@@ -56,6 +66,10 @@ CALLS: dict[str, Call] = {
     "LeCam": lambda r, f, y: LeCam(maps=len(r)).to(r[0].device)(r, f),
     "LeCam means": lambda r, f, y: LeCam("means", maps=len(r)).to(r[0].device)(r, f),
     "Crammer-Singer": lambda r, f, y: crammer_singer_loss(r[1], y),
+    "Crammer-Singer weights": lambda r, f, y: crammer_singer_loss(r[1], y, weight=weight(r)),
+    "2C none": lambda r, f, y: conditional_contrastive_loss(
+        r[1], f[1], y, reduction="none", weight=weight(f)
+    ).sum(),
     "auxiliary classifier": lambda r, f, y: auxiliary_classifier_loss(r[1], y),
     "2C": lambda r, f, y: conditional_contrastive_loss(r[1], f[1], y),
     "D2D-CE": lambda r, f, y: data_to_data_cross_entropy_loss(r[1], f[1], y),

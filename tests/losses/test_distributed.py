@@ -7,13 +7,15 @@ import torch
 import torch.distributed as dist
 import torch.distributed.nn
 import torch.multiprocessing as mp
-from torch import Tensor
+from torch import Tensor, nn
 
 from ganfast.losses import (
     LeCam,
     conditional_contrastive_loss,
     data_to_data_cross_entropy_loss,
+    discriminator_loss,
     relativistic_average_discriminator_loss,
+    relativistic_discriminator_loss,
 )
 
 PROCESSES = 2
@@ -64,6 +66,24 @@ def derivatives(*x: Tensor, distributed: bool) -> dict[str, tuple[Tensor, Tensor
     return results
 
 
+def trained(real: Tensor, fake: Tensor, labels: Tensor, distributed: bool) -> dict[str, Tensor]:
+    """Gradients of a discriminator's parameters, by DistributedDataParallel itself."""
+    torch.manual_seed(0)
+    module: nn.Module = nn.Sequential(nn.Linear(5, 4), nn.Tanh(), nn.Linear(4, 1)).double()
+    net = nn.parallel.DistributedDataParallel(module) if distributed else module
+    found = {}
+    for name, loss in {
+        "hinge": lambda r, f: discriminator_loss(r, f, "hinge", stats=True)[0],
+        "logistic pairs": relativistic_discriminator_loss,
+        "weighted": lambda r, f: discriminator_loss(r, f, real_weight=torch.ones(len(r))),
+        "each": lambda r, f: discriminator_loss([r, r], [f, f], reduction="none").mean(),
+    }.items():
+        net.zero_grad()
+        loss(net(real), net(fake)).backward()
+        found[name] = torch.cat([p.grad.flatten() for p in module.parameters()])
+    return found
+
+
 def process(rank: int, folder: str) -> None:
     torch.set_num_threads(1)
     store = dist.FileStore(f"{folder}/store", PROCESSES)
@@ -71,6 +91,7 @@ def process(rank: int, folder: str) -> None:
     part = slice(4 * rank, 4 * rank + 4)
     results = derivatives(*(x[part] for x in batch()), distributed=True)
     torch.save(results, f"{folder}/{rank}.pt")
+    torch.save(trained(*(x[part] for x in batch()), distributed=True), f"{folder}/{rank}-ddp.pt")
     dist.barrier()
     dist.destroy_process_group()
 
@@ -90,6 +111,12 @@ def test_two_processes_equal_one(tmp_path: Path) -> None:
                     atol=1e-12,
                     msg=lambda m, n=name, o=order: f"{n} {o}: {m}",
                 )
+
+    expected_gradients = trained(*batch(), distributed=False)
+    for rank in range(PROCESSES):
+        found = torch.load(tmp_path / f"{rank}-ddp.pt", weights_only=True)
+        for name, want in expected_gradients.items():
+            torch.testing.assert_close(found[name], want, rtol=1e-10, atol=1e-12)
 
 
 def test_one_process_needs_no_group() -> None:

@@ -1,0 +1,148 @@
+// Ops as functions of Python. The road through torch.ops boxes each argument by its schema, which
+// costs more than a small kernel; from here on, all is the same: the dispatcher, its modes,
+// autograd.
+#pragma once
+
+#include <ATen/core/List.h>
+#include <pybind11/pybind11.h>
+#include <torch/csrc/Exceptions.h>
+#include <torch/csrc/autograd/python_variable.h>
+
+#include "terms.h"
+
+namespace ganfast::python {
+
+// The tensor at a place of a list.
+inline const at::Tensor& tensor(PyObject* object, size_t place) {
+  TORCH_CHECK_TYPE(THPVariable_Check(object), "expected a list of tensors, got ",
+                   Py_TYPE(object)->tp_name, " at ", place);
+  return THPVariable_Unpack(object);
+}
+
+// Calls body(item) for each item of a list or a tuple.
+template <class Body>
+void for_each_item(PyObject* sequence, Body body) {
+  const auto fast = pybind11::reinterpret_steal<pybind11::object>(
+      PySequence_Fast(sequence, "expected a list or a tuple"));
+  if (!fast) throw python_error();
+  PyObject** const items = PySequence_Fast_ITEMS(fast.ptr());
+  for (Py_ssize_t i = 0; i < PySequence_Fast_GET_SIZE(fast.ptr()); ++i) body(items[i]);
+}
+
+// An argument of type T, taken from Python while the interpreter's lock is held.
+template <class T>
+struct Argument;
+
+template <>
+struct Argument<at::TensorList> {
+  c10::SmallVector<at::Tensor, 4> held;
+  explicit Argument(PyObject* list) {
+    for_each_item(list, [&](PyObject* item) { held.push_back(tensor(item, held.size())); });
+  }
+  at::TensorList get() const { return held; }
+};
+
+template <>
+struct Argument<const c10::List<std::optional<at::Tensor>>&> {
+  c10::List<std::optional<at::Tensor>> held;
+  explicit Argument(PyObject* list) {
+    for_each_item(list, [&](PyObject* item) {
+      held.push_back(item == Py_None ? std::nullopt
+                                     : std::optional<at::Tensor>(tensor(item, held.size())));
+    });
+  }
+  const c10::List<std::optional<at::Tensor>>& get() const { return held; }
+};
+
+template <>
+struct Argument<Floats> {
+  c10::SmallVector<double, 4> held;
+  explicit Argument(PyObject* list) {
+    for_each_item(list, [&](PyObject* item) {
+      held.push_back(PyFloat_AsDouble(item));
+      if (held.back() == -1 && PyErr_Occurred()) throw python_error();
+    });
+  }
+  Floats get() const { return held; }
+};
+
+template <>
+struct Argument<std::string_view> {
+  Py_ssize_t size;
+  const char* held;
+  explicit Argument(PyObject* text) : held(PyUnicode_AsUTF8AndSize(text, &size)) {
+    if (held == nullptr) throw python_error();
+  }
+  std::string_view get() const { return {held, static_cast<size_t>(size)}; }
+};
+
+template <>
+struct Argument<double> {
+  double held;
+  explicit Argument(PyObject* number) : held(PyFloat_AsDouble(number)) {
+    if (held == -1 && PyErr_Occurred()) throw python_error();
+  }
+  double get() const { return held; }
+};
+
+template <>
+struct Argument<bool> {
+  bool held;
+  explicit Argument(PyObject* flag) : held(flag == Py_True) {}
+  bool get() const { return held; }
+};
+
+inline PyObject* wrap(const at::Tensor& result) {
+  return THPVariable_Wrap(result);
+}
+
+inline PyObject* wrap(const std::tuple<at::Tensor, at::Tensor>& results) {
+  return PyTuple_Pack(
+      2, pybind11::reinterpret_steal<pybind11::object>(wrap(std::get<0>(results))).ptr(),
+      pybind11::reinterpret_steal<pybind11::object>(wrap(std::get<1>(results))).ptr());
+}
+
+template <class Signature>
+struct Function;
+
+template <class Result, class... Types>
+struct Function<Result(Types...)> {
+  using Handle = c10::TypedOperatorHandle<Result(Types...)>;
+
+  static PyObject* call(PyObject* self, PyObject* const* arguments, Py_ssize_t count) {
+    HANDLE_TH_ERRORS
+    TORCH_CHECK_TYPE(count == sizeof...(Types), "expected ", sizeof...(Types), " arguments, got ",
+                     count);
+    return call_with(*static_cast<Handle*>(PyCapsule_GetPointer(self, nullptr)), arguments,
+                     std::index_sequence_for<Types...>());
+    END_HANDLE_TH_ERRORS
+  }
+
+  template <size_t... places>
+  static PyObject* call_with(const Handle& op, PyObject* const* arguments,
+                             std::index_sequence<places...>) {
+    const std::tuple<Argument<Types>...> held{arguments[places]...};
+    return wrap([&] {
+      const pybind11::gil_scoped_release others_may_run;
+      return op.call(std::get<places>(held).get()...);
+    }());
+  }
+};
+
+// Makes the op `name` of the schema a function of the module, with arguments by position.
+template <class Signature>
+void define(pybind11::module_& m, const char* name) {
+  using Of = Function<Signature>;
+  const std::string qualified = std::string("ganfast::") + name;
+  // Both live as long as the module: to the end.
+  auto* handle = new typename Of::Handle(op<Signature>(qualified.c_str()));
+  auto* definition =
+      new PyMethodDef{name, reinterpret_cast<PyCFunction>(reinterpret_cast<void (*)()>(Of::call)),
+                      METH_FASTCALL, nullptr};
+  const auto self =
+      pybind11::reinterpret_steal<pybind11::object>(PyCapsule_New(handle, nullptr, nullptr));
+  m.add_object(
+      name, pybind11::reinterpret_steal<pybind11::object>(PyCFunction_New(definition, self.ptr())));
+}
+
+}  // namespace ganfast::python
