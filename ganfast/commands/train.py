@@ -1,7 +1,7 @@
 """``ganfast train``."""
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -25,13 +25,28 @@ def train(
     overwrite: Overwrite = False,
 ) -> None:
     """Train a GAN on the embedded digits or your images, as a YAML file and --set say."""
+    from ganfast.train import config
+    from ganfast.train.processes import joined
+
+    words = [*(set_ or []), *([f"model={model}"] if model else [])]
+    values = config.values_of(settings, words)
+    with joined(options.prepare(device, threads)) as own:
+        _train(values, out, own, resume, resume_from, overwrite)
+
+
+def _train(
+    values: dict[str, Any],
+    out: Path,
+    device: str,
+    resume: bool,
+    resume_from: Path | None,
+    overwrite: bool,
+) -> None:
     from ganfast.recipes import autoencode, cycle, gan
     from ganfast.recipes import train as recipe
     from ganfast.train import config
+    from ganfast.train.processes import Processes
 
-    device = options.prepare(device, threads)
-    words = [*(set_ or []), *([f"model={model}"] if model else [])]
-    values = config.values_of(settings, words)
     if values.get("model") == "cyclegan":
         both = config.from_mapping(cycle.CycleConfig, values)
         done = cycle.cycle(both, out, device, resume, overwrite, resume_from)
@@ -46,6 +61,8 @@ def train(
         one = config.from_mapping(gan.Config, values)
         result = recipe.train(one, out, device, resume, overwrite, resume_from)
         rows, finished, steps = recipe.rows(result), result.finished, one.steps
+    if not Processes().first:
+        return
     options.print_rows([*rows, ("report", str(out / "report.html"))])
     if not finished:
         options.interrupted(f"stopped before step {steps}; the same command with --resume goes on")

@@ -1,13 +1,16 @@
 """A GAN from settings: its networks, data, loss and score; and from a checkpoint."""
 
+import math
+from collections.abc import Callable
 from dataclasses import dataclass, field, replace
+from functools import partial
 from pathlib import Path
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from ganfast import data, features, models
-from ganfast.augment import DiffAugment
+from ganfast.augment import AdaptiveAugment, DiffAugment
 from ganfast.models.registry import CONDITIONAL, check_name
 from ganfast.recipes.scores import FrechetScore, resized
 from ganfast.regularizers import spectral_normalise
@@ -37,6 +40,9 @@ class Config(TrainOptions):
         start: checkpoint from which both networks' weights are taken; none where empty.
         augment: policy of DiffAugment, such as ``color,translation,cutout``, on all images that the
             discriminator sees; none where empty.
+        adaptive: with a target above 0, such as ADA's 0.6, a share of the images is augmented that
+            keeps the mean sign of D(x) there; with 0 all are.
+        adaptive_kimg: thousands of real images in which that share can go from 0 to 1.
         tensorboard: log for TensorBoard, too, which has to be installed.
     """
 
@@ -55,6 +61,8 @@ class Config(TrainOptions):
     freeze_d: int = 0
     start: str = ""
     augment: str = ""
+    adaptive: float = 0.0
+    adaptive_kimg: float = 500.0
     tensorboard: bool = False
     ema: float = 0.995
     log_every: int = 25
@@ -76,10 +84,27 @@ class Config(TrainOptions):
         between("label_smoothing", self.label_smoothing, 1.0)
         self.make_loss()
         DiffAugment(torch.zeros(1, 1, 2, 2), self.augment)  # refuses unknown pieces
+        between("adaptive", self.adaptive, 1.0)
+        between("adaptive_kimg", self.adaptive_kimg, math.inf, zero=False)
+        if self.adaptive and not self.augment:
+            raise ValueError("adaptive must be 0 where augment is empty: nothing is augmented")
+        if self.adaptive and self.loss.startswith(("wasserstein", "relativistic")):
+            raise ValueError(f"adaptive must be 0 for {self.loss!r}: the sign of D(x) says nothing")
 
     def make_loss(self) -> Loss:
         """Raises ValueError where the loss does not have what is asked of it."""
         return loss_by_name(self.loss, self.label_smoothing, self.sigmoid)
+
+
+def augmentation(config: Config) -> Callable[[Tensor], Tensor] | None:
+    """What the discriminator's images go through."""
+    if not config.augment:
+        return None
+    if not config.adaptive:
+        return partial(DiffAugment, policy=config.augment)
+    return AdaptiveAugment(
+        config.augment, target=config.adaptive, kimg=config.adaptive_kimg, distributed=True
+    )
 
 
 def make(config: Config) -> models.Gan:
