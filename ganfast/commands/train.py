@@ -53,9 +53,10 @@ def _train(
         rows, finished, steps = cycle.rows(done), done.finished, both.steps
     elif values.get("model") in autoencode.MODELS:
         coder = config.from_mapping(autoencode.AutoencoderConfig, values)
-        if resume or resume_from:
-            raise ValueError("an autoencoder is not resumed: its training takes a minute")
-        coded = autoencode.autoencode(coder, out, overwrite)
+        coded = autoencode.autoencode(coder, out, overwrite, device, resume, resume_from)
+        if coded is None:
+            options.interrupted(_again(coder.steps))
+            return
         rows, finished, steps = autoencode.rows(coded), True, coder.steps
     else:
         one = config.from_mapping(gan.Config, values)
@@ -65,4 +66,8 @@ def _train(
         return
     options.print_rows([*rows, ("report", str(out / "report.html"))])
     if not finished:
-        options.interrupted(f"stopped before step {steps}; the same command with --resume goes on")
+        options.interrupted(_again(steps))
+
+
+def _again(steps: int) -> str:
+    return f"stopped before step {steps}; the same command with --resume goes on"

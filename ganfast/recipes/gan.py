@@ -44,6 +44,8 @@ class Config(TrainOptions):
             keeps the mean sign of D(x) there; with 0 all are.
         adaptive_kimg: thousands of real images in which that share can go from 0 to 1.
         tensorboard: log for TensorBoard, too, which has to be installed.
+        wandb: log to this project of Weights & Biases, too, which has to be installed; not where
+            empty.
     """
 
     steps: int = 2000
@@ -64,6 +66,7 @@ class Config(TrainOptions):
     adaptive: float = 0.0
     adaptive_kimg: float = 500.0
     tensorboard: bool = False
+    wandb: str = ""
     ema: float = 0.995
     log_every: int = 25
     score_every: int = 250

@@ -1,5 +1,6 @@
 """Train any of the GANs by name and write a report."""
 
+from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -13,9 +14,10 @@ from ganfast.recipes.curves import curves
 from ganfast.recipes.gan import Config
 from ganfast.recipes.scores import FD
 from ganfast.train import Trainer
-from ganfast.train.log import read_records
+from ganfast.train.log import Record, read_records
 from ganfast.train.processes import Processes
 from ganfast.train.tensorboard import tensorboard
+from ganfast.train.wandb import wandb
 
 if TYPE_CHECKING:
     from PIL.Image import Image
@@ -68,9 +70,22 @@ def trainer_of(
         out,
         score=gan.score_of(config, real, device),
         on_sample=keep,
-        on_record=tensorboard(out) if config.tensorboard and processes.first else None,
+        on_record=_logs(config, out) if processes.first else None,
         augment=gan.augmentation(config),
     )
+
+
+def _logs(config: Config, out: Path) -> Callable[[Record], None] | None:
+    """What gets every record besides the run's own log."""
+    logs = [tensorboard(out)] if config.tensorboard else []
+    if config.wandb:
+        logs.append(wandb(config.wandb, out, asdict(config)))
+
+    def write(record: Record) -> None:
+        for log in logs:
+            log(record)
+
+    return write if logs else None
 
 
 def train(
@@ -142,7 +157,7 @@ def clear(out: Path, overwrite: bool) -> None:
             f"{out} holds a run: --resume continues it, --overwrite starts it again, "
             "--out names another folder"
         )
-    for old in (*out.glob("*.pt"), *(out / "samples").glob("step_*.png")):
+    for old in (*out.glob("*.pt"), *out.glob("wandb-run"), *(out / "samples").glob("step_*.png")):
         old.unlink(missing_ok=True)
 
 

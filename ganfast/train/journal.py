@@ -24,7 +24,7 @@ class Journal:
         kept: int,
         step: int,
         steps: int,
-        on_record: Callable[[Record], None] | None,
+        on_record: Callable[[Record], None] | None = None,
     ) -> None:
         self._log, self._progress = JsonLog(path, kept), Progress(steps, step)
         self._on_record = on_record

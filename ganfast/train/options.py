@@ -2,7 +2,10 @@
 
 import math
 from dataclasses import dataclass, fields
-from typing import Literal, get_args
+from typing import TYPE_CHECKING, Any, Literal, get_args
+
+if TYPE_CHECKING:
+    from _typeshed import DataclassInstance
 
 Decay = Literal["constant", "linear", "cosine"]
 Precision = Literal["fp32", "bf16", "fp16"]
@@ -148,16 +151,17 @@ class TrainOptions:
         gone = min(1.0, (step - self.lr_decay_start) / (self.steps - self.lr_decay_start))
         return 1 - gone if self.lr_decay == "linear" else (1 + math.cos(math.pi * gone)) / 2
 
-    def refuse_other(self, saved: dict[str, object]) -> None:
-        """Raise ValueError where a checkpoint's options are not these; ``steps`` alone may grow."""
-        for field in fields(self):
-            # An option that is newer than the checkpoint was at its default.
-            mine, theirs = getattr(self, field.name), saved.get(field.name, field.default)
-            if field.name != "steps" and mine != theirs:
-                raise ValueError(
-                    f"the checkpoint was made with {field.name}={theirs!r}, "
-                    f"this run has {field.name}={mine!r}"
-                )
+
+def refuse_other(options: "DataclassInstance", saved: dict[str, Any], free: str = "") -> None:
+    """Raise ValueError where a checkpoint's options are not these, but for the one ``free``."""
+    for field in fields(options):
+        # An option that is newer than the checkpoint was at its default.
+        mine, theirs = getattr(options, field.name), saved.get(field.name, field.default)
+        if field.name != free and mine != theirs:
+            raise ValueError(
+                f"the checkpoint was made with {field.name}={theirs!r}, "
+                f"this run has {field.name}={mine!r}"
+            )
 
 
 def whole(name: str, value: object, minimum: int) -> None:

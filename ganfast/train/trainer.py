@@ -21,7 +21,7 @@ from ganfast.train.health import Health
 from ganfast.train.journal import Journal, Silent
 from ganfast.train.log import Record
 from ganfast.train.objective import Loss
-from ganfast.train.options import TrainOptions
+from ganfast.train.options import TrainOptions, refuse_other
 from ganfast.train.processes import Processes
 from ganfast.train.signals import StopSignal
 from ganfast.train.steps import Steps
@@ -197,7 +197,7 @@ class Trainer:
                 (``steps`` may differ), architecture, device or number of processes.
         """
         state = self._checkpoints.load(None if path is None else Path(path))
-        self.options.refuse_other(state["options"])
+        refuse_other(self.options, state["options"], free="steps")
         self._restore(state)
         self._begun = True
         self._processes.wait()  # none may write before all have read

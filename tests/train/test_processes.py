@@ -23,7 +23,6 @@ CASES = {
     "wgan_gp": ("wasserstein", {"penalty": "wgan_gp", "clip_gradients": 0.5}),
     "relativistic average": ("relativistic_average", {"accumulate": 2}),
     "lists+cr": ("hinge", {"consistency": 1.0}),
-    "fp16": ("non_saturating", {"precision": "fp16"}),
 }
 STEPS = 12
 
@@ -58,7 +57,9 @@ def make(out, name, last=None, **more):
     kind, changes = CASES[name]
     torch.manual_seed(1)
     g = nn.Sequential(nn.Linear(4, 36), nn.Tanh(), nn.Unflatten(1, (1, 6, 6)))
-    d = nn.Sequential(nn.Flatten(), nn.Linear(36, 10), nn.Softplus(), nn.Linear(10, 1))
+    d = nn.Sequential(nn.Flatten(), nn.Linear(36, 10), nn.Softplus())
+    # A relativistic loss has no gradient in the last bias, but rounding, which Adam enlarges.
+    d.append(nn.Linear(10, 1, bias="relativistic" not in name))
     return toy.trainer(
         out / name, g=g, d=Two() if "lists" in name else d, data=Stream(last),
         loss=loss_by_name(kind), **{"steps": STEPS, "lr_g": 1e-3, "lr_d": 1e-3, **changes, **more},
@@ -152,7 +153,8 @@ def test_torchrun_trains_what_one_process_does(tmp_path, monkeypatch, capsys):
     assert done.returncode == 0, done.stderr
     assert done.stdout.count("report.html") == 1
     monkeypatch.setattr(sys, "argv", ["ganfast", "train", "--out", str(tmp_path / "one"), *words])
-    cli.main()
+    with pytest.raises(SystemExit, match="0"):
+        cli.main()
     one, two = (load(tmp_path / out / "checkpoint.pt") for out in ("one", "two"))
     for part in ("ema", "discriminator"):
         for key, value in one[part].items():

@@ -1,6 +1,7 @@
 """Each option against a plain loop that does by hand what the option says."""
 
 import copy
+import json
 import math
 import sys
 from pathlib import Path
@@ -10,6 +11,7 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
+from ganfast.augment import AdaptiveAugment
 from ganfast.losses import AdversarialLoss
 from ganfast.train import Relativistic, loss_by_name
 from ganfast.train.figures import diversity
@@ -313,3 +315,64 @@ def test_diversity_is_a_ratio_of_variances():
     torch.testing.assert_close(diversity(real, fake), expected)
     assert diversity(real, fake[:1].expand(5, -1, -1, -1)) < 1e-6
     assert diversity(real[:1], fake[:1]) == 1
+
+
+def test_compiled_networks_train_as_they_are_with_penalties(tmp_path):
+    changes = {"steps": 4, "penalty": "r1", "penalty_every": 2, "d_steps": 1}
+    weights = []
+    for compiled in (False, True):
+        g, d = networks()
+        trainer = toy.trainer(tmp_path / str(compiled), g=g, d=d, compile=compiled, **changes)
+        assert trainer.run()
+        weights.append([*g.parameters(), *d.parameters()])
+    for a, b in zip(*weights, strict=True):
+        torch.testing.assert_close(a, b, rtol=1e-4, atol=1e-5)
+    assert trainer._steps._judge._call is not d
+
+
+def test_without_a_compiler_it_is_said_once_and_training_goes_on(tmp_path, monkeypatch):
+    def compile_(module, **options):
+        def call(*inputs):
+            raise RuntimeError("no compiler was found\nmore words")
+
+        return call
+
+    monkeypatch.setattr(torch, "compile", compile_)
+    with pytest.warns(UserWarning, match="is not compiled") as caught:
+        assert toy.trainer(tmp_path, compile=True).run()
+    assert [str(w.message) for w in caught] == [
+        "the generator is not compiled: no compiler was found",
+        "the discriminator is not compiled: no compiler was found",
+    ]
+
+
+def test_cuda_graphs_need_a_gpu(tmp_path):
+    with pytest.raises(ValueError, match="cuda_graphs must be False on the device cpu"):
+        toy.trainer(tmp_path, cuda_graphs=True)
+
+
+@pytest.mark.parametrize(
+    ("loss", "middle"), [(None, 0), (AdversarialLoss("bce", from_probs=True), 0.5)]
+)
+def test_adaptive_augmentation_follows_the_real_outputs(tmp_path, loss, middle):
+    seen = []
+
+    class Watched(AdaptiveAugment):
+        def update(self, real_logits):
+            seen.append(real_logits)
+            super().update(real_logits)
+
+    g, d = networks()
+    d.append(nn.Sigmoid() if middle else nn.Identity())
+    outputs = []
+    d.register_forward_hook(lambda module, inputs, output: outputs.append(output.detach()))
+    augment = Watched("translation", target=-1, kimg=0.2, interval=2)
+    trainer = toy.trainer(
+        tmp_path, g=g, d=d, loss=loss, steps=4, d_steps=1, log_every=1, hooks={"augment": augment}
+    )
+    assert trainer.run()
+    for k, given in enumerate(seen):  # the outputs of a round: real, fake, and the generator's fake
+        assert torch.equal(given, outputs[3 * k] - middle)
+    rows = [json.loads(line) for line in (tmp_path / "metrics.jsonl").read_text().splitlines()]
+    moved = [row["augment_p"] for row in rows]
+    assert moved == pytest.approx([0, 0.08, 0.08, 0.16])
