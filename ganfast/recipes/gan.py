@@ -18,7 +18,7 @@ from ganfast.train import Loss, TrainOptions, loss_by_name
 from ganfast.train import config as settings
 from ganfast.train.checkpoint import load
 from ganfast.train.objective import LossName
-from ganfast.train.options import between, whole
+from ganfast.train.options import between, truth, whole
 
 
 @dataclass(frozen=True)
@@ -84,6 +84,11 @@ class Config(TrainOptions):
             whole(name, getattr(self, name), minimum=1)
         for name in ("limit", "freeze_d"):
             whole(name, getattr(self, name), minimum=0)
+        for name in ("sigmoid", "spectral_norm", "tensorboard"):
+            truth(name, getattr(self, name))
+        for name in ("data", "start", "augment", "wandb"):
+            if not isinstance(getattr(self, name), str):
+                raise TypeError(f"{name} must be text, got {getattr(self, name)!r}")
         between("label_smoothing", self.label_smoothing, 1.0)
         self.make_loss()
         DiffAugment(torch.zeros(1, 1, 2, 2), self.augment)  # refuses unknown pieces
@@ -99,14 +104,17 @@ class Config(TrainOptions):
         return loss_by_name(self.loss, self.label_smoothing, self.sigmoid)
 
 
-def augmentation(config: Config) -> Callable[[Tensor], Tensor] | None:
-    """What the discriminator's images go through."""
+def augmentation(config: Config, distributed: bool) -> Callable[[Tensor], Tensor] | None:
+    """What the discriminator's images go through, in one process or in several."""
     if not config.augment:
         return None
     if not config.adaptive:
         return partial(DiffAugment, policy=config.augment)
     return AdaptiveAugment(
-        config.augment, target=config.adaptive, kimg=config.adaptive_kimg, distributed=True
+        config.augment,
+        target=config.adaptive,
+        kimg=config.adaptive_kimg,
+        distributed=distributed,
     )
 
 

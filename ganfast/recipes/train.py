@@ -71,7 +71,7 @@ def trainer_of(
         score=gan.score_of(config, real, device),
         on_sample=keep,
         on_record=_logs(config, out) if processes.first else None,
-        augment=gan.augmentation(config),
+        augment=gan.augmentation(config, distributed=processes.count > 1),
     )
 
 

@@ -128,8 +128,7 @@ class TrainOptions:
         one_of("penalty", self.penalty, get_args(Penalty))
         one_of("divergence", self.divergence, get_args(Divergence))
         for name in ("channels_last", "reuse_fakes", "compile", "cuda_graphs"):
-            if not isinstance(getattr(self, name), bool):
-                raise TypeError(f"{name} must be a bool, got {getattr(self, name)!r}")
+            truth(name, getattr(self, name))
         if self.lr_decay != "constant" and self.lr_decay_start >= self.steps:
             raise ValueError(
                 f"lr_decay_start must be below steps, {self.steps}, got {self.lr_decay_start}"
@@ -170,6 +169,12 @@ def whole(name: str, value: object, minimum: int) -> None:
         raise TypeError(f"{name} must be an int, got {value!r}")
     if value < minimum:
         raise ValueError(f"{name} must be >= {minimum}, got {value}")
+
+
+def truth(name: str, value: object) -> None:
+    """Check that a value is true or false."""
+    if not isinstance(value, bool):
+        raise TypeError(f"{name} must be true or false, got {value!r}")
 
 
 def between(name: str, value: object, end: float, zero: bool = True) -> None:

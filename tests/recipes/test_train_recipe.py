@@ -186,6 +186,20 @@ def test_settings_that_do_not_fit_each_other(changes, message):
         config(**changes)
 
 
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"sigmoid": "maybe"}, "sigmoid must be true or false, got 'maybe'"),
+        ({"compile": 1}, "compile must be true or false, got 1"),
+        ({"wandb": True}, "wandb must be text, got True"),
+        ({"augment": 3}, "augment must be text, got 3"),
+    ],
+)
+def test_settings_of_another_type(changes, message):
+    with pytest.raises(TypeError, match=message):
+        config(**changes)
+
+
 def test_wandb_is_asked_for_by_name(tmp_path, monkeypatch):
     monkeypatch.setitem(sys.modules, "wandb", None)
     with pytest.raises(ValueError, match="wandb is not installed"):

@@ -366,7 +366,7 @@ def test_adaptive_augmentation_follows_the_real_outputs(tmp_path, loss, middle):
     d.append(nn.Sigmoid() if middle else nn.Identity())
     outputs = []
     d.register_forward_hook(lambda module, inputs, output: outputs.append(output.detach()))
-    augment = Watched("translation", target=-1, kimg=0.2, interval=2)
+    augment = Watched("translation", target=0.0, kimg=0.2, interval=2, p=0.5)
     trainer = toy.trainer(
         tmp_path, g=g, d=d, loss=loss, steps=4, d_steps=1, log_every=1, hooks={"augment": augment}
     )
@@ -375,4 +375,10 @@ def test_adaptive_augmentation_follows_the_real_outputs(tmp_path, loss, middle):
         assert torch.equal(given, outputs[3 * k] - middle)
     rows = [json.loads(line) for line in (tmp_path / "metrics.jsonl").read_text().splitlines()]
     moved = [row["augment_p"] for row in rows]
-    assert moved == pytest.approx([0, 0.08, 0.08, 0.16])
+    p, expected = 0.5, []
+    for k in range(4):
+        if k % 2:  # after two updates, of 8 images each
+            signs = torch.cat(seen[k - 1 : k + 1]).sign().mean()
+            p += float(signs.sign()) * 16 / 200
+        expected.append(p)
+    assert moved == pytest.approx(expected)
