@@ -24,7 +24,7 @@ from ganfast.train import Trainer, TrainOptions
 _BATCH, _LATENT, _CHANNELS, _SIZE = 64, 100, 3, 64
 _RATE = 1e-30
 _BETAS = (0.5, 0.999)
-_FAST = {"channels_last": True, "reuse_fakes": True}
+_FAST: dict[str, Any] = {"channels_last": True, "reuse_fakes": True}
 
 Step = Callable[[Tensor], float]
 
@@ -89,7 +89,7 @@ def _tutorial_step(dtype: torch.dtype, device: torch.device) -> Step:
         labels.fill_(1.0)
         torch.autograd.backward(criterion(discriminator(fake).view(-1), labels))
         optimizer_g.step()
-        return float(of_real + of_fake)
+        return float((of_real + of_fake).detach())
 
     return step
 

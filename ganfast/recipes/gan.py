@@ -67,6 +67,7 @@ class Config(TrainOptions):
     adaptive_kimg: float = 500.0
     tensorboard: bool = False
     wandb: str = ""
+    channels_last: bool = True  # the models' convolutions are faster so, and round otherwise
     ema: float = 0.995
     log_every: int = 25
     score_every: int = 250

@@ -18,11 +18,11 @@ from ganfast.train.checkpoint import Checkpoints, State
 from ganfast.train.figures import Figures
 from ganfast.train.graphs import Graphs
 from ganfast.train.health import Health
-from ganfast.train.journal import Journal, Silent
 from ganfast.train.log import Record
 from ganfast.train.objective import Loss
 from ganfast.train.options import TrainOptions, refuse_other
 from ganfast.train.processes import Processes
+from ganfast.train.reports import Reports
 from ganfast.train.signals import StopSignal
 from ganfast.train.steps import Steps
 
@@ -85,9 +85,8 @@ class Trainer:
         self.discriminator = discriminator.to(memory_format=layout)  # type: ignore[call-overload]
         self.ema = copy.deepcopy(generator).eval().requires_grad_(False)
         self.options, self.out = options, Path(out)
-        self.score, self.on_sample, self.on_record = score, on_sample, on_record
-        self.step, self.seconds, self.images = 0, 0.0, 0
-        self.best, self.since_best, self.rollbacks = float("inf"), 0, 0
+        self.score = score
+        self.step, self.seconds, self.images, self.rollbacks = 0, 0.0, 0, 0
         self._begun = False
         self._batches = Batches(data, self.device, options.classes, layout)
         self._random = torch.Generator(self.device).manual_seed(options.seed)
@@ -98,7 +97,8 @@ class Trainer:
         self._play = self._make_play()
         self._samples = self._fixed_samples()
         self._figures = Figures(options.log_every, self.device, self._processes)
-        self._health = Health(getattr(loss, "kind", None) not in ("wasserstein", "relativistic"))
+        health = Health(getattr(loss, "kind", None) not in ("wasserstein", "relativistic"))
+        self._reports = Reports(options, self._processes, health, score, on_sample, on_record)
         self._checkpoints = Checkpoints(self.out, options.keep_checkpoints)
 
     @property
@@ -145,20 +145,21 @@ class Trainer:
     def ended(self) -> bool:
         """Whether there is nothing left to train."""
         patience = self.options.patience
-        return self.step >= self.options.steps or 0 < patience <= self.since_best
+        return self.step >= self.options.steps or 0 < patience <= self._reports.since_best
 
     def _train(self) -> bool:
-        with StopSignal() as stop, self._journal() as journal:
+        kept = self.step if self._begun else -1
+        with StopSignal() as stop, self._reports.written(self.out, self.step, kept):
             if not self._begun:
-                self._hooks(journal)
+                self._look()
             self._begun = True
             stopped = self._processes.any(stop.received)
             while not self.ended and not stopped:
                 self._round()
-                journal.advance()
+                self._reports.advance()
                 if self._due(self.options.log_every):
-                    self._write(self._record(), journal)
-                self._hooks(journal)
+                    self._reports.write(self._record())
+                self._look()
                 stopped = self._processes.any(stop.received)
                 if self._due(self.options.checkpoint_every) and not stopped:
                     self.save()
@@ -186,7 +187,7 @@ class Trainer:
         state = self._state()
         if self._processes.first:
             self._checkpoints.save(state)
-        self._processes.wait()
+        self._processes.wait()  # a roll-back of the others reads it
 
     def resume(self, path: str | Path | None = None) -> None:
         """Take up the run in ``out`` where its newest checkpoint, or the one at ``path``, left it.
@@ -205,16 +206,19 @@ class Trainer:
     def _state(self) -> State:
         self._figures.means(self.step)  # raises where one is not finite
         state: State = {name: getattr(self, name) for name in _COUNTERS}
+        state.update({name: getattr(self._reports, name) for name in _SCORES})
         state.update(options=asdict(self.options))
         state.update(runstate.capture(self._parts(), self._random, self._processes))
-        for name, own in (("data", self._batches.state_dict()), ("figures", self._figures.rows)):
-            state[name] = self._processes.gathered(own)
+        own = {"data": self._batches.state_dict(), "figures": self._figures.rows.cpu()}
+        state.update({name: self._processes.gathered(value) for name, value in own.items()})
         return state
 
     def _restore(self, state: State) -> None:
         runstate.restore(self._parts(), self._random, self._processes, state)
         for name in _COUNTERS:
             setattr(self, name, state[name])
+        for name in _SCORES:
+            setattr(self._reports, name, state[name])
         self._batches.load_state_dict(self._processes.own(state["data"]))
         self._figures.rows.copy_(self._processes.own(state["figures"]))
         self._play = self._make_play()
@@ -230,7 +234,7 @@ class Trainer:
             "optimizer_d": self._steps.optimizer_d,
             "scaler": self._steps.scaler,
             "lecam": self._steps.regularizer.lecam,
-            "health": self._health,
+            "health": self._reports.health,
         }
 
     def _make_steps(self, loss: Loss, augment: Callable[[Tensor], Tensor] | None) -> Steps:
@@ -245,13 +249,6 @@ class Trainer:
             return steps.round
         return Graphs(steps.round, steps.kind, self._random)
 
-    def _journal(self) -> Journal:
-        if not self._processes.first:
-            return Silent()
-        kept = self.step if self._begun else -1
-        path, steps = self.out / "metrics.jsonl", self.options.steps
-        return Journal(path, kept, self.step, steps, self.on_record)
-
     def _fixed_samples(self) -> Batch:
         """Latents and, class after class, labels of the pictures."""
         count, classes = self.options.samples, self.options.classes
@@ -261,41 +258,18 @@ class Trainer:
     def _due(self, every: int) -> bool:
         return every > 0 and (self.step % every == 0 or self.step == self.options.steps)
 
-    def _hooks(self, journal: Journal) -> None:
-        first = self._processes.first
-        if self.score is not None and self._due(self.options.score_every):
-            scores = self._processes.from_first(self.score(self.ema) if first else {})
-            record = {"step": self.step, **scores}
-            self._write(record, journal)
-            self._keep_best(record)
-        if self.on_sample is not None and self._due(self.options.sample_every) and first:
-            with torch.no_grad():
-                self.on_sample(self.step, self.ema(self._samples.images, *self._samples.given))
+    def _look(self) -> None:
+        """Score and show the moving average, where it is time."""
+        if self._due(self.options.score_every) and self._reports.score(self.step, self.ema):
+            self._save_best()
+        if self._due(self.options.sample_every):
+            self._reports.sample(self.step, self.ema, self._samples)
 
-    def _write(self, record: Record, journal: Journal) -> None:
-        journal.write(record)
-        trouble = self._health.check(record)
-        if trouble is None:
-            return
-        words = f"training has diverged at step {self.step}: {trouble}"
-        if self.options.divergence != "warn":
-            raise FloatingPointError(words)
-        warnings.warn(words, stacklevel=2)
-
-    def _keep_best(self, record: Record) -> None:
-        score = record.get(self.options.best_by)
-        if score is None:
-            if self.options.patience:
-                raise ValueError(f"best_by must be one of the scores {sorted(record)}")
-            return
-        if score < self.best:
-            self.best, self.since_best = score, 0
-            if self.step:
-                state = self._state()
-                if self._processes.first:
-                    self._checkpoints.save_best(state)
-        else:
-            self.since_best += 1
+    def _save_best(self) -> None:
+        if self.step:
+            state = self._state()
+            if self._processes.first:
+                self._checkpoints.save_best(state)
 
     def _roll_back(self, error: FloatingPointError) -> None:
         """Go back to the last sound checkpoint, with other latents and half the learning rates."""
@@ -322,8 +296,9 @@ class Trainer:
         return record
 
 
-# What a checkpoint keeps of the trainer itself.
-_COUNTERS = ("step", "seconds", "images", "best", "since_best", "rollbacks")
+# What a checkpoint keeps of the trainer itself, and of its reports.
+_COUNTERS = ("step", "seconds", "images", "rollbacks")
+_SCORES = ("best", "since_best")
 
 
 def _device(module: nn.Module, name: str) -> torch.device:
