@@ -54,10 +54,28 @@ def _real() -> list[Tensor]:
     return [torch.rand(shape, generator=torch.Generator().manual_seed(0)) * 2 - 1]
 
 
-def _networks(sigmoid: bool) -> tuple[nn.Module, nn.Module]:
+def _networks() -> tuple[nn.Module, nn.Module]:
     torch.manual_seed(0)
     generator = dcgan.Generator(_LATENT, 64, _CHANNELS, _SIZE)
-    return generator, dcgan.Discriminator(64, _CHANNELS, _SIZE, sigmoid=sigmoid)
+    return generator, dcgan.Discriminator(64, _CHANNELS, _SIZE)
+
+
+def _tutorial_networks() -> tuple[nn.Module, nn.Module]:
+    """The same, with the same weights, as the tutorial writes them."""
+    up: list[nn.Module] = [nn.ConvTranspose2d(_LATENT, 512, 4, 1, 0, bias=False)]
+    for inner, outer in ((512, 256), (256, 128), (128, 64)):
+        up += [nn.BatchNorm2d(inner), nn.ReLU(True)]
+        up += [nn.ConvTranspose2d(inner, outer, 4, 2, 1, bias=False)]
+    up += [nn.BatchNorm2d(64), nn.ReLU(True), nn.ConvTranspose2d(64, _CHANNELS, 4, 2, 1), nn.Tanh()]
+    down: list[nn.Module] = [nn.Conv2d(_CHANNELS, 64, 4, 2, 1), nn.LeakyReLU(0.2, inplace=True)]
+    for inner, outer in ((64, 128), (128, 256), (256, 512)):
+        down += [nn.Conv2d(inner, outer, 4, 2, 1, bias=False), nn.BatchNorm2d(outer)]
+        down += [nn.LeakyReLU(0.2, inplace=True)]
+    down += [nn.Conv2d(512, 1, 4, 1, 0), nn.Sigmoid()]
+    networks = nn.Sequential(*up), nn.Sequential(*down)
+    for network, ours in zip(networks, _networks(), strict=True):
+        network.load_state_dict(ours.layers.state_dict())  # type: ignore[union-attr]
+    return networks
 
 
 def _tutorial(x: list[Tensor]) -> float:
@@ -66,7 +84,7 @@ def _tutorial(x: list[Tensor]) -> float:
 
 @lru_cache
 def _tutorial_step(dtype: torch.dtype, device: torch.device) -> Step:
-    generator, discriminator = (net.to(device, dtype) for net in _networks(sigmoid=True))
+    generator, discriminator = (net.to(device, dtype) for net in _tutorial_networks())
     criterion = nn.BCELoss()
     optimizer_g, optimizer_d = (
         torch.optim.Adam(net.parameters(), _RATE, _BETAS) for net in (generator, discriminator)
@@ -80,7 +98,7 @@ def _tutorial_step(dtype: torch.dtype, device: torch.device) -> Step:
         of_real = criterion(discriminator(real).view(-1), labels)
         torch.autograd.backward(of_real)
         noise = torch.randn(_BATCH, _LATENT, device=device, generator=random)
-        fake = generator(noise.to(dtype))
+        fake = generator(noise.to(dtype)[:, :, None, None])
         labels.fill_(0.0)
         of_fake = criterion(discriminator(fake.detach()).view(-1), labels)
         torch.autograd.backward(of_fake)
@@ -100,7 +118,7 @@ def _ganfast(x: list[Tensor], **changes: Any) -> float:
 
 @lru_cache
 def _ganfast_step(device: torch.device, changes: tuple[tuple[str, Any], ...]) -> Step:
-    generator, discriminator = (net.to(device) for net in _networks(sigmoid=False))
+    generator, discriminator = (net.to(device) for net in _networks())
     options = TrainOptions(
         steps=10**9, latent_dim=_LATENT, lr_g=_RATE, lr_d=_RATE, log_every=1, **dict(changes)
     )
