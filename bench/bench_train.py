@@ -20,6 +20,7 @@ from bench.kit import SUBJECT, Case
 from ganfast.losses import AdversarialLoss
 from ganfast.models import dcgan
 from ganfast.train import Trainer, TrainOptions
+from ganfast.train.steps import is_fast
 
 _BATCH, _LATENT, _CHANNELS, _SIZE = 64, 100, 3, 64
 _RATE = 1e-30
@@ -113,6 +114,8 @@ def _tutorial_step(dtype: torch.dtype, device: torch.device) -> Step:
 
 
 def _ganfast(x: list[Tensor], **changes: Any) -> float:
+    if not is_fast(changes.get("precision", "fp32"), x[0].device):
+        raise RuntimeError("this CPU has no instructions for it")
     return _ganfast_step(x[0].device, tuple(changes.items()))(x[0])
 
 

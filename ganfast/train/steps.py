@@ -1,5 +1,6 @@
 """The optimizer steps of both networks, and of one round."""
 
+import warnings
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -64,6 +65,12 @@ class Steps:
         self._fits = False  # the discriminator has taken a batch
         # It does nothing unless the precision is fp16.
         self.scaler = torch.amp.GradScaler(random.device.type, enabled=options.precision == "fp16")
+        if not is_fast(options.precision, random.device):
+            warnings.warn(
+                f"precision {options.precision} is far slower than fp32 here: this CPU has no "
+                "instructions for it",
+                stacklevel=2,
+            )
 
     def set_rates(self, factor: float) -> None:
         """Set both learning rates to ``factor`` times those of the options."""
@@ -207,6 +214,14 @@ class Steps:
         precision = self.options.precision
         device = self.random.device.type
         return torch.autocast(device, _AUTOCAST.get(precision), enabled=precision in _AUTOCAST)
+
+
+def is_fast(precision: str, device: torch.device) -> bool:
+    """Whether the device has instructions for a precision: where a CPU has none, it takes ages."""
+    if precision == "fp32" or device.type != "cpu":
+        return True
+    supported: bool = getattr(torch.ops.mkldnn, f"_is_mkldnn_{precision}_supported")()
+    return supported
 
 
 def _adam(

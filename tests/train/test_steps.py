@@ -4,6 +4,8 @@ import copy
 import json
 import math
 import sys
+import types
+import warnings
 from pathlib import Path
 
 import pytest
@@ -344,6 +346,18 @@ def test_without_a_compiler_it_is_said_once_and_training_goes_on(tmp_path, monke
         "the generator is not compiled: no compiler was found",
         "the discriminator is not compiled: no compiler was found",
     ]
+
+
+@pytest.mark.parametrize("supported", [True, False])
+def test_a_precision_without_instructions_is_said_to_be_slow(tmp_path, monkeypatch, supported):
+    ops = types.SimpleNamespace(_is_mkldnn_bf16_supported=lambda: supported)
+    monkeypatch.setattr(torch.ops, "mkldnn", ops)
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        toy.trainer(tmp_path, precision="bf16")
+        toy.trainer(tmp_path)
+    said = [str(w.message) for w in caught if "no instructions" in str(w.message)]
+    assert len(said) == (0 if supported else 1)
 
 
 def test_cuda_graphs_need_a_gpu(tmp_path):
