@@ -58,7 +58,9 @@ class Processes:
             return
         for module in modules:
             for tensor in (*module.parameters(), *module.buffers()):
-                dist.broadcast(tensor.detach(), 0)
+                dense = tensor.detach().contiguous()  # gloo takes no other
+                dist.broadcast(dense, 0)
+                tensor.detach().copy_(dense)
         if self.rank:
             torch.manual_seed((torch.initial_seed() + self.rank) % 2**63)
 
