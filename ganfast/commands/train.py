@@ -1,7 +1,7 @@
 """``ganfast train``."""
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -25,27 +25,49 @@ def train(
     overwrite: Overwrite = False,
 ) -> None:
     """Train a GAN on the embedded digits or your images, as a YAML file and --set say."""
+    from ganfast.train import config
+    from ganfast.train.processes import joined
+
+    words = [*(set_ or []), *([f"model={model}"] if model else [])]
+    values = config.values_of(settings, words)
+    with joined(options.prepare(device, threads)) as own:
+        _train(values, out, own, resume, resume_from, overwrite)
+
+
+def _train(
+    values: dict[str, Any],
+    out: Path,
+    device: str,
+    resume: bool,
+    resume_from: Path | None,
+    overwrite: bool,
+) -> None:
     from ganfast.recipes import autoencode, cycle, gan
     from ganfast.recipes import train as recipe
     from ganfast.train import config
+    from ganfast.train.processes import Processes
 
-    device = options.prepare(device, threads)
-    words = [*(set_ or []), *([f"model={model}"] if model else [])]
-    values = config.values_of(settings, words)
     if values.get("model") == "cyclegan":
         both = config.from_mapping(cycle.CycleConfig, values)
         done = cycle.cycle(both, out, device, resume, overwrite, resume_from)
         rows, finished, steps = cycle.rows(done), done.finished, both.steps
     elif values.get("model") in autoencode.MODELS:
         coder = config.from_mapping(autoencode.AutoencoderConfig, values)
-        if resume or resume_from:
-            raise ValueError("an autoencoder is not resumed: its training takes a minute")
-        coded = autoencode.autoencode(coder, out, overwrite)
+        coded = autoencode.autoencode(coder, out, overwrite, device, resume, resume_from)
+        if coded is None:
+            options.interrupted(_again(coder.steps))
+            return
         rows, finished, steps = autoencode.rows(coded), True, coder.steps
     else:
         one = config.from_mapping(gan.Config, values)
         result = recipe.train(one, out, device, resume, overwrite, resume_from)
         rows, finished, steps = recipe.rows(result), result.finished, one.steps
+    if not Processes().first:
+        return
     options.print_rows([*rows, ("report", str(out / "report.html"))])
     if not finished:
-        options.interrupted(f"stopped before step {steps}; the same command with --resume goes on")
+        options.interrupted(_again(steps))
+
+
+def _again(steps: int) -> str:
+    return f"stopped before step {steps}; the same command with --resume goes on"

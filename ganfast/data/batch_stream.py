@@ -13,19 +13,28 @@ class BatchStream(Iterator[tuple[Tensor, Tensor | None]]):
     """Batches without end: float32 images (B, C, H, W) in [-1, 1], int64 labels (B,) or None.
 
     Every epoch visits the data in an order drawn from (seed, epoch) alone and leaves out the last
-    partial batch. `state_dict` and `load_state_dict` continue with exactly the next batch. Raises
-    ValueError for a batch size below 1 or above the number of images, or a negative seed.
+    partial batch. `state_dict` and `load_state_dict` continue with exactly the next batch. With
+    `part` = (k, n) it gives the k-th, from 0, of n equal parts of each batch alone, as one of n
+    processes needs it. Raises ValueError for a batch size below 1, above the number of images or
+    not a multiple of n, or a negative seed.
     """
 
-    def __init__(self, data: ImageData, batch_size: int, seed: int) -> None:
+    def __init__(
+        self, data: ImageData, batch_size: int, seed: int, part: tuple[int, int] = (0, 1)
+    ) -> None:
         if not 1 <= batch_size <= len(data):
             raise ValueError(
                 f"batch_size: expected 1 to {len(data)}, the number of images in {data.name}, "
                 f"got {batch_size}"
             )
+        if batch_size % part[1]:
+            raise ValueError(
+                f"batch_size: expected a multiple of {part[1]}, the number of processes, "
+                f"got {batch_size}"
+            )
         if seed < 0:
             raise ValueError(f"seed: expected 0 or more, got {seed}")
-        self._data = data
+        self._data, self._part = data, part
         self._setting = {"seed": seed, "batch_size": batch_size, "images": len(data)}
         self._batches_per_epoch = len(data) // batch_size
         self._start(epoch=0, batch=0)
@@ -40,7 +49,9 @@ class BatchStream(Iterator[tuple[Tensor, Tensor | None]]):
         if self._batch == self._batches_per_epoch:
             self._start(self._epoch + 1, batch=0)
         size = self._setting["batch_size"]
-        chosen = self._order[self._batch * size : (self._batch + 1) * size]
+        number, parts = self._part
+        start = self._batch * size + number * (size // parts)
+        chosen = self._order[start : start + size // parts]
         self._batch += 1
         labels = self._data.labels
         return to_float(self._data.images[chosen]), None if labels is None else labels[chosen]

@@ -12,7 +12,13 @@ from ganfast._files import atomic_write
 from ganfast.models import autoencoder
 from ganfast.recipes import classify, machine, report
 from ganfast.recipes.scores import FD, FrechetScore
-from ganfast.train.options import one_of, whole
+from ganfast.recipes.train import clear
+from ganfast.train import runstate
+from ganfast.train.checkpoint import Checkpoints
+from ganfast.train.journal import Journal
+from ganfast.train.options import one_of, refuse_other, whole
+from ganfast.train.processes import Processes
+from ganfast.train.signals import StopSignal
 
 MODELS = ("autoencoder", "conv-autoencoder", "denoising-autoencoder")
 _HELD = 1000
@@ -30,6 +36,7 @@ class AutoencoderConfig:
         steps, batch_size, lr: of Adam on the squared error.
         latent_dim: size of a code.
         seed: of weights, noise and the order of the data.
+        log_every, checkpoint_every: steps between records and checkpoints; the last one has both.
     """
 
     model: str = "autoencoder"
@@ -38,10 +45,12 @@ class AutoencoderConfig:
     lr: float = 1e-3
     latent_dim: int = 16
     seed: int = 0
+    log_every: int = 100
+    checkpoint_every: int = 250
 
     def __post_init__(self) -> None:
         one_of("model", self.model, MODELS)
-        for name in ("steps", "batch_size", "latent_dim"):
+        for name in ("steps", "batch_size", "latent_dim", "log_every", "checkpoint_every"):
             whole(name, getattr(self, name), minimum=1)
         whole("seed", self.seed, minimum=0)
         if not self.lr > 0:
@@ -59,21 +68,39 @@ class Result:
     fd_real: float
 
 
-def autoencode(config: AutoencoderConfig, out: Path, overwrite: bool = False) -> Result:
-    """Train, and write the weights and ``report.html`` to ``out``.
+def autoencode(
+    config: AutoencoderConfig,
+    out: Path,
+    overwrite: bool = False,
+    device: str = "cpu",
+    resume: bool = False,
+    resume_from: Path | None = None,
+) -> Result | None:
+    """Train, and write checkpoints, log, the weights and ``report.html`` to ``out``.
+
+    Stopped by Ctrl-C or SIGTERM it saves, and returns None. A run that was stopped, killed or has
+    crashed and is then resumed ends with the bits of one that ran through.
 
     Raises:
-        FileExistsError: ``out`` holds a run, and ``overwrite`` is not set.
+        FileExistsError: ``out`` holds a run, and neither ``resume`` nor ``overwrite`` is set.
+        FileNotFoundError: ``resume`` is set and there is no run.
         FloatingPointError: the loss is not finite.
+        ValueError: the checkpoint is damaged or of other settings, or several processes train.
     """
     from safetensors.torch import save
 
-    path = out / "autoencoder.safetensors"
-    if path.exists() and not overwrite:
-        raise FileExistsError(f"{out} holds a run: --overwrite starts it again")
+    if Processes().count > 1:
+        raise ValueError(f"{config.model} trains in one process, this run has {Processes().count}")
     pool, held = classify.split(data.digits(), _HELD, seed=0)
-    net = make(config)
-    _fit(net, data.ImageData(*pool, name="digits"), config)
+    net, checkpoints = make(config).to(device), Checkpoints(out, keep=2)
+    fit = Fit(net, data.ImageData(*pool, name="digits"), config, checkpoints)
+    if resume or resume_from is not None:
+        fit.resume(resume_from)
+    else:
+        clear(out, overwrite)
+    if not fit.run(out):
+        return None
+    net.to("cpu").eval()
     with torch.no_grad():
         codes = torch.cat([net.encoder(data.to_float(x)) for x in torch.split(pool[0], 500)])
         real = data.to_float(held[0])
@@ -88,7 +115,7 @@ def autoencode(config: AutoencoderConfig, out: Path, overwrite: bool = False) ->
         fd_samples=score.distance(features.extract(net_features, made)),
         fd_real=score.real_against_real(),
     )
-    with atomic_write(path) as file:
+    with atomic_write(out / "autoencoder.safetensors") as file:
         file.write(save({k: v.contiguous() for k, v in net.state_dict().items()}))
     sheet = images.grid(torch.cat([real[:_SHOWN], back[:_SHOWN]]), columns=_SHOWN, scale=2)
     images.write_png(sheet, out / "reconstructions.png")
@@ -127,21 +154,71 @@ def rows(result: Result) -> list[tuple[str, str]]:
     ]
 
 
-def _fit(net: nn.Module, real: data.ImageData, config: AutoencoderConfig) -> None:
-    optimizer = torch.optim.Adam(net.parameters(), config.lr)
-    decay = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, config.steps)
-    stream = data.BatchStream(real, config.batch_size, config.seed)
-    net.train()
-    for step in range(1, config.steps + 1):
-        x, _ = next(stream)
-        loss = F.mse_loss(net(x), x)
-        optimizer.zero_grad()
+class Fit:
+    """The training of an autoencoder: Adam on the squared error, its rate half a cosine."""
+
+    def __init__(
+        self,
+        net: nn.Module,
+        real: data.ImageData,
+        config: AutoencoderConfig,
+        checkpoints: Checkpoints,
+    ) -> None:
+        self.net, self.config, self.step = net, config, 0
+        self._checkpoints = checkpoints
+        self._device = next(net.parameters()).device
+        self._optimizer = torch.optim.Adam(net.parameters(), config.lr)
+        self._decay = torch.optim.lr_scheduler.CosineAnnealingLR(self._optimizer, config.steps)
+        self._stream = data.BatchStream(real, config.batch_size, config.seed)
+        self._parts = {"net": net, "optimizer": self._optimizer, "decay": self._decay}
+        self._random, self._alone = torch.Generator(self._device), Processes()
+
+    def run(self, out: Path) -> bool:
+        """Train to the last step; False where it was stopped, with a checkpoint saved."""
+        o = self.config
+        self.net.train()
+        with (
+            StopSignal() as stop,
+            Journal(out / "metrics.jsonl", self.step, self.step, o.steps) as journal,
+        ):
+            while self.step < o.steps and not stop.received:
+                loss = self._train()
+                journal.advance()
+                if self.step % o.log_every == 0 or self.step == o.steps:
+                    journal.write({"step": self.step, "loss": float(loss)})
+                    if not loss.isfinite():
+                        raise FloatingPointError(
+                            f"training failed by step {self.step}: the loss is {float(loss)}"
+                        )
+                if self.step % o.checkpoint_every == 0 or self.step == o.steps:
+                    self.save()
+            if stop.received:
+                self.save()
+        return self.step == o.steps
+
+    def save(self) -> None:
+        """Write the checkpoint. Raises FloatingPointError where a weight is not finite."""
+        state = runstate.capture(self._parts, self._random, self._alone)
+        state.update(step=self.step, options=asdict(self.config), data=self._stream.state_dict())
+        self._checkpoints.save({**state, "health": {"strikes": {}}})
+
+    def resume(self, path: Path | None) -> None:
+        """Go on from the newest checkpoint, or from another. Raises as ``autoencode``."""
+        state = self._checkpoints.load(path)
+        refuse_other(self.config, state["options"])
+        runstate.restore(self._parts, self._random, self._alone, state)
+        self._stream.load_state_dict(state["data"])
+        self.step = state["step"]
+
+    def _train(self) -> Tensor:
+        x = next(self._stream)[0].to(self._device)
+        loss = F.mse_loss(self.net(x), x)
+        self._optimizer.zero_grad()
         torch.autograd.backward(loss)
-        optimizer.step()
-        decay.step()
-        if (step % 100 == 0 or step == config.steps) and not loss.isfinite():
-            raise FloatingPointError(f"training failed by step {step}: the loss is {float(loss)}")
-    net.eval()
+        self._optimizer.step()
+        self._decay.step()
+        self.step += 1
+        return loss.detach()
 
 
 def _write(out: Path, config: AutoencoderConfig, result: Result) -> None:

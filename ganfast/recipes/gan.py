@@ -1,13 +1,16 @@
 """A GAN from settings: its networks, data, loss and score; and from a checkpoint."""
 
+import math
+from collections.abc import Callable
 from dataclasses import dataclass, field, replace
+from functools import partial
 from pathlib import Path
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from ganfast import data, features, models
-from ganfast.augment import DiffAugment
+from ganfast.augment import AdaptiveAugment, DiffAugment
 from ganfast.models.registry import CONDITIONAL, check_name
 from ganfast.recipes.scores import FrechetScore, resized
 from ganfast.regularizers import spectral_normalise
@@ -15,7 +18,7 @@ from ganfast.train import Loss, TrainOptions, loss_by_name
 from ganfast.train import config as settings
 from ganfast.train.checkpoint import load
 from ganfast.train.objective import LossName
-from ganfast.train.options import between, whole
+from ganfast.train.options import between, truth, whole
 
 
 @dataclass(frozen=True)
@@ -37,7 +40,12 @@ class Config(TrainOptions):
         start: checkpoint from which both networks' weights are taken; none where empty.
         augment: policy of DiffAugment, such as ``color,translation,cutout``, on all images that the
             discriminator sees; none where empty.
+        adaptive: with a target above 0, such as ADA's 0.6, a share of the images is augmented that
+            keeps the mean sign of D(x) there; with 0 all are.
+        adaptive_kimg: thousands of real images in which that share can go from 0 to 1.
         tensorboard: log for TensorBoard, too, which has to be installed.
+        wandb: log to this project of Weights & Biases, too, which has to be installed; not where
+            empty.
     """
 
     steps: int = 2000
@@ -55,7 +63,11 @@ class Config(TrainOptions):
     freeze_d: int = 0
     start: str = ""
     augment: str = ""
+    adaptive: float = 0.0
+    adaptive_kimg: float = 500.0
     tensorboard: bool = False
+    wandb: str = ""
+    channels_last: bool = True  # the models' convolutions are faster so, and round otherwise
     ema: float = 0.995
     log_every: int = 25
     score_every: int = 250
@@ -73,13 +85,38 @@ class Config(TrainOptions):
             whole(name, getattr(self, name), minimum=1)
         for name in ("limit", "freeze_d"):
             whole(name, getattr(self, name), minimum=0)
+        for name in ("sigmoid", "spectral_norm", "tensorboard"):
+            truth(name, getattr(self, name))
+        for name in ("data", "start", "augment", "wandb"):
+            if not isinstance(getattr(self, name), str):
+                raise TypeError(f"{name} must be text, got {getattr(self, name)!r}")
         between("label_smoothing", self.label_smoothing, 1.0)
         self.make_loss()
         DiffAugment(torch.zeros(1, 1, 2, 2), self.augment)  # refuses unknown pieces
+        between("adaptive", self.adaptive, 1.0)
+        between("adaptive_kimg", self.adaptive_kimg, math.inf, zero=False)
+        if self.adaptive and not self.augment:
+            raise ValueError("adaptive must be 0 where augment is empty: nothing is augmented")
+        if self.adaptive and self.loss.startswith(("wasserstein", "relativistic")):
+            raise ValueError(f"adaptive must be 0 for {self.loss!r}: the sign of D(x) says nothing")
 
     def make_loss(self) -> Loss:
         """Raises ValueError where the loss does not have what is asked of it."""
         return loss_by_name(self.loss, self.label_smoothing, self.sigmoid)
+
+
+def augmentation(config: Config, distributed: bool) -> Callable[[Tensor], Tensor] | None:
+    """What the discriminator's images go through, in one process or in several."""
+    if not config.augment:
+        return None
+    if not config.adaptive:
+        return partial(DiffAugment, policy=config.augment)
+    return AdaptiveAugment(
+        config.augment,
+        target=config.adaptive,
+        kimg=config.adaptive_kimg,
+        distributed=distributed,
+    )
 
 
 def make(config: Config) -> models.Gan:

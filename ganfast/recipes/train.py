@@ -1,7 +1,7 @@
 """Train any of the GANs by name and write a report."""
 
+from collections.abc import Callable
 from dataclasses import asdict, dataclass
-from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -9,14 +9,15 @@ import torch
 from torch import Tensor, nn
 
 from ganfast import data, images, models
-from ganfast.augment import DiffAugment
 from ganfast.recipes import gan, machine, plot, report
 from ganfast.recipes.curves import curves
 from ganfast.recipes.gan import Config
 from ganfast.recipes.scores import FD
 from ganfast.train import Trainer
-from ganfast.train.log import read_records
+from ganfast.train.log import Record, read_records
+from ganfast.train.processes import Processes
 from ganfast.train.tensorboard import tensorboard
+from ganfast.train.wandb import wandb
 
 if TYPE_CHECKING:
     from PIL.Image import Image
@@ -47,13 +48,14 @@ def trainer_of(
     """A trainer of the config, with pictures, scores and logs as it says.
 
     ``real`` and ``pair`` stand in for the config's data and for networks with new weights. Raises
-    ValueError where data, model and config do not fit, as for fewer images than a batch.
+    ValueError where data, model and config do not fit, as for fewer images than a batch. Of several
+    processes each takes its part of every batch.
     """
     real = real or gan.real_images(config)
     if config.classes and real.labels is None:
         raise ValueError(f"data must have labels for {config.model!r}: {real.name} has none")
     pair = pair or gan.make(config)
-    samples = out / "samples"
+    processes, samples = Processes(), out / "samples"
 
     def keep(step: int, pictures: Tensor) -> None:
         sheet = images.grid(pictures, columns=10 if config.classes else None, scale=2)
@@ -62,15 +64,28 @@ def trainer_of(
     return Trainer(
         pair.generator.to(device),
         pair.discriminator.to(device),
-        data.BatchStream(real, config.batch_size, config.seed),
+        data.BatchStream(real, config.batch_size, config.seed, (processes.rank, processes.count)),
         config.make_loss(),
         config,
         out,
         score=gan.score_of(config, real, device),
         on_sample=keep,
-        on_record=tensorboard(out) if config.tensorboard else None,
-        augment=partial(DiffAugment, policy=config.augment) if config.augment else None,
+        on_record=_logs(config, out) if processes.first else None,
+        augment=gan.augmentation(config, distributed=processes.count > 1),
     )
+
+
+def _logs(config: Config, out: Path) -> Callable[[Record], None] | None:
+    """What gets every record besides the run's own log."""
+    logs = [tensorboard(out)] if config.tensorboard else []
+    if config.wandb:
+        logs.append(wandb(config.wandb, out, asdict(config)))
+
+    def write(record: Record) -> None:
+        for log in logs:
+            log(record)
+
+    return write if logs else None
 
 
 def train(
@@ -91,7 +106,7 @@ def train(
     trainer = trainer_of(config, out, device)
     if resume or resume_from is not None:
         trainer.resume(resume_from)
-    else:
+    elif trainer.writes:
         clear(out, overwrite)
     finished = trainer.run()
     records = read_records(out / "metrics.jsonl")
@@ -102,8 +117,9 @@ def train(
         scores=[(int(r["step"]), r["fd"]) for r in records if "fd" in r],
         real_against_real=trainer.score.real_against_real() if trainer.score else None,  # type: ignore[attr-defined]
     )
-    images.write_png(interpolation(trainer.ema, config, device), out / "interpolation.png")
-    _write(out, config, result, records)
+    if trainer.writes:
+        images.write_png(interpolation(trainer.ema, config, device), out / "interpolation.png")
+        _write(out, config, result, records)
     return result
 
 
@@ -141,7 +157,7 @@ def clear(out: Path, overwrite: bool) -> None:
             f"{out} holds a run: --resume continues it, --overwrite starts it again, "
             "--out names another folder"
         )
-    for old in (*out.glob("*.pt"), *(out / "samples").glob("step_*.png")):
+    for old in (*out.glob("*.pt"), *out.glob("wandb-run"), *(out / "samples").glob("step_*.png")):
         old.unlink(missing_ok=True)
 
 

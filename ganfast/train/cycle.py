@@ -14,6 +14,7 @@ from ganfast.losses import ImagePool, cycle_loss, identity_loss
 from ganfast.train.batches import Batch
 from ganfast.train.objective import Loss
 from ganfast.train.options import TrainOptions
+from ganfast.train.processes import Processes
 from ganfast.train.steps import Steps
 from ganfast.train.trainer import Trainer
 
@@ -93,7 +94,7 @@ class CycleTrainer(Trainer):
     def _make_steps(self, loss: Loss, augment: Callable[[Tensor], Tensor] | None) -> Steps:
         return _CycleSteps(
             self.generator, self.discriminator, loss, self.options, self._random, augment,
-            self._weights, self._pool,
+            self.ema, self._processes, self._weights, self._pool,
         )  # fmt: skip
 
     def _fixed_samples(self) -> Batch:
@@ -114,30 +115,36 @@ class _CycleSteps(Steps):
         options: TrainOptions,
         random: torch.Generator,
         augment: Callable[[Tensor], Tensor] | None,
+        ema: nn.Module,
+        processes: Processes,
         weights: tuple[float, float],
         pool: int,
     ) -> None:
         if options.reuse_fakes:
             raise ValueError("reuse_fakes must be False: the pool gives the discriminators others")
-        super().__init__(generators, discriminators, loss, options, random, augment)
+        if options.cuda_graphs:
+            raise ValueError("cuda_graphs must be False: the pools are drawn from on the host")
+        if processes.count > 1:
+            raise ValueError("a CycleGAN trains in one process: its image pools are not shared")
+        super().__init__(generators, discriminators, loss, options, random, augment, ema, processes)
         self.weights = weights
         self.pools = tuple(ImagePool(pool, 2 * options.seed + k) for k in range(2))
 
     def _fakes(self, batch: Batch) -> Tensor:
-        made = self.generator(batch.images)
+        made = self._generate(batch.images)
         return torch.stack([pool(made[:, k]) for k, pool in enumerate(self.pools)], 1)
 
     def _generator_loss(self, batch: Batch) -> Tensor:
         real = batch.images
-        fake = self.generator(real)
+        fake = self._generate(real)
         loss = self.loss.generator(self._outputs(self.augment(fake), batch))
-        cycled = self.generator(fake)
+        cycled = self._generate(fake)
         real_a, real_b = real.unbind(1)
         cycle, identity = self.weights
         back = cycle_loss(
             real_a, cycled[:, 0], real_b, cycled[:, 1], weight_a=cycle, weight_b=cycle
         )
-        same = self.generator(real.flip(1))  # F of a stands first, G of b second
+        same = self._generate(real.flip(1))  # F of a stands first, G of b second
         kept = identity_loss(
             real_a, same[:, 0], real_b, same[:, 1], weight_a=identity, weight_b=identity
         )

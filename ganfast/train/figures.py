@@ -4,6 +4,7 @@ import torch
 from torch import Tensor
 
 from ganfast.train.log import Record
+from ganfast.train.processes import Processes
 
 NAMES = ("loss_d", "d_real", "d_fake", "diversity", "loss_g")
 
@@ -11,22 +12,26 @@ NAMES = ("loss_d", "d_real", "d_fake", "diversity", "loss_g")
 class Figures:
     """One row of figures per round, overwritten after ``rounds`` rows; read only when asked."""
 
-    def __init__(self, rounds: int, device: torch.device) -> None:
+    def __init__(self, rounds: int, device: torch.device, processes: Processes) -> None:
         self.rows = torch.zeros(rounds, len(NAMES), device=device)
+        self._processes = processes
 
-    def put(self, step: int, d_figures: list[Tensor], g_losses: list[Tensor]) -> None:
-        """Keep the means over the optimizer steps of round ``step`` (from 1)."""
-        row = torch.cat([torch.stack(d_figures).mean(0), torch.stack(g_losses).mean(0)[None]])
+    def put(self, step: int, row: Tensor) -> None:
+        """Keep this process's figures (5,) of round ``step`` (from 1)."""
         self.rows[(step - 1) % len(self.rows)] = row
 
     def means(self, step: int) -> Record:
-        """Means since the last full interval, up to round ``step``; here the host waits.
+        """Means over processes since the last full interval, up to round ``step``.
+
+        Here the host waits.
 
         Raises:
             FloatingPointError: one is not finite; names the first round where.
         """
         count = (step - 1) % len(self.rows) + 1 if step else 0
-        rows = self.rows[:count].double().cpu()
+        rows = self.rows[:count].double()
+        self._processes.average([rows])
+        rows = rows.cpu()
         for round_, row in enumerate(rows, start=step - count + 1):
             if not row.isfinite().all():
                 figures = zip(NAMES, row.tolist(), strict=True)

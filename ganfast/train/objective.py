@@ -6,9 +6,12 @@ from torch import Tensor
 
 from ganfast.losses import (
     AdversarialLoss,
+    relativistic_average_discriminator_loss,
+    relativistic_average_generator_loss,
     relativistic_discriminator_loss,
     relativistic_generator_loss,
 )
+from ganfast.losses.relativistic_average import RelativisticKind
 
 LossName = Literal[
     "non_saturating",
@@ -19,6 +22,9 @@ LossName = Literal[
     "hinge",
     "hinge2",
     "relativistic",
+    "relativistic_average",
+    "relativistic_average_least_squares",
+    "relativistic_average_hinge",
 ]
 
 
@@ -50,18 +56,47 @@ class Relativistic:
         return relativistic_generator_loss(real_logits, fake_logits)
 
 
+class RelativisticAverage:
+    """Against the mean output of the other side, over all processes: RaSGAN, RaLSGAN, RaHinge.
+
+    Args:
+        function: of :func:`ganfast.losses.relativistic_average_discriminator_loss`.
+
+    Source: Jolicoeur-Martineau 2018.
+    """
+
+    kind = "relativistic"
+    paired = True
+
+    def __init__(self, function: RelativisticKind = "logistic") -> None:
+        self.function = function
+
+    def discriminator(self, real_logits: Any, fake_logits: Any) -> Tensor:
+        return relativistic_average_discriminator_loss(
+            real_logits, fake_logits, self.function, distributed=True
+        )
+
+    def generator(self, fake_logits: Any, real_logits: Any = None) -> Tensor:
+        return relativistic_average_generator_loss(
+            real_logits, fake_logits, self.function, distributed=True
+        )
+
+
 def loss_by_name(
     name: LossName, label_smoothing: float = 0.0, from_probs: bool = False
-) -> "AdversarialLoss | Relativistic":
-    """A loss by its name: a kind of :class:`ganfast.losses.AdversarialLoss`, or ``relativistic``.
+) -> "AdversarialLoss | Relativistic | RelativisticAverage":
+    """A loss by its name: a kind of :class:`ganfast.losses.AdversarialLoss`, or a relativistic one.
 
     Raises:
         ValueError: no such name, or an option that the loss does not have.
     """
     if name not in get_args(LossName):
         raise ValueError(f"loss must be one of {', '.join(get_args(LossName))}, got {name!r}")
-    if name != "relativistic":
-        return AdversarialLoss(name, label_smoothing=label_smoothing, from_probs=from_probs)
+    if not name.startswith("relativistic"):
+        return AdversarialLoss(name, label_smoothing=label_smoothing, from_probs=from_probs)  # type: ignore[arg-type]
     if label_smoothing or from_probs:
-        raise ValueError("label_smoothing and from_probs must not be given for 'relativistic'")
-    return Relativistic()
+        raise ValueError(f"label_smoothing and from_probs must not be given for {name!r}")
+    function = name.removeprefix("relativistic_average").removeprefix("_")
+    if name == "relativistic":
+        return Relativistic()
+    return RelativisticAverage(function or "logistic")  # type: ignore[arg-type]

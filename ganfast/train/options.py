@@ -2,7 +2,10 @@
 
 import math
 from dataclasses import dataclass, fields
-from typing import Literal, get_args
+from typing import TYPE_CHECKING, Any, Literal, get_args
+
+if TYPE_CHECKING:
+    from _typeshed import DataclassInstance
 
 Decay = Literal["constant", "linear", "cosine"]
 Precision = Literal["fp32", "bf16", "fp16"]
@@ -29,6 +32,10 @@ class TrainOptions:
         precision: ``fp32``, or autocast to ``bf16``, or to ``fp16`` with a gradient scaler. The
             penalty is computed in float32 always.
         channels_last: the memory format of weights and images.
+        compile: both networks go through torch.compile, but for penalties, whose second derivatives
+            it does not have. Where it fails, that is said and they run as they are.
+        cuda_graphs: from the fourth on, rounds are replayed as CUDA graphs; batches must then be of
+            one shape, and what is drawn on the host is drawn once.
         ema: decay of the generator's moving average, ema <- decay * ema + (1 - decay) * weights.
         latent_dim: size of one latent, or its shape, such as (100, 1, 1).
         classes: number of labels where both networks take them as a second argument, else 0.
@@ -70,6 +77,8 @@ class TrainOptions:
     accumulate: int = 1
     precision: Precision = "fp32"
     channels_last: bool = False
+    compile: bool = False
+    cuda_graphs: bool = False
     ema: float = 0.999
     latent_dim: int | tuple[int, ...] = 100
     classes: int = 0
@@ -118,13 +127,14 @@ class TrainOptions:
         one_of("precision", self.precision, get_args(Precision))
         one_of("penalty", self.penalty, get_args(Penalty))
         one_of("divergence", self.divergence, get_args(Divergence))
-        for name in ("channels_last", "reuse_fakes"):
-            if not isinstance(getattr(self, name), bool):
-                raise TypeError(f"{name} must be a bool, got {getattr(self, name)!r}")
+        for name in ("channels_last", "reuse_fakes", "compile", "cuda_graphs"):
+            truth(name, getattr(self, name))
         if self.lr_decay != "constant" and self.lr_decay_start >= self.steps:
             raise ValueError(
                 f"lr_decay_start must be below steps, {self.steps}, got {self.lr_decay_start}"
             )
+        if self.cuda_graphs and self.precision == "fp16":
+            raise ValueError("cuda_graphs must be False for fp16, whose scaler asks the host: bf16")
         if self.patience and not self.score_every:
             raise ValueError("patience must be 0 where score_every is: nothing is scored")
 
@@ -140,15 +150,17 @@ class TrainOptions:
         gone = min(1.0, (step - self.lr_decay_start) / (self.steps - self.lr_decay_start))
         return 1 - gone if self.lr_decay == "linear" else (1 + math.cos(math.pi * gone)) / 2
 
-    def refuse_other(self, saved: dict[str, object]) -> None:
-        """Raise ValueError where a checkpoint's options are not these; ``steps`` alone may grow."""
-        for field in fields(self):
-            mine, theirs = getattr(self, field.name), saved.get(field.name)
-            if field.name != "steps" and mine != theirs:
-                raise ValueError(
-                    f"the checkpoint was made with {field.name}={theirs!r}, "
-                    f"this run has {field.name}={mine!r}"
-                )
+
+def refuse_other(options: "DataclassInstance", saved: dict[str, Any], free: str = "") -> None:
+    """Raise ValueError where a checkpoint's options are not these, but for the one ``free``."""
+    for field in fields(options):
+        # An option that is newer than the checkpoint was at its default.
+        mine, theirs = getattr(options, field.name), saved.get(field.name, field.default)
+        if field.name != free and mine != theirs:
+            raise ValueError(
+                f"the checkpoint was made with {field.name}={theirs!r}, "
+                f"this run has {field.name}={mine!r}"
+            )
 
 
 def whole(name: str, value: object, minimum: int) -> None:
@@ -157,6 +169,12 @@ def whole(name: str, value: object, minimum: int) -> None:
         raise TypeError(f"{name} must be an int, got {value!r}")
     if value < minimum:
         raise ValueError(f"{name} must be >= {minimum}, got {value}")
+
+
+def truth(name: str, value: object) -> None:
+    """Check that a value is true or false."""
+    if not isinstance(value, bool):
+        raise TypeError(f"{name} must be true or false, got {value!r}")
 
 
 def between(name: str, value: object, end: float, zero: bool = True) -> None:

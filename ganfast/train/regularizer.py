@@ -9,6 +9,7 @@ from ganfast import penalties
 from ganfast.losses import LeCam
 from ganfast.regularizers import consistency
 from ganfast.train.options import TrainOptions
+from ganfast.train.processes import Processes
 
 _BETWEEN = {  # at points between real and fake images
     "wgan_gp": penalties.wgan_gp,
@@ -20,15 +21,22 @@ _BETWEEN = {  # at points between real and fake images
 class Regularizer:
     """The regularizers that the options name, for one discriminator.
 
-    Random points and shifts are drawn from ``random``. LeCam's averages are ``self.lecam``'s state.
+    Random points and shifts are drawn from ``random``, in all processes alike. LeCam's averages are
+    ``self.lecam``'s state.
     """
 
     def __init__(
-        self, options: TrainOptions, discriminator: nn.Module, random: torch.Generator
+        self,
+        options: TrainOptions,
+        discriminator: nn.Module,
+        random: torch.Generator,
+        processes: Processes,
     ) -> None:
-        self._options, self._discriminator, self._random = options, discriminator, random
+        self._options, self._discriminator = options, discriminator
+        self._random, self._processes = random, processes
         # In its first call the averages become the batch's means.
-        self.lecam = LeCam(decay=options.lecam_decay, start_step=1).to(random.device)
+        self.lecam = LeCam(decay=options.lecam_decay, start_step=1, distributed=True)
+        self.lecam.to(random.device)
 
     def on_logits(
         self, real: Tensor, given: tuple[Tensor, ...], real_logits: Any, fake_logits: Any
@@ -38,17 +46,21 @@ class Regularizer:
         if o.lecam:
             terms.append(o.lecam * self.lecam(real_logits, fake_logits))
         if o.consistency:
-            moved = self._discriminator(shifted(real, self._random), *given)
+            moved = self._discriminator(shifted(real, self._random, self._processes), *given)
             terms.append(consistency(real_logits, moved, weight=o.consistency))
         return terms
+
+    def gain(self, number: int) -> float:
+        """How many times its weight the penalty has in step ``number``; 0 where there is none."""
+        o = self._options
+        return 0.0 if o.penalty == "none" else penalties.lazy_gain(number, o.penalty_every)
 
     def on_gradients(
         self, real: Tensor, fake: Tensor, given: tuple[Tensor, ...], number: int
     ) -> list[Tensor]:
         """The penalty of the discriminator's optimizer step ``number`` (from 0), in float32."""
-        o = self._options
-        gain = penalties.lazy_gain(number, o.penalty_every)
-        if o.penalty == "none" or gain == 0:
+        o, gain = self._options, self.gain(number)
+        if gain == 0:
             return []
         d, weight, terms = self._discriminator, gain * o.penalty_weight, []
         with torch.autocast(real.device.type, enabled=False):
@@ -61,21 +73,28 @@ class Regularizer:
                     penalties.dragan(d, real, weight=weight, args=given, generator=self._random)
                 )
             if o.penalty in _BETWEEN:
-                penalty = _BETWEEN[o.penalty]
-                terms.append(
-                    penalty(d, real, fake, weight=weight, args=given, generator=self._random)
-                )
+                penalty, count = _BETWEEN[o.penalty], self._processes.count * len(real)
+                alpha = torch.rand(count, generator=self._random, device=real.device)
+                alpha = self._processes.part(alpha).to(real.dtype)
+                terms.append(penalty(d, real, fake, weight=weight, args=given, alpha=alpha))
         return terms
 
 
-def shifted(images: Tensor, random: torch.Generator) -> Tensor:
-    """Each image (N, C, H, W) moved by up to an eighth of its sides, its border repeated."""
+def shifted(images: Tensor, random: torch.Generator, processes: Processes | None = None) -> Tensor:
+    """Each image (N, C, H, W) moved by up to an eighth of its sides, its border repeated.
+
+    The shifts of all processes' images are drawn, where others draw them, too.
+    """
     n, _, height, width = images.shape
+    count = n * (processes.count if processes else 1)
     rows, columns = (
-        torch.arange(side, device=images.device)
-        + torch.randint(-(side // 8), side // 8 + 1, (n, 1), generator=random, device=images.device)
-        for side in (height, width)
+        torch.randint(-(s // 8), s // 8 + 1, (count, 1), generator=random, device=images.device)
+        for s in (height, width)
     )
+    if processes:
+        rows, columns = processes.part(rows), processes.part(columns)
+    rows = torch.arange(height, device=images.device) + rows
+    columns = torch.arange(width, device=images.device) + columns
     rows, columns = rows.clamp(0, height - 1), columns.clamp(0, width - 1)
     sample = torch.arange(n, device=images.device)[:, None, None]
     # The channels go last where indices stand around them.

@@ -7,21 +7,25 @@ import torch
 from torch import nn
 
 from ganfast.train.checkpoint import State
+from ganfast.train.processes import Processes
 
 
-def capture(parts: Mapping[str, Any], random: torch.Generator) -> State:
+def capture(parts: Mapping[str, Any], random: torch.Generator, processes: Processes) -> State:
     """The state of the parts and of all random numbers, on the device of ``random``.
+
+    All but torch's own random numbers is the same in all processes.
 
     Raises:
         FloatingPointError: a weight is not finite.
     """
     state: State = {
         "device": random.device.type,
-        "rng": torch.get_rng_state(),
+        "processes": processes.count,
+        "rng": processes.gathered(torch.get_rng_state()),
         "random": random.get_state(),
     }
     if random.device.type == "cuda":
-        state["rng_cuda"] = torch.cuda.get_rng_state(random.device)
+        state["rng_cuda"] = processes.gathered(torch.cuda.get_rng_state(random.device))
     for name, part in parts.items():
         if isinstance(part, nn.Module):
             _refuse_nonfinite(name, part)
@@ -29,15 +33,23 @@ def capture(parts: Mapping[str, Any], random: torch.Generator) -> State:
     return state
 
 
-def restore(parts: Mapping[str, Any], random: torch.Generator, state: State) -> None:
+def restore(
+    parts: Mapping[str, Any], random: torch.Generator, processes: Processes, state: State
+) -> None:
     """Bring back what :func:`capture` returned.
 
     Raises:
-        ValueError: it is of another device or architecture; the parts are then as before.
+        ValueError: it is of another device, architecture or number of processes; the parts are then
+            as before.
     """
     if state["device"] != random.device.type:
         raise ValueError(
             f"the checkpoint was made on {state['device']}, the generator is on {random.device}"
+        )
+    made_by = state.get("processes", 1)
+    if made_by != processes.count:
+        raise ValueError(
+            f"the checkpoint was made by {made_by} processes, this run has {processes.count}"
         )
     for name, part in parts.items():
         if isinstance(part, nn.Module):
@@ -45,9 +57,9 @@ def restore(parts: Mapping[str, Any], random: torch.Generator, state: State) -> 
     for name, part in parts.items():
         part.load_state_dict(state[name])
     random.set_state(state["random"])
-    torch.set_rng_state(state["rng"])
+    torch.set_rng_state(processes.own(state["rng"]))
     if random.device.type == "cuda":
-        torch.cuda.set_rng_state(state["rng_cuda"], random.device)
+        torch.cuda.set_rng_state(processes.own(state["rng_cuda"]), random.device)
 
 
 def _refuse_nonfinite(name: str, module: nn.Module) -> None:

@@ -7,7 +7,10 @@ from typing import Any
 
 
 class StopSignal:
-    """Within the block, turn the first Ctrl-C or SIGTERM into ``received``; the next one acts."""
+    """Within the block, turn the first Ctrl-C, and the first SIGTERM, into ``received``.
+
+    The next one of its kind acts. torchrun passes on a Ctrl-C as a SIGTERM that comes on top.
+    """
 
     def __init__(self) -> None:
         self.received = False
@@ -31,4 +34,5 @@ class StopSignal:
 
     def _receive(self, number: int, frame: FrameType | None) -> None:
         self.received = True
-        self.__exit__(None, None, None)
+        before = self._before.pop(signal.Signals(number))
+        signal.signal(number, before if before is not None else signal.SIG_DFL)

@@ -1,15 +1,21 @@
-"""One optimizer step of each network."""
+"""The optimizer steps of both networks, and of one round."""
 
+import warnings
 from collections.abc import Callable, Sequence
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
+from ganfast.augment import AdaptiveAugment
+from ganfast.losses.maps import last_maps
+from ganfast.train.average import MovingAverage
 from ganfast.train.batches import Batch
+from ganfast.train.compiled import Compiled
 from ganfast.train.figures import diversity, probability
 from ganfast.train.objective import Loss
 from ganfast.train.options import TrainOptions
+from ganfast.train.processes import Processes
 from ganfast.train.regularizer import Regularizer
 
 _AUTOCAST = {"bf16": torch.bfloat16, "fp16": torch.float16}
@@ -20,8 +26,10 @@ class Steps:
 
     Args:
         generator, discriminator, loss, options: as of :class:`ganfast.train.Trainer`.
-        random: draws latents, and points of penalties.
+        random: draws latents, and points of penalties, for all processes alike.
         augment: applied to all images that the discriminator sees.
+        ema: becomes the generator's moving average.
+        processes: take their steps together.
     """
 
     def __init__(
@@ -32,38 +40,75 @@ class Steps:
         options: TrainOptions,
         random: torch.Generator,
         augment: Callable[[Tensor], Tensor] | None,
+        ema: nn.Module,
+        processes: Processes,
     ) -> None:
         self.generator, self.discriminator = generator, discriminator
         self.loss, self.options, self.random = loss, options, random
         self.augment = augment if augment is not None else _same
-        self.regularizer = Regularizer(options, discriminator, random)
+        self.processes = processes
+        # Called in place of the modules, whose weights they have.
+        self._generate: Callable[..., Tensor] = generator
+        self._judge: Callable[..., Any] = discriminator
+        if options.compile:
+            self._generate = Compiled(generator, "generator")
+            self._judge = Compiled(discriminator, "discriminator")
+        self.average = MovingAverage(ema, generator, options.ema)
+        self.regularizer = Regularizer(options, discriminator, random, processes)
         # Only these are frozen and thawed: what the user froze stays so.
         self.g_parameters: list[Tensor] = [p for p in generator.parameters() if p.requires_grad]
         self.d_parameters: list[Tensor] = [p for p in discriminator.parameters() if p.requires_grad]
-        self.optimizer_g = _adam(self.g_parameters, options.lr_g, options.betas_g)
-        self.optimizer_d = _adam(self.d_parameters, options.lr_d, options.betas_d)
+        self.optimizer_g = _adam(self.g_parameters, options.betas_g, options.cuda_graphs)
+        self.optimizer_d = _adam(self.d_parameters, options.betas_d, options.cuda_graphs)
+        self._rates = [torch.zeros((), device=random.device) for _ in range(2)]
         self._kept: list[Tensor] = []  # fakes with their graphs, for the generator's step
         self._fits = False  # the discriminator has taken a batch
         # It does nothing unless the precision is fp16.
         self.scaler = torch.amp.GradScaler(random.device.type, enabled=options.precision == "fp16")
+        if not is_fast(options.precision, random.device):
+            warnings.warn(
+                f"precision {options.precision} is far slower than fp32 here: this CPU has no "
+                "instructions for it",
+                stacklevel=2,
+            )
 
     def set_rates(self, factor: float) -> None:
         """Set both learning rates to ``factor`` times those of the options."""
-        for optimizer, lr in (
-            (self.optimizer_g, self.options.lr_g),
-            (self.optimizer_d, self.options.lr_d),
-        ):
+        o = self.options
+        of_both = (self.optimizer_g, o.lr_g), (self.optimizer_d, o.lr_d)
+        for (optimizer, lr), tensor in zip(of_both, self._rates, strict=True):
             for group in optimizer.param_groups:
-                group["lr"] = lr * factor
+                # A graph has numbers for good, but reads tensors anew.
+                group["lr"] = tensor.fill_(lr * factor) if o.cuda_graphs else lr * factor
 
     def latents(self, count: int) -> Tensor:
+        """Of all processes as many, of which these are this one's."""
+        return self.processes.part(self.draw(self.processes.count * count))
+
+    def draw(self, count: int) -> Tensor:
+        """The next latents of ``random``."""
         shape = (count, *self.options.latent_shape)
         return torch.randn(shape, generator=self.random, device=self.random.device)
 
-    def train_discriminator(self, batches: Sequence[Batch], number: int) -> Tensor:
+    def kind(self, number: int) -> tuple[float, ...]:
+        """What a round from step ``number`` on does otherwise than another: its penalties."""
+        return tuple(self.regularizer.gain(number + i) for i in range(self.options.d_steps))
+
+    def round(self, batches: Sequence[Sequence[Batch]], number: int) -> Tensor:
+        """Step the discriminator on each of some batches, from ``number`` on, then the generator.
+
+        Returns the means of the figures of ``figures.NAMES``, on the device.
+        """
+        of_d = [self._train_discriminator(each, number + i) for i, each in enumerate(batches)]
+        of_g = [self._train_generator(batches[-1]) for _ in range(self.options.g_steps)]
+        self.processes.average_buffers(self.generator, self.discriminator)
+        self.average.update()
+        return torch.cat([torch.stack(of_d).mean(0), torch.stack(of_g).mean(0)[None]])
+
+    def _train_discriminator(self, batches: Sequence[Batch], number: int) -> Tensor:
         """Step ``number`` (from 0) on the mean loss of the batches.
 
-        Returns its loss, D(x), D(G(z)) and the fakes' diversity, (4,), on the device.
+        Returns its loss, D(x), D(G(z)) and the fakes' diversity, (4,).
         """
         self._kept.clear()
         figures = [self._discriminator_backward(b, number, 1 / len(batches)) for b in batches]
@@ -75,11 +120,8 @@ class Steps:
                 torch._foreach_clamp_max_(self.d_parameters, c)
         return torch.stack(figures).mean(0)
 
-    def train_generator(self, batches: Sequence[Batch]) -> Tensor:
-        """Step on the mean loss of new fakes, as many and of the classes of the batches.
-
-        Returns its loss, on the device.
-        """
+    def _train_generator(self, batches: Sequence[Batch]) -> Tensor:
+        """Step on the mean loss of new fakes, as many and of the classes of the batches."""
         for p in self.d_parameters:
             p.requires_grad_(False)
         try:
@@ -107,6 +149,7 @@ class Steps:
             real_logits = self._outputs(real, batch)
             fake_logits = self._outputs(fake, batch)
             loss = self.loss.discriminator(real_logits, fake_logits)
+            self._adapt(real_logits)
             terms = self.regularizer.on_logits(real, batch.given, real_logits, fake_logits)
         terms += self.regularizer.on_gradients(real, fake, batch.given, number)
         for term in terms:
@@ -116,6 +159,14 @@ class Steps:
         means = [probability(x, from_probs) for x in (real_logits, fake_logits)]
         return torch.stack([loss.detach().float(), *means, figure])
 
+    def _adapt(self, real_logits: Any) -> None:
+        """Let an adaptive augmentation see how sure the discriminator is."""
+        if isinstance(self.augment, AdaptiveAugment):
+            probable = getattr(self.loss, "from_probs", False)
+            middle = 0.5 if probable or getattr(self.loss, "kind", None) == "least_squares" else 0.0
+            maps = [x.reshape(len(x), -1) for x in last_maps("real_logits", real_logits)]
+            self.augment.update(torch.cat(maps, 1) - middle)
+
     def _generator_backward(self, batch: Batch, share: float) -> Tensor:
         with self._autocast():
             loss = self._generator_loss(batch)
@@ -124,14 +175,14 @@ class Steps:
 
     def _fakes(self, batch: Batch) -> Tensor:
         """What the discriminator learns from."""
-        fake: Tensor = self.generator(self.latents(len(batch.images)), *batch.given)
+        fake: Tensor = self._generate(self.latents(len(batch.images)), *batch.given)
         return fake
 
     def _generator_loss(self, batch: Batch) -> Tensor:
         if self._kept:
             fake = self._kept.pop(0)
         else:
-            fake = self.generator(self.latents(len(batch.images)), *batch.given)
+            fake = self._generate(self.latents(len(batch.images)), *batch.given)
         logits = [self._outputs(self.augment(fake), batch)]
         if getattr(self.loss, "paired", False):
             with torch.no_grad():
@@ -140,7 +191,7 @@ class Steps:
 
     def _outputs(self, images: Tensor, batch: Batch) -> Any:
         try:
-            outputs = self.discriminator(images, *batch.given)
+            outputs = self._judge(images, *batch.given)
         except RuntimeError as error:
             if self._fits or isinstance(error, torch.OutOfMemoryError):
                 raise
@@ -151,6 +202,7 @@ class Steps:
         return outputs
 
     def _update(self, optimizer: torch.optim.Optimizer, parameters: list[Tensor]) -> None:
+        self.processes.average([p.grad for p in parameters if p.grad is not None])
         if self.options.clip_gradients:
             self.scaler.unscale_(optimizer)
             torch.nn.utils.clip_grad_norm_(parameters, self.options.clip_gradients)
@@ -164,9 +216,20 @@ class Steps:
         return torch.autocast(device, _AUTOCAST.get(precision), enabled=precision in _AUTOCAST)
 
 
-def _adam(parameters: list[Tensor], lr: float, betas: tuple[float, float]) -> torch.optim.Optimizer:
+def is_fast(precision: str, device: torch.device) -> bool:
+    """Whether the device has instructions for a precision: where a CPU has none, it takes ages."""
+    if precision == "fp32" or device.type != "cpu":
+        return True
+    supported: bool = getattr(torch.ops.mkldnn, f"_is_mkldnn_{precision}_supported")()
+    return supported
+
+
+def _adam(
+    parameters: list[Tensor], betas: tuple[float, float], capturable: bool
+) -> torch.optim.Optimizer:
+    """Each round sets the learning rate."""
     b1, b2 = map(float, betas)  # Adam refuses an int beside a float
-    return torch.optim.Adam(parameters, lr, (b1, b2), fused=True)
+    return torch.optim.Adam(parameters, betas=(b1, b2), fused=True, capturable=capturable)
 
 
 def _same(images: Tensor) -> Tensor:

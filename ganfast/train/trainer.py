@@ -3,7 +3,7 @@
 import copy
 import time
 import warnings
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -11,15 +11,18 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from ganfast.augment import AdaptiveAugment
 from ganfast.train import runstate
 from ganfast.train.batches import Batch, Batches
 from ganfast.train.checkpoint import Checkpoints, State
 from ganfast.train.figures import Figures
+from ganfast.train.graphs import Graphs
 from ganfast.train.health import Health
-from ganfast.train.log import JsonLog, Record
+from ganfast.train.log import Record
 from ganfast.train.objective import Loss
-from ganfast.train.options import TrainOptions
-from ganfast.train.progress import Progress
+from ganfast.train.options import TrainOptions, refuse_other
+from ganfast.train.processes import Processes
+from ganfast.train.reports import Reports
 from ganfast.train.signals import StopSignal
 from ganfast.train.steps import Steps
 
@@ -33,6 +36,9 @@ class Trainer:
     that was stopped and resumed ends with the same bits as one that was not, on the CPU with the
     same number of threads and with data that can resume.
 
+    Where torch.distributed is initialized, all its processes train together: each on data of its
+    own, with batches of one size; the first one writes, logs and scores.
+
     Args:
         generator: maps latents (N, *latent_shape), and labels (N,) where the options have classes,
             to images of the data's shape.
@@ -45,7 +51,8 @@ class Trainer:
         on_sample: called as ``on_sample(step, images)``, every ``sample_every`` rounds, with what
             the moving average makes of the same latents each time.
         on_record: called with each record that is logged.
-        augment: applied to all images that the discriminator sees, differentiable.
+        augment: applied to all images that the discriminator sees, differentiable; an
+            ``AdaptiveAugment`` is told how sure it is of the real ones.
     """
 
     def __init__(
@@ -65,28 +72,43 @@ class Trainer:
         self.device = _device(generator, "generator")
         if _device(discriminator, "discriminator") != self.device:
             raise ValueError("generator and discriminator must be on the same device")
+        if options.cuda_graphs and self.device.type != "cuda":
+            raise ValueError(f"cuda_graphs must be False on the device {self.device}: it is no GPU")
+        self._processes = Processes()
+        if options.cuda_graphs and self._processes.count > 1:
+            raise ValueError("cuda_graphs must be False where several processes train")
         if options.patience and score is None:
             raise ValueError("patience must be 0 where there is no score")
+        self._processes.start_alike(generator, discriminator)
         layout = torch.channels_last if options.channels_last else torch.contiguous_format
         self.generator = generator.to(memory_format=layout)  # type: ignore[call-overload]
         self.discriminator = discriminator.to(memory_format=layout)  # type: ignore[call-overload]
         self.ema = copy.deepcopy(generator).eval().requires_grad_(False)
         self.options, self.out = options, Path(out)
-        self.score, self.on_sample, self.on_record = score, on_sample, on_record
-        self.step, self.seconds, self.images = 0, 0.0, 0
-        self.best, self.since_best, self.rollbacks = float("inf"), 0, 0
+        self.score = score
+        self.step, self.seconds, self.images, self.rollbacks = 0, 0.0, 0, 0
         self._begun = False
         self._batches = Batches(data, self.device, options.classes, layout)
         self._random = torch.Generator(self.device).manual_seed(options.seed)
+        if isinstance(augment, nn.Module):
+            augment.to(self.device)
+        self._adaptive = augment if isinstance(augment, AdaptiveAugment) else None
         self._steps = self._make_steps(loss, augment)
+        self._play = self._make_play()
         self._samples = self._fixed_samples()
-        self._figures = Figures(options.log_every, self.device)
-        self._health = Health(getattr(loss, "kind", None) not in ("wasserstein", "relativistic"))
+        self._figures = Figures(options.log_every, self.device, self._processes)
+        health = Health(getattr(loss, "kind", None) not in ("wasserstein", "relativistic"))
+        self._reports = Reports(options, self._processes, health, score, on_sample, on_record)
         self._checkpoints = Checkpoints(self.out, options.keep_checkpoints)
 
     @property
     def checkpoint_path(self) -> Path:
         return self._checkpoints.newest
+
+    @property
+    def writes(self) -> bool:
+        """Whether this process writes, logs and scores: the first one does."""
+        return self._processes.first
 
     @property
     def best_path(self) -> Path:
@@ -105,7 +127,7 @@ class Trainer:
                 checkpoint is from before.
             TypeError, ValueError: the data's batches or the generator's images do not fit.
         """
-        if not self._begun and self.checkpoint_path.exists():
+        if self._processes.first and not self._begun and self.checkpoint_path.exists():
             raise FileExistsError(
                 f"{self.checkpoint_path} exists: resume it, or train to another folder"
             )
@@ -123,31 +145,38 @@ class Trainer:
     def ended(self) -> bool:
         """Whether there is nothing left to train."""
         patience = self.options.patience
-        return self.step >= self.options.steps or 0 < patience <= self.since_best
+        return self.step >= self.options.steps or 0 < patience <= self._reports.since_best
 
     def _train(self) -> bool:
-        progress = Progress(self.options.steps, self.step)
-        try:
-            with (
-                StopSignal() as stop,
-                JsonLog(self.out / "metrics.jsonl", self.step if self._begun else -1) as log,
-            ):
-                if not self._begun:
-                    self._hooks(log, progress)
-                self._begun = True
-                while not self.ended and not stop.received:
-                    self._round()
-                    progress.advance()
-                    if self._due(self.options.log_every):
-                        self._write(self._record(), log, progress)
-                    self._hooks(log, progress)
-                    if self._due(self.options.checkpoint_every) and not stop.received:
-                        self.save()
-                if stop.received or (self.ended and self.step < self.options.steps):
+        kept = self.step if self._begun else -1
+        with StopSignal() as stop, self._reports.written(self.out, self.step, kept):
+            if not self._begun:
+                self._look()
+            self._begun = True
+            stopped = self._processes.any(stop.received)
+            while not self.ended and not stopped:
+                self._round()
+                self._reports.advance()
+                if self._due(self.options.log_every):
+                    self._reports.write(self._record())
+                self._look()
+                stopped = self._processes.any(stop.received)
+                if self._due(self.options.checkpoint_every) and not stopped:
                     self.save()
-        finally:
-            progress.close()
+            if stopped or (self.ended and self.step < self.options.steps):
+                self.save()
         return self.ended
+
+    def _round(self) -> None:
+        start, o = time.perf_counter(), self.options
+        self._steps.set_rates(o.lr_factor(self.step) * 0.5**self.rollbacks)
+        batches = [[self._batches.draw() for _ in range(o.accumulate)] for _ in range(o.d_steps)]
+        own = sum(len(batch.images) for each in batches for batch in each)
+        self.images += self._processes.count * own
+        figures = self._play(batches, self.step * o.d_steps)
+        self.step += 1
+        self._figures.put(self.step, figures)
+        self.seconds += time.perf_counter() - start
 
     def save(self) -> None:
         """Write the checkpoint; a crash meanwhile leaves the one before.
@@ -155,7 +184,10 @@ class Trainer:
         Raises:
             FloatingPointError: a loss or a weight is not finite.
         """
-        self._checkpoints.save(self._state())
+        state = self._state()
+        if self._processes.first:
+            self._checkpoints.save(state)
+        self._processes.wait()  # a roll-back of the others reads it
 
     def resume(self, path: str | Path | None = None) -> None:
         """Take up the run in ``out`` where its newest checkpoint, or the one at ``path``, left it.
@@ -163,29 +195,38 @@ class Trainer:
         Raises:
             FileNotFoundError: there is no checkpoint.
             ValueError: it is damaged (the error names one that is not), or of other options
-                (``steps`` may differ), architecture or device.
+                (``steps`` may differ), architecture, device or number of processes.
         """
         state = self._checkpoints.load(None if path is None else Path(path))
-        self.options.refuse_other(state["options"])
+        refuse_other(self.options, state["options"], free="steps")
         self._restore(state)
         self._begun = True
+        self._processes.wait()  # none may write before all have read
 
     def _state(self) -> State:
         self._figures.means(self.step)  # raises where one is not finite
         state: State = {name: getattr(self, name) for name in _COUNTERS}
-        state.update(options=asdict(self.options), data=self._batches.state_dict())
-        state.update(figures=self._figures.rows, **runstate.capture(self._parts(), self._random))
+        state.update({name: getattr(self._reports, name) for name in _SCORES})
+        state.update(options=asdict(self.options))
+        state.update(runstate.capture(self._parts(), self._random, self._processes))
+        own = {"data": self._batches.state_dict(), "figures": self._figures.rows.cpu()}
+        state.update({name: self._processes.gathered(value) for name, value in own.items()})
         return state
 
     def _restore(self, state: State) -> None:
-        runstate.restore(self._parts(), self._random, state)
+        runstate.restore(self._parts(), self._random, self._processes, state)
         for name in _COUNTERS:
             setattr(self, name, state[name])
-        self._batches.load_state_dict(state["data"])
-        self._figures.rows.copy_(state["figures"])
+        for name in _SCORES:
+            setattr(self._reports, name, state[name])
+        self._batches.load_state_dict(self._processes.own(state["data"]))
+        self._figures.rows.copy_(self._processes.own(state["figures"]))
+        self._play = self._make_play()
 
     def _parts(self) -> dict[str, Any]:
+        adaptive = {} if self._adaptive is None else {"augment": self._adaptive}
         return {
+            **adaptive,
             "generator": self.generator,
             "discriminator": self.discriminator,
             "ema": self.ema,
@@ -193,87 +234,42 @@ class Trainer:
             "optimizer_d": self._steps.optimizer_d,
             "scaler": self._steps.scaler,
             "lecam": self._steps.regularizer.lecam,
-            "health": self._health,
+            "health": self._reports.health,
         }
 
-    def _round(self) -> None:
-        start, o = time.perf_counter(), self.options
-        self._steps.set_rates(o.lr_factor(self.step) * 0.5**self.rollbacks)
-        d_figures, g_losses, batches = [], [], []
-        for i in range(o.d_steps):
-            batches = [self._batches.draw() for _ in range(o.accumulate)]
-            self.images += sum(len(batch.images) for batch in batches)
-            number = self.step * o.d_steps + i
-            d_figures.append(self._steps.train_discriminator(batches, number))
-        for _ in range(o.g_steps):
-            g_losses.append(self._steps.train_generator(batches))
-        self._update_ema()
-        self.step += 1
-        self._figures.put(self.step, d_figures, g_losses)
-        self.seconds += time.perf_counter() - start
-
-    @torch.no_grad()
-    def _update_ema(self) -> None:
-        # Buffers too: batch norm's statistics of the averaged weights are not those of the last.
-        averages, values = [], []
-        for average, value in (
-            *zip(self.ema.parameters(), self.generator.parameters(), strict=True),
-            *zip(self.ema.buffers(), self.generator.buffers(), strict=True),
-        ):
-            if value.is_floating_point():
-                averages.append(average)
-                values.append(value)
-            else:
-                average.copy_(value)
-        torch._foreach_lerp_(averages, values, 1 - self.options.ema)
-
     def _make_steps(self, loss: Loss, augment: Callable[[Tensor], Tensor] | None) -> Steps:
-        g, d = self.generator, self.discriminator
-        return Steps(g, d, loss, self.options, self._random, augment)
+        return Steps(
+            self.generator, self.discriminator, loss, self.options, self._random, augment,
+            self.ema, self._processes,
+        )  # fmt: skip
+
+    def _make_play(self) -> Callable[[Sequence[Sequence[Batch]], int], Tensor]:
+        steps = self._steps
+        if not self.options.cuda_graphs:
+            return steps.round
+        return Graphs(steps.round, steps.kind, self._random)
 
     def _fixed_samples(self) -> Batch:
         """Latents and, class after class, labels of the pictures."""
         count, classes = self.options.samples, self.options.classes
         given = (torch.arange(count, device=self.device) % classes,) if classes else ()
-        return Batch(self._steps.latents(count), given)
+        return Batch(self._steps.draw(count), given)
 
     def _due(self, every: int) -> bool:
         return every > 0 and (self.step % every == 0 or self.step == self.options.steps)
 
-    def _hooks(self, log: JsonLog, progress: Progress) -> None:
-        if self.score is not None and self._due(self.options.score_every):
-            record = {"step": self.step, **self.score(self.ema)}
-            self._write(record, log, progress)
-            self._keep_best(record)
-        if self.on_sample is not None and self._due(self.options.sample_every):
-            with torch.no_grad():
-                self.on_sample(self.step, self.ema(self._samples.images, *self._samples.given))
+    def _look(self) -> None:
+        """Score and show the moving average, where it is time."""
+        if self._due(self.options.score_every) and self._reports.score(self.step, self.ema):
+            self._save_best()
+        if self._due(self.options.sample_every):
+            self._reports.sample(self.step, self.ema, self._samples)
 
-    def _write(self, record: Record, log: JsonLog, progress: Progress) -> None:
-        log.write(record)
-        progress.show(record)
-        if self.on_record is not None:
-            self.on_record(record)
-        trouble = self._health.check(record)
-        if trouble is None:
-            return
-        words = f"training has diverged at step {self.step}: {trouble}"
-        if self.options.divergence != "warn":
-            raise FloatingPointError(words)
-        warnings.warn(words, stacklevel=2)
-
-    def _keep_best(self, record: Record) -> None:
-        score = record.get(self.options.best_by)
-        if score is None:
-            if self.options.patience:
-                raise ValueError(f"best_by must be one of the scores {sorted(record)}")
-            return
-        if score < self.best:
-            self.best, self.since_best = score, 0
-            if self.step:
-                self._checkpoints.save_best(self._state())
-        else:
-            self.since_best += 1
+    def _save_best(self) -> None:
+        if self.step:
+            state = self._state()
+            if self._processes.first:
+                self._checkpoints.save_best(state)
 
     def _roll_back(self, error: FloatingPointError) -> None:
         """Go back to the last sound checkpoint, with other latents and half the learning rates."""
@@ -285,18 +281,24 @@ class Trainer:
         warnings.warn(f"{error}; rolled back to step {self.step}", stacklevel=2)
         self.rollbacks = rollbacks
         self._random.manual_seed(self.options.seed + rollbacks)
-        self._checkpoints.forget_after(self.step)
+        self._processes.wait()  # until all have read it
+        if self._processes.first:
+            self._checkpoints.forget_after(self.step)
         self.save()
 
     def _record(self) -> Record:
         start = time.perf_counter()
         means = self._figures.means(self.step)
         self.seconds += time.perf_counter() - start
-        return {"step": self.step, **means, "images_per_s": self.images / self.seconds}
+        record = {"step": self.step, **means, "images_per_s": self.images / self.seconds}
+        if self._adaptive is not None:
+            record["augment_p"] = float(self._adaptive.p)
+        return record
 
 
-# What a checkpoint keeps of the trainer itself.
-_COUNTERS = ("step", "seconds", "images", "best", "since_best", "rollbacks")
+# What a checkpoint keeps of the trainer itself, and of its reports.
+_COUNTERS = ("step", "seconds", "images", "rollbacks")
+_SCORES = ("best", "since_best")
 
 
 def _device(module: nn.Module, name: str) -> torch.device:

@@ -109,3 +109,19 @@ def test_a_state_of_another_stream_is_refused(change: dict[str, int], message: s
     with pytest.raises(ValueError, match=message):
         stream.load_state_dict({**stream.state_dict(), **change})
     assert stream.state_dict() == {"seed": 0, "batch_size": 2, "images": 4, "epoch": 0, "batch": 0}
+
+
+@given(parts=st.integers(1, 4), share=st.integers(1, 4), data=st.data())
+def test_parts_of_a_batch_make_it_up(parts: int, share: int, data: st.DataObject) -> None:
+    count = data.draw(st.integers(parts * share, 40))
+    whole = BatchStream(numbered(count), parts * share, seed=1)
+    streams = [BatchStream(numbered(count), parts * share, 1, (k, parts)) for k in range(parts)]
+    for _ in range(5):
+        together = [n for stream in streams for n in numbers(next(stream))]
+        assert together == numbers(next(whole))
+    assert [stream.state_dict() for stream in streams] == [whole.state_dict()] * parts
+
+
+def test_parts_must_be_equal() -> None:
+    with pytest.raises(ValueError, match="expected a multiple of 2, the number of processes"):
+        BatchStream(numbered(9), 3, 0, (0, 2))

@@ -1,5 +1,7 @@
 """Autoencoders learn to reconstruct, and their samples come from a normal of the codes."""
 
+import signal
+
 import pytest
 import torch
 from safetensors.torch import load
@@ -7,6 +9,7 @@ from safetensors.torch import load
 from ganfast import data
 from ganfast.recipes import autoencode
 from ganfast.recipes.autoencode import AutoencoderConfig, normal_of
+from ganfast.train import checkpoint
 
 
 @pytest.mark.parametrize("model", autoencode.MODELS)
@@ -26,6 +29,49 @@ def test_a_run_writes_what_it_learned(tmp_path, model):
     assert page.count("data:image/png") == 2
     with pytest.raises(FileExistsError, match="holds a run"):
         autoencode.autoencode(config, tmp_path)
+
+
+def test_a_killed_run_goes_on_to_the_same_bits(tmp_path, monkeypatch):
+    settings = {"model": "denoising-autoencoder", "steps": 30, "checkpoint_every": 10}
+    config = AutoencoderConfig(**settings, latent_dim=8, log_every=5)
+    assert autoencode.autoencode(config, tmp_path / "whole")
+    train = autoencode.Fit._train
+
+    def dies(fit):
+        if fit.step == 17:
+            raise SystemExit
+        return train(fit)
+
+    monkeypatch.setattr(autoencode.Fit, "_train", dies)
+    with pytest.raises(SystemExit):
+        autoencode.autoencode(config, tmp_path / "killed")
+    monkeypatch.undo()
+    with pytest.raises(FileExistsError, match="holds a run"):
+        autoencode.autoencode(config, tmp_path / "killed")
+    torch.manual_seed(99)
+    assert autoencode.autoencode(config, tmp_path / "killed", resume=True)
+    whole, killed = (tmp_path / name for name in ("whole", "killed"))
+    for name in ("autoencoder.safetensors", "metrics.jsonl"):
+        assert (whole / name).read_bytes() == (killed / name).read_bytes()
+    other = AutoencoderConfig(**settings, latent_dim=8, log_every=5, lr=0.1)
+    with pytest.raises(ValueError, match=r"made with lr=0\.001, this run has lr=0\.1"):
+        autoencode.autoencode(other, killed, resume=True)
+
+
+def test_a_signal_saves_and_it_goes_on(tmp_path, monkeypatch):
+    config = AutoencoderConfig(steps=20, latent_dim=8)
+    train = autoencode.Fit._train
+
+    def told(fit):
+        if fit.step == 6:
+            signal.raise_signal(signal.SIGTERM)
+        return train(fit)
+
+    monkeypatch.setattr(autoencode.Fit, "_train", told)
+    assert autoencode.autoencode(config, tmp_path) is None
+    assert checkpoint.load(tmp_path / "checkpoint.pt")["step"] == 7
+    monkeypatch.undo()
+    assert autoencode.autoencode(config, tmp_path, resume=True)
 
 
 def test_draws_have_the_codes_moments():

@@ -1,6 +1,7 @@
 """A run from a configuration, its files, and what does not fit."""
 
 import sys
+import types
 
 import numpy as np
 import pytest
@@ -13,6 +14,7 @@ from ganfast.recipes.gan import Config
 from ganfast.recipes.scores import FrechetScore, as_digits, resized
 from ganfast.recipes.train import interpolation, train
 from ganfast.train.checkpoint import load
+from ganfast.train.log import read_records
 
 SMALL = {"model": "mlp-128", "limit": 20, "steps": 6, "score_every": 3, "checkpoint_every": 3}
 
@@ -42,8 +44,9 @@ def test_a_run_writes_its_files_and_goes_on(tmp_path):
         train(config(), tmp_path / "parts")
 
 
-def test_augmented_runs_resume_to_the_bit(tmp_path):
-    policy = {"augment": "color,translation,cutout", "penalty": "r1"}
+@pytest.mark.parametrize("adaptive", [{}, {"adaptive": 0.1, "adaptive_kimg": 0.5}])
+def test_augmented_runs_resume_to_the_bit(tmp_path, adaptive):
+    policy = {"augment": "color,translation,cutout", "penalty": "r1", **adaptive}
     train(config(**policy), tmp_path / "whole")
     train(config(steps=3, **policy), tmp_path / "parts")
     torch.manual_seed(99)
@@ -168,6 +171,68 @@ def test_the_command(monkeypatch, capsys, tmp_path):
         assert said.count("\n") == 1
 
 
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"adaptive": 0.6}, "adaptive must be 0 where augment is empty"),
+        ({"adaptive": 0.6, "augment": "color", "loss": "wasserstein"}, "adaptive must be 0 for"),
+        ({"adaptive": 1.0, "augment": "color"}, r"adaptive must be in \[0, 1"),
+        ({"adaptive_kimg": 0.0}, "adaptive_kimg must be"),
+        ({"cuda_graphs": True, "precision": "fp16"}, "cuda_graphs must be False for fp16"),
+    ],
+)
+def test_settings_that_do_not_fit_each_other(changes, message):
+    with pytest.raises(ValueError, match=message):
+        config(**changes)
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"sigmoid": "maybe"}, "sigmoid must be true or false, got 'maybe'"),
+        ({"compile": 1}, "compile must be true or false, got 1"),
+        ({"wandb": True}, "wandb must be text, got True"),
+        ({"augment": 3}, "augment must be text, got 3"),
+    ],
+)
+def test_settings_of_another_type(changes, message):
+    with pytest.raises(TypeError, match=message):
+        config(**changes)
+
+
+def test_wandb_is_asked_for_by_name(tmp_path, monkeypatch):
+    monkeypatch.setitem(sys.modules, "wandb", None)
+    with pytest.raises(ValueError, match="wandb is not installed"):
+        train(config(wandb="digits"), tmp_path)
+    assert not (tmp_path / "checkpoint.pt").exists()
+
+
+def test_wandb_gets_every_figure_and_goes_on_in_the_same_run(tmp_path, monkeypatch):
+    started, logged = [], []
+
+    class Run:
+        def log(self, figures, step):
+            logged.append((step, figures))
+
+    def init(**given):
+        started.append(given)
+        return Run()
+
+    monkeypatch.setitem(sys.modules, "wandb", types.SimpleNamespace(init=init))
+    train(config(wandb="digits", steps=4, log_every=4, score_every=0), tmp_path)
+    train(config(wandb="digits", log_every=4, score_every=0), tmp_path, resume=True)
+    first, second = started
+    assert (first["project"], first["dir"]) == ("digits", str(tmp_path))
+    assert first["id"] == second["id"]
+    assert first["resume"] == "allow"
+    assert first["config"]["model"] == "mlp-128"
+    records = read_records(tmp_path / "metrics.jsonl")
+    assert [step for step, _ in logged] == [4, 6]
+    assert [{"step": step, **figures} for step, figures in logged] == records
+    train(config(wandb="digits", steps=4, score_every=0), tmp_path, overwrite=True)
+    assert started[-1]["id"] != first["id"]
+
+
 def test_tensorboard_is_asked_for_by_name(tmp_path, monkeypatch):
     monkeypatch.setitem(sys.modules, "torch.utils.tensorboard", None)
     with pytest.raises(ValueError, match="tensorboard is not installed"):
@@ -175,8 +240,6 @@ def test_tensorboard_is_asked_for_by_name(tmp_path, monkeypatch):
 
 
 def test_tensorboard_gets_every_figure(tmp_path, monkeypatch):
-    import types
-
     written = []
 
     class SummaryWriter:

@@ -1,8 +1,11 @@
 """Each option against a plain loop that does by hand what the option says."""
 
 import copy
+import json
 import math
 import sys
+import types
+import warnings
 from pathlib import Path
 
 import pytest
@@ -10,6 +13,7 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
+from ganfast.augment import AdaptiveAugment
 from ganfast.losses import AdversarialLoss
 from ganfast.train import Relativistic, loss_by_name
 from ganfast.train.figures import diversity
@@ -313,3 +317,82 @@ def test_diversity_is_a_ratio_of_variances():
     torch.testing.assert_close(diversity(real, fake), expected)
     assert diversity(real, fake[:1].expand(5, -1, -1, -1)) < 1e-6
     assert diversity(real[:1], fake[:1]) == 1
+
+
+def test_compiled_networks_train_as_they_are_with_penalties(tmp_path):
+    changes = {"steps": 4, "penalty": "r1", "penalty_every": 2, "d_steps": 1}
+    weights = []
+    for compiled in (False, True):
+        g, d = networks()
+        trainer = toy.trainer(tmp_path / str(compiled), g=g, d=d, compile=compiled, **changes)
+        assert trainer.run()
+        weights.append([*g.parameters(), *d.parameters()])
+    for a, b in zip(*weights, strict=True):
+        torch.testing.assert_close(a, b, rtol=1e-4, atol=1e-5)
+    assert trainer._steps._judge._call is not d
+
+
+def test_without_a_compiler_it_is_said_once_and_training_goes_on(tmp_path, monkeypatch):
+    def compile_(module, **options):
+        def call(*inputs):
+            raise RuntimeError("no compiler was found\nmore words")
+
+        return call
+
+    monkeypatch.setattr(torch, "compile", compile_)
+    with pytest.warns(UserWarning, match="is not compiled") as caught:
+        assert toy.trainer(tmp_path, compile=True).run()
+    assert [str(w.message) for w in caught] == [
+        "the generator is not compiled: no compiler was found",
+        "the discriminator is not compiled: no compiler was found",
+    ]
+
+
+@pytest.mark.parametrize("supported", [True, False])
+def test_a_precision_without_instructions_is_said_to_be_slow(tmp_path, monkeypatch, supported):
+    ops = types.SimpleNamespace(_is_mkldnn_bf16_supported=lambda: supported)
+    monkeypatch.setattr(torch.ops, "mkldnn", ops)
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        toy.trainer(tmp_path, precision="bf16")
+        toy.trainer(tmp_path)
+    said = [str(w.message) for w in caught if "no instructions" in str(w.message)]
+    assert len(said) == (0 if supported else 1)
+
+
+def test_cuda_graphs_need_a_gpu(tmp_path):
+    with pytest.raises(ValueError, match="cuda_graphs must be False on the device cpu"):
+        toy.trainer(tmp_path, cuda_graphs=True)
+
+
+@pytest.mark.parametrize(
+    ("loss", "middle"), [(None, 0), (AdversarialLoss("bce", from_probs=True), 0.5)]
+)
+def test_adaptive_augmentation_follows_the_real_outputs(tmp_path, loss, middle):
+    seen = []
+
+    class Watched(AdaptiveAugment):
+        def update(self, real_logits):
+            seen.append(real_logits)
+            super().update(real_logits)
+
+    g, d = networks()
+    d.append(nn.Sigmoid() if middle else nn.Identity())
+    outputs = []
+    d.register_forward_hook(lambda module, inputs, output: outputs.append(output.detach()))
+    augment = Watched("translation", target=0.0, kimg=0.2, interval=2, p=0.5)
+    trainer = toy.trainer(
+        tmp_path, g=g, d=d, loss=loss, steps=4, d_steps=1, log_every=1, hooks={"augment": augment}
+    )
+    assert trainer.run()
+    for k, given in enumerate(seen):  # the outputs of a round: real, fake, and the generator's fake
+        assert torch.equal(given, outputs[3 * k] - middle)
+    rows = [json.loads(line) for line in (tmp_path / "metrics.jsonl").read_text().splitlines()]
+    moved = [row["augment_p"] for row in rows]
+    p, expected = 0.5, []
+    for k in range(4):
+        if k % 2:  # after two updates, of 8 images each
+            signs = torch.cat(seen[k - 1 : k + 1]).sign().mean()
+            p += float(signs.sign()) * 16 / 200
+        expected.append(p)
+    assert moved == pytest.approx(expected)

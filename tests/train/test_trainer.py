@@ -16,6 +16,8 @@ from hypothesis import strategies as st
 from torch import nn
 from torch.utils.data import DataLoader, TensorDataset
 
+from ganfast.train.signals import StopSignal
+
 sys.path.insert(0, str(Path(__file__).parent))
 import toy
 
@@ -469,3 +471,12 @@ def test_a_crash_during_a_save_leaves_the_checkpoint_before(tmp_path, monkeypatc
         longer.save()
     assert (tmp_path / "checkpoint.pt").read_bytes() == before
     assert sorted(p.name for p in tmp_path.iterdir()) == ["checkpoint.pt", "metrics.jsonl"]
+
+
+def test_the_second_signal_of_a_kind_acts():
+    with StopSignal() as stop:
+        signal.raise_signal(signal.SIGINT)
+        assert stop.received
+        signal.raise_signal(signal.SIGTERM)  # as torchrun sends it after Ctrl-C
+        with pytest.raises(KeyboardInterrupt):
+            signal.raise_signal(signal.SIGINT)

@@ -1,0 +1,139 @@
+"""One round of training a DCGAN-64 against the loop of the usual tutorial.
+
+The tutorial's loop makes its fakes once, with their graph, feeds them detached to a discriminator
+that ends in a sigmoid, takes BCELoss against label tensors made anew, and goes back through the
+discriminator's weights in the generator's step. The trainer does the same arithmetic with
+`reuse_fakes`; "new fakes" are its usual two draws in a round. All start with the same weights and
+draw the same latents, and the learning rate is next to nothing, so that a round's loss of the
+discriminator can be compared; it is what a provider returns.
+"""
+
+import tempfile
+from collections.abc import Callable
+from functools import lru_cache, partial
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from bench.kit import SUBJECT, Case
+from ganfast.losses import AdversarialLoss
+from ganfast.models import dcgan
+from ganfast.train import Trainer, TrainOptions
+from ganfast.train.steps import is_fast
+
+_BATCH, _LATENT, _CHANNELS, _SIZE = 64, 100, 3, 64
+_RATE = 1e-30
+_BETAS = (0.5, 0.999)
+_FAST: dict[str, Any] = {"channels_last": True, "reuse_fakes": True}
+
+Step = Callable[[Tensor], float]
+
+
+def cases() -> list[Case]:
+    """The round of the DCGAN tutorial's own networks, at half its batch."""
+    return [
+        Case(
+            "train",
+            f"DCGAN-{_SIZE}, batch {_BATCH}",
+            _real,
+            {
+                "tutorial": _tutorial,
+                SUBJECT: partial(_ganfast, **_FAST),
+                "ganfast, new fakes": partial(_ganfast, channels_last=True),
+                "ganfast compile": partial(_ganfast, compile=True, **_FAST),
+                "ganfast bf16": partial(_ganfast, precision="bf16", **_FAST),
+            },
+            modes=("forward",),
+            reference=_tutorial,
+        )
+    ]
+
+
+def _real() -> list[Tensor]:
+    shape = (_BATCH, _CHANNELS, _SIZE, _SIZE)
+    return [torch.rand(shape, generator=torch.Generator().manual_seed(0)) * 2 - 1]
+
+
+def _networks() -> tuple[nn.Module, nn.Module]:
+    torch.manual_seed(0)
+    generator = dcgan.Generator(_LATENT, 64, _CHANNELS, _SIZE)
+    return generator, dcgan.Discriminator(64, _CHANNELS, _SIZE)
+
+
+def _tutorial_networks() -> tuple[nn.Module, nn.Module]:
+    """The same, with the same weights, as the tutorial writes them."""
+    up: list[nn.Module] = [nn.ConvTranspose2d(_LATENT, 512, 4, 1, 0, bias=False)]
+    for inner, outer in ((512, 256), (256, 128), (128, 64)):
+        up += [nn.BatchNorm2d(inner), nn.ReLU(True)]
+        up += [nn.ConvTranspose2d(inner, outer, 4, 2, 1, bias=False)]
+    up += [nn.BatchNorm2d(64), nn.ReLU(True), nn.ConvTranspose2d(64, _CHANNELS, 4, 2, 1), nn.Tanh()]
+    down: list[nn.Module] = [nn.Conv2d(_CHANNELS, 64, 4, 2, 1), nn.LeakyReLU(0.2, inplace=True)]
+    for inner, outer in ((64, 128), (128, 256), (256, 512)):
+        down += [nn.Conv2d(inner, outer, 4, 2, 1, bias=False), nn.BatchNorm2d(outer)]
+        down += [nn.LeakyReLU(0.2, inplace=True)]
+    down += [nn.Conv2d(512, 1, 4, 1, 0), nn.Sigmoid()]
+    networks = nn.Sequential(*up), nn.Sequential(*down)
+    for network, ours in zip(networks, _networks(), strict=True):
+        network.load_state_dict(ours.layers.state_dict())  # type: ignore[union-attr]
+    return networks
+
+
+def _tutorial(x: list[Tensor]) -> float:
+    return _tutorial_step(x[0].dtype, x[0].device)(x[0])
+
+
+@lru_cache
+def _tutorial_step(dtype: torch.dtype, device: torch.device) -> Step:
+    generator, discriminator = (net.to(device, dtype) for net in _tutorial_networks())
+    criterion = nn.BCELoss()
+    optimizer_g, optimizer_d = (
+        torch.optim.Adam(net.parameters(), _RATE, _BETAS) for net in (generator, discriminator)
+    )
+    random = torch.Generator(device)
+
+    def step(real: Tensor) -> float:
+        random.manual_seed(0)
+        discriminator.zero_grad()
+        labels = torch.full((_BATCH,), 1.0, dtype=dtype, device=device)
+        of_real = criterion(discriminator(real).view(-1), labels)
+        torch.autograd.backward(of_real)
+        noise = torch.randn(_BATCH, _LATENT, device=device, generator=random)
+        fake = generator(noise.to(dtype)[:, :, None, None])
+        labels.fill_(0.0)
+        of_fake = criterion(discriminator(fake.detach()).view(-1), labels)
+        torch.autograd.backward(of_fake)
+        optimizer_d.step()
+        generator.zero_grad()
+        labels.fill_(1.0)
+        torch.autograd.backward(criterion(discriminator(fake).view(-1), labels))
+        optimizer_g.step()
+        return float((of_real + of_fake).detach())
+
+    return step
+
+
+def _ganfast(x: list[Tensor], **changes: Any) -> float:
+    if not is_fast(changes.get("precision", "fp32"), x[0].device):
+        raise RuntimeError("this CPU has no instructions for it")
+    return _ganfast_step(x[0].device, tuple(changes.items()))(x[0])
+
+
+@lru_cache
+def _ganfast_step(device: torch.device, changes: tuple[tuple[str, Any], ...]) -> Step:
+    generator, discriminator = (net.to(device) for net in _networks())
+    options = TrainOptions(
+        steps=10**9, latent_dim=_LATENT, lr_g=_RATE, lr_d=_RATE, log_every=1, **dict(changes)
+    )
+    data: list[Tensor] = []  # the next batch
+    trainer = Trainer(
+        generator, discriminator, data, AdversarialLoss("bce"), options, tempfile.mkdtemp()
+    )
+
+    def step(real: Tensor) -> float:
+        data[:] = [real]
+        trainer._random.manual_seed(0)
+        trainer._round()
+        return trainer._figures.means(trainer.step)["loss_d"]
+
+    return step

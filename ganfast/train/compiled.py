@@ -1,0 +1,34 @@
+"""Networks through torch.compile."""
+
+import warnings
+from typing import Any
+
+import torch
+from torch import nn
+
+
+class Compiled:
+    """Call a network compiled for the shapes that it meets, or as it is where that fails.
+
+    Its weights stay those of the module, which itself stays as it is: penalties need its second
+    derivatives, and torch.compile has none.
+    """
+
+    def __init__(self, module: nn.Module, name: str) -> None:
+        self._module, self._name = module, name
+        self._call: Any = torch.compile(module, dynamic=False)
+        self._tried = False
+
+    def __call__(self, *inputs: Any) -> Any:
+        if self._tried:
+            return self._call(*inputs)
+        self._tried = True
+        try:
+            return self._call(*inputs)
+        except torch.OutOfMemoryError:
+            raise
+        except (RuntimeError, ImportError, OSError) as error:
+            self._call = self._module
+            words = str(error).strip().partition("\n")[0]
+            warnings.warn(f"the {self._name} is not compiled: {words}", stacklevel=2)
+            return self._module(*inputs)

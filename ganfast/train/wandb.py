@@ -1,0 +1,40 @@
+"""Records for Weights & Biases, where it is installed."""
+
+import uuid
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+from ganfast._files import atomic_write
+from ganfast.train.log import Record
+
+
+def wandb(project: str, out: Path, settings: Mapping[str, Any]) -> Callable[[Record], None]:
+    """A function for ``on_record`` of a trainer: logs each figure to a run of the project.
+
+    A resumed run goes on in the one that ``out``/wandb-run names. Without a network set
+    WANDB_MODE=offline. Raises ValueError where wandb is not installed.
+    """
+    try:
+        import wandb as client
+    except ImportError as error:
+        raise ValueError("wandb is not installed: pip install wandb") from error
+    runs: list[Any] = []
+
+    def write(record: Record) -> None:
+        if not runs:  # not before there is something to log
+            runs.append(_start(client, project, out, settings))
+        figures = {key: value for key, value in record.items() if key != "step"}
+        runs[0].log(figures, step=int(record["step"]))
+
+    return write
+
+
+def _start(client: Any, project: str, out: Path, settings: Mapping[str, Any]) -> Any:
+    name = out / "wandb-run"
+    if not name.exists():
+        with atomic_write(name) as file:
+            file.write(uuid.uuid4().hex[:8].encode())
+    return client.init(
+        project=project, dir=str(out), id=name.read_text(), resume="allow", config=dict(settings)
+    )
