@@ -2,6 +2,7 @@
 
 import time
 from dataclasses import asdict, dataclass, field
+from functools import partial
 from pathlib import Path
 
 import torch
@@ -13,7 +14,9 @@ from ganfast.features import Encoder
 from ganfast.features.resize import Mode
 from ganfast.metrics import Moments, neighbours
 from ganfast.recipes.evaluate import inputs
-from ganfast.recipes.evaluate.collect import OnError, collect, process
+from ganfast.recipes.evaluate.collect import OnError, collect
+from ganfast.recipes.evaluate.generators import Generated, path_length
+from ganfast.recipes.evaluate.progress import process
 from ganfast.recipes.evaluate.scores import TABLE, Options, Row, Side
 
 _SHOWN = 24  # fakes on a sheet of the report
@@ -33,6 +36,7 @@ class Settings:
     sha256: str | None = None
     dtype: str = "float32"
     compile: bool = False
+    graphs: bool = False
     download: bool = False
     device: str = "cpu"
     batch_size: int = 32
@@ -52,7 +56,7 @@ class Settings:
         return features.load(
             self.features, device=self.device, resize=self.resize, dims=self.dims,
             weights=self.weights, sha256=self.sha256, dtype=self.dtype, compile=self.compile,
-            download=self.download,
+            graphs=self.graphs, download=self.download,
         )  # fmt: skip
 
 
@@ -173,7 +177,11 @@ def _side(
     if found.n < 2:
         raise ValueError(f"{source.name}: expected at least 2 images, got {found.n}")
     side = Side(source.name, found.n, dict(found.statistics), found.features)
-    return side, source, found.problems
+    if source.labels is not None:
+        side.labels = [y for i, y in enumerate(source.labels) if i not in found.problems]
+    if isinstance(source, Generated):
+        side.path_length = partial(path_length, source, encoder, quiet=quiet)
+    return side, source, list(found.problems.values())
 
 
 def _same_dimensions(real: Side, fake: Side) -> None:
