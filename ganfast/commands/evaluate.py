@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from ganfast._files import check_writable
 from ganfast.commands.options import INTERRUPTED, Device, Threads, prepare
 
 if TYPE_CHECKING:
@@ -78,8 +79,8 @@ def _settings(
     return Settings(
         features=features, resize=mode, dims=dims, weights=weights, sha256=sha256, dtype=dtype,
         device=prepare(device, threads), batch_size=batch_size, samples=samples,
-        on_error="skip" if on_error == "skip" else "stop", state=state, compile=compile, graphs=graphs, download=download,
-        options=Options(seed=seed),
+        on_error="skip" if on_error == "skip" else "stop", state=state, compile=compile,
+        graphs=graphs, download=download, options=Options(seed=seed),
     )  # fmt: skip
 
 
@@ -138,6 +139,8 @@ def evaluate(
         settings.options.seed, ddof, kid_subsets, kid_subset_size, splits, k, not loose
     )
     settings = replace(settings, options=options)
+    if report is not None:  # before the work, not after it
+        check_writable(report)
     with _processes() as first:
         result = evaluate(real, fake, wanted, settings, pictures=report is not None, quiet=as_json)
         if not first:
@@ -178,6 +181,7 @@ def stats(
 
     if out.suffix != ".npz":  # before the work, not after it
         raise ValueError(f"out: expected a name that ends in .npz, got {str(out)!r}")
+    check_writable(out)
     with _processes() as first:
         moments, encoder = statistics(images, settings)
         if first:

@@ -10,6 +10,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path, PurePosixPath
+from typing import IO
 
 import numpy as np
 import torch
@@ -141,8 +142,9 @@ class ZipArchive(_Files):
         super().__init__(str(path), sorted(entries), channels)
 
     def file(self, entry: str) -> io.BytesIO:
+        size = self._zip.getinfo(entry).file_size
         with self._zip.open(entry) as file:
-            return _limited(file.read(_LARGEST_ENTRY + 1))
+            return _limited(entry, size, file)
 
 
 class TarArchive(_Files):
@@ -161,8 +163,9 @@ class TarArchive(_Files):
 
     def file(self, entry: str) -> io.BytesIO:
         with self._lock:
-            file = self._tar.extractfile(self._members[entry])
-            return _limited(b"" if file is None else file.read(_LARGEST_ENTRY + 1))
+            member = self._members[entry]
+            file = self._tar.extractfile(member)
+            return _limited(entry, member.size, io.BytesIO() if file is None else file)
 
 
 def open_images(path: Path, channels: int) -> ImageSource:
@@ -229,7 +232,11 @@ def _is_image_entry(name: str) -> bool:
     return not name.endswith("/") and is_image_name(PurePosixPath(name))
 
 
-def _limited(raw: bytes) -> io.BytesIO:
-    if len(raw) > _LARGEST_ENTRY:
-        raise ValueError(f"more than {_LARGEST_ENTRY >> 20} MiB in one file of the archive")
+def _limited(entry: str, size: int, file: IO[bytes]) -> io.BytesIO:
+    """An entry in memory, unless the archive says that it is too large, or it turns out to be."""
+    raw = file.read(_LARGEST_ENTRY + 1) if size <= _LARGEST_ENTRY else b""
+    if max(size, len(raw)) > _LARGEST_ENTRY:
+        raise ValueError(
+            f"{entry}: expected an image, got more than {_LARGEST_ENTRY >> 20} MiB in one file"
+        )
     return io.BytesIO(raw)

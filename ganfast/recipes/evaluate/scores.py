@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from statistics import median
 from typing import NamedTuple
 
 import torch
@@ -131,7 +132,7 @@ def _realism(real: Side, fake: Side, label: str, options: Options) -> list[Row]:
     found = metrics.realism(
         real.need("features", "realism"), fake.need("features", "realism"), k=options.k
     )
-    return [Row("realism", f"realism{_suffix(label)}, median", float(found.quantile(0.5)))]
+    return [Row("realism", f"realism{_suffix(label)}, median", median(found.tolist()))]
 
 
 def _fid_intra(real: Side, fake: Side, label: str, options: Options) -> list[Row]:
@@ -165,19 +166,23 @@ TABLE = {
 }
 
 
+def need_labels(name: str, labels: Sequence[str] | None) -> Sequence[str]:
+    """Labels, or ValueError where there are none."""
+    if labels is None:
+        raise ValueError(
+            f"fid_intra: {name} has no classes; expected a sub-folder for each, labels in the "
+            ".npz file, or a class-conditional checkpoint"
+        )
+    return labels
+
+
 def _classes(real: Side, fake: Side, y: Tensor) -> tuple[Tensor, Tensor, Tensor]:
     """Labels of the reals, features and labels of the fakes, by number.
 
     Classes are the same by name. Those of a checkpoint are numbers, which count the sorted names of
     the other side, as they did when it was trained.
     """
-    for side in (real, fake):
-        if side.labels is None:
-            raise ValueError(
-                f"fid_intra: {side.name} has no classes; expected a sub-folder for each, labels in "
-                "the .npz file, or a class-conditional checkpoint"
-            )
-    one, two = (list(side.labels or ()) for side in (real, fake))
+    one, two = (list(need_labels(side.name, side.labels)) for side in (real, fake))
     names, others = sorted(set(one)), sorted(set(two))
     if names != others and set(others) == set(map(str, range(len(names)))):
         two = [names[int(number)] for number in two]
