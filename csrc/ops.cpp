@@ -81,6 +81,12 @@ TORCH_LIBRARY(ganfast, m) {
   m.def(
       "augment_linear(Tensor x, Tensor u, bool color, bool translation, bool cutout, "
       "bool adjoint) -> Tensor");
+
+  // out = max(weight * x + bias, lower), by channel: a convolution of float32 images whose channels
+  // are side by side, with the weights as ganfast/features/packed.py lays them out
+  m.def(
+      "convolution_(Tensor(a!) out, Tensor x, Tensor weight, Tensor bias, Tensor lower, "
+      "int[] kernel, int stride, int[] padding, int[] tile) -> ()");
 }
 
 namespace {

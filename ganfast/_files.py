@@ -38,6 +38,17 @@ def atomic_write(path: str | os.PathLike[str]) -> Iterator[BinaryIO]:
     _fsync_folder(target.parent)
 
 
+def check_writable(path: str | os.PathLike[str]) -> None:
+    """Raise as `atomic_write` would, before the work that ends with it; nothing is left there."""
+    target = Path(os.path.realpath(path))
+    if target.is_dir():
+        raise IsADirectoryError(f"path must name a file, got the folder {str(path)!r}")
+    target.parent.mkdir(parents=True, exist_ok=True)
+    probe = target.with_name(f".{target.name}.{secrets.token_hex(4)}.tmp")
+    probe.touch(exist_ok=False)
+    probe.unlink()
+
+
 def _fsync_folder(folder: Path) -> None:
     if os.name == "nt":  # folders cannot be opened there, and renames are journalled
         return

@@ -25,6 +25,7 @@ if _ext.DEVICES:
     _polar = torch.ops.ganfast.polar.default._op
     _norm_reduce = torch.ops.ganfast.norm_reduce.default._op
     _augment = torch.ops.ganfast.augment.default._op
+    _convolution_ = torch.ops.ganfast.convolution_.default._op
 
 
 def _compiled(x: Sequence[Tensor]) -> bool:
@@ -461,3 +462,45 @@ def augment(x: Tensor, u: Tensor, color: bool, translation: bool, cutout: bool) 
         return y
     _check_augment(x, u)
     return reference.augment(x, u, color, translation, cutout)
+
+
+def convolution_serves() -> bool:
+    """Whether `convolution_` is compiled, on a CPU with AVX2 and no AVX-512.
+
+    Where there is AVX-512, oneDNN's kernels make use of it and this one does not.
+    """
+    return "cpu" in _ext.DEVICES and torch.backends.cpu.get_cpu_capability() == "AVX2"
+
+
+def convolution_(
+    out: Tensor,
+    x: Tensor,
+    weight: Tensor,
+    bias: Tensor,
+    lower: Tensor,
+    kernel: tuple[int, int],
+    stride: int,
+    padding: tuple[int, int],
+    tile: tuple[int, ...],
+) -> None:
+    r"""A convolution of images into given memory, cut off below: with lower 0, its ReLU.
+
+    .. math:: out = \max(w * x + b, lower)
+
+    Args:
+        out: (N, O, H', W'), float32 on the CPU, channels_last or a slice of the channels of such.
+        x: (N, C, H, W), the same.
+        weight: for panels of 16 channels of the result (O / 16, kh kw, C, 16), and with tiles the
+            numbers that each w is spread to (n, O / 16, C, 16); see `ganfast.features.packed`.
+        bias: by channel, O filled up to a multiple of 16.
+        lower: the same; -inf for none.
+        kernel: its height and width.
+        stride: of both.
+        padding: with zeros, above and below, left and right.
+        tile: height and width of the tiles that Winograd's minimal filtering computes at once, or
+            none for the plain sum.
+
+    No gradients pass through. Raises TypeError for another dtype, ValueError for shapes and
+    strides that do not fit.
+    """
+    _convolution_(out, x, weight, bias, lower, kernel, stride, padding, tile)

@@ -4,18 +4,25 @@ Exit codes: 0 all is well, 1 an input cannot be used (one sentence on stderr say
 2 the command line is wrong, 130 stopped by Ctrl-C.
 """
 
+import functools
+import inspect
 import json
 import os
 import shlex
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from ganfast._files import check_writable
 from ganfast.commands.options import INTERRUPTED, Device, Threads, prepare
+
+if TYPE_CHECKING:
+    from ganfast.recipes.evaluate import Settings
 
 Real = Annotated[str, typer.Argument(metavar="REAL", help="Images or statistics, see docs.")]
 Fake = Annotated[str, typer.Argument(metavar="FAKE", help="Images or a generator, see docs.")]
@@ -23,7 +30,7 @@ Features = Annotated[
     str, typer.Option(help="inception, digits, dinov2_*, clip_*, module:callable or a .pt file.")
 ]
 Resize = Annotated[
-    str | None, typer.Option(help="clean, tf1, torch, antialias or none.  [default: clean]")
+    str | None, typer.Option(help="clean (unless given), tf1, torch, antialias or none.")
 ]
 Dims = Annotated[int, typer.Option(help="Inception's layer: 64, 192, 768 or 2048.")]
 Weights = Annotated[str | None, typer.Option(help="A file of Inception's weights.")]
@@ -31,28 +38,21 @@ Sha256 = Annotated[str | None, typer.Option(help="Of --weights, if they are not 
 Dtype = Annotated[str, typer.Option(help="float32 or bf16, inside the net.")]
 Batch = Annotated[int, typer.Option("--batch-size", min=1, help="Images at a time.")]
 Samples = Annotated[
-    int | None, typer.Option(min=2, help="Of a generator.  [default: as many as REAL]")
+    int | None, typer.Option(min=2, help="Of a generator; as many as REAL unless given.")
 ]
 OnError = Annotated[str, typer.Option(help="stop or skip, at images that cannot be used.")]
 State = Annotated[
     Path | None, typer.Option(help="Folder of finished features, to go on from and to use again.")
 ]
-Compile = Annotated[bool, typer.Option("--compile", help="torch.compile; CUDA graphs on a GPU.")]
+Compile = Annotated[bool, typer.Option("--compile", help="torch.compile, the first batch is slow.")]
+Graphs = Annotated[bool, typer.Option("--graphs", help="CUDA graphs of inception and digits.")]
 Download = Annotated[bool, typer.Option("--download", help="Let missing weights be fetched.")]
 Seed = Annotated[int, typer.Option(min=0, help="Of generators, subsets and shuffles.")]
 Ddof = Annotated[int, typer.Option(min=0, max=1, help="Covariances over N - ddof; StyleGAN: 0.")]
 Json = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 
 
-def evaluate(
-    real: Real,
-    fake: Fake,
-    metrics: Annotated[
-        str,
-        typer.Option(
-            help="fid, fid_infinity, sfid, kid, cmmd, is, prdc, realism, mifid, mind; with commas."
-        ),
-    ] = "fid,kid,prdc",
+def _settings(
     features: Features = "inception",
     resize: Resize = None,
     dims: Dims = 2048,
@@ -63,6 +63,56 @@ def evaluate(
     batch_size: Batch = 32,
     samples: Samples = None,
     seed: Seed = 2020,
+    on_error: OnError = "stop",
+    state: State = None,
+    compile: Compile = False,
+    graphs: Graphs = False,
+    download: Download = False,
+    threads: Threads = None,
+) -> "Settings":
+    """What `eval`, `fid` and `stats` take alike."""
+    from ganfast.recipes.evaluate import Options, Settings
+
+    if on_error not in ("stop", "skip"):
+        raise ValueError(f"on-error: expected stop or skip, got {on_error!r}")
+    mode: Any = resize  # checked where the feature net is loaded
+    return Settings(
+        features=features, resize=mode, dims=dims, weights=weights, sha256=sha256, dtype=dtype,
+        device=prepare(device, threads), batch_size=batch_size, samples=samples,
+        on_error="skip" if on_error == "skip" else "stop", state=state, compile=compile,
+        graphs=graphs, download=download, options=Options(seed=seed),
+    )  # fmt: skip
+
+
+def _with_settings(command: Callable[..., None]) -> Callable[..., None]:
+    """The command with the options of `_settings` in place of its parameter ``settings``."""
+    shared = inspect.signature(_settings).parameters
+    own = inspect.signature(command).parameters
+
+    @functools.wraps(command)
+    def run(**given: Any) -> None:
+        settings = _settings(**{name: given.pop(name) for name in shared})
+        command(settings=settings, **given)
+
+    taken = [parameter for name, parameter in own.items() if name != "settings"]
+    together = [p.replace(kind=p.KEYWORD_ONLY) for p in (*taken, *shared.values())]
+    run.__signature__ = inspect.Signature(together)  # type: ignore[attr-defined]
+    run.__annotations__ = {p.name: p.annotation for p in together}
+    return run
+
+
+@_with_settings
+def evaluate(
+    settings: "Settings",
+    real: Real,
+    fake: Fake,
+    metrics: Annotated[
+        str,
+        typer.Option(
+            help="fid, fid_infinity, fid_intra, sfid, kid, cmmd, is, prdc, realism, mifid, mind, "
+            "ppl; with commas."
+        ),
+    ] = "fid,kid,prdc",
     ddof: Ddof = 1,
     kid_subsets: Annotated[int, typer.Option(min=1)] = 100,
     kid_subset_size: Annotated[int, typer.Option(min=2)] = 1000,
@@ -71,11 +121,6 @@ def evaluate(
     loose: Annotated[
         bool, typer.Option("--loose", help="prdc: on the sphere is inside (torch-fidelity).")
     ] = False,
-    on_error: OnError = "stop",
-    state: State = None,
-    compile: Compile = False,
-    download: Download = False,
-    threads: Threads = None,
     as_json: Json = False,
     report: Annotated[Path | None, typer.Option(help="Write an HTML page here.")] = None,
 ) -> None:
@@ -83,16 +128,19 @@ def evaluate(
 
     Each is a folder, .zip, .tar or .npz of images, a statistics file (.npz with mu and sigma), an
     embedded data set (digits), a checkpoint of ganfast (.pt), or module:callable.
+
+    Exit codes: 0 all is well, 1 an input cannot be used, 2 the command line is wrong, 130 stopped
+    by Ctrl-C.
     """
     from ganfast.recipes.evaluate import Options, evaluate, names, page
 
     wanted = names(metrics)
-    options = Options(seed, ddof, kid_subsets, kid_subset_size, splits, k, not loose)
-    settings = _settings(
-        features=features, resize=resize, dims=dims, weights=weights, sha256=sha256, dtype=dtype,
-        device=device, batch_size=batch_size, samples=samples, on_error=on_error, state=state,
-        compile=compile, download=download, threads=threads, options=options,
-    )  # fmt: skip
+    options = Options(
+        settings.options.seed, ddof, kid_subsets, kid_subset_size, splits, k, not loose
+    )
+    settings = replace(settings, options=options)
+    if report is not None:  # before the work, not after it
+        check_writable(report)
     with _processes() as first:
         result = evaluate(real, fake, wanted, settings, pictures=report is not None, quiet=as_json)
         if not first:
@@ -107,67 +155,33 @@ def evaluate(
             print(f"report: {report}")
 
 
+@_with_settings
 def fid(
-    real: Real,
-    fake: Fake,
-    features: Features = "inception",
-    resize: Resize = None,
-    dims: Dims = 2048,
-    weights: Weights = None,
-    sha256: Sha256 = None,
-    dtype: Dtype = "float32",
-    device: Device = None,
-    batch_size: Batch = 32,
-    samples: Samples = None,
-    seed: Seed = 2020,
-    ddof: Ddof = 1,
-    on_error: OnError = "stop",
-    state: State = None,
-    threads: Threads = None,
-    as_json: Json = False,
+    settings: "Settings", real: Real, fake: Fake, ddof: Ddof = 1, as_json: Json = False
 ) -> None:
     """The Fréchet distance alone, which needs no features in memory; see ganfast eval."""
-    from ganfast.recipes.evaluate import Options, evaluate, page
+    from ganfast.recipes.evaluate import evaluate, page
 
-    settings = _settings(
-        features=features, resize=resize, dims=dims, weights=weights, sha256=sha256, dtype=dtype,
-        device=device, batch_size=batch_size, samples=samples, on_error=on_error, state=state,
-        threads=threads, options=Options(seed=seed, ddof=ddof),
-    )  # fmt: skip
+    settings = replace(settings, options=replace(settings.options, ddof=ddof))
     with _processes() as first:
         result = evaluate(real, fake, ["fid"], settings, quiet=as_json)
         if first:
             print(json.dumps(result.as_json(), indent=2) if as_json else page.as_text(result))
 
 
+@_with_settings
 def stats(
+    settings: "Settings",
     images: Annotated[str, typer.Argument(help="A folder, or what else ganfast eval takes.")],
     out: Annotated[Path, typer.Option("--out", "-o", help="The .npz file to write.")],
-    features: Features = "inception",
-    resize: Resize = None,
-    dims: Dims = 2048,
-    weights: Weights = None,
-    sha256: Sha256 = None,
-    dtype: Dtype = "float32",
-    device: Device = None,
-    batch_size: Batch = 32,
-    samples: Samples = None,
-    seed: Seed = 2020,
-    on_error: OnError = "stop",
-    state: State = None,
-    threads: Threads = None,
 ) -> None:
     """Write mean and covariance of features: mu and sigma, as pytorch-fid reads them."""
     from ganfast.metrics import save_moments
-    from ganfast.recipes.evaluate import Options, statistics
+    from ganfast.recipes.evaluate import statistics
 
     if out.suffix != ".npz":  # before the work, not after it
         raise ValueError(f"out: expected a name that ends in .npz, got {str(out)!r}")
-    settings = _settings(
-        features=features, resize=resize, dims=dims, weights=weights, sha256=sha256, dtype=dtype,
-        device=device, batch_size=batch_size, samples=samples, on_error=on_error, state=state,
-        threads=threads, options=Options(seed=seed),
-    )  # fmt: skip
+    check_writable(out)
     with _processes() as first:
         moments, encoder = statistics(images, settings)
         if first:
@@ -199,14 +213,6 @@ def weights(
         weight_files.check(path, public.sha256)
         print(f"inception  {path}, sha256 {public.sha256}, as expected")
     print("dinov2_*, clip_*  in the cache of Hugging Face; --download fetches them when used")
-
-
-def _settings(*, device: str | None, threads: int | None, **options: Any) -> Any:
-    from ganfast.recipes.evaluate import Settings
-
-    if options["on_error"] not in ("stop", "skip"):
-        raise ValueError(f"on-error: expected stop or skip, got {options['on_error']!r}")
-    return Settings(device=prepare(device, threads), **options)
 
 
 @contextmanager

@@ -1,6 +1,7 @@
 """Folders of ordinary image files."""
 
 import warnings
+from io import BytesIO
 from pathlib import Path, PurePath
 from typing import TYPE_CHECKING, BinaryIO
 
@@ -75,6 +76,9 @@ def decode(file: Path | BinaryIO, name: str, channels: int) -> "Image":
                 converted: Image.Image = image.convert(_MODES[channels])
                 return converted
     except Exception as error:  # Pillow's decoders raise many types on a broken file
+        size = file.stat().st_size if isinstance(file, Path) and file.is_file() else None
+        if size == 0 or (isinstance(file, BytesIO) and not file.getbuffer().nbytes):
+            raise ValueError(f"{name}: expected an image, got an empty file") from error
         raise ValueError(f"{name}: expected a readable 8-bit image, got {error}") from error
 
 

@@ -10,6 +10,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path, PurePosixPath
+from typing import IO
 
 import numpy as np
 import torch
@@ -25,27 +26,31 @@ class ImageSource(ABC):
     """A numbered set of uint8 images (C, H, W), each of its own size.
 
     ``name`` says where they are from; ``key`` changes whenever they do, and is None where that
-    cannot be told.
+    cannot be told. ``labels`` names the class of each image, where they have classes.
     """
 
     name: str
     key: str | None
+    labels: Sequence[str] | None = None
 
     @abstractmethod
     def __len__(self) -> int: ...
 
     @abstractmethod
-    def read(self, start: int, stop: int) -> tuple[list[Tensor], list[str]]:
-        """The images of that range, in order, and what is wrong with those that are missing."""
+    def read(self, start: int, stop: int) -> tuple[list[Tensor], dict[int, str]]:
+        """The images of that range, in order, and by number what is wrong with the missing ones."""
 
 
 class Arrays(ImageSource):
     """Images in memory, uint8 (N, C, H, W) with C of 1 or 3, turned to ``channels``."""
 
-    def __init__(self, images: Tensor, name: str, channels: int) -> None:
+    def __init__(
+        self, images: Tensor, name: str, channels: int, labels: Sequence[int] | None = None
+    ) -> None:
         if len(images) == 0:
             raise ValueError(f"{name}: expected images, got none")
         self.images, self.name = as_channels(images, channels), name
+        self.labels = None if labels is None else [str(label) for label in labels]
         digest = hashlib.sha256(str(tuple(images.shape)).encode())
         for part in torch.split(images, 1024):
             digest.update(part.contiguous().numpy().tobytes())
@@ -54,12 +59,15 @@ class Arrays(ImageSource):
     def __len__(self) -> int:
         return len(self.images)
 
-    def read(self, start: int, stop: int) -> tuple[list[Tensor], list[str]]:
-        return list(self.images[start:stop]), []
+    def read(self, start: int, stop: int) -> tuple[list[Tensor], dict[int, str]]:
+        return list(self.images[start:stop]), {}
 
 
 class _Files(ImageSource):
-    """Encoded images that threads decode."""
+    """Encoded images that threads decode.
+
+    Where every one lies in a sub-folder, the top sub-folders are the classes.
+    """
 
     def __init__(self, name: str, entries: Sequence[tuple[str, str]], channels: int) -> None:
         """``entries``: the name of each, and what changes when it does."""
@@ -67,6 +75,9 @@ class _Files(ImageSource):
             raise ValueError(f"{name}: expected images ({', '.join(sorted(EXTENSIONS))}), got none")
         self.name, self.channels = name, channels
         self.entries = [entry for entry, _ in entries]
+        paths = [PurePosixPath(entry.replace(os.sep, "/")).parts for entry in self.entries]
+        if all(len(path) > 1 for path in paths):
+            self.labels = [path[0] for path in paths]
         described = "\n".join(f"{entry}\t{state}" for entry, state in entries)
         self.key = hashlib.sha256(f"{channels}\n{described}".encode()).hexdigest()
         self._pool = ThreadPoolExecutor(min(8, os.cpu_count() or 1))
@@ -78,10 +89,10 @@ class _Files(ImageSource):
     def file(self, entry: str) -> Path | io.BytesIO:
         """What the decoder reads."""
 
-    def read(self, start: int, stop: int) -> tuple[list[Tensor], list[str]]:
+    def read(self, start: int, stop: int) -> tuple[list[Tensor], dict[int, str]]:
         read = list(self._pool.map(self._read, self.entries[start:stop]))
         images = [image for image in read if isinstance(image, Tensor)]
-        return images, [problem for problem in read if isinstance(problem, str)]
+        return images, {i: wrong for i, wrong in enumerate(read, start) if isinstance(wrong, str)}
 
     def _read(self, entry: str) -> Tensor | str:
         """The image, or the sentence that says what is wrong with it."""
@@ -131,8 +142,9 @@ class ZipArchive(_Files):
         super().__init__(str(path), sorted(entries), channels)
 
     def file(self, entry: str) -> io.BytesIO:
+        size = self._zip.getinfo(entry).file_size
         with self._zip.open(entry) as file:
-            return _limited(file.read(_LARGEST_ENTRY + 1))
+            return _limited(entry, size, file)
 
 
 class TarArchive(_Files):
@@ -151,8 +163,9 @@ class TarArchive(_Files):
 
     def file(self, entry: str) -> io.BytesIO:
         with self._lock:
-            file = self._tar.extractfile(self._members[entry])
-            return _limited(b"" if file is None else file.read(_LARGEST_ENTRY + 1))
+            member = self._members[entry]
+            file = self._tar.extractfile(member)
+            return _limited(entry, member.size, io.BytesIO() if file is None else file)
 
 
 def open_images(path: Path, channels: int) -> ImageSource:
@@ -170,7 +183,8 @@ def open_images(path: Path, channels: int) -> ImageSource:
     if ".tar" in path.suffixes or path.suffix == ".tgz":
         return TarArchive(path, channels)
     if path.suffix == ".npz":
-        return Arrays(_from_npz(path), str(path), channels)
+        images, labels = _from_npz(path)
+        return Arrays(images, str(path), channels, labels)
     raise ValueError(
         f"{path}: expected a folder, .zip, .tar or .npz, got {path.suffix or 'a file'}"
     )
@@ -178,7 +192,8 @@ def open_images(path: Path, channels: int) -> ImageSource:
 
 def from_data(data: ImageData, channels: int) -> ImageSource:
     """The images of a data set in memory."""
-    return Arrays(data.images, data.name, channels)
+    labels = None if data.labels is None else data.labels.tolist()
+    return Arrays(data.images, data.name, channels, labels)
 
 
 def as_channels(images: Tensor, channels: int) -> Tensor:
@@ -196,8 +211,8 @@ def as_channels(images: Tensor, channels: int) -> Tensor:
     return grey.to(torch.uint8)
 
 
-def _from_npz(path: Path) -> Tensor:
-    """The one uint8 array (N, H, W, C) or (N, C, H, W) in a file."""
+def _from_npz(path: Path) -> tuple[Tensor, list[int] | None]:
+    """The one uint8 array (N, H, W, C) or (N, C, H, W) in a file, and the integers (N,), if any."""
     try:
         with np.load(path, allow_pickle=False) as file:
             arrays = {name: file[name] for name in file.files}
@@ -208,14 +223,20 @@ def _from_npz(path: Path) -> Tensor:
         shapes = {name: (str(a.dtype), a.shape) for name, a in arrays.items()}
         raise ValueError(f"{path}: expected one uint8 array of images (N, H, W, C), got {shapes}")
     images = torch.from_numpy(found[0])
-    return images.permute(0, 3, 1, 2) if images.shape[3] in (1, 3) else images
+    named = [a for a in arrays.values() if a.dtype.kind in "iu" and a.shape == (len(images),)]
+    labels = named[0].tolist() if len(named) == 1 else None
+    return images.permute(0, 3, 1, 2) if images.shape[3] in (1, 3) else images, labels
 
 
 def _is_image_entry(name: str) -> bool:
     return not name.endswith("/") and is_image_name(PurePosixPath(name))
 
 
-def _limited(raw: bytes) -> io.BytesIO:
-    if len(raw) > _LARGEST_ENTRY:
-        raise ValueError(f"more than {_LARGEST_ENTRY >> 20} MiB in one file of the archive")
+def _limited(entry: str, size: int, file: IO[bytes]) -> io.BytesIO:
+    """An entry in memory, unless the archive says that it is too large, or it turns out to be."""
+    raw = file.read(_LARGEST_ENTRY + 1) if size <= _LARGEST_ENTRY else b""
+    if max(size, len(raw)) > _LARGEST_ENTRY:
+        raise ValueError(
+            f"{entry}: expected an image, got more than {_LARGEST_ENTRY >> 20} MiB in one file"
+        )
     return io.BytesIO(raw)

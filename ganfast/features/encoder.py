@@ -11,6 +11,8 @@ from ganfast.features.resize import Mode, resize
 # Normalised images and the layers that are wanted, to those layers: "features" and maybe more.
 Net = Callable[[Tensor, tuple[str, ...]], Mapping[str, Tensor]]
 
+_GREY = (0.299, 0.587, 0.114)  # of red, green and blue, as Pillow mixes them
+
 
 @dataclass
 class Encoder:
@@ -50,6 +52,23 @@ class Encoder:
             batches = self._prepare(images)
             found = [self.net(batch, layers) for batch in batches]
             return {layer: _rows([part[layer] for part in found], layer) for layer in layers}
+
+    def of_floats(self, images: Tensor) -> Tensor:
+        """Features of images in [0, 255] (N, 1 or 3, H, W), which are not rounded to bytes.
+
+        Raises ValueError for another shape, or a net that takes bytes.
+        """
+        if images.ndim != 4 or images.shape[1] not in (1, 3):
+            raise ValueError(f"images: expected (N, 1 or 3, H, W), got {tuple(images.shape)}")
+        if self.size == 0:
+            raise ValueError(f"{self.label} takes the bytes of images; here they are floats")
+        if self.channels == 3:
+            images = images.expand(-1, 3, -1, -1)
+        elif images.shape[1] == 3:
+            images = (images * images.new_tensor(_GREY).view(3, 1, 1)).sum(1, keepdim=True)
+        with torch.inference_mode():
+            x = self._normalised(images.to(self.device))
+            return _rows([self.net(x, ("features",))["features"]], "features")
 
     def _prepare(self, images: Tensor | Sequence[Tensor]) -> list[Tensor]:
         """One batch where images have one size in the end, else one for each run of a size."""

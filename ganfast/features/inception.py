@@ -8,11 +8,14 @@ branch among them: it commutes with an average of weights that sum to 1, which i
 channels.
 """
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
+
+from ganfast import ops
+from ganfast.features.packed import Packed
 
 LAYERS = ("64", "192", "768", "2048", "logits", "spatial")
 _EPS = 1e-3  # of the batch normalisation
@@ -20,7 +23,10 @@ _SPATIAL = 7  # channels of a 17 x 17 map that sFID is defined on
 
 
 class Convolution(nn.Module):
-    """Convolutions of one input, side by side, without their ReLU; public names for the weights."""
+    """Convolutions of one input, side by side, with their ReLU; public names for the weights.
+
+    The last ``linear`` channels have no ReLU.
+    """
 
     def __init__(
         self,
@@ -29,18 +35,46 @@ class Convolution(nn.Module):
         kernel: tuple[int, int] = (1, 1),
         stride: int = 1,
         padding: tuple[int, int] = (0, 0),
+        linear: int = 0,
     ) -> None:
         super().__init__()
-        self.out, self.stride, self.padding = dict(out), stride, padding
+        self.out, self.stride, self.padding, self.linear = dict(out), stride, padding, linear
         self.weight = nn.Parameter(torch.empty(sum(out.values()), channels, *kernel))
         self.bias = nn.Parameter(torch.empty(sum(out.values())))
+        self.packed: Packed | None = None
 
-    def forward(self, x: Tensor) -> Tensor:
-        return F.conv2d(x, self.weight, self.bias, self.stride, self.padding)
+    def forward(self, x: Tensor, out: Tensor | None = None) -> Tensor:
+        """Into ``out``, a slice of the channels of what is to be joined, or into new memory."""
+        if self.packed is not None and not (torch.is_grad_enabled() and x.requires_grad):
+            return self.packed(x, out)
+        y = F.conv2d(x, self.weight, self.bias, self.stride, self.padding)
+        F.relu_(y.narrow(1, 0, y.shape[1] - self.linear))
+        return y if out is None else out.copy_(y)
+
+    def pack(self) -> None:
+        """Lay out the weights for `Packed`, which is used from then on."""
+        weight, bias = self.weight.detach(), self.bias.detach()
+        self.packed = Packed(weight, bias, self.stride, self.padding, self.linear)
+
+
+class _Joined:
+    """A map (N, C, H, W) whose channels are written part by part."""
+
+    def __init__(self, like: Tensor, channels: int, size: Sequence[int]) -> None:
+        self.all = torch.empty(
+            (len(like), channels, *size),
+            dtype=like.dtype, device=like.device, memory_format=torch.channels_last,
+        )  # fmt: skip
+        self._used = 0
+
+    def part(self, channels: int) -> Tensor:
+        """The next channels."""
+        self._used += channels
+        return self.all.narrow(1, self._used - channels, channels)
 
 
 class _Branch(nn.Module):
-    """Convolutions one after the other, each with a ReLU. Rows: name, channels, kernel."""
+    """Convolutions one after the other. Rows: name, channels, kernel."""
 
     def __init__(self, channels: int, *rows: tuple[str, int, tuple[int, int]], last: int = 1):
         super().__init__()
@@ -51,36 +85,53 @@ class _Branch(nn.Module):
             steps.append(Convolution(channels, {name: out}, kernel, stride, pad))
             channels = out
         self.steps = nn.ModuleList(steps)
+        self.channels = channels
 
-    def forward(self, x: Tensor) -> Tensor:
-        for step in self.steps:
-            x = F.relu_(step(x))
-        return x
+    def forward(self, x: Tensor, out: Tensor | None = None) -> Tensor:
+        *inner, last = self.steps
+        for step in inner:
+            x = step(x)
+        y: Tensor = last(x, out)
+        return y
 
 
 class _Average(nn.Module):
     """Blocks A and C: a 1x1 branch, two deeper ones, and an average pool."""
 
-    def __init__(self, channels: int, stem: Mapping[str, int], *branches: nn.Module) -> None:
+    def __init__(self, channels: int, stem: Mapping[str, int], *branches: _Branch) -> None:
         super().__init__()
-        self.stem = Convolution(channels, stem)
+        plain, *rest = stem
+        self.plain = Convolution(channels, {plain: stem[plain]})
+        pool = stem["branch_pool"]
+        self.stem = Convolution(channels, {name: stem[name] for name in rest}, linear=pool)
         self.branches = nn.ModuleList(branches)
+        self.widths = [stem[plain], *(branch.channels for branch in branches), pool]
 
     def forward(self, x: Tensor) -> Tensor:
-        plain, *inner, pool = self.stem(x).split(list(self.stem.out.values()), 1)
-        parts = [branch(F.relu(y)) for branch, y in zip(self.branches, inner, strict=True)]
-        return torch.cat([F.relu(plain), *parts, F.relu_(_average(pool))], 1)
+        y = _Joined(x, sum(self.widths), x.shape[2:])
+        *inner, pool = self.stem(x).split(list(self.stem.out.values()), 1)
+        inputs = zip((self.plain, *self.branches), (x, *inner), self.widths, strict=False)
+        for branch, given, channels in inputs:
+            branch(given, y.part(channels))
+        y.part(self.widths[-1]).copy_(F.relu_(_average(pool)))
+        return y.all
 
 
 class _Reduction(nn.Module):
     """Blocks B and D: branches that end with stride 2, and a maximum pool."""
 
-    def __init__(self, *branches: nn.Module) -> None:
+    def __init__(self, *branches: _Branch) -> None:
         super().__init__()
         self.branches = nn.ModuleList(branches)
+        self.widths = [branch.channels for branch in branches]
 
     def forward(self, x: Tensor) -> Tensor:
-        return torch.cat([*(branch(x) for branch in self.branches), F.max_pool2d(x, 3, 2)], 1)
+        pooled = F.max_pool2d(x, 3, 2)
+        y = _Joined(x, sum(self.widths) + x.shape[1], pooled.shape[2:])
+        for branch, channels in zip(self.branches, self.widths, strict=True):
+            branch(x, y.part(channels))
+        y.part(x.shape[1]).copy_(pooled)
+        return y.all
 
 
 class _Expanded(nn.Module):
@@ -88,9 +139,11 @@ class _Expanded(nn.Module):
 
     def __init__(self, channels: int, maximum: bool) -> None:
         super().__init__()
-        stem = {"branch1x1": 320, "branch3x3_1": 384, "branch3x3dbl_1": 448}
-        pool = {"branch_pool": 192}
-        self.stem = Convolution(channels, stem if maximum else stem | pool)
+        stem, pool = {"branch3x3_1": 384, "branch3x3dbl_1": 448}, {"branch_pool": 192}
+        self.plain = Convolution(channels, {"branch1x1": 320})
+        self.stem = Convolution(
+            channels, stem if maximum else stem | pool, linear=0 if maximum else 192
+        )
         self.pool = Convolution(channels, pool) if maximum else None
         self.deep = _Branch(448, ("branch3x3dbl_2", 384, (3, 3)))
         self.forks = nn.ModuleList(
@@ -100,11 +153,17 @@ class _Expanded(nn.Module):
         )
 
     def forward(self, x: Tensor) -> Tensor:
-        plain, one, two, *pool = self.stem(x).split(list(self.stem.out.values()), 1)
-        one, two = F.relu(one), self.deep(F.relu(two))
-        last = _average(pool[0]) if self.pool is None else self.pool(F.max_pool2d(x, 3, 1, 1))
-        a, b, c, d = self.forks
-        return F.relu_(torch.cat([plain, a(one), b(one), c(two), d(two), last], 1))
+        y = _Joined(x, 2048, x.shape[2:])
+        one, two, *pool = self.stem(x).split(list(self.stem.out.values()), 1)
+        two = self.deep(two)
+        self.plain(x, y.part(320))
+        for fork, given in zip(self.forks, (one, one, two, two), strict=True):
+            fork(given, y.part(384))
+        if self.pool is None:
+            y.part(192).copy_(F.relu_(_average(pool[0])))
+        else:
+            self.pool(F.max_pool2d(x, 3, 1, 1), y.part(192))
+        return y.all
 
 
 def _average(x: Tensor) -> Tensor:
@@ -202,13 +261,11 @@ class Inception(nn.Module):
                 found[layer] = value.float() if value.ndim == 2 else value.float().mean((2, 3))
             return len(found) == len(set(wanted))
 
-        x = F.relu_(self.Conv2d_1a_3x3(x))
-        x = F.relu_(self.Conv2d_2a_3x3(x))
-        x = F.max_pool2d(F.relu_(self.Conv2d_2b_3x3(x)), 3, 2)
+        x = self.Conv2d_2a_3x3(self.Conv2d_1a_3x3(x))
+        x = F.max_pool2d(self.Conv2d_2b_3x3(x), 3, 2)
         if keep("64", x):
             return found
-        x = F.relu_(self.Conv2d_3b_1x1(x))
-        x = F.max_pool2d(F.relu_(self.Conv2d_4a_3x3(x)), 3, 2)
+        x = F.max_pool2d(self.Conv2d_4a_3x3(self.Conv2d_3b_1x1(x)), 3, 2)
         if keep("192", x):
             return found
         x = self.Mixed_6a(self.Mixed_5d(self.Mixed_5c(self.Mixed_5b(x))))
@@ -265,6 +322,12 @@ class Inception(nn.Module):
         for key in sorted(rest):
             if not (key.endswith("num_batches_tracked") or key.startswith("AuxLogits.")):
                 raise ValueError(f"weights: {key!r} is no key of the Inception of 2015")
+
+    def pack(self) -> None:
+        """Use the compiled convolutions of float32 on the CPU, where they serve, from now on."""
+        if ops.convolution_serves():
+            for _, layer in self.convolutions():
+                layer.pack()
 
     def convolutions(self) -> Iterator[tuple[str, Convolution]]:
         """Each convolution with the public name of the block that it is in."""

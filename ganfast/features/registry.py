@@ -10,11 +10,14 @@ from torch import Tensor, nn
 from ganfast.features import given, transformer, weight_files
 from ganfast.features.digits import SHA256, digits
 from ganfast.features.encoder import Encoder
+from ganfast.features.graphed import Graphed
 from ganfast.features.inception import Inception
 from ganfast.features.resize import Mode
 
 NAMES = ("inception", "digits", *transformer.MODELS)
 DIMS = (64, 192, 768, 2048)
+_OWN = ("inception", "digits")
+_FEW = 4
 _DTYPES = {"float32": torch.float32, "bf16": torch.bfloat16}
 
 
@@ -28,6 +31,7 @@ def load(
     sha256: str | None = None,
     dtype: str = "float32",
     compile: bool = False,
+    graphs: bool = False,
     download: bool = False,
 ) -> Encoder:
     """A feature net, ready to take uint8 images: see `Encoder`.
@@ -41,8 +45,8 @@ def load(
     ``torch`` also scales as pytorch-fid does, x / 127.5 - 1, and all others (x - 128) / 128.
     ``dims`` chooses Inception's layer. ``weights`` is a file to use instead of the one in the
     cache; another one than the public file needs its ``sha256`` named, and is not called FID.
-    ``dtype`` is float32 or bf16, inside the net. ``compile`` is for `torch.compile`. ``download``
-    lets DINOv2 and CLIP be fetched.
+    ``dtype`` is float32 or bf16, inside the net. ``compile`` is for `torch.compile`, ``graphs``
+    for CUDA graphs of the nets of this package. ``download`` lets DINOv2 and CLIP be fetched.
 
     Raises FileNotFoundError where weights are missing, saying what to put where,
     ModuleNotFoundError for an extra that is not installed, and ValueError for other names and
@@ -71,7 +75,15 @@ def load(
             f"features: expected one of {', '.join(NAMES)}, module:callable or a TorchScript "
             f"file, got {name!r}"
         )
-    return _placed(encoder, torch.device(device), dtype, compile)
+    if graphs and (torch.device(device).type != "cuda" or compile or name not in _OWN):
+        raise ValueError(
+            f"graphs: expected a CUDA device, no compile, and one of {', '.join(_OWN)}, "
+            f"got {device}, compile {compile} and {name}"
+        )
+    encoder = _placed(encoder, torch.device(device), dtype, compile)
+    if graphs and isinstance(encoder.net, nn.Module):
+        encoder.net = Graphed(encoder.net)
+    return encoder
 
 
 def _inception(mode: Mode, dims: int, weights: str | Path | None, sha256: str | None) -> Encoder:
@@ -114,8 +126,13 @@ class _InceptionNet(nn.Module):
 
     def forward(self, x: Tensor, layers: tuple[str, ...]) -> dict[str, Tensor]:
         wanted = tuple(self.dims if layer == "features" else layer for layer in layers)
-        found = self.net(x, wanted)
-        return {layer: found[at] for layer, at in zip(layers, wanted, strict=True)}
+        # On a CPU a few at a time: what a layer leaves is in the cache for the next one.
+        parts = torch.split(x, _FEW) if x.device.type == "cpu" else (x,)
+        found = [self.net(part, wanted) for part in parts]
+        return {
+            layer: torch.cat([part[at] for part in found])
+            for layer, at in zip(layers, wanted, strict=True)
+        }
 
 
 class _DigitsNet(nn.Module):
@@ -155,6 +172,9 @@ def _placed(encoder: Encoder, device: torch.device, dtype: str, compile: bool) -
         net = encoder.net.eval().requires_grad_(False).to(device)
         if encoder.size:
             net = net.to(encoder.dtype).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+        plain = device.type == "cpu" and encoder.dtype == torch.float32 and not compile
+        if isinstance(net, _InceptionNet) and plain:
+            net.net.pack()
         # On a GPU that mode is CUDA graphs.
         mode = "reduce-overhead" if device.type == "cuda" else None
         encoder.net = torch.compile(net, mode=mode) if compile else net

@@ -1,10 +1,12 @@
 """DINOv2 and CLIP image towers, through the ``transformers`` package (an optional extra)."""
 
+import importlib
 from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
 
+from ganfast.features import open_clip
 from ganfast.features.encoder import Encoder
 from ganfast.features.resize import Mode
 
@@ -42,35 +44,54 @@ class _Tower(nn.Module):
 def load(name: str, mode: Mode, download: bool) -> Encoder:
     """One of `MODELS`, from the local cache of Hugging Face unless it may be downloaded.
 
-    Raises ModuleNotFoundError without the ``transformers`` package, and FileNotFoundError, saying
-    how to get it, where the model is not in the cache.
+    CLIP is loaded by ``open_clip`` where ``transformers`` is not installed. Raises
+    ModuleNotFoundError without the packages, and FileNotFoundError, saying how to get it, where
+    the model is not in the cache.
     """
-    try:
-        import transformers
-    except ModuleNotFoundError as error:
-        raise ModuleNotFoundError(
-            f"{name} needs the transformers package; pip install 'ganfast[transformers]' brings it"
-        ) from error
-    model, clip = MODELS[name], name.startswith("clip")
-    kind = transformers.CLIPVisionModelWithProjection if clip else transformers.Dinov2Model
-    try:
-        net = kind.from_pretrained(
-            model.repository, local_files_only=not download, use_safetensors=True
-        )
-    except OSError as error:
-        raise FileNotFoundError(
-            f"{name}: the model {model.repository} is not in the cache of Hugging Face; "
-            f"`huggingface-cli download {model.repository}` or --download puts it there"
-        ) from error
+    clip = name.startswith("clip")
+    if clip and not _installed("transformers") and _installed("open_clip"):
+        net, weights = open_clip.load(name, download)
+    else:
+        net, weights = _by_transformers(name, clip, download)
     mean, deviation = _CLIP if clip else _IMAGENET
     return Encoder(
-        net=_Tower(net.to(torch.float32), clip),
+        net=net,
         label=f"FD ({name})",
         layers=("features",),
         channels=3,
-        size=model.size,
+        size=MODELS[name].size,
         mode=mode,
         shift=tuple(255 * m for m in mean),
         scale=tuple(255 * s for s in deviation),
-        settings={"features": name, "weights": str(getattr(net.config, "_commit_hash", "local"))},
+        settings={"features": name, "weights": weights},
     )
+
+
+def _installed(package: str) -> bool:
+    try:
+        importlib.import_module(package)
+    except ModuleNotFoundError:
+        return False
+    return True
+
+
+def _by_transformers(name: str, clip: bool, download: bool) -> tuple[nn.Module, str]:
+    try:
+        import transformers
+    except ModuleNotFoundError as error:
+        other = " or 'ganfast[open_clip]'" if clip else ""
+        raise ModuleNotFoundError(
+            f"{name} needs the transformers package; "
+            f"pip install 'ganfast[transformers]'{other} brings it"
+        ) from error
+    repository = MODELS[name].repository
+    kind = transformers.CLIPVisionModelWithProjection if clip else transformers.Dinov2Model
+    try:
+        net = kind.from_pretrained(repository, local_files_only=not download, use_safetensors=True)
+    except OSError as error:
+        raise FileNotFoundError(
+            f"{name}: the model {repository} is not in the cache of Hugging Face; "
+            f"`hf download {repository}` or --download puts it there"
+        ) from error
+    weights = str(getattr(net.config, "_commit_hash", "local"))
+    return _Tower(net.to(torch.float32), clip), weights

@@ -172,6 +172,78 @@ def test_inception_from_files_to_numbers(monkeypatch, capsys, tmp_path):
     assert "expected sha256 6726825d" in said
 
 
+def test_within_classes(ganfast, tmp_path):
+    labels = data.digits().labels
+    for name, part in (("real", slice(0, 120)), ("fake", slice(120, 260))):
+        for i, (image, y) in enumerate(zip(LAYOUT[part], labels[part].tolist(), strict=True)):
+            file = tmp_path / name / f"digit {y}" / f"{i:03d}.png"
+            file.parent.mkdir(parents=True, exist_ok=True)
+            Image.fromarray(image[0].numpy()).save(file)
+    real, fake = tmp_path / "real", tmp_path / "fake"
+    distances = metrics.intra_frechet_distance(
+        encoded(slice(0, 120)), labels[:120], encoded(slice(120, 260)), labels[120:260]
+    )
+    mean = sum(distances.values()) / 10
+    # Numbers stand for the sorted names of the other side.
+    np.savez(
+        tmp_path / "fake.npz",
+        images=LAYOUT[120:260].permute(0, 2, 3, 1).numpy(),
+        labels=labels[120:260].numpy(),
+    )
+    for other in (fake, tmp_path / "fake.npz"):
+        code, printed, _ = ganfast("eval", real, other, "--metrics", "fid_intra", "--json")
+        assert code == 0
+        assert json.loads(printed)["metrics"]["fid_intra"] == pytest.approx(mean, rel=1e-4)
+    # An image that is left out takes its label with it.
+    (fake / "digit 0" / "!.png").write_bytes(b"broken")
+    _, printed, _ = ganfast(
+        "eval", real, fake, "--metrics", "fid_intra", "--json", "--on-error", "skip"
+    )
+    assert json.loads(printed)["metrics"]["fid_intra"] == pytest.approx(mean, rel=1e-4)
+    (fake / "digit 9").rename(fake / "digit x")
+    for arguments, words in (
+        ((real, fake), "only one side has digit 9, digit x"),
+        ((real, f"{__name__}:brightness"), "brightness has no classes"),
+    ):
+        code, _, said = ganfast(
+            "eval", *arguments, "--metrics", "fid_intra", "--on-error", "skip", "--samples", "20"
+        )
+        assert code == 1
+        assert words in said
+
+
+class Linear(nn.Module):
+    """Grey pictures whose brightness is a linear function of the latent."""
+
+    latent_dim = 2
+
+    def forward(self, z):
+        return (z[:, :1] * 0.1).tanh()[..., None, None].expand(-1, 1, 28, 28)
+
+
+def test_path_length(ganfast, folders):
+    arguments = ("eval", folders[0], f"{__name__}:Linear", "--samples", "90", "--metrics", "ppl")
+    code, printed, _ = ganfast(*arguments, "--json")
+    assert code == 0
+    found = json.loads(printed)
+    assert found["names"]["ppl"] == "PPL by features of digits"
+    # The same by differences of a larger step, through the resizing and the net.
+    draw = torch.Generator().manual_seed(2020)
+    a, b = (torch.randn(90, 2, generator=draw) for _ in range(2))
+    net, eps = features.digits(), 1e-2
+    ends = [net(Linear()(z)) for z in (a, torch.lerp(a, b, eps))]
+    values = (ends[1] - ends[0]).double().square().sum(1) / eps**2
+    assert found["metrics"]["ppl"] == pytest.approx(float(values.mean()), rel=0.1)
+    code, _, said = ganfast("eval", *folders, "--metrics", "ppl")
+    assert code == 1
+    assert "needs a generator as FAKE" in said
+    code, _, said = ganfast(
+        "eval", folders[0], f"{__name__}:brightness", "--samples", "20", "--metrics", "ppl"
+    )
+    assert code == 1
+    assert "is a function of a number" in said
+
+
 class Generator(nn.Module):
     """Digits that depend on the latent alone."""
 
@@ -340,6 +412,7 @@ def broken(x):
         (["fid", "digits", "digits", "--on-error", "ignore"], "expected stop or skip"),
         (["fid", "digits", "digits", "--device", "abacus"], "device must be cpu"),
         (["fid", "digits", "digits", "--dtype", "int8"], "dtype: expected one of"),
+        (["fid", "digits", "digits", "--graphs"], "graphs: expected a CUDA device"),
         (["stats", "digits", "-o", "out.txt"], "ends in .npz"),
     ],
 )

@@ -1,6 +1,7 @@
 """Feature nets by name, and what an encoder makes of images of all sizes."""
 
 import hashlib
+import json
 import sys
 import types
 
@@ -9,7 +10,7 @@ import torch
 from torch import nn
 
 from ganfast import data, features
-from ganfast.features import weight_files
+from ganfast.features import open_clip, transformer, weight_files
 from ganfast.features.resize import resize
 from tests.features import public_inception
 from tests.numerics import generator
@@ -200,8 +201,45 @@ def test_transformers_models(monkeypatch):
     assert asked[3].shape == (2, 3, 336, 336)
 
 
+def test_open_clip(monkeypatch, tmp_path):
+    """A small CLIP with random weights, written to disk, through the real package."""
+    package = pytest.importorskip("open_clip", reason="open_clip_torch is not installed")
+    from safetensors.torch import save_file
+
+    monkeypatch.setitem(sys.modules, "transformers", None)
+    config = {
+        "embed_dim": 12,
+        "quick_gelu": True,
+        "vision_cfg": {"image_size": 224, "layers": 2, "width": 64, "patch_size": 32},
+        "text_cfg": {"context_length": 8, "vocab_size": 50, "width": 64, "heads": 1, "layers": 1},
+    }
+    (tmp_path / "small.json").write_text(json.dumps(config))
+    package.add_model_config(tmp_path)
+    net = package.create_model("small").eval()
+    save_file(net.state_dict(), tmp_path / "weights.safetensors")
+    monkeypatch.setitem(open_clip.MODELS, "clip_vitb32", ("small", "nobody/small"))
+    monkeypatch.setattr(open_clip, "weights", lambda *_: tmp_path / "weights.safetensors")
+    batch = images(3, 224, 3)
+    encoder = features.load("clip_vitb32", resize="none")
+    mean, deviation = (torch.tensor(values).view(3, 1, 1) for values in transformer._CLIP)
+    with torch.no_grad():
+        want = net.encode_image((batch / 255 - mean) / deviation)
+    torch.testing.assert_close(encoder(batch)["features"], want, rtol=1e-4, atol=1e-5)
+    assert encoder.settings["weights"] == f"open_clip {tmp_path.name}"
+
+
+def test_open_clip_without_weights(monkeypatch, tmp_path):
+    pytest.importorskip("huggingface_hub", reason="huggingface_hub is not installed")
+    monkeypatch.setenv("HF_HUB_CACHE", str(tmp_path))
+    with pytest.raises(FileNotFoundError, match=r"timm/vit_base.* is not in the cache"):
+        open_clip.weights("timm/vit_base_patch32_clip_224.openai", download=False)
+
+
 def test_missing_extra(monkeypatch):
     monkeypatch.setitem(sys.modules, "transformers", None)
+    monkeypatch.setitem(sys.modules, "open_clip", None)
+    with pytest.raises(ModuleNotFoundError, match=r"or 'ganfast.open_clip.' brings it"):
+        features.load("clip_vitb32")
     with pytest.raises(ModuleNotFoundError, match=r"pip install 'ganfast\[transformers\]'"):
         features.load("dinov2_vits14")
 

@@ -2,7 +2,6 @@
 
 import hashlib
 import json
-import sys
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -17,6 +16,7 @@ from ganfast.data.image_source import ImageSource
 from ganfast.features import Encoder
 from ganfast.features.given import UNKNOWN
 from ganfast.metrics import FrechetStatistics
+from ganfast.recipes.evaluate.progress import process, progress_bar
 
 OnError = Literal["stop", "skip"]
 SHARD = 1024  # images whose features are kept together: what a crash can lose
@@ -25,17 +25,20 @@ _NAMED = 10  # offending files that a message names
 
 @dataclass
 class Collected:
-    """Statistics by layer, features by layer where they were kept, and what was left out."""
+    """Statistics by layer, features by layer where they were kept, and what was left out.
+
+    ``problems`` says by the number of each image what is wrong with it.
+    """
 
     statistics: dict[str, FrechetStatistics]
     features: dict[str, Tensor]
     n: int
-    problems: list[str]
+    problems: dict[int, str]
 
 
 class _Shard(NamedTuple):
     features: dict[str, Tensor]
-    problems: list[str]
+    problems: dict[int, str]
 
 
 def collect(
@@ -67,8 +70,9 @@ def collect(
     mine = range(rank, len(starts), world)
     statistics: dict[str, FrechetStatistics] = {}
     kept: dict[int, dict[str, Tensor]] = {}
-    problems: dict[int, list[str]] = {}
-    with _bar(source, sum(min(SHARD, len(source) - starts[i]) for i in mine), quiet) as bar:
+    problems: dict[int, str] = {}
+    work = sum(min(SHARD, len(source) - starts[i]) for i in mine)
+    with progress_bar(Path(source.name).name, work, quiet) as bar:
         for index in mine:
             start, stop = starts[index], min(starts[index] + SHARD, len(source))
             file = state / f"{key}-{index:06d}.safetensors" if state and key else None
@@ -83,7 +87,7 @@ def collect(
                 _refuse(source, shard.problems, stop)
             for layer, x in shard.features.items():
                 statistics.setdefault(layer, FrechetStatistics(x.shape[1])).update(x)
-            problems[index] = shard.problems
+            problems |= shard.problems
             if keep:
                 kept[index] = shard.features
     if world > 1:
@@ -97,15 +101,8 @@ def collect(
         if keep
         else {},
         n=statistics[layers[0]].n,
-        problems=[problem for index in sorted(problems) for problem in problems[index]],
+        problems=dict(sorted(problems.items())),
     )
-
-
-def process() -> tuple[int, int]:
-    """Number of this process and of all of them."""
-    if torch.distributed.is_available() and torch.distributed.is_initialized():
-        return torch.distributed.get_rank(), torch.distributed.get_world_size()
-    return 0, 1
 
 
 def _compute(
@@ -118,9 +115,9 @@ def _compute(
     bar: Any,
 ) -> _Shard:
     parts: list[dict[str, Tensor]] = []
-    problems: list[str] = []
+    problems: dict[int, str] = {}
     for end, images, wrong in _batches(source, bounds, batch_size):
-        problems += wrong
+        problems |= wrong
         if problems and on_error == "stop":
             _refuse(source, problems, end)
         if images:
@@ -136,7 +133,7 @@ def _compute(
 
 def _batches(
     source: ImageSource, bounds: tuple[int, int], size: int
-) -> Iterator[tuple[int, list[Tensor], list[str]]]:
+) -> Iterator[tuple[int, list[Tensor], dict[int, str]]]:
     """End, images and problems of each batch; the next one is read meanwhile."""
     ranges = [(i, min(i + size, bounds[1])) for i in range(*bounds, size)]
     with ThreadPoolExecutor(1) as pool:
@@ -148,11 +145,11 @@ def _batches(
             yield end, images, wrong
 
 
-def _refuse(source: ImageSource, problems: list[str], start: int) -> NoReturn:
+def _refuse(source: ImageSource, problems: dict[int, str], start: int) -> NoReturn:
     """Look through the rest of the images, without the net, and name all that cannot be used."""
-    everything = list(problems)
+    everything = list(problems.values())
     for begin in range(start, len(source), SHARD):
-        everything += source.read(begin, min(begin + SHARD, len(source)))[1]
+        everything += source.read(begin, min(begin + SHARD, len(source)))[1].values()
     more = len(everything) - _NAMED
     raise ValueError(
         f"{source.name}: {len(everything)} of {len(source)} images cannot be used "
@@ -183,17 +180,18 @@ def _load(file: Path) -> _Shard:
     try:
         with safe_open(file, "pt") as shard:
             features = {layer: shard.get_tensor(layer) for layer in shard.keys()}  # noqa: SIM118
-            return _Shard(features, json.loads(shard.metadata()["problems"]))
-    except (SafetensorError, KeyError, TypeError, json.JSONDecodeError) as error:
+            problems = json.loads(shard.metadata()["problems"])
+            return _Shard(features, {int(number): wrong for number, wrong in problems.items()})
+    except (SafetensorError, KeyError, TypeError, AttributeError, ValueError) as error:
         raise ValueError(f"{file}: expected a shard of features, remove it: {error}") from error
 
 
 def _of_all(
     statistics: dict[str, FrechetStatistics],
     kept: dict[int, dict[str, Tensor]],
-    problems: dict[int, list[str]],
+    problems: dict[int, str],
     layers: tuple[str, ...],
-) -> tuple[dict[str, FrechetStatistics], dict[int, dict[str, Tensor]], dict[int, list[str]]]:
+) -> tuple[dict[str, FrechetStatistics], dict[int, dict[str, Tensor]], dict[int, str]]:
     """What all processes have found, the same in each."""
     gathered: list[Any] = [None] * process()[1]
     dims = {layer: side.dim for layer, side in statistics.items()}
@@ -207,14 +205,5 @@ def _of_all(
     return (
         total,
         {index: shard for those, _, _ in gathered for index, shard in those.items()},
-        {index: wrong for _, those, _ in gathered for index, wrong in those.items()},
-    )
-
-
-def _bar(source: ImageSource, n: int, quiet: bool) -> Any:
-    from tqdm import tqdm
-
-    hidden = quiet or not sys.stderr.isatty() or process()[0] > 0
-    return tqdm(
-        total=n, desc=Path(source.name).name, unit="img", dynamic_ncols=True, disable=hidden
+        {number: wrong for _, those, _ in gathered for number, wrong in those.items()},
     )

@@ -1,6 +1,7 @@
 """Generators as sources of images: trainer checkpoints and callables."""
 
 import hashlib
+import math
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -8,11 +9,36 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from ganfast import metrics
 from ganfast.data import to_uint8
 from ganfast.data.image_source import ImageSource, as_channels
+from ganfast.features import Encoder
 from ganfast.features.given import import_callable
 from ganfast.features.weight_files import sha256_of
+from ganfast.metrics import Spread
 from ganfast.recipes import gan
+from ganfast.recipes.evaluate.progress import progress_bar
+
+
+class Sampler:
+    """Images of a generator at normal latents, of all classes in turn where it has classes."""
+
+    def __init__(
+        self, generator: nn.Module, latent: tuple[int, ...], classes: int, device: torch.device
+    ) -> None:
+        self._generator = generator.to(device).eval()
+        self.latent, self.classes, self._device = latent, classes, device
+
+    def __call__(self, n: int) -> Tensor:
+        """``n`` images, drawn with torch's generator."""
+        return self.images(torch.randn(n, *self.latent))
+
+    def images(self, latents: Tensor) -> Tensor:
+        """The image of each latent."""
+        places = torch.arange(len(latents), device=self._device)
+        given = (places % self.classes,) if self.classes else ()
+        images: Tensor = self._generator(latents.to(self._device), *given)
+        return images
 
 
 class Generated(ImageSource):
@@ -35,9 +61,11 @@ class Generated(ImageSource):
     ) -> None:
         if samples < 1:
             raise ValueError(f"samples: expected 1 or more, got {samples}")
-        self._function, self._samples = function, samples
+        self.function, self._samples = function, samples
         self._seed, self._channels, self.name = seed, channels, name
         self._last: tuple[int, Tensor] | None = None  # a batch may be asked for in parts
+        if isinstance(function, Sampler) and function.classes:
+            self.labels = [str(i % self.batch % function.classes) for i in range(samples)]
         self.key = (
             None
             if key is None
@@ -47,20 +75,20 @@ class Generated(ImageSource):
     def __len__(self) -> int:
         return self._samples
 
-    def read(self, start: int, stop: int) -> tuple[list[Tensor], list[str]]:
+    def read(self, start: int, stop: int) -> tuple[list[Tensor], dict[int, str]]:
         images: list[Tensor] = []
         first = start // self.batch
         for index in range(first, -(-stop // self.batch)):
             images += list(self._draw(index))
         begin = start - first * self.batch
-        return images[begin : begin + stop - start], []
+        return images[begin : begin + stop - start], {}
 
     def _draw(self, index: int) -> Tensor:
         if self._last is not None and self._last[0] == index:
             return self._last[1]
         with torch.random.fork_rng(), torch.no_grad():
             torch.manual_seed(self._seed * 1_000_003 + index)
-            images = self._function(self.batch)
+            images = self.function(self.batch)
         if not isinstance(images, Tensor) or images.shape[:1] != (self.batch,):
             got = tuple(images.shape) if isinstance(images, Tensor) else type(images).__name__
             raise ValueError(f"{self.name}: expected {self.batch} images, got {got}")
@@ -85,7 +113,7 @@ def from_callable(
     latent_dim: object = getattr(found, "latent_dim", None)
     if not isinstance(latent_dim, int):
         raise ValueError(f"{name}: expected a module with an int latent_dim, it has none")
-    sampler = _sampler(found, (latent_dim,), 0, device)
+    sampler = Sampler(found, (latent_dim,), 0, device)
     return Generated(sampler, name, None, samples, seed, channels)
 
 
@@ -97,19 +125,34 @@ def from_checkpoint(
     A class-conditional one makes all classes in turn. Raises ValueError for another file.
     """
     config, pair = gan.from_checkpoint(path)
-    sampler = _sampler(pair.generator, config.latent_shape, config.classes, device)
+    sampler = Sampler(pair.generator, config.latent_shape, config.classes, device)
     return Generated(sampler, str(path), sha256_of(path), samples, seed, channels)
 
 
-def _sampler(
-    generator: nn.Module, latent: tuple[int, ...], classes: int, device: torch.device
-) -> Callable[[int], Tensor]:
-    generator = generator.to(device).eval()
+def path_length(source: Generated, encoder: Encoder, seed: int, quiet: bool) -> Spread:
+    """The perceptual path length of a generator, by squared distances of an encoder's features.
 
-    def sample(n: int) -> Tensor:
-        latents = torch.randn(n, *latent).to(device)
-        given = (torch.arange(n, device=device) % classes,) if classes else ()
-        images: Tensor = generator(latents, *given)
-        return images
+    As many paths as the source has images; the images are not rounded to bytes. Raises ValueError
+    for a function of a number, which has no latents.
+    """
+    sampler = source.function
+    if not isinstance(sampler, Sampler):
+        raise ValueError(
+            f"ppl: needs the latents of a generator, {source.name} is a function of a number; "
+            "give a checkpoint, or a module with latent_dim"
+        )
+    draw = torch.Generator().manual_seed(seed)
+    size = math.prod(sampler.latent)
+    starts, ends = (torch.randn(len(source), size, generator=draw) for _ in range(2))
+    with progress_bar(f"{source.name}, paths", len(source), quiet) as bar:
 
-    return sample
+        def features(latents: Tensor) -> Tensor:
+            images = sampler.images(latents.view(-1, *sampler.latent))
+            floats = images.float() if images.dtype == torch.uint8 else (images + 1) * 127.5
+            return encoder.of_floats(floats)
+
+        def distance(a: Tensor, b: Tensor) -> Tensor:
+            bar.update(len(a))
+            return (a - b).square().sum(1)
+
+        return metrics.perceptual_path_length(features, distance, starts, ends)

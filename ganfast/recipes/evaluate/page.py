@@ -34,6 +34,8 @@ def as_text(result: Result) -> str:
     ]
     width = max(len(name) for name, _ in lines)
     text = "\n".join(f"{name:<{width}}  {value}" for name, value in lines)
+    for note in result.notes:
+        text += f"\nnote: {note}"
     if result.problems:
         text += f"\n{len(result.problems)} images were left out:\n  "
         text += "\n  ".join(result.problems)
@@ -51,6 +53,7 @@ def page(result: Result, command: str) -> str:
                 f"Fake: {result.fake.name} ({_count(result.fake.n)}). "
                 + ("" if result.label == "FID" else _NOT_FID)
             ),
+            *(report.text(f"Note: {note}.") for note in result.notes),
         )
     ]
     samples = [

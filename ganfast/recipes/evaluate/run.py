@@ -2,6 +2,7 @@
 
 import time
 from dataclasses import asdict, dataclass, field
+from functools import partial
 from pathlib import Path
 
 import torch
@@ -13,8 +14,10 @@ from ganfast.features import Encoder
 from ganfast.features.resize import Mode
 from ganfast.metrics import Moments, neighbours
 from ganfast.recipes.evaluate import inputs
-from ganfast.recipes.evaluate.collect import OnError, collect, process
-from ganfast.recipes.evaluate.scores import TABLE, Options, Row, Side
+from ganfast.recipes.evaluate.collect import OnError, collect
+from ganfast.recipes.evaluate.generators import Generated, path_length
+from ganfast.recipes.evaluate.progress import process
+from ganfast.recipes.evaluate.scores import TABLE, Options, Row, Side, need_labels
 
 _SHOWN = 24  # fakes on a sheet of the report
 _NEIGHBOURS = 5
@@ -33,6 +36,7 @@ class Settings:
     sha256: str | None = None
     dtype: str = "float32"
     compile: bool = False
+    graphs: bool = False
     download: bool = False
     device: str = "cpu"
     batch_size: int = 32
@@ -52,7 +56,7 @@ class Settings:
         return features.load(
             self.features, device=self.device, resize=self.resize, dims=self.dims,
             weights=self.weights, sha256=self.sha256, dtype=self.dtype, compile=self.compile,
-            download=self.download,
+            graphs=self.graphs, download=self.download,
         )  # fmt: skip
 
 
@@ -66,6 +70,7 @@ class Result:
     fake: Side
     settings: dict[str, str]
     problems: list[str]
+    notes: list[str]
     seconds: float
     images: int  # run through the net
     real_images: list[Tensor] = field(default_factory=list)
@@ -87,6 +92,7 @@ class Result:
             "fake": {"name": self.fake.name, "n": self.fake.n},
             "settings": self.settings,
             "left_out": self.problems,
+            "notes": self.notes,
             "seconds": round(self.seconds, 3),
         }
 
@@ -117,10 +123,13 @@ def evaluate(
             f"and no {' or '.join(sorted(missing))}"
         )
     keep = pictures or any(TABLE[name].features for name in wanted)
-    samples = settings.samples
-    real_side, real_source, problems = _side(real, encoder, layers, keep, settings, samples, quiet)
-    samples = samples or real_side.n
-    fake_side, fake_source, more = _side(fake, encoder, layers, keep, settings, samples, quiet)
+    # Both are opened before the first one is computed: what is wrong with FAKE is said at once.
+    one = _open(real, encoder, layers, settings, settings.samples)
+    n = one.n if isinstance(one, Side) else len(one)
+    two = _open(fake, encoder, layers, settings, settings.samples or n)
+    _refuse_at_once(wanted, one, two)
+    real_side, real_source, problems = _side(one, encoder, layers, keep, settings, quiet)
+    fake_side, fake_source, more = _side(two, encoder, layers, keep, settings, quiet)
     _same_dimensions(real_side, fake_side)
     result = Result(
         rows=[],
@@ -129,6 +138,7 @@ def evaluate(
         fake=fake_side,
         settings=_described(encoder, settings, wanted),
         problems=[*problems, *more],
+        notes=_notes(real_source, fake_source),
         seconds=0.0,
         images=sum(len(s) for s in (real_source, fake_source) if s is not None),
     )
@@ -147,25 +157,47 @@ def statistics(spec: str, settings: Settings, quiet: bool = False) -> tuple[Mome
     encoder = settings.encoder()
     if inputs.is_statistics(spec):
         raise ValueError(f"{spec}: holds statistics already; expected images")
-    side, _, _ = _side(spec, encoder, ("features",), False, settings, settings.samples, quiet)
+    source = _open(spec, encoder, ("features",), settings, settings.samples)
+    side, _, _ = _side(source, encoder, ("features",), False, settings, quiet)
     found = side.moments["features"]
     return (found if isinstance(found, Moments) else found.moments), encoder
 
 
+def _open(
+    spec: str, encoder: Encoder, layers: tuple[str, ...], settings: Settings, samples: int | None
+) -> Side | ImageSource:
+    """Statistics, or images that are still to be computed."""
+    if inputs.is_statistics(spec):
+        return inputs.moments(spec, layers, encoder)
+    device = torch.device(settings.device)
+    source = inputs.images(spec, encoder.channels, samples, settings.options.seed, device)
+    if len(source) < 2:
+        raise ValueError(f"{source.name}: expected at least 2 images, got {len(source)}")
+    return source
+
+
+def _refuse_at_once(wanted: list[str], real: Side | ImageSource, fake: Side | ImageSource) -> None:
+    """Raise ValueError for metrics that these inputs cannot have."""
+    if "ppl" in wanted and not isinstance(fake, Generated):
+        raise ValueError(f"ppl: needs a generator as FAKE, got images: {fake.name}")
+    for side in (real, fake):
+        moments_alone = [name for name in wanted if TABLE[name].features]
+        if isinstance(side, Side) and moments_alone:
+            side.need("features", moments_alone[0])
+        if "fid_intra" in wanted:
+            need_labels(side.name, side.labels)
+
+
 def _side(
-    spec: str,
+    source: Side | ImageSource,
     encoder: Encoder,
     layers: tuple[str, ...],
     keep: bool,
     settings: Settings,
-    samples: int | None,
     quiet: bool,
 ) -> tuple[Side, ImageSource | None, list[str]]:
-    if inputs.is_statistics(spec):
-        return inputs.moments(spec, layers, encoder), None, []
-    source = inputs.images(
-        spec, encoder.channels, samples, settings.options.seed, torch.device(settings.device)
-    )
+    if isinstance(source, Side):
+        return source, None, []
     found = collect(
         source, encoder, layers, keep=keep, batch_size=settings.batch_size,
         on_error=settings.on_error, state=settings.state, quiet=quiet,
@@ -173,7 +205,17 @@ def _side(
     if found.n < 2:
         raise ValueError(f"{source.name}: expected at least 2 images, got {found.n}")
     side = Side(source.name, found.n, dict(found.statistics), found.features)
-    return side, source, found.problems
+    if source.labels is not None:
+        side.labels = [y for i, y in enumerate(source.labels) if i not in found.problems]
+    if isinstance(source, Generated):
+        side.path_length = partial(path_length, source, encoder, quiet=quiet)
+    return side, source, list(found.problems.values())
+
+
+def _notes(real: ImageSource | None, fake: ImageSource | None) -> list[str]:
+    if real is not None and fake is not None and real.key is not None and real.key == fake.key:
+        return ["REAL and FAKE are the same images"]
+    return []
 
 
 def _same_dimensions(real: Side, fake: Side) -> None:

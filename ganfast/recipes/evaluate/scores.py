@@ -1,23 +1,30 @@
 """The metrics of `ganfast eval`: what each needs, and its rows in the table."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from statistics import median
 from typing import NamedTuple
 
+import torch
 from torch import Tensor
 
 from ganfast import metrics
-from ganfast.metrics import FrechetStatistics, Moments
+from ganfast.metrics import FrechetStatistics, Moments, Spread
 
 
 @dataclass
 class Side:
-    """Real or fake: its moments, and its features where they are at hand, by layer."""
+    """Real or fake: its moments, and its features where they are at hand, by layer.
+
+    ``labels`` names the class of each image; ``path_length`` is there for generators.
+    """
 
     name: str
     n: int | None
     moments: dict[str, FrechetStatistics | Moments]
     features: dict[str, Tensor] = field(default_factory=dict)
+    labels: Sequence[str] | None = None
+    path_length: Callable[[int], Spread] | None = None
 
     def need(self, layer: str, metric: str) -> Tensor:
         """Features, or ValueError where only moments are known."""
@@ -125,7 +132,22 @@ def _realism(real: Side, fake: Side, label: str, options: Options) -> list[Row]:
     found = metrics.realism(
         real.need("features", "realism"), fake.need("features", "realism"), k=options.k
     )
-    return [Row("realism", f"realism{_suffix(label)}, median", float(found.quantile(0.5)))]
+    return [Row("realism", f"realism{_suffix(label)}, median", median(found.tolist()))]
+
+
+def _fid_intra(real: Side, fake: Side, label: str, options: Options) -> list[Row]:
+    x, y = (side.need("features", "fid_intra") for side in (real, fake))
+    found = metrics.intra_frechet_distance(x, *_classes(real, fake, y)).values()
+    name = f"{label} within classes, mean of {len(found)}"
+    return [Row("fid_intra", name, sum(found) / len(found))]
+
+
+def _ppl(real: Side, fake: Side, label: str, options: Options) -> list[Row]:
+    if fake.path_length is None:
+        raise ValueError(f"ppl: needs a generator as FAKE, got images: {fake.name}")
+    found = fake.path_length(options.seed)
+    net = "inception 2048" if label == "FID" else label.removeprefix("FD (").removesuffix(")")
+    return [Row("ppl", f"PPL by features of {net}", found.mean, found.std)]
 
 
 TABLE = {
@@ -139,7 +161,42 @@ TABLE = {
     "realism": Metric("features", True, _realism),
     "mifid": Metric("features", True, _mifid),
     "mind": Metric("features", True, _mind),
+    "fid_intra": Metric("features", True, _fid_intra),
+    "ppl": Metric("features", False, _ppl),
 }
+
+
+def need_labels(name: str, labels: Sequence[str] | None) -> Sequence[str]:
+    """Labels, or ValueError where there are none."""
+    if labels is None:
+        raise ValueError(
+            f"fid_intra: {name} has no classes; expected a sub-folder for each, labels in the "
+            ".npz file, or a class-conditional checkpoint"
+        )
+    return labels
+
+
+def _classes(real: Side, fake: Side, y: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """Labels of the reals, features and labels of the fakes, by number.
+
+    Classes are the same by name. Those of a checkpoint are numbers, which count the sorted names of
+    the other side, as they did when it was trained.
+    """
+    one, two = (list(need_labels(side.name, side.labels)) for side in (real, fake))
+    names, others = sorted(set(one)), sorted(set(two))
+    if names != others and set(others) == set(map(str, range(len(names)))):
+        two = [names[int(number)] for number in two]
+    elif names != others and set(names) == set(map(str, range(len(others)))):
+        one, names = [others[int(number)] for number in one], others
+    elif names != others:
+        differ = sorted(set(names) ^ set(others))
+        raise ValueError(
+            f"fid_intra: expected the same classes on both sides, {len(names)} and {len(others)}; "
+            f"only one side has {', '.join(differ[:5])}{', ...' if len(differ) > 5 else ''}"
+        )
+    number = {name: i for i, name in enumerate(names)}
+    of_x, of_y = (torch.tensor([number[name] for name in labels]) for labels in (one, two))
+    return of_x, y, of_y
 
 
 def frechet(real: Side, fake: Side, layer: str, ddof: int) -> float:
