@@ -88,7 +88,7 @@ struct Argument<double> {
 template <>
 struct Argument<bool> {
   bool held;
-  explicit Argument(PyObject* flag) : held(flag == Py_True) {}
+  explicit Argument(PyObject* flag) : held(PyObject_IsTrue(flag) == 1) {}
   bool get() const { return held; }
 };
 
