@@ -52,10 +52,11 @@ class Packed:
         lower = torch.zeros(out)
         lower[out - linear :] = -torch.inf
         self.bias, self.lower = (F.pad(x, (0, more)) for x in (bias, lower))
+        flat = weight.flatten(2)
         if self.tile:
-            down, across = map(_spread, self.kernel, self.tile)
-            weight = (down @ weight.double() @ across.T).float()
-        flat = F.pad(weight.flatten(2), (0, 0, 0, 0, 0, more))
+            both = torch.kron(*map(_spread, self.kernel, self.tile))
+            flat = (flat.double() @ both.T).float()
+        flat = F.pad(flat, (0, 0, 0, 0, 0, more))
         panels = flat.view(-1, _PANEL, *flat.shape[1:])
         order = (3, 0, 2, 1) if self.tile else (0, 3, 2, 1)
         self.weight = panels.permute(order).contiguous()

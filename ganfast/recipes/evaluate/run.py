@@ -21,6 +21,7 @@ from ganfast.recipes.evaluate.scores import TABLE, Options, Row, Side, need_labe
 
 _SHOWN = 24  # fakes on a sheet of the report
 _NEIGHBOURS = 5
+_FEW = 2048  # images of a side
 _DRAWN_KS = (1, 2, 3, 5, 8, 12)
 _DRAWN = 5000  # samples of a side that the picture of precision and recall is of
 
@@ -122,12 +123,14 @@ def evaluate(
             f"metrics: {encoder.label} gives {', '.join(encoder.layers)}, "
             f"and no {' or '.join(sorted(missing))}"
         )
-    keep = pictures or any(TABLE[name].features for name in wanted)
     # Both are opened before the first one is computed: what is wrong with FAKE is said at once.
     one = _open(real, encoder, layers, settings, settings.samples)
     n = one.n if isinstance(one, Side) else len(one)
     two = _open(fake, encoder, layers, settings, settings.samples or n)
     _refuse_at_once(wanted, one, two)
+    # Of few samples the distance is computed from the features, faster and more exactly.
+    few = all(isinstance(source, Side) or len(source) <= _FEW for source in (one, two))
+    keep = few or pictures or any(TABLE[name].features for name in wanted)
     real_side, real_source, problems = _side(one, encoder, layers, keep, settings, quiet)
     fake_side, fake_source, more = _side(two, encoder, layers, keep, settings, quiet)
     _same_dimensions(real_side, fake_side)
