@@ -98,9 +98,10 @@ def test_other_files_and_hidden_ones_are_passed_over(tmp_path: Path) -> None:
 def test_unreadable_files_are_named(tmp_path: Path) -> None:
     save(tmp_path / "whole.png", noise(32, 32))
     cut = (tmp_path / "whole.png").read_bytes()[:-200]
-    for content in (b"", b"not an image", cut):
+    readable, empty = "expected a readable 8-bit image", "expected an image, got an empty file"
+    for content, words in ((b"", empty), (b"not an image", readable), (cut, readable)):
         (tmp_path / "broken.png").write_bytes(content)
-        with pytest.raises(ValueError, match=r"broken\.png: expected a readable 8-bit image"):
+        with pytest.raises(ValueError, match=rf"broken\.png: {words}"):
             image_folder(tmp_path, size=8)
 
 
