@@ -23,10 +23,16 @@ def panels(width: float, height: float, count: int = 1) -> "tuple[Figure, list[A
     return figure, axes
 
 
-def write(figure: "Figure", path: Path) -> bytes:
-    """Write a figure as PNG, whole or not at all; the picture, for a page."""
+def png(figure: "Figure") -> bytes:
+    """A figure as PNG."""
     file = io.BytesIO()
     figure.savefig(file, format="png")
-    with atomic_write(path) as target:
-        target.write(file.getvalue())
     return file.getvalue()
+
+
+def write(figure: "Figure", path: Path) -> bytes:
+    """Write a figure as PNG, whole or not at all; the picture, for a page."""
+    picture = png(figure)
+    with atomic_write(path) as file:
+        file.write(picture)
+    return picture

@@ -8,7 +8,7 @@ from torch import Tensor
 
 from ganfast import images
 from ganfast.features.resize import resize
-from ganfast.recipes import machine, report
+from ganfast.recipes import machine, plot, report
 from ganfast.recipes.evaluate.run import Result
 
 _THUMBNAIL = 96  # pixels
@@ -125,17 +125,10 @@ def _sheet(pictures: Sequence[Tensor], columns: int) -> bytes:
 
 
 def _curve(points: Sequence[tuple[int, float, float]]) -> bytes:
-    from matplotlib.figure import Figure
-
-    figure = Figure(figsize=(5.2, 4.8), dpi=110, layout="constrained")
-    axis = figure.subplots()
+    figure, (axis,) = plot.panels(5.2, 4.8)
     recall, precision = [r for _, _, r in points], [p for _, p, _ in points]
     axis.plot(recall, precision, marker="o", color="#2563a8", lw=1.4)
     for k, p, r in points:
         axis.annotate(str(k), (r, p), textcoords="offset points", xytext=(0, -15), ha="center")
     axis.set(xlabel="recall", ylabel="precision", xlim=(0, 1.05), ylim=(0, 1.05))
-    axis.grid(alpha=0.25)
-    axis.spines[["top", "right"]].set_visible(False)
-    file = io.BytesIO()
-    figure.savefig(file, format="png")
-    return file.getvalue()
+    return plot.png(figure)
