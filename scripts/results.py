@@ -9,7 +9,7 @@ Each system is one ``ganfast train``; its line says how to do it again.
 import argparse
 import dataclasses
 import json
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import torch
@@ -19,6 +19,9 @@ from ganfast._files import atomic_write
 from ganfast.recipes import autoencode, cycle, gan, machine
 from ganfast.recipes import train as recipe
 from ganfast.train import config
+
+Figures = dict[str, float]
+Row = tuple[str, str, Figures]  # name, words and figures of a system
 
 GANS = {
     "BCE, MLP 256-512-1024, dropout": "model=mlp-1024 loss=bce steps=4000",
@@ -60,35 +63,45 @@ def main() -> None:
     parser.add_argument("--docs", type=Path, default=Path("docs"))
     parser.add_argument("--steps", type=int, help="of each system, to try the script")
     parser.add_argument("--only", default="", help="systems with this in their name")
+    parser.add_argument("--so-far", action="store_true", help="train nothing, write what is there")
     parser.add_argument("--threads", type=int, default=torch.get_num_threads())
     chosen = parser.parse_args()
     torch.set_num_threads(chosen.threads)
-    tables = [
-        [
-            (name, words, _once(run, words, chosen.out / _slug(name), chosen.steps))
-            for name, words in systems.items()
-            if chosen.only.lower() in name.lower()
-        ]
-        for systems, run in ((GANS, _gan), (CYCLES, _cycle), (AUTOENCODERS, _autoencoder))
-    ]
-    _write(chosen.docs, chosen.out, tables, chosen.steps)
+    tables: list[list[Row]] = []
+    missing: list[str] = []
+    for systems, run in ((GANS, _gan), (CYCLES, _cycle), (AUTOENCODERS, _autoencoder)):
+        tables.append([])
+        for name, words in systems.items():
+            if chosen.only.lower() not in name.lower():
+                continue
+            folder, parts = chosen.out / _slug(name), _parts(words, chosen.steps)
+            figures = _figures(folder, parts)
+            if figures is None and chosen.so_far:
+                missing.append(name)
+                continue
+            tables[-1].append((name, words, figures or _train(run, folder, parts)))
+    _write(chosen.docs, chosen.out, tables, missing, chosen.steps)
 
 
-def _once(run, words: str, folder: Path, steps: int | None) -> dict[str, float]:
-    """The figures of a system: those of its file, or made."""
-    parts = words.split() + ([f"steps={steps}"] if steps else [])
+def _parts(words: str, steps: int | None) -> list[str]:
+    return words.split() + ([f"steps={steps}"] if steps else [])
+
+
+def _figures(folder: Path, parts: list[str]) -> Figures | None:
+    """Those of a system that has been trained so."""
     path = folder / "figures.json"
-    if path.exists():
-        saved = json.loads(path.read_text())
-        if saved["words"] == parts:
-            return saved["figures"]
+    saved = json.loads(path.read_text()) if path.exists() else None
+    return saved["figures"] if saved and saved["words"] == parts else None
+
+
+def _train(run: Callable[..., Figures], folder: Path, parts: list[str]) -> Figures:
     figures = run(parts, folder)
-    with atomic_write(path) as file:
+    with atomic_write(folder / "figures.json") as file:
         file.write(json.dumps({"words": parts, "figures": figures}).encode())
     return figures
 
 
-def _gan(words: Sequence[str], folder: Path) -> dict[str, float]:
+def _gan(words: Sequence[str], folder: Path) -> Figures:
     settings = config.read(gan.Config, None, words)
     resume = (folder / "checkpoint.pt").exists()
     result = recipe.train(settings, folder, resume=resume)
@@ -101,7 +114,7 @@ def _gan(words: Sequence[str], folder: Path) -> dict[str, float]:
     }
 
 
-def _cycle(words: Sequence[str], folder: Path) -> dict[str, float]:
+def _cycle(words: Sequence[str], folder: Path) -> Figures:
     settings = config.read(cycle.CycleConfig, None, words)
     resume = (folder / "checkpoint.pt").exists()
     result = cycle.cycle(settings, folder, resume=resume)
@@ -114,7 +127,7 @@ def _cycle(words: Sequence[str], folder: Path) -> dict[str, float]:
     }
 
 
-def _autoencoder(words: Sequence[str], folder: Path) -> dict[str, float]:
+def _autoencoder(words: Sequence[str], folder: Path) -> Figures:
     settings = config.read(autoencode.AutoencoderConfig, None, words)
     return dataclasses.asdict(autoencode.autoencode(settings, folder, overwrite=True))
 
@@ -124,18 +137,23 @@ def _refuse_stopped(finished: bool) -> None:
         raise SystemExit("stopped; the same command goes on")
 
 
-def _write(docs: Path, out: Path, tables: list, steps: int | None) -> None:
+def _write(
+    docs: Path, out: Path, tables: list[list[Row]], missing: list[str], steps: int | None
+) -> None:
     gans, cycles, coders = tables
     lines = ["# What the systems of the tutorials reach", ""]
     lines += [
         "Made by `python scripts/results.py`. Distances are FD (digits), between the 5,000 "
         "embedded digits and as many samples of the generator's moving average, on the features "
         "of the digit classifier that comes with ganfast; they are not comparable with FID. One "
-        "seed each.",
+        "seed each, in the memory format contiguous; a machine, a number of threads or a format "
+        "that rounds otherwise ends elsewhere.",
         "",
     ]
     if steps:
         lines += [f"**A trial with {steps} steps: these figures say nothing of the systems.**", ""]
+    if missing:
+        lines += [f"Not trained yet: {'; '.join(missing)}.", ""]
     if gans:
         floor = gans[0][2]["floor"]
         lines += [f"Real against real (two halves) is {floor:.2f}.", ""]

@@ -39,3 +39,9 @@ def test_the_page_and_what_was_made_before(results, tmp_path, monkeypatch, resto
     monkeypatch.setattr(results.recipe, "train", None)  # nothing is trained again
     results.main()
     assert (tmp_path / "docs" / "results.md").read_text() == page
+    arguments[3] = "MLP 128"
+    monkeypatch.setattr(sys, "argv", ["results.py", *arguments, *folders, "--so-far"])
+    results.main()
+    page = (tmp_path / "docs" / "results.md").read_text()
+    assert "Not trained yet: BCE, MLP 128; BCE with sigmoid, MLP 128." in page
+    assert "| BCE, MLP 128-256 |" in page
