@@ -235,8 +235,7 @@ int64_t panels_of(const Image& y) {
 }  // namespace
 
 bool convolution_serves() {
-  return __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma") &&
-         !__builtin_cpu_supports("avx512f");
+  return __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma");
 }
 
 void convolution(const Image& of_x, const float* x, const Image& of_y, float* y,

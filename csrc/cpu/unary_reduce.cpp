@@ -15,9 +15,10 @@ GANFAST_SIMD double sum_of(const T* x, int64_t n) {
   const int64_t quarter = n / 4;
   const T *second = x + quarter, *third = second + quarter, *fourth = third + quarter;
   double sum = 0;
+  const auto at = [](const T& number) GANFAST_INLINE { return double(load(number)); };
 #pragma omp simd reduction(+ : sum)
   for (int64_t i = 0; i < quarter; ++i)
-    sum += (load(x[i]) + load(second[i])) + (load(third[i]) + load(fourth[i]));
+    sum += (at(x[i]) + at(second[i])) + (at(third[i]) + at(fourth[i]));
   for (int64_t i = 4 * quarter; i < n; ++i) sum += load(x[i]);
   return sum;
 }

@@ -88,7 +88,11 @@ struct Argument<double> {
 template <>
 struct Argument<bool> {
   bool held;
-  explicit Argument(PyObject* flag) : held(PyObject_IsTrue(flag) == 1) {}
+  explicit Argument(PyObject* flag) {
+    const int is = PyObject_IsTrue(flag);
+    if (is < 0) throw python_error();
+    held = is != 0;
+  }
   bool get() const { return held; }
 };
 

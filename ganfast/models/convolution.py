@@ -10,6 +10,7 @@ from typing import Any
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+from torch.autograd import forward_ad
 
 _KERNEL, _STRIDE, _PADDING = 4, 2, 1
 _PIXELS = 16  # of the smaller maps, at most
@@ -22,7 +23,7 @@ class Halving(nn.Conv2d):
         super().__init__(inner, outer, _KERNEL, _STRIDE, _PADDING, bias=bias)
 
     def forward(self, x: Tensor) -> Tensor:
-        if self.bias is not None or x.shape[2] * x.shape[3] > 4 * _PIXELS or not _on_cpu(x):
+        if self.bias is not None or not _serves(x, self.weight, 4 * _PIXELS, 2):
             return super().forward(x)
         y: Tensor = _Halved.apply(x, self.weight)  # type: ignore[no-untyped-call]
         return y
@@ -35,7 +36,8 @@ class Doubling(nn.ConvTranspose2d):
         super().__init__(inner, outer, _KERNEL, _STRIDE, _PADDING, bias=bias)
 
     def forward(self, x: Tensor, output_size: list[int] | None = None) -> Tensor:
-        if self.bias is not None or x.shape[2] * x.shape[3] > _PIXELS or not _on_cpu(x):
+        given = self.bias is not None or output_size is not None
+        if given or not _serves(x, self.weight, _PIXELS, 1):
             return super().forward(x, output_size)
         y: Tensor = _Doubled.apply(x, self.weight)  # type: ignore[no-untyped-call]
         return y
@@ -83,7 +85,20 @@ def _weight_gradient(large: Tensor, small: Tensor) -> Tensor:
     return products.view(shape).permute(0, 3, 1, 2)
 
 
-def _on_cpu(x: Tensor) -> bool:
-    """Whether it is a CPU's own arithmetic; what autocast and torch.compile do is left to them."""
-    plain = x.dtype in (torch.float32, torch.float64) and x.device.type == "cpu"
-    return plain and not torch.is_autocast_enabled("cpu") and not torch.compiler.is_compiling()
+def _serves(x: Tensor, weight: Tensor, pixels: int, multiple: int) -> bool:
+    """Whether there are weights to train on small maps, by a CPU's own arithmetic.
+
+    What autocast, torch.compile, torch.func and tracing do is left to them.
+    """
+    elsewhere = (
+        torch.is_autocast_enabled("cpu")
+        or torch.compiler.is_compiling()
+        or torch.jit.is_tracing()
+        or torch._C._are_functorch_transforms_active()
+        or forward_ad._current_level >= 0
+    )
+    if elsewhere or not (torch.is_grad_enabled() and weight.requires_grad and x.dim() == 4):
+        return False
+    height, width = x.shape[2:]
+    small = height * width <= pixels and height % multiple == 0 and width % multiple == 0
+    return small and x.dtype in (torch.float32, torch.float64) and x.device.type == "cpu"

@@ -192,6 +192,8 @@ def from_checkpoint(path: Path) -> tuple[Config, models.Gan]:
     saved = state["options"]
     if "model" not in saved:
         raise ValueError(f"{path} was not made by ganfast train: it does not say what model it is")
+    if saved["model"] not in models.GANS:
+        raise ValueError(f"{path} must be the checkpoint of a GAN, got one of {saved['model']!r}")
     known = {k: v for k, v in saved.items() if k not in ("latent_dim", "classes", "start")}
     config = settings.from_mapping(Config, known)
     gan = make(replace(config, freeze_d=0))

@@ -16,7 +16,7 @@ from ganfast import cli, data, features, metrics
 from ganfast.features import weight_files
 from ganfast.features.inception import Inception
 from ganfast.features.resize import resize
-from ganfast.recipes.evaluate import collect
+from ganfast.recipes.evaluate import collect, generators
 from ganfast.recipes.gan import Config
 from ganfast.recipes.train import train
 from tests.features import public_inception
@@ -116,6 +116,11 @@ def test_statistics_files(ganfast, folders, tmp_path):
     code, _, said = ganfast("eval", out, folders[1], "--metrics", "kid")
     assert code == 1
     assert "a statistics file holds moments alone" in said
+    found = [
+        json.loads(ganfast("eval", real, folders[1], "--metrics", "fid_infinity,is", "--json")[1])
+        for real in (out, folders[0])
+    ]
+    assert found[0]["metrics"] == pytest.approx(found[1]["metrics"], rel=1e-4, abs=1e-6)
     code, _, said = ganfast("fid", out, folders[1], "--resize", "tf1")
     assert code == 1
     assert "statistics of resize clean; here it is resize tf1" in said
@@ -255,6 +260,21 @@ class Generator(nn.Module):
 
 def brightness(n):
     return torch.randint(0, 256, (n, 1, 28, 28)).to(torch.uint8)
+
+
+def test_all_classes_of_a_checkpoint_in_turn(tmp_path):
+    labels = []
+
+    class Conditional(nn.Module):
+        def forward(self, z, y):
+            labels.extend(y.tolist())
+            return torch.zeros(len(z), 1, 4, 4)
+
+    sampler = generators.Sampler(Conditional(), (5,), 100, torch.device("cpu"))
+    source = generators.Generated(sampler, "conditional", None, 300, 0, 1)
+    source.read(0, 300)
+    assert labels[:300] == [i % 100 for i in range(300)]
+    assert list(source.labels) == [str(y) for y in labels[:300]]
 
 
 @pytest.mark.parametrize("name", ["Generator", "brightness"])

@@ -65,6 +65,23 @@ def test_only_what_is_wanted_has_a_gradient(kind):
 
 
 @pytest.mark.parametrize("kind", [Halving, Doubling])
+def test_transforms_tracing_and_other_shapes_are_left_to_torch(kind):
+    own, theirs = pair(kind, 2, 3)
+    x = torch.randn(2, 2, 4, 4, dtype=torch.float64)
+    grads = [torch.func.grad(lambda x, m=m: m(x).square().sum())(x) for m in (own, theirs)]
+    assert torch.equal(*grads)
+    assert torch.equal(torch.func.vmap(own)(x), theirs(x))
+    assert torch.equal(torch.jit.trace(own, x)(x), theirs(x))
+    for other in (x[0], x[:, :, :3, :3]):
+        results = []
+        for module in (own, theirs):
+            y = module(other)
+            results.append((y, *torch.autograd.grad(y.square().sum(), module.weight)))
+        for a, b in zip(*results, strict=True):
+            torch.testing.assert_close(a, b, rtol=1e-10, atol=1e-10)
+
+
+@pytest.mark.parametrize("kind", [Halving, Doubling])
 def test_autocast_and_large_maps_are_left_to_torch(kind):
     own, theirs = pair(kind, 2, 3, torch.float32)
     x = torch.randn(2, 2, 4, 4)

@@ -60,6 +60,14 @@ def test_tensors_of_one_element(f: str, dtype: torch.dtype, data: st.DataObject)
     assert_accurate("loss", got, plain, value, np.maximum(abs(value), abs(exact(x) * derivative)))
 
 
+def test_a_sum_of_float32_loses_nothing_where_terms_cancel() -> None:
+    for numbers, mean in (([1e8, 1, -1e8, 1], 0.5), ([3e38, 3e38, -3e38, -3e38], 0.0)):
+        x = torch.tensor(numbers)
+        assert float(ops.unary_reduce([x], "identity", [1.0], [0.0], [0.0])) == mean
+        stats = ops.unary_reduce_stats([x], "identity", [1.0], [0.0], [0.0], 0.0)[1]
+        assert float(stats[0, 1]) == mean
+
+
 @pytest.mark.parametrize("n", [4096, 2_000_000])
 def test_a_float64_sum_is_as_accurate_as_torch(n: int) -> None:
     got, plain = [], []

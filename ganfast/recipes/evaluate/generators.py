@@ -29,13 +29,13 @@ class Sampler:
         self._generator = generator.to(device).eval()
         self.latent, self.classes, self._device = latent, classes, device
 
-    def __call__(self, n: int) -> Tensor:
-        """``n`` images, drawn with torch's generator."""
-        return self.images(torch.randn(n, *self.latent))
+    def __call__(self, n: int, first: int = 0) -> Tensor:
+        """``n`` images, from number ``first`` on, drawn with torch's generator."""
+        return self.images(torch.randn(n, *self.latent), first)
 
-    def images(self, latents: Tensor) -> Tensor:
-        """The image of each latent."""
-        places = torch.arange(len(latents), device=self._device)
+    def images(self, latents: Tensor, first: int = 0) -> Tensor:
+        """The image of each latent, of the classes from that of number ``first`` on."""
+        places = torch.arange(first, first + len(latents), device=self._device)
         given = (places % self.classes,) if self.classes else ()
         images: Tensor = self._generator(latents.to(self._device), *given)
         return images
@@ -65,11 +65,11 @@ class Generated(ImageSource):
         self._seed, self._channels, self.name = seed, channels, name
         self._last: tuple[int, Tensor] | None = None  # a batch may be asked for in parts
         if isinstance(function, Sampler) and function.classes:
-            self.labels = [str(i % self.batch % function.classes) for i in range(samples)]
+            self.labels = [str(i % function.classes) for i in range(samples)]
         self.key = (
             None
             if key is None
-            else hashlib.sha256(f"{key} {samples} {seed} {channels}".encode()).hexdigest()
+            else hashlib.sha256(f"2 {key} {samples} {seed} {channels}".encode()).hexdigest()
         )
 
     def __len__(self) -> int:
@@ -88,7 +88,10 @@ class Generated(ImageSource):
             return self._last[1]
         with torch.random.fork_rng(), torch.no_grad():
             torch.manual_seed(self._seed * 1_000_003 + index)
-            images = self.function(self.batch)
+            if isinstance(self.function, Sampler):
+                images = self.function(self.batch, index * self.batch)
+            else:
+                images = self.function(self.batch)
         if not isinstance(images, Tensor) or images.shape[:1] != (self.batch,):
             got = tuple(images.shape) if isinstance(images, Tensor) else type(images).__name__
             raise ValueError(f"{self.name}: expected {self.batch} images, got {got}")
@@ -129,18 +132,23 @@ def from_checkpoint(
     return Generated(sampler, str(path), sha256_of(path), samples, seed, channels)
 
 
+def need_latents(source: Generated) -> Sampler:
+    """Its sampler; raises ValueError for a function of a number, which has no latents."""
+    if not isinstance(source.function, Sampler):
+        raise ValueError(
+            f"ppl: needs the latents of a generator, {source.name} is a function of a number; "
+            "give a checkpoint, or a module with latent_dim"
+        )
+    return source.function
+
+
 def path_length(source: Generated, encoder: Encoder, seed: int, quiet: bool) -> Spread:
     """The perceptual path length of a generator, by squared distances of an encoder's features.
 
     As many paths as the source has images; the images are not rounded to bytes. Raises ValueError
     for a function of a number, which has no latents.
     """
-    sampler = source.function
-    if not isinstance(sampler, Sampler):
-        raise ValueError(
-            f"ppl: needs the latents of a generator, {source.name} is a function of a number; "
-            "give a checkpoint, or a module with latent_dim"
-        )
+    sampler = need_latents(source)
     draw = torch.Generator().manual_seed(seed)
     size = math.prod(sampler.latent)
     starts, ends = (torch.randn(len(source), size, generator=draw) for _ in range(2))

@@ -15,9 +15,16 @@ from ganfast.features.resize import Mode
 from ganfast.metrics import Moments, neighbours
 from ganfast.recipes.evaluate import inputs
 from ganfast.recipes.evaluate.collect import OnError, collect
-from ganfast.recipes.evaluate.generators import Generated, path_length
+from ganfast.recipes.evaluate.generators import Generated, need_latents, path_length
 from ganfast.recipes.evaluate.progress import process
-from ganfast.recipes.evaluate.scores import TABLE, Options, Row, Side, need_labels
+from ganfast.recipes.evaluate.scores import (
+    OF_FAKE_FEATURES,
+    TABLE,
+    Options,
+    Row,
+    Side,
+    need_labels,
+)
 
 _SHOWN = 24  # fakes on a sheet of the report
 _NEIGHBOURS = 5
@@ -181,12 +188,18 @@ def _open(
 
 def _refuse_at_once(wanted: list[str], real: Side | ImageSource, fake: Side | ImageSource) -> None:
     """Raise ValueError for metrics that these inputs cannot have."""
-    if "ppl" in wanted and not isinstance(fake, Generated):
-        raise ValueError(f"ppl: needs a generator as FAKE, got images: {fake.name}")
+    if "ppl" in wanted:
+        if not isinstance(fake, Generated):
+            raise ValueError(f"ppl: needs a generator as FAKE, got images: {fake.name}")
+        need_latents(fake)
     for side in (real, fake):
-        moments_alone = [name for name in wanted if TABLE[name].features]
-        if isinstance(side, Side) and moments_alone:
-            side.need("features", moments_alone[0])
+        of_features = [
+            name
+            for name in wanted
+            if TABLE[name].features and not (side is real and name in OF_FAKE_FEATURES)
+        ]
+        if isinstance(side, Side) and of_features:
+            side.need("features", of_features[0])
         if "fid_intra" in wanted:
             need_labels(side.name, side.labels)
 

@@ -164,6 +164,8 @@ TABLE = {
     "fid_intra": Metric("features", True, _fid_intra),
     "ppl": Metric("features", False, _ppl),
 }
+# Metrics that need the features of FAKE, and of REAL the moments or nothing.
+OF_FAKE_FEATURES = ("fid_infinity", "is")
 
 
 def need_labels(name: str, labels: Sequence[str] | None) -> Sequence[str]:
