@@ -93,7 +93,7 @@ def _serves(x: Tensor, weight: Tensor, pixels: int, multiple: int) -> bool:
     elsewhere = (
         torch.is_autocast_enabled("cpu")
         or torch.compiler.is_compiling()
-        or torch.jit.is_tracing()
+        or torch._C._get_tracing_state() is not None
         or torch._C._are_functorch_transforms_active()
         or forward_ad._current_level >= 0
     )
