@@ -26,10 +26,10 @@ def _no_autocast(loss: Callable[P, Tensor]) -> Callable[P, Tensor]:
 
     @wraps(loss)
     def run(*args: P.args, **kwargs: P.kwargs) -> Tensor:
+        if not torch._C._is_any_autocast_enabled():
+            return loss(*args, **kwargs)
         first = args[0] if args else next(iter(kwargs.values()))
         device = first.device.type if isinstance(first, Tensor) else "cpu"
-        if not torch.is_autocast_enabled(device):
-            return loss(*args, **kwargs)
         with torch.autocast(device, enabled=False):
             return loss(*args, **kwargs)
 
@@ -37,17 +37,26 @@ def _no_autocast(loss: Callable[P, Tensor]) -> Callable[P, Tensor]:
 
 
 def _check_scores(name: str, scores: Tensor, labels: Tensor) -> None:
+    if (
+        scores.is_floating_point()
+        and scores.dim() == 2
+        and labels.dtype == torch.int64
+        and labels.dim() == 1
+        and 0 < len(scores) == len(labels)
+    ):
+        return
     if not scores.is_floating_point():
         raise TypeError(f"{name} must be floating point, got {scores.dtype}")
     if scores.dim() != 2:
         raise ValueError(f"{name} must have shape (B, n), got {list(scores.shape)}")
+    if len(scores) == 0:
+        raise ValueError(f"{name} must hold at least one sample, got shape {list(scores.shape)}")
     if labels.dtype != torch.int64:
         raise TypeError(f"labels must have dtype int64, got {labels.dtype}")
-    if labels.shape != scores.shape[:1]:
-        raise ValueError(
-            f"labels must have one entry for each of the {scores.shape[0]} rows of {name}, "
-            f"got shape {list(labels.shape)}"
-        )
+    raise ValueError(
+        f"labels must have one entry for each of the {scores.shape[0]} rows of {name}, "
+        f"got shape {list(labels.shape)}"
+    )
 
 
 @_no_autocast
@@ -242,13 +251,10 @@ def conditional_contrastive_loss(
     """
     _check_temperature(temperature)
     to_proxy, similar, same = _similarities(embeddings, proxies, labels, distributed)
-    own = torch.eye(len(same), dtype=torch.bool, device=same.device)
-    to_others = (similar / temperature).masked_fill(own, -math.inf)
-    to_class = to_others.masked_fill(~same, -math.inf)
-    to_proxy = to_proxy.unsqueeze(1) / temperature
-    far = torch.logsumexp(torch.cat([to_proxy, to_others], 1), 1)
-    near = torch.logsumexp(torch.cat([to_proxy, to_class], 1), 1)
-    return _reduced(far - near, reduction, weight, distributed)
+    # The similarity with itself, which does not count, gives its place to that with the proxy.
+    log_p = torch.log_softmax(similar.diagonal_scatter(to_proxy) / temperature, 1)
+    nll = -torch.logsumexp(log_p.masked_fill(~same, -math.inf), 1)
+    return _reduced(nll, reduction, weight, distributed)
 
 
 @_no_autocast
@@ -297,6 +303,6 @@ def data_to_data_cross_entropy_loss(
         negative_margin = 1 - positive_margin
     positive = -F.relu(positive_margin - to_proxy) / temperature
     negative = F.relu(similar - negative_margin) / temperature
-    negative = negative.masked_fill(same, -math.inf)
-    far = torch.logsumexp(torch.cat([positive.unsqueeze(1), negative], 1), 1)
-    return _reduced(far - positive, reduction, weight, distributed)
+    # A sample is of its own class, so its place is free for the proxy.
+    negative = negative.masked_fill(same, -math.inf).diagonal_scatter(positive)
+    return _reduced(torch.logsumexp(negative, 1) - positive, reduction, weight, distributed)

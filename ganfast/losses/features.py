@@ -10,6 +10,8 @@ from ganfast.losses.pairs import DISTANCES, reduce_pairs
 
 FeatureDistance = Literal["l1", "l2", "relative_l1"]
 
+_TINY = {dtype: torch.finfo(dtype).tiny for dtype in (torch.float32, torch.float64)}
+
 #: A tensor, a list of tensors, or a list of such lists, to any depth.
 Features: TypeAlias = "Tensor | Sequence[Features]"
 
@@ -134,8 +136,10 @@ def _collect(
 
 def _relative(pairs: _Pairs) -> Tensor:
     """Return sum_k w_k sum|x_k - y_k| / sum|y_k|."""
+    one = len(pairs.real) == 1
     weight = [w * x.numel() for w, x in zip(pairs.weight, pairs.fake, strict=True)]
-    sums = pairs.reduce("l1", weight, per_pair=True)
+    sums = pairs.reduce("l1", weight, per_pair=not one)
     # not vector_norm: on the CPU it is wrong by 1e-4 for a million elements
-    sizes = torch.stack([r.abs().sum(dtype=sums.dtype) for r in pairs.real])
-    return (sums / sizes.clamp_min(torch.finfo(sums.dtype).tiny)).sum()
+    sizes = [r.abs().sum(dtype=sums.dtype) for r in pairs.real]
+    size = (sizes[0] if one else torch.stack(sizes)).clamp_min(_TINY[sums.dtype])
+    return sums / size if one else (sums / size).sum()

@@ -7,7 +7,7 @@ from typing import Literal, NamedTuple, NoReturn, get_args
 
 from torch import Tensor
 
-from ganfast import ops
+from ganfast import ops, reference
 
 MapReduction = Literal["sum", "mean"]
 _MAP_REDUCTIONS = get_args(MapReduction)
@@ -143,10 +143,22 @@ class Terms(NamedTuple):
         except (TypeError, ValueError) as error:
             self._raise_with_names(error)
 
+    def computed(self) -> list[Tensor]:
+        """The tensors in the dtype of the loss; refuses what that would hide from the op."""
+        x = [reference.compute_dtype(xk) for xk in self.x]
+        if any(y is not xk for y, xk in zip(x, self.x, strict=True)):
+            self.check()
+        return x
+
     def _raise_with_names(self, error: Exception) -> NoReturn:
         """Raise what an op said of its list again, in terms of the loss's arguments."""
         names = self.names()
         message = re.sub(r"\bx\[(\d+)\]", lambda match: names[int(match[1])], str(error))
+        message = re.sub(
+            r"\bsample_weight\[(\d+)\]",
+            lambda match: names[int(match[1])].partition("[")[0] + "_weight",
+            message,
+        )
         raise type(error)(re.sub(r"^unary_\w+: ", "", message)) from None
 
 

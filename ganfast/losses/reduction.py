@@ -156,10 +156,10 @@ def reduce_samples(
     if weight is not None:
         if not isinstance(weight, Tensor):
             raise TypeError(f"weight must be a tensor, got {type(weight).__name__}")
-        if weight.shape != values.shape:
+        if weight.shape != values.shape or weight.device != values.device:
             raise ValueError(
-                f"weight must have one entry for each of the {len(values)} samples, "
-                f"got shape {list(weight.shape)}"
+                f"weight must be on {values.device} with one entry for each of the {len(values)} "
+                f"samples, got shape {list(weight.shape)} on {weight.device}"
             )
     weights = None if weight is None else (weight,)
     loss = _of_samples(side, reduction)(((values,),), sample_weights=weights)

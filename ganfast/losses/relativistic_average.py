@@ -19,7 +19,6 @@ from ganfast.losses.maps import (
 )
 from ganfast.losses.reduction import Reducer, Reduction, Stats
 from ganfast.losses.sides import Side
-from ganfast.reference import compute_dtype
 
 RelativisticKind = Literal["logistic", "least_squares", "hinge"]
 MeanOver = Literal["all", "batch"]
@@ -210,11 +209,10 @@ def _loss(
     real, fake = pairs_of_maps(real, fake)
     n = len(real)
     terms = reducer.terms((real, fake))
-    terms.check()
-    maps = [compute_dtype(x) for x in terms.x]
+    maps = terms.computed()
     for k, (r, f) in enumerate(zip(real, fake, strict=True)):
         no_batch = mean_over == "batch" and r.dim() == 0
-        if no_batch or r.dim() != f.dim() or r.shape[1:] != f.shape[1:]:
+        if no_batch or (r.shape != f.shape and (r.dim() != f.dim() or r.shape[1:] != f.shape[1:])):
             raise ValueError(
                 f"real[{k}] and fake[{k}] must have one shape but for the batch, got "
                 f"{list(r.shape)} and {list(f.shape)}"
@@ -227,6 +225,7 @@ def _loss(
             means = mean_over_processes(means)
         x = [x - mean for x, mean in zip(maps, means[n:] + means[:n], strict=True)]
     else:
+        terms.check()
         x = list(_from_means(mean_over, False, *maps))
     weights = None
     if real_weight is not None or fake_weight is not None:

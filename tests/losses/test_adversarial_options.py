@@ -260,6 +260,10 @@ def test_the_schedule_of_top_k() -> None:
             "one entry for each of the 4 samp",
         ),
         (lambda x: generator_loss(x, fake_weight=[torch.ones(4)]), "one for each of the 2 maps"),
+        (
+            lambda x: generator_loss(x, fake_weight=torch.ones(4, device="meta")),
+            "^fake_weight must be on cpu with one entry for each of the 4 samples, got shape",
+        ),
         (lambda x: generator_loss(x[0].sum(), reduction="none"), "must have an axis of samples"),
         (lambda x: discriminator_loss(x, [x[0], x[1][:3]], reduction="none"), "as many samples as"),
         (lambda x: generator_loss([[], x]), r"fake\[0\] must hold at least one tensor"),

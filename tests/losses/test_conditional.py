@@ -164,6 +164,7 @@ def test_shapes_and_dtypes_that_do_not_fit() -> None:
     for call, error, message in (
         (lambda: crammer_singer_loss(x, y.int()), TypeError, "labels must have dtype int64"),
         (lambda: crammer_singer_loss(x[:, :1], y), ValueError, "at least two columns, got 1"),
+        (lambda: crammer_singer_loss(x[:0], y[:0]), ValueError, "scores must hold at least one s"),
         (lambda: crammer_singer_loss(x.int(), y), TypeError, "scores must be floating point"),
         (lambda: auxiliary_classifier_loss(x[0], y), ValueError, r"logits must have shape \(B, n"),
         (lambda: auxiliary_classifier_loss(x, y[:2]), ValueError, "one entry for each of the 3 ro"),

@@ -110,3 +110,27 @@ def test_options_that_cannot_be(options: dict) -> None:
 def test_another_number_of_maps() -> None:
     with pytest.raises(ValueError, match="must have 2 maps, as maps says, got 1"):
         LeCam(maps=2)(torch.ones(2), torch.ones(2))
+
+
+BAD = {
+    "empty": (torch.ones(0), torch.ones(3), ValueError, r"^real\[0\] must hold at least one"),
+    "integer": (
+        torch.ones(3),
+        torch.ones(3, dtype=torch.int64),
+        TypeError,
+        r"^fake\[0\] must ha",
+    ),
+    "dtypes": (torch.ones(3).half(), torch.ones(3), TypeError, r"^fake\[0\] must have the dty"),
+}
+
+
+@pytest.mark.parametrize("bad", BAD.values(), ids=BAD)
+@pytest.mark.parametrize("on", ["elements", "means"])
+def test_outputs_that_cannot_be_move_nothing(on: str, bad: tuple) -> None:
+    real, fake, error, message = bad
+    lecam = LeCam(on)
+    with pytest.raises(error, match=message):
+        lecam(real, fake)
+    assert lecam.updates == 0
+    assert not lecam.ema_real.any()
+    assert not lecam.ema_fake.any()

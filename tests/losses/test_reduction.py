@@ -274,8 +274,12 @@ def test_what_a_head_refuses(name: str) -> None:
     x, y = torch.randn(3, 4), torch.tensor([0, 1, 1])
     with pytest.raises(ValueError, match="reduction must be mean, sum or none, got 'max'"):
         loss(x, x, y, reduction="max")
-    with pytest.raises(ValueError, match=r"weight must have one entry for each of the 3 samples"):
+    with pytest.raises(ValueError, match=r"one entry for each of the 3 samples, got shape \[2\]"):
         loss(x, x, y, weight=torch.ones(2))
+    with pytest.raises(
+        ValueError, match=r"^weight must be on cpu with .*, got shape \[3\] on"
+    ):
+        loss(x, x, y, weight=torch.ones(3, device="meta"))
     with pytest.raises(TypeError, match="weight must be a tensor, got list"):
         loss(x, x, y, weight=[1.0, 1.0, 1.0])
     with pytest.raises(TypeError, match="stats"):

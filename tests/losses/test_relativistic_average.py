@@ -140,3 +140,25 @@ def test_shapes_that_differ_in_more_than_the_batch(over: Any, shapes: Any) -> No
         message = r"^real\[0\] and fake\[0\] must have one shape but for the batch, got \["
         with pytest.raises(ValueError, match=message):
             loss(real, fake, mean_over=over)
+
+
+BAD = {
+    "empty": (torch.ones(0), torch.ones(3), ValueError, r"^real\[0\] must hold at least one"),
+    "integer": (
+        torch.ones(3),
+        torch.ones(3, dtype=torch.int64),
+        TypeError,
+        r"^fake\[0\] must ha",
+    ),
+    "half": (torch.ones(3).half(), torch.ones(3), TypeError, r"^fake\[0\] must have the dty"),
+    "double": (torch.ones(3).double(), torch.ones(3), TypeError, r"^fake\[0\] must have the dty"),
+}
+
+
+@pytest.mark.parametrize("bad", BAD.values(), ids=BAD)
+@pytest.mark.parametrize("maps", [1, 3])
+def test_outputs_that_cannot_be(maps: int, bad: tuple[Any, ...]) -> None:
+    real, fake, error, message = bad
+    more = [torch.ones(3, dtype=real.dtype)] * (maps - 1)
+    with pytest.raises(error, match=message):
+        relativistic_average_discriminator_loss([real, *more], [fake, *more])
