@@ -1,11 +1,13 @@
-"""One round of training a DCGAN-64 against the loop of the usual tutorial.
+"""One round of training a DCGAN-64 against the loops of the usual tutorials.
 
-The tutorial's loop makes its fakes once, with their graph, feeds them detached to a discriminator
-that ends in a sigmoid, takes BCELoss against label tensors made anew, and goes back through the
-discriminator's weights in the generator's step. The trainer does the same arithmetic with
-`reuse_fakes`; "new fakes" are its usual two draws in a round. All start with the same weights and
-draw the same latents, and the learning rate is next to nothing, so that a round's loss of the
-discriminator can be compared; it is what a provider returns.
+Their discriminators end in a sigmoid, they take BCELoss against label tensors made anew, and go
+back through the discriminator's weights in the generator's step. "tutorial" feeds fakes with their
+graph to the discriminator's step, which goes back through the generator for nothing, and draws new
+ones for the generator's, as `pytorch-tutorial` does. "tutorial, detached" draws once and detaches,
+as PyTorch's own DCGAN tutorial does; the trainer's `reuse_fakes` is the same arithmetic, and "new
+fakes" are its usual two draws in a round. All start with the same weights and draw the same
+latents, and the learning rate is next to nothing, so that a round's loss of the discriminator can
+be compared; it is what a provider returns.
 """
 
 import tempfile
@@ -38,7 +40,8 @@ def cases() -> list[Case]:
             f"DCGAN-{_SIZE}, batch {_BATCH}",
             _real,
             {
-                "tutorial": _tutorial,
+                "tutorial": partial(_tutorial, detached=False),
+                "tutorial, detached": _tutorial,
                 SUBJECT: partial(_ganfast, **_FAST),
                 "ganfast, new fakes": partial(_ganfast, channels_last=True),
                 "ganfast compile": partial(_ganfast, compile=True, **_FAST),
@@ -79,12 +82,12 @@ def _tutorial_networks() -> tuple[nn.Module, nn.Module]:
     return networks
 
 
-def _tutorial(x: list[Tensor]) -> float:
-    return _tutorial_step(x[0].dtype, x[0].device)(x[0])
+def _tutorial(x: list[Tensor], detached: bool = True) -> float:
+    return _tutorial_step(x[0].dtype, x[0].device, detached)(x[0])
 
 
 @lru_cache
-def _tutorial_step(dtype: torch.dtype, device: torch.device) -> Step:
+def _tutorial_step(dtype: torch.dtype, device: torch.device, detached: bool) -> Step:
     generator, discriminator = (net.to(device, dtype) for net in _tutorial_networks())
     criterion = nn.BCELoss()
     optimizer_g, optimizer_d = (
@@ -92,20 +95,25 @@ def _tutorial_step(dtype: torch.dtype, device: torch.device) -> Step:
     )
     random = torch.Generator(device)
 
+    def make() -> Tensor:
+        noise = torch.randn(_BATCH, _LATENT, device=device, generator=random)
+        fake: Tensor = generator(noise.to(dtype)[:, :, None, None])
+        return fake
+
     def step(real: Tensor) -> float:
         random.manual_seed(0)
         discriminator.zero_grad()
         labels = torch.full((_BATCH,), 1.0, dtype=dtype, device=device)
         of_real = criterion(discriminator(real).view(-1), labels)
         torch.autograd.backward(of_real)
-        noise = torch.randn(_BATCH, _LATENT, device=device, generator=random)
-        fake = generator(noise.to(dtype)[:, :, None, None])
-        labels.fill_(0.0)
-        of_fake = criterion(discriminator(fake.detach()).view(-1), labels)
+        fake = make()
+        labels = torch.full((_BATCH,), 0.0, dtype=dtype, device=device)
+        of_fake = criterion(discriminator(fake.detach() if detached else fake).view(-1), labels)
         torch.autograd.backward(of_fake)
         optimizer_d.step()
         generator.zero_grad()
-        labels.fill_(1.0)
+        labels = torch.full((_BATCH,), 1.0, dtype=dtype, device=device)
+        fake = fake if detached else make()
         torch.autograd.backward(criterion(discriminator(fake).view(-1), labels))
         optimizer_g.step()
         return float((of_real + of_fake).detach())

@@ -107,8 +107,10 @@ GANFAST_AVX2 inline Vec add(Vec x, float a, Vec y) {
 }
 
 // B^T d in one dimension: for each point p the coefficients of the product of x - q over the other
-// points q. These are 0, 1, -1, 2, -2, for 8 pixels also 1/2, -1/2, and infinity, which is the
-// last.
+// points q. These are 0, 1, -1, 2, -2, for 8 pixels also 1/2, -1/2, for 9 also kNinth, and infinity,
+// which is the last.
+constexpr float kNinth = 0.25f;
+
 GANFAST_AVX2 inline void spread(const Vec (&d)[1], Vec (&t)[1]) {
   t[0] = d[0];
 }
@@ -138,6 +140,20 @@ GANFAST_AVX2 inline void spread(const Vec (&d)[8], Vec (&t)[8]) {
   pair(5, add(d[6], 4, add(d[2], -1.25f, d[4])), add(add(times(2, d[1]), 0.5f, d[5]), -2.5f, d[3]));
 }
 
+// All but the row of kNinth are those of 8 pixels times x - kNinth.
+GANFAST_AVX2 inline void spread(const Vec (&d)[9], Vec (&t)[9]) {
+  Vec first[8], shifted[8], of_first[8], of_shifted[8];
+  for (int i = 0; i < 8; ++i) {
+    first[i] = d[i];
+    shifted[i] = add(d[i + 1], -kNinth, d[i]);
+  }
+  spread(first, of_first);
+  spread(shifted, of_shifted);
+  for (int i = 0; i < 7; ++i) t[i] = of_shifted[i];
+  t[7] = of_first[7];
+  t[8] = of_shifted[7];
+}
+
 // A^T m in one dimension.
 GANFAST_AVX2 inline void gather(const Vec (&m)[1], Vec (&y)[1]) {
   y[0] = m[0];
@@ -157,9 +173,12 @@ GANFAST_AVX2 inline void gather(const Vec (&m)[6], Vec (&y)[4]) {
   y[3] = add(add(d, m[5]), 8, d2);
 }
 
-GANFAST_AVX2 inline void gather(const Vec (&m)[8], Vec (&y)[2]) {
-  y[0] = add(add(m[0], add(m[1], m[2])), add(add(m[3], m[4]), add(m[5], m[6])));
-  y[1] = add(add(add(m[7], sub(m[1], m[2])), 2, sub(m[3], m[4])), 0.5f, sub(m[5], m[6]));
+GANFAST_AVX2 inline void gather(const Vec (&m)[9], Vec (&y)[3]) {
+  const Vec s = add(m[1], m[2]), s2 = add(m[3], m[4]), s3 = add(m[5], m[6]);
+  const Vec d = sub(m[1], m[2]), d2 = sub(m[3], m[4]), d3 = sub(m[5], m[6]);
+  y[0] = add(add(m[0], m[7]), add(s, add(s2, s3)));
+  y[1] = add(add(add(d, 2, d2), 0.5f, d3), kNinth, m[7]);
+  y[2] = add(add(add(add(m[8], s), 4, s2), 0.25f, s3), kNinth * kNinth, m[7]);
 }
 
 // A tile of the result, and of the pixels that it is made from.
@@ -287,7 +306,7 @@ void Tile<kHeight, kWidth, kOutHeight, kOutWidth>::run(const Image& of_x, const 
                                                        const Window& window, const float* weight,
                                                        const float* bias, const float* lower) {
   // Tiles that are taken through all steps together: what they are spread to stays in the cache.
-  constexpr int64_t kTiles = (kIn > 8 ? 4 : 8) * kPixels;
+  constexpr int64_t kTiles = (kIn > 9 ? 4 : 8) * kPixels;
   const int64_t panels = panels_of(of_y), channels = of_x.channels;
   const int64_t down = (of_y.height + kOutHeight - 1) / kOutHeight;
   const int64_t across = (of_y.width + kOutWidth - 1) / kOutWidth;
@@ -340,7 +359,7 @@ int64_t winograd_numbers(const Window& w, int64_t out_height, int64_t out_width)
     return height == h && width == v && out_height == oh && out_width == ov;
   };
   const bool known = is(6, 6, 4, 4) || is(6, 6, 2, 2) || is(1, 6, 1, 4) || is(6, 1, 4, 1) ||
-                     is(1, 8, 1, 2) || is(8, 1, 2, 1);
+                     is(1, 9, 1, 3) || is(9, 1, 3, 1);
   return known && w.stride == 1 ? height * width : 0;
 }
 
@@ -358,9 +377,9 @@ void convolution_winograd(const Image& of_x, const float* x, const Image& of_y, 
   } else if (height == 6 && width == 1) {
     run(Tile<6, 1, 4, 1>());
   } else if (height == 1) {
-    run(Tile<1, 8, 1, 2>());
+    run(Tile<1, 9, 1, 3>());
   } else {
-    run(Tile<8, 1, 2, 1>());
+    run(Tile<9, 1, 3, 1>());
   }
 }
 #else

@@ -79,7 +79,15 @@ void convolution_(const Tensor& out, const Tensor& x, const Tensor& weight, cons
   }
 }
 
+// For tracing: nothing is returned, and memory without contents is not written.
+void convolution_meta(const Tensor&, const Tensor&, const Tensor&, const Tensor&, const Tensor&,
+                      Ints, int64_t, Ints, Ints) {}
+
 }  // namespace
+
+TORCH_LIBRARY_IMPL(ganfast, Meta, m) {
+  m.impl("convolution_", convolution_meta);
+}
 
 TORCH_LIBRARY_IMPL(ganfast, CPU, m) {
   m.impl("convolution_", convolution_);

@@ -13,10 +13,10 @@ _PANEL = 16  # channels that the kernel computes in one pass
 # For windows of stride 1 over multiples of 8 channels, the tiles of the result that Winograd's
 # minimal filtering computes at once (Lavin & Gray 2016).
 _TILES = {
-    (3, 3): (4, 4), (5, 5): (2, 2), (1, 3): (1, 4), (3, 1): (4, 1), (1, 7): (1, 2), (7, 1): (2, 1),
+    (3, 3): (4, 4), (5, 5): (2, 2), (1, 3): (1, 4), (3, 1): (4, 1), (1, 7): (1, 3), (7, 1): (3, 1),
 }  # fmt: skip
 # Points of its polynomials, by how many pixels a tile is made from; infinity is one more.
-_POINTS = {1: (), 6: (0, 1, -1, 2, -2), 8: (0, 1, -1, 2, -2, 1 / 2, -1 / 2)}
+_POINTS = {1: (), 6: (0, 1, -1, 2, -2), 9: (0, 1, -1, 2, -2, 1 / 2, -1 / 2, 1 / 4)}
 
 
 def _spread(taps: int, tile: int) -> Tensor:

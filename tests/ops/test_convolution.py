@@ -84,3 +84,14 @@ def test_no_gradients_pass():
     packed = Packed(torch.ones(3, 8, 3, 3), torch.zeros(3), 1, (1, 1), 0)
     with pytest.raises(RuntimeError):
         packed(x, None).sum().backward()
+
+
+def test_opcheck():
+    packed = Packed(drawn(0, 3, 8, 3, 3), drawn(1, 3), 1, (1, 1), 0)
+    x, out = drawn(2, 2, 8, 5, 5), torch.zeros(2, 3, 5, 5)
+    tensors = [t.contiguous(memory_format=LAST) for t in (out, x)]
+    weights = packed.weight, packed.bias, packed.lower
+    torch.library.opcheck(
+        torch.ops.ganfast.convolution_.default,
+        (*tensors, *weights, packed.kernel, packed.stride, packed.padding, packed.tile),
+    )
