@@ -41,9 +41,12 @@ UNARY_FUNCTORS: dict[str, Callable[[Tensor, Any, float], Tensor]] = {
 }
 
 
+_COMPUTE_DTYPES = frozenset({torch.float64, torch.float32})
+
+
 def compute_dtype(x: Tensor) -> Tensor:
     """Return x in the dtype that losses are computed in: float64 for float64, else float32."""
-    return x if x.dtype == torch.float64 else x.float()
+    return x if x.dtype in _COMPUTE_DTYPES else x.float()
 
 
 def _terms(

@@ -9,18 +9,24 @@
 namespace ganfast::cpu {
 namespace {
 
-// sum_i x_i of a tile, by four elements at a time: it should cost no more than to read them
+// sum_i x_i of a tile. It should cost no more than to read them: blocks of four runs, since additions
+// that wait for one another would take longer, and what is read next is asked for ahead.
 template <class T>
 GANFAST_SIMD double sum_of(const T* x, int64_t n) {
-  const int64_t quarter = n / 4;
-  const T *second = x + quarter, *third = second + quarter, *fourth = third + quarter;
-  double sum = 0;
-  const auto at = [](const T& number) GANFAST_INLINE { return double(load(number)); };
+  constexpr int64_t kRun = 32, kAhead = 1024, kLine = 64;  // elements, bytes, bytes
+  double total = 0;
+  for (; n >= 4 * kRun; x += 4 * kRun, n -= 4 * kRun) {
+    for (int64_t byte = 0; byte < int64_t(4 * kRun * sizeof(T)); byte += kLine)
+      __builtin_prefetch(reinterpret_cast<const char*>(x) + kAhead + byte);
+    const auto at = [&](int64_t i) GANFAST_INLINE { return double(load(x[i])); };
+    double sum = 0;
 #pragma omp simd reduction(+ : sum)
-  for (int64_t i = 0; i < quarter; ++i)
-    sum += (at(x[i]) + at(second[i])) + (at(third[i]) + at(fourth[i]));
-  for (int64_t i = 4 * quarter; i < n; ++i) sum += load(x[i]);
-  return sum;
+    for (int64_t i = 0; i < kRun; ++i)
+      sum += (at(i) + at(i + kRun)) + (at(i + 2 * kRun) + at(i + 3 * kRun));
+    total += sum;
+  }
+  for (int64_t i = 0; i < n; ++i) total += load(x[i]);
+  return total;
 }
 
 // sum_i f(x_i)

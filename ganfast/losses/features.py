@@ -71,7 +71,7 @@ def feature_matching(
     pairs = _Pairs([], [], [], [])
     _collect(real, fake, weight, skip_last, normalize, "", pairs)
     if detach_real:
-        pairs = pairs._replace(real=[r.detach() for r in pairs.real])
+        pairs.real[:] = [r.detach() for r in pairs.real]
     if kind == "relative_l1":
         return _relative(pairs)
     return pairs.reduce(DISTANCES[kind], pairs.weight)
@@ -136,10 +136,9 @@ def _collect(
 
 def _relative(pairs: _Pairs) -> Tensor:
     """Return sum_k w_k sum|x_k - y_k| / sum|y_k|."""
-    one = len(pairs.real) == 1
     weight = [w * x.numel() for w, x in zip(pairs.weight, pairs.fake, strict=True)]
+    one = len(weight) == 1
     sums = pairs.reduce("l1", weight, per_pair=not one)
-    # not vector_norm: on the CPU it is wrong by 1e-4 for a million elements
-    sizes = [r.abs().sum(dtype=sums.dtype) for r in pairs.real]
-    size = (sizes[0] if one else torch.stack(sizes)).clamp_min(_TINY[sums.dtype])
-    return sums / size if one else (sums / size).sum()
+    # Not vector_norm: on the CPU it is wrong by 1e-4 for a million elements.
+    sizes = [r.abs().sum(dtype=sums.dtype).clamp_min(_TINY[sums.dtype]) for r in pairs.real]
+    return sums / sizes[0] if one else (sums / torch.stack(sizes)).sum()

@@ -72,8 +72,7 @@ class LeCam(nn.Module):
             ("real", Side("squared_hinge", 1.0, 1.0)),
             ("fake", Side("squared_hinge", 1.0, -1.0)),
         )
-        weights = MapWeights(1.0, "sum", None)
-        self._reducer, self._sum = Reducer(sides, weights), Reducer(sides, weights, "sum")
+        self._reducer = Reducer(sides, MapWeights(1.0, "sum", None))
         self.register_buffer("ema_real", torch.zeros(maps))
         self.register_buffer("ema_fake", torch.zeros(maps))
         self.register_buffer("updates", torch.zeros((), dtype=torch.int64))
@@ -100,46 +99,42 @@ class LeCam(nn.Module):
             )
         terms = self._reducer.terms((real, fake))
         terms.check()
-        maps = [compute_dtype(x) for x in terms.x]
+        x = terms.computed()
+        # Modules look for buffers last: they are asked for once.
+        averages = self.ema_real, self.ema_fake
         if self.on == "means":
-            return self._of_means(maps)
-        if self.training:
-            with torch.no_grad():
-                means = means_of_maps(maps)
-                self._update(means[: self.maps], means[self.maps :])
-        ema_real, ema_fake = self._averages(maps[0].dtype)
-        opposite = [ema_fake, ema_real]
-        if self.maps > 1:
-            opposite = [*ema_fake.unbind(), *ema_real.unbind()]
-        x = [x - average for x, average in zip(maps, opposite, strict=True)]
-        return terms._replace(x=x).reduce()
-
-    def _of_means(self, maps: list[Tensor]) -> Tensor:
-        n = self.maps
-        means = [x.mean() for x in maps]
-        real, fake = means if n == 1 else (torch.stack(means[:n]), torch.stack(means[n:]))
-        ema_real, ema_fake = self._averages(real.dtype)
-        loss = self._sum(((real - ema_fake,), (fake - ema_real,)))
-        assert isinstance(loss, Tensor)
-        if self.training:
-            with torch.no_grad():
-                self._update(real, fake)
+            x = [xk.mean() for xk in x]
+        elif self.training:
+            self._update(x, *averages)
+        ema_real, ema_fake = averages
+        if ema_real.dtype != x[0].dtype:
+            ema_real, ema_fake = ema_real.to(x[0].dtype), ema_fake.to(x[0].dtype)
+        if self.maps == 1:
+            terms.x[:] = x[0] - ema_fake, x[1] - ema_real
+        else:
+            opposite = *ema_fake.unbind(), *ema_real.unbind()
+            terms.x[:] = [xk - average for xk, average in zip(x, opposite, strict=True)]
+        loss = terms.reduce()
+        if self.on == "means" and self.training:
+            self._update(x, *averages)
         return loss
 
-    def _averages(self, dtype: torch.dtype) -> tuple[Tensor, Tensor]:
-        """Both moving averages, as they are at the time."""
-        real, fake = self.ema_real, self.ema_fake
-        return (real, fake) if real.dtype == dtype else (real.to(dtype), fake.to(dtype))
-
-    def _update(self, real: Tensor, fake: Tensor) -> None:
+    def _update(self, x: list[Tensor], ema_real: Tensor, ema_fake: Tensor) -> None:
+        """Move the averages by the means of maps, real ones first; x are they or those means."""
+        if self.maps == 1:
+            real, fake = x[0].detach(), x[1].detach()
+            if self.on == "elements":
+                real, fake = real.mean(), fake.mean()
+        else:
+            real, fake = means_of_maps(x).chunk(2)
         if self.distributed:
             real, fake = mean_over_processes([real, fake])
-        ema_real, ema_fake, updates = self.ema_real, self.ema_fake, self.updates
         if real.dtype != ema_real.dtype:
             real, fake = real.to(ema_real.dtype), fake.to(ema_real.dtype)
         move: Tensor | float = 1 - self.decay
         if self.start_step > 0:
+            updates = self.updates
             move = torch.where(updates < self.start_step, 1.0, move)
+            updates.add_(1)
         ema_real.lerp_(real, move)
         ema_fake.lerp_(fake, move)
-        updates.add_(1)
