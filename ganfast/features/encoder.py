@@ -98,7 +98,7 @@ class Encoder:
     def _normalised(self, batch: Tensor) -> Tensor:
         x = resize(batch, self.size, self.mode)
         shift, scale = (x.new_tensor(v).view(-1, 1, 1) for v in (self.shift, self.scale))
-        x = ((x - shift) / scale).to(self.dtype)
+        x = (x - shift).div_(scale).to(self.dtype)
         return x.contiguous(memory_format=torch.channels_last)
 
 
