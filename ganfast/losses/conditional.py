@@ -21,7 +21,7 @@ from ganfast.reference import compute_dtype
 P = ParamSpec("P")
 
 # What torch.nn.functional puts around it costs a tenth of it; autocast runs it in float32 anyway.
-_cross_entropy = torch._C._nn.cross_entropy_loss
+_cross_entropy: Callable[..., Tensor] = torch._C._nn.cross_entropy_loss
 _NO_LABEL = -100
 
 

@@ -276,9 +276,7 @@ def test_what_a_head_refuses(name: str) -> None:
         loss(x, x, y, reduction="max")
     with pytest.raises(ValueError, match=r"one entry for each of the 3 samples, got shape \[2\]"):
         loss(x, x, y, weight=torch.ones(2))
-    with pytest.raises(
-        ValueError, match=r"^weight must be on cpu with .*, got shape \[3\] on"
-    ):
+    with pytest.raises(ValueError, match=r"^weight must be on cpu with .*, got shape \[3\] on"):
         loss(x, x, y, weight=torch.ones(3, device="meta"))
     with pytest.raises(TypeError, match="weight must be a tensor, got list"):
         loss(x, x, y, weight=[1.0, 1.0, 1.0])
