@@ -107,8 +107,8 @@ GANFAST_AVX2 inline Vec add(Vec x, float a, Vec y) {
 }
 
 // B^T d in one dimension: for each point p the coefficients of the product of x - q over the other
-// points q. These are 0, 1, -1, 2, -2, for 8 pixels also 1/2, -1/2, for 9 also kNinth, and infinity,
-// which is the last.
+// points q. These are 0, 1, -1, 2, -2, for 8 pixels also 1/2, -1/2, for 9 also kNinth, and
+// infinity, which is the last.
 constexpr float kNinth = 0.25f;
 
 GANFAST_AVX2 inline void spread(const Vec (&d)[1], Vec (&t)[1]) {
@@ -247,6 +247,14 @@ T* place(const Image& image, T* data, int64_t number, int64_t row, int64_t colum
   return data + ((number * image.height + row) * image.width + column) * image.pixel;
 }
 
+// How many of `count` pixels or tiles a thread takes at a time: at most `most` and full tiles of
+// kPixels, and so that all threads have equally much.
+int64_t balanced_block(int64_t count, int64_t most) {
+  const int64_t threads = at::get_num_threads(), share = most * threads;
+  const int64_t blocks = (count + share - 1) / share * threads;
+  return ((count + blocks - 1) / blocks + kPixels - 1) / kPixels * kPixels;
+}
+
 int64_t panels_of(const Image& y) {
   return (y.channels + kPanel - 1) / kPanel;
 }
@@ -259,19 +267,20 @@ bool convolution_serves() {
 
 void convolution(const Image& of_x, const float* x, const Image& of_y, float* y,
                  const Window& window, const float* weight, const float* bias, const float* lower) {
-  constexpr int64_t kBlock =
-      16 * kPixels;  // pixels for which a panel of weights stays in the cache
+  // Pixels for which a panel of weights stays in the cache.
+  constexpr int64_t kMost = 16 * kPixels;
   const int64_t taps = window.height * window.width, panels = panels_of(of_y);
   const int64_t pixels = of_y.images * of_y.height * of_y.width;
+  const int64_t most = balanced_block(pixels, kMost);
   const std::vector<float> zeros(of_x.channels);
-  at::parallel_for(0, (pixels + kBlock - 1) / kBlock, 1, [&](int64_t first, int64_t last) {
-    std::vector<const float*> rows(kBlock * taps);
-    float* out[kBlock];
+  at::parallel_for(0, (pixels + most - 1) / most, 1, [&](int64_t first, int64_t last) {
+    std::vector<const float*> rows(most * taps);
+    float* out[kMost];
     for (int64_t block = first; block < last; ++block) {
-      const int64_t count = std::min(kBlock, pixels - block * kBlock);
-      for (int64_t i = 0; i < kBlock; ++i) {
+      const int64_t count = std::min(most, pixels - block * most);
+      for (int64_t i = 0; i < most; ++i) {
         // Those beyond the last repeat it.
-        const int64_t at = block * kBlock + std::min(i, count - 1);
+        const int64_t at = block * most + std::min(i, count - 1);
         const int64_t row = at / of_y.width, left = at % of_y.width;
         const int64_t image = row / of_y.height, top = row % of_y.height;
         out[i] = y + at * of_y.pixel;
@@ -306,20 +315,21 @@ void Tile<kHeight, kWidth, kOutHeight, kOutWidth>::run(const Image& of_x, const 
                                                        const Window& window, const float* weight,
                                                        const float* bias, const float* lower) {
   // Tiles that are taken through all steps together: what they are spread to stays in the cache.
-  constexpr int64_t kTiles = (kIn > 9 ? 4 : 8) * kPixels;
+  constexpr int64_t kMost = (kIn > 9 ? 4 : 8) * kPixels;
   const int64_t panels = panels_of(of_y), channels = of_x.channels;
   const int64_t down = (of_y.height + kOutHeight - 1) / kOutHeight;
   const int64_t across = (of_y.width + kOutWidth - 1) / kOutWidth;
   const int64_t tiles = of_y.images * down * across;
-  const int64_t step = kTiles * channels, wide = panels * kPanel, out_step = kTiles * wide;
+  const int64_t most = balanced_block(tiles, kMost);
+  const int64_t step = most * channels, wide = panels * kPanel, out_step = most * wide;
   const std::vector<float> zeros(channels);
-  at::parallel_for(0, (tiles + kTiles - 1) / kTiles, 1, [&](int64_t first, int64_t last) {
+  at::parallel_for(0, (tiles + most - 1) / most, 1, [&](int64_t first, int64_t last) {
     std::vector<float> v(kIn * step), m(kIn * out_step);
     for (int64_t block = first; block < last; ++block) {
-      const int64_t count = std::min(kTiles, tiles - block * kTiles);
-      float* out[kTiles][kOut];
+      const int64_t count = std::min(most, tiles - block * most);
+      float* out[kMost][kOut];
       for (int64_t t = 0; t < count; ++t) {
-        const int64_t at = block * kTiles + t, image = at / (down * across);
+        const int64_t at = block * most + t, image = at / (down * across);
         const int64_t top = at / across % down * kOutHeight, left = at % across * kOutWidth;
         const float* rows[kIn];
         for (int i = 0; i < kIn; ++i)

@@ -9,8 +9,8 @@
 namespace ganfast::cpu {
 namespace {
 
-// sum_i x_i of a tile. It should cost no more than to read them: blocks of four runs, since additions
-// that wait for one another would take longer, and what is read next is asked for ahead.
+// sum_i x_i of a tile. It should cost no more than to read them: blocks of four runs, since
+// additions that wait for one another would take longer, and what is read next is asked for ahead.
 template <class T>
 GANFAST_SIMD double sum_of(const T* x, int64_t n) {
   constexpr int64_t kRun = 32, kAhead = 1024, kLine = 64;  // elements, bytes, bytes

@@ -17,7 +17,7 @@ from ganfast.features.resize import Mode
 NAMES = ("inception", "digits", *transformer.MODELS)
 DIMS = (64, 192, 768, 2048)
 _OWN = ("inception", "digits")
-_FEW = 4
+_FEW = 6
 _DTYPES = {"float32": torch.float32, "bf16": torch.bfloat16}
 
 
