@@ -9,7 +9,6 @@ from ganfast.losses.distributed import mean_over_processes
 from ganfast.losses.maps import MapWeights, Outputs, means_of_maps, pairs_of_maps
 from ganfast.losses.reduction import Reducer
 from ganfast.losses.sides import Side
-from ganfast.reference import compute_dtype
 
 
 class LeCam(nn.Module):

@@ -55,7 +55,14 @@ class Settings:
     synthetic: int = 2000
     ratio: float = 1.0
     labels: Labels = "generator"
-    gan: tuple[str, ...] = ("model=cdcgan", "steps=700", "lr_g=2e-3", "lr_d=1e-3", "score_every=0")
+    gan: tuple[str, ...] = (
+        "model=cdcgan",
+        "steps=600",
+        "lr_g=2e-3",
+        "lr_d=1e-3",
+        "reuse_fakes=true",
+        "score_every=0",
+    )
     dataset: str = ""
     classifier: str = ""
     adapt: bool = False

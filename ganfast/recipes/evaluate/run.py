@@ -23,7 +23,7 @@ from ganfast.recipes.evaluate.scores import (
     Options,
     Row,
     Side,
-    need_labels,
+    common_classes,
 )
 
 _SHOWN = 24  # fakes on a sheet of the report
@@ -200,8 +200,8 @@ def _refuse_at_once(wanted: list[str], real: Side | ImageSource, fake: Side | Im
         ]
         if isinstance(side, Side) and of_features:
             side.need("features", of_features[0])
-        if "fid_intra" in wanted:
-            need_labels(side.name, side.labels)
+    if "fid_intra" in wanted:
+        common_classes(real, fake)
 
 
 def _side(

@@ -3,7 +3,7 @@
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from statistics import median
-from typing import NamedTuple
+from typing import NamedTuple, Protocol
 
 import torch
 from torch import Tensor
@@ -137,7 +137,10 @@ def _realism(real: Side, fake: Side, label: str, options: Options) -> list[Row]:
 
 def _fid_intra(real: Side, fake: Side, label: str, options: Options) -> list[Row]:
     x, y = (side.need("features", "fid_intra") for side in (real, fake))
-    found = metrics.intra_frechet_distance(x, *_classes(real, fake, y)).values()
+    classes, one, two = common_classes(real, fake)
+    number = {name: i for i, name in enumerate(classes)}
+    of_x, of_y = (torch.tensor([number[name] for name in labels]) for labels in (one, two))
+    found = metrics.intra_frechet_distance(x, of_x, y, of_y).values()
     name = f"{label} within classes, mean of {len(found)}"
     return [Row("fid_intra", name, sum(found) / len(found))]
 
@@ -168,23 +171,29 @@ TABLE = {
 OF_FAKE_FEATURES = ("fid_infinity", "is")
 
 
-def need_labels(name: str, labels: Sequence[str] | None) -> Sequence[str]:
-    """Labels, or ValueError where there are none."""
-    if labels is None:
-        raise ValueError(
-            f"fid_intra: {name} has no classes; expected a sub-folder for each, labels in the "
-            ".npz file, or a class-conditional checkpoint"
-        )
-    return labels
+class Labelled(Protocol):
+    """A name, and the class of each image where there are classes."""
+
+    name: str
+    labels: Sequence[str] | None
 
 
-def _classes(real: Side, fake: Side, y: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-    """Labels of the reals, features and labels of the fakes, by number.
+def common_classes(real: Labelled, fake: Labelled) -> tuple[list[str], list[str], list[str]]:
+    """The classes' names, then the class of each real and of each fake image among them.
 
     Classes are the same by name. Those of a checkpoint are numbers, which count the sorted names of
     the other side, as they did when it was trained.
+
+    Raises:
+        ValueError: a side has no classes, or classes that the other one does not have.
     """
-    one, two = (list(need_labels(side.name, side.labels)) for side in (real, fake))
+    for side in (real, fake):
+        if side.labels is None:
+            raise ValueError(
+                f"fid_intra: {side.name} has no classes; expected a sub-folder for each, labels in "
+                "the .npz file, or a class-conditional checkpoint"
+            )
+    one, two = list(real.labels or ()), list(fake.labels or ())
     names, others = sorted(set(one)), sorted(set(two))
     if names != others and set(others) == set(map(str, range(len(names)))):
         two = [names[int(number)] for number in two]
@@ -196,9 +205,7 @@ def _classes(real: Side, fake: Side, y: Tensor) -> tuple[Tensor, Tensor, Tensor]
             f"fid_intra: expected the same classes on both sides, {len(names)} and {len(others)}; "
             f"only one side has {', '.join(differ[:5])}{', ...' if len(differ) > 5 else ''}"
         )
-    number = {name: i for i, name in enumerate(names)}
-    of_x, of_y = (torch.tensor([number[name] for name in labels]) for labels in (one, two))
-    return of_x, y, of_y
+    return names, one, two
 
 
 def frechet(real: Side, fake: Side, layer: str, ddof: int) -> float:
