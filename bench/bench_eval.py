@@ -19,13 +19,16 @@ from torch import Tensor
 
 from bench import memory
 from bench.kit import SUBJECT, Case, Provider
+from ganfast._precision import is_fast
 from ganfast.features import weight_files
 from ganfast.features.inception import Inception
+from ganfast.features.registry import FEW
 from ganfast.metrics import kid, prdc
 from ganfast.recipes.evaluate import Settings, evaluate
 
 _IMAGES = 250  # of each side, end to end
 _SIDE = 256
+_BATCH = 24  # images of the net alone
 
 
 def cases() -> list[Case]:
@@ -46,7 +49,7 @@ def cases() -> list[Case]:
             _ganfast_kid,
             tuple(_KID),
         ),
-        _case("Inception, 16 images", _batch, _NETS, _exact_net),
+        _case(f"Inception, {_BATCH} images", _batch, _NETS, _exact_net),
         _case(
             f"FID of 2 x {_IMAGES} files of {_SIDE} x {_SIDE}",
             _no_input,
@@ -90,7 +93,7 @@ def _features(n: int) -> list[Tensor]:
 
 
 def _batch() -> list[Tensor]:
-    return [torch.rand(16, 3, 299, 299, generator=torch.Generator().manual_seed(0)) * 2 - 1]
+    return [torch.rand(_BATCH, 3, 299, 299, generator=torch.Generator().manual_seed(0)) * 2 - 1]
 
 
 def _no_input() -> list[Tensor]:
@@ -169,7 +172,7 @@ def _net(dtype: torch.dtype) -> Inception:
 def _ganfast_net(x: list[Tensor], dtype: torch.dtype = torch.float32) -> Tensor:
     with torch.inference_mode():
         batch = x[0].to(dtype).contiguous(memory_format=torch.channels_last)
-        return torch.cat([_net(dtype)(part)["2048"] for part in torch.split(batch, 4)])
+        return torch.cat([_net(dtype)(part)["2048"] for part in torch.split(batch, FEW)])
 
 
 def _exact_net(x: list[Tensor]) -> Tensor:
@@ -217,6 +220,8 @@ def _folders() -> tuple[str, str]:
 
 
 def _ganfast_tool(_: list[Tensor], dtype: str = "float32") -> float:
+    if dtype == "bf16" and not is_fast(dtype, torch.device("cpu")):
+        raise RuntimeError("this CPU has no instructions for it")
     weights = str(_weights())
     settings = Settings(
         resize="torch", weights=weights, sha256=weight_files.sha256_of(Path(weights)), dtype=dtype

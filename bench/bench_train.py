@@ -19,10 +19,10 @@ import torch
 from torch import Tensor, nn
 
 from bench.kit import SUBJECT, Case
+from ganfast._precision import is_fast
 from ganfast.losses import AdversarialLoss
 from ganfast.models import dcgan
 from ganfast.train import Trainer, TrainOptions
-from ganfast.train.steps import is_fast
 
 _BATCH, _LATENT, _CHANNELS, _SIZE = 64, 100, 3, 64
 _RATE = 1e-30

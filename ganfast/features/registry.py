@@ -7,6 +7,7 @@ from typing import get_args
 import torch
 from torch import Tensor, nn
 
+from ganfast._precision import warn_if_slow
 from ganfast.features import given, transformer, weight_files
 from ganfast.features.digits import SHA256, digits
 from ganfast.features.encoder import Encoder
@@ -17,7 +18,7 @@ from ganfast.features.resize import Mode
 NAMES = ("inception", "digits", *transformer.MODELS)
 DIMS = (64, 192, 768, 2048)
 _OWN = ("inception", "digits")
-_FEW = 6
+FEW = 6  # images at most that go through a net at once on the CPU: their maps stay in the cache
 _DTYPES = {"float32": torch.float32, "bf16": torch.bfloat16}
 
 
@@ -80,6 +81,8 @@ def load(
             f"graphs: expected a CUDA device, no compile, and one of {', '.join(_OWN)}, "
             f"got {device}, compile {compile} and {name}"
         )
+    if dtype == "bf16":
+        warn_if_slow(dtype, torch.device(device))
     encoder = _placed(encoder, torch.device(device), dtype, compile)
     if graphs and isinstance(encoder.net, nn.Module):
         encoder.net = Graphed(encoder.net)
@@ -127,7 +130,7 @@ class _InceptionNet(nn.Module):
     def forward(self, x: Tensor, layers: tuple[str, ...]) -> dict[str, Tensor]:
         wanted = tuple(self.dims if layer == "features" else layer for layer in layers)
         # On a CPU a few at a time: what a layer leaves is in the cache for the next one.
-        parts = torch.split(x, _FEW) if x.device.type == "cpu" else (x,)
+        parts = x.tensor_split(-(-len(x) // FEW)) if x.device.type == "cpu" else (x,)
         found = [self.net(part, wanted) for part in parts]
         return {
             layer: torch.cat([part[at] for part in found])

@@ -1,12 +1,12 @@
 """The optimizer steps of both networks, and of one round."""
 
-import warnings
 from collections.abc import Callable, Sequence
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
+from ganfast._precision import warn_if_slow
 from ganfast.augment import AdaptiveAugment
 from ganfast.losses.maps import last_maps
 from ganfast.train.average import MovingAverage
@@ -65,12 +65,7 @@ class Steps:
         self._fits = False  # the discriminator has taken a batch
         # It does nothing unless the precision is fp16.
         self.scaler = torch.amp.GradScaler(random.device.type, enabled=options.precision == "fp16")
-        if not is_fast(options.precision, random.device):
-            warnings.warn(
-                f"precision {options.precision} is far slower than fp32 here: this CPU has no "
-                "instructions for it",
-                stacklevel=2,
-            )
+        warn_if_slow(options.precision, random.device)
 
     def set_rates(self, factor: float) -> None:
         """Set both learning rates to ``factor`` times those of the options."""
@@ -214,14 +209,6 @@ class Steps:
         precision = self.options.precision
         device = self.random.device.type
         return torch.autocast(device, _AUTOCAST.get(precision), enabled=precision in _AUTOCAST)
-
-
-def is_fast(precision: str, device: torch.device) -> bool:
-    """Whether the device has instructions for a precision: where a CPU has none, it takes ages."""
-    if precision == "fp32" or device.type != "cpu":
-        return True
-    supported: bool = getattr(torch.ops.mkldnn, f"_is_mkldnn_{precision}_supported")()
-    return supported
 
 
 def _adam(

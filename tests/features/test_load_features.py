@@ -276,3 +276,13 @@ def test_bad_images(batch, words):
         features.load("digits")(batch)
     with pytest.raises(TypeError, match="expected uint8"):
         features.load("digits")(images(1, 28, 1).float())
+
+
+@pytest.mark.parametrize("supported", [True, False])
+def test_a_dtype_without_instructions_is_said_to_be_slow(monkeypatch, recwarn, supported):
+    ops = types.SimpleNamespace(_is_mkldnn_bf16_supported=lambda: supported)
+    monkeypatch.setattr(torch.ops, "mkldnn", ops)
+    features.load("digits", dtype="bf16")
+    features.load("digits")
+    said = [str(w.message) for w in recwarn if "no instructions" in str(w.message)]
+    assert len(said) == (0 if supported else 1)
