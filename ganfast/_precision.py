@@ -17,7 +17,6 @@ def warn_if_slow(precision: str, device: torch.device) -> None:
     """Warn where the device has no instructions for the precision."""
     if not is_fast(precision, device):
         warnings.warn(
-            f"precision {precision} is far slower than fp32 here: this CPU has no instructions "
-            "for it",
+            f"{precision} is far slower than float32 here: this CPU has no instructions for it",
             stacklevel=3,
         )

@@ -14,18 +14,22 @@ namespace {
 template <class T>
 GANFAST_SIMD double sum_of(const T* x, int64_t n) {
   constexpr int64_t kRun = 32, kAhead = 1024, kLine = 64;  // elements, bytes, bytes
+  const auto four_runs = [&](int64_t run) GANFAST_INLINE {
+    const auto at = [&](int64_t i) GANFAST_INLINE { return double(load(x[i])); };
+    double sum = 0;
+#pragma omp simd reduction(+ : sum)
+    for (int64_t i = 0; i < run; ++i)
+      sum += (at(i) + at(i + run)) + (at(i + 2 * run) + at(i + 3 * run));
+    return sum;
+  };
   double total = 0;
   for (; n >= 4 * kRun; x += 4 * kRun, n -= 4 * kRun) {
     for (int64_t byte = 0; byte < int64_t(4 * kRun * sizeof(T)); byte += kLine)
       __builtin_prefetch(reinterpret_cast<const char*>(x) + kAhead + byte);
-    const auto at = [&](int64_t i) GANFAST_INLINE { return double(load(x[i])); };
-    double sum = 0;
-#pragma omp simd reduction(+ : sum)
-    for (int64_t i = 0; i < kRun; ++i)
-      sum += (at(i) + at(i + kRun)) + (at(i + 2 * kRun) + at(i + 3 * kRun));
-    total += sum;
+    total += four_runs(kRun);
   }
-  for (int64_t i = 0; i < n; ++i) total += load(x[i]);
+  total += four_runs(n / 4);
+  for (int64_t i = n / 4 * 4; i < n; ++i) total += load(x[i]);
   return total;
 }
 

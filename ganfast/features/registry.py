@@ -81,9 +81,9 @@ def load(
             f"graphs: expected a CUDA device, no compile, and one of {', '.join(_OWN)}, "
             f"got {device}, compile {compile} and {name}"
         )
-    if dtype == "bf16":
-        warn_if_slow(dtype, torch.device(device))
     encoder = _placed(encoder, torch.device(device), dtype, compile)
+    if dtype == "bf16":
+        warn_if_slow(dtype, encoder.device)
     if graphs and isinstance(encoder.net, nn.Module):
         encoder.net = Graphed(encoder.net)
     return encoder

@@ -132,8 +132,7 @@ class LeCam(nn.Module):
             real, fake = real.to(ema_real.dtype), fake.to(ema_real.dtype)
         move: Tensor | float = 1 - self.decay
         if self.start_step > 0:
-            updates = self.updates
-            move = torch.where(updates < self.start_step, 1.0, move)
-            updates.add_(1)
+            move = torch.where(self.updates < self.start_step, 1.0, move)
         ema_real.lerp_(real, move)
         ema_fake.lerp_(fake, move)
+        self.updates.add_(1)

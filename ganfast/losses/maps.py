@@ -144,9 +144,10 @@ class Terms(NamedTuple):
             self._raise_with_names(error)
 
     def computed(self) -> list[Tensor]:
-        """The tensors in the dtype of the loss; refuses what that would hide from the op."""
+        """The tensors in the dtype of the loss; what that, or arithmetic, would hide is refused."""
+        dtype, device = self.x[0].dtype, self.x[0].device
         x = [reference.compute_dtype(xk) for xk in self.x]
-        if any(y is not xk for y, xk in zip(x, self.x, strict=True)):
+        if x[0] is not self.x[0] or any(xk.dtype != dtype or xk.device != device for xk in self.x):
             self.check()
         return x
 

@@ -205,10 +205,17 @@ def test_within_classes(ganfast, tmp_path):
         "eval", real, fake, "--metrics", "fid_intra", "--json", "--on-error", "skip"
     )
     assert json.loads(printed)["metrics"]["fid_intra"] == pytest.approx(mean, rel=1e-4)
+    # So does a class that has no image in the end.
+    (fake / "junk").mkdir()
+    (fake / "junk" / "1.png").write_bytes(b"broken")
+    _, printed, _ = ganfast(
+        "eval", real, fake, "--metrics", "fid_intra", "--json", "--on-error", "skip"
+    )
+    assert json.loads(printed)["metrics"]["fid_intra"] == pytest.approx(mean, rel=1e-4)
     (fake / "digit 9").rename(fake / "digit x")
     # Said before any image is read, the broken one included.
     for arguments, words in (
-        ((real, fake), "only one side has digit 9, digit x"),
+        ((real, fake), "only one side has digit 9, digit x, junk"),
         ((real, f"{__name__}:brightness"), "brightness has no classes"),
     ):
         code, _, said = ganfast("eval", *arguments, "--metrics", "fid_intra", "--samples", "20")

@@ -1,4 +1,4 @@
-"""Each mode against its own definition: Pillow, torch, and TensorFlow 1's formula, written out."""
+"""Each mode against its own definition: Pillow, and the formulas of torch and TensorFlow 1."""
 
 import numpy as np
 import pytest
@@ -7,12 +7,12 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
-from ganfast.features.resize import resize
+from ganfast.features.resize import _antialias, resize
 from tests.numerics import SEEDS, generator
 
 SIDES = st.integers(1, 400)
 GREY_LEVELS = 1e-4
-# What torch's bilinear weights miss: it counts pixels in float32.
+# What torch's bilinear weights miss, which are the definition: it counts pixels in float32.
 OF_A_PIXEL = {"torch": 255 * 2.0**-23, "antialias": 255 * 2.0**-22}
 
 
@@ -83,6 +83,16 @@ def test_equals_its_definition(mode, height, width, size, seed):
     assert found.shape == (1, 2, size, size)
     difference = np.abs(found[0].numpy() - DEFINITIONS[mode](image, size)).max()
     assert difference <= GREY_LEVELS + OF_A_PIXEL.get(mode, 0) * max(height, width)
+
+
+@given(height=SIDES, width=SIDES, seed=SEEDS)
+@settings(max_examples=20)
+def test_antialiasing_by_products_is_that_of_torch(height, width, seed):
+    """What a GPU takes."""
+    image = picture(height, width, seed)
+    rows, columns = _antialias(height, 33), _antialias(width, 33)
+    found = rows @ image.float() @ columns.T
+    torch.testing.assert_close(found, resize(image, 33, "antialias"), rtol=0, atol=GREY_LEVELS)
 
 
 @pytest.mark.parametrize("mode", [*DEFINITIONS, "none"])

@@ -84,7 +84,7 @@ def test_averages_stand_still_in_evaluation() -> None:
 
 @pytest.mark.parametrize("on", ["elements", "means"])
 def test_derivatives(on: str) -> None:
-    lecam = LeCam(on)
+    lecam = LeCam(on, start_step=1)
     lecam(torch.tensor([0.5, 1.0]), torch.tensor([-1.0, 3.0]))
     lecam.eval()
     x = [t.double() + 0.3 for t in maps(2, 0)]
@@ -128,7 +128,7 @@ BAD = {
 @pytest.mark.parametrize("on", ["elements", "means"])
 def test_outputs_that_cannot_be_move_nothing(on: str, bad: tuple) -> None:
     real, fake, error, message = bad
-    lecam = LeCam(on)
+    lecam = LeCam(on, start_step=1)
     with pytest.raises(error, match=message):
         lecam(real, fake)
     assert lecam.updates == 0

@@ -156,9 +156,18 @@ BAD = {
 
 
 @pytest.mark.parametrize("bad", BAD.values(), ids=BAD)
+@pytest.mark.parametrize("options", [{}, {"mean_over": "batch"}, {"detach_mean": True}], ids=str)
 @pytest.mark.parametrize("maps", [1, 3])
-def test_outputs_that_cannot_be(maps: int, bad: tuple[Any, ...]) -> None:
+def test_outputs_that_cannot_be(maps: int, options: Any, bad: tuple[Any, ...]) -> None:
     real, fake, error, message = bad
-    more = [torch.ones(3, dtype=real.dtype)] * (maps - 1)
+    more = [torch.ones(3, 1, dtype=real.dtype)] * (maps - 1)
     with pytest.raises(error, match=message):
-        relativistic_average_discriminator_loss([real, *more], [fake, *more])
+        relativistic_average_discriminator_loss(
+            [real.unsqueeze(1), *more], [fake.unsqueeze(1), *more], **options
+        )
+
+
+def test_scalars_of_two_dtypes() -> None:
+    real = torch.tensor(1.0)
+    with pytest.raises(TypeError, match=r"^fake\[0\] must have the dty"):
+        relativistic_average_discriminator_loss(real, real.double())

@@ -30,7 +30,7 @@ def exact(x, weight, bias, stride, padding, linear):
     channels=st.sampled_from([1, 3, 8, 24]),
     out=st.integers(1, 40),
     size=st.tuples(st.integers(1, 14), st.integers(1, 14)),
-    kernel=st.sampled_from([(1, 1), (3, 3), (5, 5), (1, 7), (7, 1), (2, 3)]),
+    kernel=st.sampled_from([(1, 1), (3, 3), (5, 5), (1, 3), (3, 1), (1, 7), (7, 1), (2, 3)]),
     stride=st.integers(1, 2),
     padded=st.booleans(),
     linear=st.integers(0, 3),

@@ -24,6 +24,7 @@ from ganfast.recipes.evaluate.scores import (
     Row,
     Side,
     common_classes,
+    need_labels,
 )
 
 _SHOWN = 24  # fakes on a sheet of the report
@@ -134,7 +135,7 @@ def evaluate(
     one = _open(real, encoder, layers, settings, settings.samples)
     n = one.n if isinstance(one, Side) else len(one)
     two = _open(fake, encoder, layers, settings, settings.samples or n)
-    _refuse_at_once(wanted, one, two)
+    _refuse_at_once(wanted, one, two, settings.on_error)
     # Of few samples the distance is computed from the features, faster and more exactly.
     few = all(isinstance(source, Side) or len(source) <= _FEW for source in (one, two))
     keep = few or pictures or any(TABLE[name].features for name in wanted)
@@ -186,7 +187,9 @@ def _open(
     return source
 
 
-def _refuse_at_once(wanted: list[str], real: Side | ImageSource, fake: Side | ImageSource) -> None:
+def _refuse_at_once(
+    wanted: list[str], real: Side | ImageSource, fake: Side | ImageSource, on_error: OnError
+) -> None:
     """Raise ValueError for metrics that these inputs cannot have."""
     if "ppl" in wanted:
         if not isinstance(fake, Generated):
@@ -200,7 +203,9 @@ def _refuse_at_once(wanted: list[str], real: Side | ImageSource, fake: Side | Im
         ]
         if isinstance(side, Side) and of_features:
             side.need("features", of_features[0])
-    if "fid_intra" in wanted:
+        if "fid_intra" in wanted:
+            need_labels(side)
+    if "fid_intra" in wanted and on_error == "stop":
         common_classes(real, fake)
 
 

@@ -178,6 +178,16 @@ class Labelled(Protocol):
     labels: Sequence[str] | None
 
 
+def need_labels(side: Labelled) -> list[str]:
+    """The class of each image, or ValueError where there are none."""
+    if side.labels is None:
+        raise ValueError(
+            f"fid_intra: {side.name} has no classes; expected a sub-folder for each, labels in the "
+            ".npz file, or a class-conditional checkpoint"
+        )
+    return list(side.labels)
+
+
 def common_classes(real: Labelled, fake: Labelled) -> tuple[list[str], list[str], list[str]]:
     """The classes' names, then the class of each real and of each fake image among them.
 
@@ -187,13 +197,7 @@ def common_classes(real: Labelled, fake: Labelled) -> tuple[list[str], list[str]
     Raises:
         ValueError: a side has no classes, or classes that the other one does not have.
     """
-    for side in (real, fake):
-        if side.labels is None:
-            raise ValueError(
-                f"fid_intra: {side.name} has no classes; expected a sub-folder for each, labels in "
-                "the .npz file, or a class-conditional checkpoint"
-            )
-    one, two = list(real.labels or ()), list(fake.labels or ())
+    one, two = need_labels(real), need_labels(fake)
     names, others = sorted(set(one)), sorted(set(two))
     if names != others and set(others) == set(map(str, range(len(names)))):
         two = [names[int(number)] for number in two]
