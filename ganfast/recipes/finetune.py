@@ -66,7 +66,7 @@ class Settings:
     dataset: str = ""
     classifier: str = ""
     adapt: bool = False
-    fit: Fit = field(default_factory=lambda: Fit(steps=200))
+    fit: Fit = field(default_factory=Fit)
 
     def __post_init__(self) -> None:
         if not self.sizes or min(self.sizes) < 20:
