@@ -105,3 +105,17 @@ def wide(x: Tensor, dtype: torch.dtype) -> Tensor:
 def nested(x: list[Tensor]) -> list[list[Tensor]]:
     """As discriminators with features return them."""
     return [[torch.full((2,), torch.nan), torch.full((3,), torch.nan), xk] for xk in x]
+
+
+# Real and fake outputs that no loss takes, the error, and how its message starts.
+BAD_OUTPUTS = {
+    "empty": (torch.ones(0), torch.ones(3), ValueError, r"^real\[0\] must hold at least one"),
+    "integer": (
+        torch.ones(3),
+        torch.ones(3, dtype=torch.int64),
+        TypeError,
+        r"^fake\[0\] must ha",
+    ),
+    "half": (torch.ones(3).half(), torch.ones(3), TypeError, r"^fake\[0\] must have the dty"),
+    "double": (torch.ones(3).double(), torch.ones(3), TypeError, r"^fake\[0\] must have the dty"),
+}
