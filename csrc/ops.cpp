@@ -35,6 +35,12 @@ TORCH_LIBRARY(ganfast, m) {
   m.def(
       "unary_rows(Tensor[] x, Tensor?[] sample_weight, Tensor?[] sample_a, str f, float[] weight, "
       "float[] a, float[] b, bool normalize) -> Tensor");
+  // the same, and for each tensor its part of the sum of the result, mean x, the shares of x above
+  // and below a threshold
+  m.def(
+      "unary_rows_stats(Tensor[] x, Tensor?[] sample_weight, Tensor?[] sample_a, str f, "
+      "float[] weight, float[] a, float[] b, bool normalize, float threshold) -> "
+      "(Tensor, Tensor)");
   m.def(
       "unary_rows_backward(Tensor grad, Tensor[] x, Tensor?[] sample_weight, Tensor?[] sample_a, "
       "str f, float[] weight, float[] a, float[] b, bool normalize) -> Tensor[]");
@@ -115,5 +121,7 @@ PYBIND11_MODULE(_C, m) {
   define<Pair(TensorList, Name, Floats, Floats, Floats, double)>(m, "unary_reduce_stats");
   define<Tensor(TensorList, const OfSamples&, const OfSamples&, Name, Floats, Floats, Floats,
                 bool)>(m, "unary_rows");
+  define<Pair(TensorList, const OfSamples&, const OfSamples&, Name, Floats, Floats, Floats, bool,
+              double)>(m, "unary_rows_stats");
   define<Tensor(TensorList, TensorList, Name, Floats, Floats, Floats, bool)>(m, "pair_reduce");
 }

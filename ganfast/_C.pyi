@@ -22,6 +22,18 @@ def unary_rows(
     normalize: bool,
     /,
 ) -> Tensor: ...
+def unary_rows_stats(
+    x: Sequence[Tensor],
+    sample_weight: Sequence[Tensor | None],
+    sample_a: Sequence[Tensor | None],
+    f: str,
+    weight: _Floats,
+    a: _Floats,
+    b: _Floats,
+    normalize: bool,
+    threshold: float,
+    /,
+) -> tuple[Tensor, Tensor]: ...
 def pair_reduce(
     x: Sequence[Tensor],
     y: Sequence[Tensor],

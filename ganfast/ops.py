@@ -21,6 +21,7 @@ if _ext.DEVICES:
     from ganfast._C import unary_reduce as _unary_reduce
     from ganfast._C import unary_reduce_stats as _unary_reduce_stats
     from ganfast._C import unary_rows as _unary_rows
+    from ganfast._C import unary_rows_stats as _unary_rows_stats
 
     _polar = torch.ops.ganfast.polar.default._op
     _norm_reduce = torch.ops.ganfast.norm_reduce.default._op
@@ -196,6 +197,20 @@ def _check_rows(
                 )
 
 
+def _rows_compiled(
+    x: Sequence[Tensor],
+    sample_weight: Sequence[Tensor | None],
+    sample_a: Sequence[Tensor | None],
+) -> bool:
+    """Say whether the kernels serve this call; else, refuse the samples that they refuse."""
+    _check_not_empty("unary_rows", "x", x)
+    constant = not any(s is not None and s.requires_grad for s in (*sample_weight, *sample_a))
+    if constant and _compiled(x):
+        return True
+    _check_rows(x, sample_weight, sample_a)
+    return False
+
+
 def unary_rows(
     x: Sequence[Tensor],
     f: str,
@@ -229,14 +244,48 @@ def unary_rows(
             or lengths differ, or f is unknown.
         NotImplementedError: a derivative of the third order is asked for.
     """
-    _check_not_empty("unary_rows", "x", x)
-    constant = not any(s is not None and s.requires_grad for s in (*sample_weight, *sample_a))
-    if constant and _compiled(x):
+    if _rows_compiled(x, sample_weight, sample_a):
         rows: Tensor = _unary_rows(x, sample_weight, sample_a, f, weight, a, b, normalize)
         return rows
-    _check_rows(x, sample_weight, sample_a)
     _check_parameters("unary_rows", "f", f, len(x), weight, a, b)
     return reference.unary_rows(x, f, weight, a, b, sample_weight, sample_a, normalize)
+
+
+def unary_rows_stats(
+    x: Sequence[Tensor],
+    f: str,
+    weight: Sequence[float],
+    a: Sequence[float],
+    b: Sequence[float],
+    sample_weight: Sequence[Tensor | None],
+    sample_a: Sequence[Tensor | None],
+    normalize: bool,
+    threshold: float,
+) -> tuple[Tensor, Tensor]:
+    """What :func:`unary_rows` returns, and statistics of x.
+
+    Args:
+        x, f, weight, a, b, sample_weight, sample_a, normalize: as in :func:`unary_rows`.
+        threshold: what the elements are compared with.
+
+    Returns:
+        The (B,) of :func:`unary_rows`, and from the same launch a tensor (K, 4) of its dtype, not
+        differentiable. Its rows are the terms sum_b w_k s_kb mean_j f(x_kbj), which add up to the
+        sum over the samples, the means of x_k, and the shares of the elements of x_k above and
+        below the threshold; these three without the weights of samples.
+
+    Raises:
+        TypeError, ValueError, NotImplementedError: as :func:`unary_rows`.
+    """
+    if _rows_compiled(x, sample_weight, sample_a):
+        rows, stats = _unary_rows_stats(
+            x, sample_weight, sample_a, f, weight, a, b, normalize, threshold
+        )
+        return rows, stats
+    _check_parameters("unary_rows", "f", f, len(x), weight, a, b)
+    return reference.unary_rows_stats(
+        x, f, weight, a, b, sample_weight, sample_a, normalize, threshold
+    )
 
 
 def _check_pairs(op: str, x: Sequence[Tensor], y: Sequence[Tensor]) -> None:

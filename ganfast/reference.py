@@ -64,7 +64,7 @@ def _terms(
 
 
 def _sum(terms: list[Tensor]) -> Tensor:
-    return torch.stack(terms).sum() if len(terms) > 1 else terms[0]
+    return torch.stack(terms).sum(0) if len(terms) > 1 else terms[0]
 
 
 def unary_reduce(
@@ -88,12 +88,17 @@ def unary_reduce_stats(
 ) -> tuple[Tensor, Tensor]:
     """See :func:`ganfast.ops.unary_reduce_stats`."""
     terms = _terms(x, f, weight, a, b)
+    return _sum(terms), _stats(x, terms, threshold)
+
+
+def _stats(x: Sequence[Tensor], terms: Sequence[Tensor], threshold: float) -> Tensor:
+    """(K, 4): each tensor's term, mean, and shares above and below the threshold."""
     rows = []
     for xk, term in zip(x, terms, strict=True):
         xk = compute_dtype(xk.detach())
         above, below = (xk > threshold).to(xk.dtype), (xk < threshold).to(xk.dtype)
         rows.append(torch.stack([term.detach(), xk.mean(), above.mean(), below.mean()]))
-    return _sum(terms), torch.stack(rows)
+    return torch.stack(rows)
 
 
 def along_samples(numbers: Tensor, x: Tensor) -> Tensor:
@@ -117,6 +122,36 @@ def unary_rows(
     normalize: bool,
 ) -> Tensor:
     """See :func:`ganfast.ops.unary_rows`."""
+    return _sum(_rows(x, f, weight, a, b, sample_weight, sample_a, normalize))
+
+
+def unary_rows_stats(
+    x: Sequence[Tensor],
+    f: str,
+    weight: Sequence[float],
+    a: Sequence[float],
+    b: Sequence[float],
+    sample_weight: Sequence[Tensor | None],
+    sample_a: Sequence[Tensor | None],
+    normalize: bool,
+    threshold: float,
+) -> tuple[Tensor, Tensor]:
+    """See :func:`ganfast.ops.unary_rows_stats`."""
+    terms = _rows(x, f, weight, a, b, sample_weight, sample_a, normalize)
+    return _sum(terms), _stats(x, [term.sum() for term in terms], threshold)
+
+
+def _rows(
+    x: Sequence[Tensor],
+    f: str,
+    weight: Sequence[float],
+    a: Sequence[float],
+    b: Sequence[float],
+    sample_weight: Sequence[Tensor | None],
+    sample_a: Sequence[Tensor | None],
+    normalize: bool,
+) -> list[Tensor]:
+    """(B,) of each tensor."""
     terms = []
     for k, xk in enumerate(x):
         own = sample_a[k] if sample_a else None
@@ -129,7 +164,7 @@ def unary_rows(
             if normalize:
                 rows = rows * (len(s) / divisor(s.sum()))
         terms.append(rows)
-    return torch.stack(terms).sum(0) if len(terms) > 1 else terms[0]
+    return terms
 
 
 #: h(x, y; a, b) by name, as a function of x - y: the functors of csrc/math/pair_reduce.h

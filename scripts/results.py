@@ -41,7 +41,7 @@ GANS = {
     "RpGAN, R1 and R2": "model=wgan loss=relativistic penalty=r1_r2 penalty_weight=0.1"
     " lr_g=1e-3 lr_d=1e-3 betas_g=[0,0.9] betas_d=[0,0.9] steps=800",
     "DCGAN": "model=dcgan lr_g=2e-3 lr_d=1e-3 steps=1200",
-    "DCGAN, 64 pixels": "model=dcgan size=64 lr_g=1e-3 lr_d=5e-4 steps=300",
+    "DCGAN, 64 pixels": "model=dcgan size=64 lr_g=1e-3 lr_d=5e-4 reuse_fakes=true steps=1000",
     "conditional DCGAN": "model=cdcgan lr_g=2e-3 lr_d=1e-3 steps=1200",
     "SNGAN, residual": "model=sngan loss=hinge spectral_norm=true lr_g=5e-4 lr_d=1e-3"
     " betas_g=[0,0.9] betas_d=[0,0.9] steps=500",
@@ -146,8 +146,7 @@ def _write(
         "Made by `python scripts/results.py`. Distances are FD (digits), between the 5,000 "
         "embedded digits and as many samples of the generator's moving average, on the features "
         "of the digit classifier that comes with ganfast; they are not comparable with FID. One "
-        "seed each, in the memory format contiguous; a machine, a number of threads or a format "
-        "that rounds otherwise ends elsewhere.",
+        "seed each; a machine or a number of threads that rounds otherwise ends elsewhere.",
         "",
     ]
     if steps:
@@ -162,7 +161,13 @@ def _write(
             [[name, *(f"{f[k]:.2f}" for k in ("start", "last", "best"))] for name, _, f in gans],
         )
     if cycles:
-        lines += ["## CycleGAN", "", "Mean absolute errors, images being in [-1, 1].", ""]
+        lines += [
+            "## CycleGAN",
+            "",
+            "Mean absolute errors, images being in [-1, 1]. Changes of geometry, as turns are, are "
+            "a known limit of CycleGAN (Zhu et al. 2017, section 6).",
+            "",
+        ]
         lines += _table(
             ["system", "cycle error, untrained", "cycle error", "translation error",
              "that of A untranslated"],

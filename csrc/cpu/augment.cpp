@@ -12,11 +12,10 @@ namespace {
 constexpr int64_t kRun = 4 * kTile;
 
 template <class T>
-GANFAST_SIMD double sum(const T* x, int64_t n) {
+double sum(const T* x, int64_t n) {
   double sum = 0;
   for (int64_t begin = 0; begin < n; begin += kTile)
-    sum += tile_sum(std::min(kTile, n - begin),
-                    [&](int64_t i) GANFAST_INLINE { return double(load(x[begin + i])); });
+    sum += sum_of(x + begin, std::min(kTile, n - begin));
   return sum;
 }
 

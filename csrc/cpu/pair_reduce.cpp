@@ -1,7 +1,6 @@
 // L = sum_k w_k * mean_i f(x_ki - y_ki) and its two derivatives on the CPU.
 #include "../ops/pair_reduce.h"
 
-#include "simd.h"
 #include "tiles.h"
 
 namespace ganfast::cpu {
@@ -10,7 +9,8 @@ namespace {
 // sum_i f(x_i - y_i)
 template <class F, class T>
 GANFAST_SIMD double value(const T* x, const T* y, int64_t n, F functor) {
-  return tile_sum(n, [&](int64_t i) GANFAST_INLINE { return functor.f(load(x[i]) - load(y[i])); });
+  return tile_sum(
+      n, [&](int64_t i) GANFAST_INLINE { return functor.f(load(x[i]) - load(y[i])); }, x, y);
 }
 
 // to_i = scale f'(x_i - y_i)

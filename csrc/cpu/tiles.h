@@ -7,7 +7,7 @@
 #include <span>
 #include <vector>
 
-#include "simd.h"
+#include "sum.h"
 
 namespace ganfast::cpu {
 

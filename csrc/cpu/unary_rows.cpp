@@ -4,8 +4,7 @@
 // sample is; a second loop adds up each sample's part. Samples of more elements are cut into tiles.
 #include "../ops/unary_rows.h"
 
-#include "simd.h"
-#include "tiles.h"
+#include "logits.h"
 
 namespace ganfast::cpu {
 namespace {
@@ -125,6 +124,14 @@ GANFAST_SIMD void scales(const C* grad, int64_t step, double weight, const C* sa
   for (int64_t i = 0; i < samples; ++i) scale[i] *= sample_weight[i];
 }
 
+// total_i += own_i; returns sum_i own_i
+GANFAST_SIMD double add_to(const double* own, double* total, int64_t n) {
+  return tile_sum(n, [&](int64_t i) GANFAST_INLINE {
+    total[i] += own[i];
+    return own[i];
+  });
+}
+
 template <class C>
 void scales(const Run& run, RowsGrad grad, C* scale) {
   scales(static_cast<const C*>(grad.data) + run.sample * grad.step, grad.step, run.term->weight,
@@ -241,19 +248,62 @@ F make_functor(const RowsTerm& term) {
   return {static_cast<Compute<T>>(term.a), static_cast<Compute<T>>(term.b)};
 }
 
+// rows_b = sum_k weight_k s_kb sum_j f(x_kbj)
+template <class F, class T, class Row>
+void forward_rows(std::span<const RowsTerm> terms, int64_t samples, Row* rows) {
+  using C = Compute<T>;
+  sum_rows(terms, samples, rows, [](const Run& run, double* sums) {
+    const RowsTerm& term = *run.term;
+    C y[kRun], flat[kRun];
+    values(run.of(static_cast<const T*>(term.x)),
+           spread(run.of_samples<C>(term.sample_a), run, flat), y, run.n(),
+           make_functor<F, T>(term));
+    add_rows(y, run.of_samples<C>(term.sample_weight), term.weight, run.samples, run.size, sums);
+  });
+}
+
+// A tensor's elements, or the samples, as tiles.h wants them.
+struct Flat {
+  const void* x;
+  int64_t n;
+};
+
 }  // namespace
 
 void unary_rows_forward(UnaryFunctor functor, DType dtype, const RowsList& list, void* rows) {
   with_types(functor, dtype, [&]<class F, class T>() {
+    const std::vector<RowsTerm> terms = normalized<Compute<T>>(list);
+    forward_rows<F, T>(terms, list.samples, static_cast<Compute<T>*>(rows));
+  });
+}
+
+void unary_rows_forward_stats(UnaryFunctor functor, DType dtype, const RowsList& list,
+                              double threshold, void* rows, void* stats) {
+  with_types(functor, dtype, [&]<class F, class T>() {
     using C = Compute<T>;
     const std::vector<RowsTerm> terms = normalized<C>(list);
-    sum_rows<C>(terms, list.samples, static_cast<C*>(rows), [](const Run& run, double* sums) {
-      const RowsTerm& term = *run.term;
-      C y[kRun], flat[kRun];
-      values(run.of(static_cast<const T*>(term.x)),
-             spread(run.of_samples<C>(term.sample_a), run, flat), y, run.n(),
-             make_functor<F, T>(term));
-      add_rows(y, run.of_samples<C>(term.sample_weight), term.weight, run.samples, run.size, sums);
+    const std::vector<Flat> samples{{nullptr, list.samples}};
+    std::vector<double> own(list.samples), total(list.samples);
+    auto row = static_cast<C*>(stats);
+    for (const RowsTerm& term : terms) {
+      forward_rows<F, T>({&term, 1}, list.samples, own.data());
+      const double value =
+          sum_over_tiles(std::span(samples), [&](const Flat&, int64_t begin, int64_t size) {
+            return add_to(&own[begin], &total[begin], size);
+          });
+      const std::vector<Flat> elements{{term.x, list.samples * term.size}};
+      std::vector<Logits> logits(tiles_of(elements[0]));
+      for_each_tile(std::span(elements), logits.size(),
+                    [&](const Flat& flat, int64_t begin, int64_t size, int64_t tile) {
+                      logits[tile] = logits_of(static_cast<const T*>(flat.x) + begin, size,
+                                               static_cast<C>(threshold));
+                    });
+      write_stats(value, total_of(logits.data(), logits.size()), elements[0].n, row);
+      row += 4;
+    }
+    const std::span<const Flat> all(samples);
+    for_each_tile(all, count_tiles(all), [&](const Flat&, int64_t begin, int64_t size, int64_t) {
+      narrow(&total[begin], static_cast<C*>(rows) + begin, size);
     });
   });
 }

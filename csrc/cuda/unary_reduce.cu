@@ -37,22 +37,6 @@ __global__ void __launch_bounds__(kThreads)
   finish_sum(sum, partial, loss);
 }
 
-// Sums over one tensor, or over what one block has of it.
-struct Sums {
-  double f, x, above, below;
-};
-
-__device__ inline Sums warp_sums(const Sums& sums) {
-  return {warp_sum(sums.f), warp_sum(sums.x), warp_sum(sums.above), warp_sum(sums.below)};
-}
-
-__device__ inline void add(Sums& to, const Sums& sums) {
-  to.f += sums.f;
-  to.x += sums.x;
-  to.above += sums.above;
-  to.below += sums.below;
-}
-
 // The tiles that each block takes, one after the other. Block i's part of tensor k has its place
 // i + k among the partial sums: no two parts share a place.
 __device__ inline int64_t tiles_of_block(int64_t tiles, int blocks) {
@@ -75,12 +59,9 @@ __device__ void finish_stats(const Table<Row>& table, int blocks, const Sums* pa
       add(sums, partial[i + k]);
     sums = warp_sums(sums);
     if (lane > 0) continue;
-    const double value = row.weight * sums.f, n = static_cast<double>(row.n);
+    const double value = row.weight * sums.f;
     total += value;
-    stats[4 * k] = static_cast<Result>(value);
-    stats[4 * k + 1] = static_cast<Result>(sums.x / n);
-    stats[4 * k + 2] = static_cast<Result>(sums.above / n);
-    stats[4 * k + 3] = static_cast<Result>(sums.below / n);
+    write_stats(value, sums, static_cast<double>(row.n), stats + 4 * k);
   }
   finish_sum(total, table_loss, loss);
 }

@@ -14,6 +14,9 @@ namespace {
 // Elements of a sample, in all tensors, up to which lanes of a warp share it.
 constexpr int64_t kSmallSample = 1024;
 constexpr int kMaxWeightParts = 64;
+// Of a launch with statistics: each warp of a block has sums of each tensor in shared memory.
+constexpr int kMaxStatsRows = 64;
+constexpr int kMaxStatsBlocks = 4 * kMaxBlocks;
 // Asked for so that the compiler does not save registers for more blocks and spill some.
 constexpr int kBlocksOfProcessor = 2;
 
@@ -82,10 +85,11 @@ __device__ void load_weights(const SampleRows<F, T>& list, double* to) {
 
 // For each sample that this thread has a share of: calls body(k, sample, from, end) for the packs
 // of each row k that are its own, elements from `from` to `end` as offsets into the row's tensors,
-// then finish(sample). All lanes of a warp call finish together, those without a sample with one
-// past the last.
-template <class F, class T, class Body, class Finish>
-__device__ void for_each_sample(const SampleRows<F, T>& list, Body body, Finish finish) {
+// and after_row(k); then finish(sample). All lanes of a warp call these two together, those without
+// a sample with one past the last.
+template <class F, class T, class Body, class AfterRow, class Finish>
+__device__ void for_each_sample(const SampleRows<F, T>& list, Body body, AfterRow after_row,
+                                Finish finish) {
   // One loop for lanes and for blocks, so that the body is there once.
   const bool of_lanes = list.lanes > 0;
   const int per_block = of_lanes ? kThreads / list.lanes : 1;
@@ -93,15 +97,16 @@ __device__ void for_each_sample(const SampleRows<F, T>& list, Body body, Finish 
   const int64_t share = of_lanes ? threadIdx.x % list.lanes
                                  : (int64_t(split) * kThreads + threadIdx.x) * Pack<T>::size;
   const int64_t step = of_lanes ? list.lanes : int64_t(list.splits) * kThreads * Pack<T>::size;
-  const int64_t next = of_lanes ? int64_t(gridDim.x) * per_block : list.samples;
+  const int64_t next = of_lanes ? int64_t(gridDim.x) * per_block : gridDim.x / list.splits;
   int64_t first = of_lanes ? int64_t(blockIdx.x) * per_block : blockIdx.x / list.splits;
   for (; first < list.samples; first += next) {
     const int64_t sample = of_lanes ? first + threadIdx.x / list.lanes : first;
-    const int count = sample < list.samples ? list.count : 0;
-    for (int k = 0; k < count; ++k) {
-      const int64_t begin = sample * list.rows[k].size, end = begin + list.rows[k].size;
+    for (int k = 0; k < list.count; ++k) {
+      const int64_t size = sample < list.samples ? list.rows[k].size : 0;
+      const int64_t begin = sample * size, end = begin + size;
       for (int64_t from = begin + share; from < end; from += step)
         body(k, sample, from, of_lanes ? from + 1 : end);
+      after_row(k);
     }
     finish(sample);
   }
@@ -150,30 +155,98 @@ __device__ F functor_of(const SampleRow<F, T>& row, int64_t sample) {
   return row.sample_a == nullptr ? row.functor : F{row.sample_a[sample], row.functor.b};
 }
 
+// The rows of `stats`, from the partial sums of `blocks` blocks. For one block, whose warps take
+// turns with the rows.
+template <class F, class T>
+__device__ void finish_rows_stats(const SampleRows<F, T>& list, int blocks, const Sums* of_blocks,
+                                  Compute<T>* stats) {
+  for (int k = threadIdx.x / kWarp; k < list.count; k += kThreads / kWarp) {
+    Sums sums{};
+    for (int i = threadIdx.x % kWarp; i < blocks; i += kWarp)
+      add(sums, of_blocks[i * list.count + k]);
+    sums = warp_sums(sums);
+    if (threadIdx.x % kWarp > 0) continue;
+    const auto n = static_cast<double>(list.samples * list.rows[k].size);
+    write_stats(sums.f, sums, n, stats + 4 * k);
+  }
+}
+
 template <class F, class T>
 __global__ void __launch_bounds__(kThreads, kBlocksOfProcessor)
+    unary_rows_finish_stats_kernel(const __grid_constant__ SampleRows<F, T> list, int blocks,
+                                   const Sums* of_blocks, Compute<T>* stats) {
+  finish_rows_stats(list, blocks, of_blocks, stats);
+}
+
+// What statistics are to go to; `of_blocks` has (blocks, count) partial sums.
+template <class T>
+struct StatsOut {
+  Compute<T> threshold;
+  Sums* of_blocks;
+  Compute<T>* stats;
+};
+
+// rows_b (+)= sum_k weight_k s_kb sum_j f(x_kbj), and where asked for, the partial sums of the
+// statistics, where there is one block their rows too.
+template <class F, class T, bool with_stats>
+__global__ void __launch_bounds__(kThreads, kBlocksOfProcessor)
     unary_rows_forward_kernel(const __grid_constant__ SampleRows<F, T> list, double* partial,
-                              bool add, Compute<T>* rows) {
+                              bool add_rows, Compute<T>* rows, StatsOut<T> out) {
   GANFAST_SHARED(double, weights, kMaxRows);
+  GANFAST_SHARED(Sums, of_warps, with_stats ? kThreads / kWarp * kMaxStatsRows : 1);
+  const int warp = threadIdx.x / kWarp, lane = threadIdx.x % kWarp;
+  if constexpr (with_stats) {
+    for (int i = threadIdx.x; i < kThreads / kWarp * list.count; i += kThreads) of_warps[i] = {};
+  }
   load_weights(list, weights);
   double sum = 0;
+  Sums sums{};
   for_each_sample(
       list,
       [&](int k, int64_t sample, int64_t from, int64_t end) {
         const auto& row = list.rows[k];
         const F functor = functor_of(row, sample);
         const Pack<T> x = load_pack(row.x + from, row.x + end, row.whole);
-        Compute<T> part = 0;
+        Compute<T> part = 0, logits = 0;
+        int above = 0, below = 0;
         GANFAST_UNROLL
         for (int j = 0; j < Pack<T>::size; ++j) {
-          if (from + j < end) part += functor.f(load(x.values[j]));
+          if (from + j >= end) continue;
+          const Compute<T> xj = load(x.values[j]);
+          part += functor.f(xj);
+          if constexpr (with_stats) {
+            logits += xj;
+            above += xj > out.threshold;
+            below += xj < out.threshold;
+          }
         }
-        sum += weight_of(row, weights[k], sample) * part;
+        const double value = weight_of(row, weights[k], sample) * part;
+        sum += value;
+        if constexpr (with_stats) add(sums, {value, double(logits), double(above), double(below)});
+      },
+      [&](int k) {
+        if constexpr (with_stats) {
+          sums = warp_sums(sums);
+          if (lane == 0) add(of_warps[warp * list.count + k], sums);
+          sums = {};
+        }
       },
       [&](int64_t sample) {
-        finish_row(list, sample, sum, partial, add, rows);
+        finish_row(list, sample, sum, partial, add_rows, rows);
+        if constexpr (with_stats) __syncthreads();  // before a sum over the block for the next
         sum = 0;
       });
+  if constexpr (with_stats) {
+    __syncthreads();
+    for (int k = threadIdx.x; k < list.count; k += kThreads) {
+      Sums of_block = of_warps[k];
+      for (int w = 1; w < kThreads / kWarp; ++w) add(of_block, of_warps[w * list.count + k]);
+      out.of_blocks[blockIdx.x * list.count + k] = of_block;
+    }
+    if (gridDim.x > 1) return;
+    __syncthreads();
+    finish_rows_stats(list, 1, out.of_blocks, out.stats);
+  }
 }
 
 // dx_kbj = grad_b weight_k s_kb f'(x_kbj)
@@ -197,7 +270,7 @@ __global__ void __launch_bounds__(kThreads, kBlocksOfProcessor)
           store(dx.values[j], scale * functor.df(load(x.values[j])));
         store_pack(dx, row.dx + from, row.dx + end, row.whole);
       },
-      [](int64_t) {});
+      [](int) {}, [](int64_t) {});
 }
 
 // dgrad_b = sum_k weight_k s_kb sum_j v_kbj f'(x_kbj), dx_kbj = grad_b weight_k s_kb v_kbj f''
@@ -229,6 +302,7 @@ __global__ void __launch_bounds__(kThreads, kBlocksOfProcessor)
         store_pack(dx, row.dx + from, row.dx + end, row.whole);
         sum += weight * part;
       },
+      [](int) {},
       [&](int64_t sample) {
         finish_row(list, sample, sum, partial, add, dgrad);
         sum = 0;
@@ -287,11 +361,12 @@ int blocks_of(const SampleRows<F, T>& rows) {
   return std::min<int64_t>((rows.samples + of_block - 1) / of_block, 4 * kMaxBlocks);
 }
 
-// Calls body(rows, blocks, partial, first) for each stretch of terms that one launch can take.
+// Calls body(rows, blocks, partial, add) for each stretch of terms that one launch can take.
 template <class F, class T, class Body>
-void for_each_stretch(const RowsList& list, double* scratch, cudaStream_t stream, Body body) {
-  for (size_t begin = 0; begin < list.terms.size(); begin += kMaxRows) {
-    const size_t count = std::min<size_t>(kMaxRows, list.terms.size() - begin);
+void for_each_stretch(const RowsList& list, double* scratch, cudaStream_t stream, Body body,
+                      size_t max_rows = kMaxRows) {
+  for (size_t begin = 0; begin < list.terms.size(); begin += max_rows) {
+    const size_t count = std::min(max_rows, list.terms.size() - begin);
     const RowsList stretch{list.terms.subspan(begin, count), list.samples, list.normalize};
     SampleRows<F, T> rows = make_rows<F, T>(stretch);
     double* partial = scratch + kMaxRows * kMaxWeightParts;
@@ -335,10 +410,41 @@ void unary_rows_forward(UnaryFunctor functor, DType dtype, const RowsList& list,
     for_each_stretch<F, T>(
         list, scratch, stream,
         [&](const SampleRows<F, T>& rows, int blocks, double* partial, bool add) {
-          launch("unary_rows_forward", unary_rows_forward_kernel<F, T>, blocks, kThreads, stream,
-                 rows, partial, add, result);
+          launch("unary_rows_forward", unary_rows_forward_kernel<F, T, false>, blocks, kThreads,
+                 stream, rows, partial, add, result, StatsOut<T>{});
           add_splits(rows, partial, add, result, stream);
         });
+  });
+}
+
+int64_t unary_rows_stats_scratch(const RowsList& list) {
+  const int64_t rows = std::min<size_t>(kMaxStatsRows, list.terms.size());
+  return unary_rows_scratch(list) + sizeof(Sums) / sizeof(double) * kMaxStatsBlocks * rows;
+}
+
+void unary_rows_forward_stats(UnaryFunctor functor, DType dtype, const RowsList& list,
+                              double threshold, void* rows_, void* stats_, double* scratch,
+                              void* stream_) {
+  const auto stream = static_cast<cudaStream_t>(stream_);
+  with_types(functor, dtype, [&]<class F, class T>() {
+    const auto result = static_cast<Compute<T>*>(rows_);
+    const auto of_blocks = reinterpret_cast<Sums*>(scratch + unary_rows_scratch(list));
+    StatsOut<T> out{static_cast<Compute<T>>(threshold), of_blocks,
+                    static_cast<Compute<T>*>(stats_)};
+    for_each_stretch<F, T>(
+        list, scratch, stream,
+        [&](const SampleRows<F, T>& rows, int all_blocks, double* partial, bool add) {
+          const int blocks = std::min(all_blocks, kMaxStatsBlocks);
+          launch("unary_rows_forward_stats", unary_rows_forward_kernel<F, T, true>, blocks,
+                 kThreads, stream, rows, partial, add, result, out);
+          add_splits(rows, partial, add, result, stream);
+          if (blocks > 1) {
+            launch("unary_rows_finish_stats", unary_rows_finish_stats_kernel<F, T>, 1, kThreads,
+                   stream, rows, blocks, of_blocks, out.stats);
+          }
+          out.stats += 4 * rows.count;
+        },
+        kMaxStatsRows);
   });
 }
 

@@ -139,6 +139,38 @@ Tensor forward(TensorList x, const OfSamples& sample_weight, const OfSamples& sa
   return rows;
 }
 
+// The rows (B,) and the (K, 4) statistics, not filled.
+std::tuple<Tensor, Tensor> empty_results(TensorList x) {
+  const auto options = x[0].options().dtype(loss_dtype(x[0]));
+  return {at::empty_symint({x[0].sym_size(0)}, options),
+          at::empty({static_cast<int64_t>(x.size()), 4}, options)};
+}
+
+std::tuple<Tensor, Tensor> forward_stats(TensorList x, const OfSamples& sample_weight,
+                                         const OfSamples& sample_a, std::string_view f,
+                                         Floats weight, Floats a, Floats b, bool normalize,
+                                         double threshold) {
+  check(x, sample_weight, sample_a, weight, a, b);
+  const UnaryFunctor functor = unary_functor_named("unary_rows", f);
+  const DType dtype = dtype_of(x[0]);
+  auto [rows, stats] = empty_results(x);
+  Terms of(x, sample_weight, sample_a, weight, a, b, normalize);
+#ifdef GANFAST_CUDA
+  if (x[0].is_cuda()) {
+    const c10::cuda::CUDAGuard guard(x[0].device());
+    Tensor scratch =
+        at::empty({cuda::unary_rows_stats_scratch(of.list)}, x[0].options().dtype(at::kDouble));
+    cuda::unary_rows_forward_stats(functor, dtype, of.list, threshold, rows.mutable_data_ptr(),
+                                   stats.mutable_data_ptr(), scratch.mutable_data_ptr<double>(),
+                                   c10::cuda::getCurrentCUDAStream());
+    return {rows, stats};
+  }
+#endif
+  cpu::unary_rows_forward_stats(functor, dtype, of.list, threshold, rows.mutable_data_ptr(),
+                                stats.mutable_data_ptr());
+  return {rows, stats};
+}
+
 std::vector<Tensor> backward(const Tensor& grad, TensorList x, const OfSamples& sample_weight,
                              const OfSamples& sample_a, std::string_view f, Floats weight, Floats a,
                              Floats b, bool normalize) {
@@ -202,6 +234,14 @@ Tensor forward_meta(TensorList x, const OfSamples& sample_weight, const OfSample
   return at::empty_symint({x[0].sym_size(0)}, x[0].options().dtype(loss_dtype(x[0])));
 }
 
+std::tuple<Tensor, Tensor> forward_stats_meta(TensorList x, const OfSamples& sample_weight,
+                                              const OfSamples& sample_a, std::string_view f,
+                                              Floats weight, Floats a, Floats b, bool, double) {
+  check(x, sample_weight, sample_a, weight, a, b);
+  unary_functor_named("unary_rows", f);
+  return empty_results(x);
+}
+
 std::vector<Tensor> backward_meta(const Tensor&, TensorList x, const OfSamples&, const OfSamples&,
                                   std::string_view, Floats, Floats, Floats, bool) {
   std::vector<Tensor> dx;
@@ -261,6 +301,13 @@ Tensor call_forward(TensorList x, const OfSamples& sample_weight, const OfSample
   return call.call(x, sample_weight, sample_a, f, weight, a, b, normalize);
 }
 
+auto call_forward_stats(TensorList x, const OfSamples& sample_weight, const OfSamples& sample_a,
+                        std::string_view f, Floats weight, Floats a, Floats b, bool normalize,
+                        double threshold) {
+  static const auto call = op<decltype(forward_stats)>("ganfast::unary_rows_stats");
+  return call.call(x, sample_weight, sample_a, f, weight, a, b, normalize, threshold);
+}
+
 std::vector<Tensor> call_backward(const Tensor& grad, TensorList x, const OfSamples& sample_weight,
                                   const OfSamples& sample_a, std::string_view f, Floats weight,
                                   Floats a, Floats b, bool normalize) {
@@ -303,6 +350,23 @@ Tensor forward_autograd(TensorList x, const OfSamples& sample_weight, const OfSa
   })[0];
 }
 
+std::tuple<Tensor, Tensor> forward_stats_autograd(TensorList x, const OfSamples& sample_weight,
+                                                  const OfSamples& sample_a, std::string_view f,
+                                                  Floats weight, Floats a, Floats b, bool normalize,
+                                                  double threshold) {
+  if (!records(x)) {
+    at::AutoDispatchBelowADInplaceOrView guard;
+    return call_forward_stats(x, sample_weight, sample_a, f, weight, a, b, normalize, threshold);
+  }
+  const auto of = shared(sample_weight, sample_a, f, weight, a, b, normalize);
+  const variable_list made = Autograd::forward(x, of, [&] {
+    auto [rows, stats] =
+        call_forward_stats(x, sample_weight, sample_a, f, weight, a, b, normalize, threshold);
+    return variable_list{rows, stats};
+  });
+  return {made[0], made[1]};
+}
+
 std::vector<Tensor> backward_autograd(const Tensor& grad, TensorList x,
                                       const OfSamples& sample_weight, const OfSamples& sample_a,
                                       std::string_view f, Floats weight, Floats a, Floats b,
@@ -323,8 +387,8 @@ std::tuple<Tensor, std::vector<Tensor>> double_backward_autograd(
 
 }  // namespace
 
-#define GANFAST_UNARY_ROWS_OPS(op)                          \
-  op(unary_rows, forward) op(unary_rows_backward, backward) \
+#define GANFAST_UNARY_ROWS_OPS(op)                                                              \
+  op(unary_rows, forward) op(unary_rows_stats, forward_stats) op(unary_rows_backward, backward) \
       op(unary_rows_double_backward, double_backward)
 
 GANFAST_REGISTER(GANFAST_UNARY_ROWS_OPS)

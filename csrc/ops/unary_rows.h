@@ -38,20 +38,29 @@ struct RowsGrad {
 //   backward         dx_kbj = grad_b weight_k s_kb f'(x_kbj)
 //   double_backward  dgrad_b = sum_k weight_k s_kb sum_j v_kbj f'(x_kbj),
 //                    dx_kbj = grad_b weight_k s_kb v_kbj f''(x_kbj)
+//   forward_stats    rows as forward, and in row k of `stats` (terms, 4), of the rows' type,
+//                    sum_b weight_k s_kb sum_j f(x_kbj), the mean of x_k, and the shares of its
+//                    elements above and below the threshold
 // Sums are taken in a fixed order: equal input gives equal bits, whatever the number of threads.
 
 namespace cpu {
 void unary_rows_forward(UnaryFunctor functor, DType dtype, const RowsList& list, void* rows);
+void unary_rows_forward_stats(UnaryFunctor functor, DType dtype, const RowsList& list,
+                              double threshold, void* rows, void* stats);
 void unary_rows_backward(UnaryFunctor functor, DType dtype, const RowsList& list, RowsGrad grad);
 void unary_rows_double_backward(UnaryFunctor functor, DType dtype, const RowsList& list,
                                 RowsGrad grad, void* dgrad);
 }  // namespace cpu
 
 namespace cuda {
-// Doubles of scratch memory that each order takes.
+// Doubles of scratch memory that each order takes, and what forward_stats takes.
 int64_t unary_rows_scratch(const RowsList& list);
 void unary_rows_forward(UnaryFunctor functor, DType dtype, const RowsList& list, void* rows,
                         double* scratch, void* stream);
+int64_t unary_rows_stats_scratch(const RowsList& list);
+void unary_rows_forward_stats(UnaryFunctor functor, DType dtype, const RowsList& list,
+                              double threshold, void* rows, void* stats, double* scratch,
+                              void* stream);
 void unary_rows_backward(UnaryFunctor functor, DType dtype, const RowsList& list, RowsGrad grad,
                          double* scratch, void* stream);
 void unary_rows_double_backward(UnaryFunctor functor, DType dtype, const RowsList& list,

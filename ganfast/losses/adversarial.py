@@ -187,8 +187,8 @@ class AdversarialLoss:
             real: outputs for real samples.
             fake: outputs for fake samples, as many maps; their shapes may differ from the real
                 ones'.
-            stats: return statistics too, from the same launch; from one of their own where samples
-                have weights or flips, which do not count in them.
+            stats: return statistics too, from the same launch; those of masks from one of their
+                own.
             real_weight: weights of the real samples: (B,), or a mask that broadcasts to each map,
                 or one for each map. A map's mean becomes the weighted mean sum(w l) / sum(w) over
                 its elements l, 0 where all weights are; its sum sum(w l).
@@ -201,7 +201,8 @@ class AdversarialLoss:
             ``real_logits`` and ``fake_logits``, the mean outputs; ``real_accuracy`` and
             ``fake_accuracy``, the shares of real outputs above and of fake outputs below 0 (0.5 for
             probabilities, the middle of the targets of ``least_squares``); ``real_loss`` and
-            ``fake_loss``, the terms that add up to the loss (without weights of samples and flips).
+            ``fake_loss``, the terms that add up to the loss (for ``none`` to its mean). Weights and
+            flips count in these alone.
         """
         maps = pairs_of_maps(real, fake)
         weights = None

@@ -22,6 +22,7 @@ P = ParamSpec("P")
 
 # What torch.nn.functional puts around it costs a tenth of it; autocast runs it in float32 anyway.
 _cross_entropy: Callable[..., Tensor] = torch._C._nn.cross_entropy_loss
+_NONE, _MEAN = 0, 1  # torch's numbers of reductions
 _NO_LABEL = -100
 
 
@@ -41,12 +42,13 @@ def _no_autocast(loss: Callable[P, Tensor]) -> Callable[P, Tensor]:
 
 
 def _check_scores(name: str, scores: Tensor, labels: Tensor) -> None:
+    shape, of_labels = scores.shape, labels.shape
     if (
-        scores.is_floating_point()
-        and scores.dim() == 2
-        and labels.dtype == torch.int64
-        and labels.dim() == 1
-        and 0 < len(scores) == len(labels)
+        len(shape) == 2
+        and len(of_labels) == 1
+        and 0 < shape[0] == of_labels[0]
+        and labels.dtype is torch.int64
+        and scores.is_floating_point()
     ):
         return
     if not scores.is_floating_point():
@@ -137,8 +139,10 @@ def auxiliary_classifier_loss(
     """
     _check_scores("logits", logits, labels)
     if reduction == "mean" and weight is None:
-        return _cross_entropy(compute_dtype(logits), labels, None, 1, _NO_LABEL, label_smoothing)
-    values = _cross_entropy(compute_dtype(logits), labels, None, 0, _NO_LABEL, label_smoothing)
+        if not label_smoothing:  # arguments that are not given cost nothing
+            return _cross_entropy(compute_dtype(logits), labels, None, _MEAN)
+        return _cross_entropy(compute_dtype(logits), labels, None, _MEAN, _NO_LABEL, label_smoothing)
+    values = _cross_entropy(compute_dtype(logits), labels, None, _NONE, _NO_LABEL, label_smoothing)
     return reduce_samples(values, reduction, weight)
 
 

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor, nn
 
 from ganfast.losses.distributed import mean_over_processes
-from ganfast.losses.maps import MapWeights, Outputs, means_of_maps, pairs_of_maps
+from ganfast.losses.maps import MapWeights, Outputs, mean_of, means_of_maps, pairs_of_maps
 from ganfast.losses.reduction import Reducer
 from ganfast.losses.sides import Side
 
@@ -102,7 +102,7 @@ class LeCam(nn.Module):
         # Modules look for buffers last: they are asked for once.
         averages = self.ema_real, self.ema_fake
         if self.on == "means":
-            x = [xk.mean() for xk in x]
+            x = [mean_of(xk) for xk in x]
         elif self.training:
             self._update(x, *averages)
         ema_real, ema_fake = averages
@@ -123,7 +123,7 @@ class LeCam(nn.Module):
         if self.maps == 1:
             real, fake = x[0].detach(), x[1].detach()
             if self.on == "elements":
-                real, fake = real.mean(), fake.mean()
+                real, fake = mean_of(real), mean_of(fake)
         else:
             real, fake = means_of_maps(x).chunk(2)
         if self.distributed:

@@ -129,6 +129,29 @@ class Terms(NamedTuple):
         except (TypeError, ValueError) as error:
             self._raise_with_names(error)
 
+    def reduce_rows_with_stats(
+        self,
+        sample_weight: Sequence[Tensor | None],
+        sample_a: Sequence[Tensor | None],
+        normalize: bool,
+        threshold: float,
+    ) -> tuple[Tensor, Tensor]:
+        """(B,) and (maps, 4), see :func:`ganfast.ops.unary_rows_stats`."""
+        try:
+            return ops.unary_rows_stats(
+                self.x,
+                self.f,
+                self.weight,
+                self.a,
+                self.b,
+                sample_weight,
+                sample_a,
+                normalize,
+                threshold,
+            )
+        except (TypeError, ValueError) as error:
+            self._raise_with_names(error)
+
     def check_samples(self) -> None:
         """Refuse maps that do not all have one axis of samples of the same length."""
         try:
@@ -168,7 +191,20 @@ def terms_of(f: str) -> Terms:
     return Terms(f, [], [], [], [], [])
 
 
+_ONE, _ZERO = (1.0,), (0.0,)
+
+
+def mean_of(x: Tensor) -> Tensor:
+    """The mean of a tensor in float32 or better, differentiable twice: less work than torch's."""
+    return ops.unary_reduce((x,), "identity", _ONE, _ZERO, _ZERO)
+
+
+def stats_of_maps(maps: Sequence[Tensor], threshold: float) -> Tensor:
+    """(maps, 4) from one launch, not differentiable: 0, mean, shares above and below."""
+    zeros = [0.0] * len(maps)
+    return ops.unary_reduce_stats(maps, "identity", zeros, zeros, zeros, threshold)[1]
+
+
 def means_of_maps(maps: Sequence[Tensor]) -> Tensor:
     """The mean of each map, (maps,), from one launch, not differentiable."""
-    zeros = [0.0] * len(maps)
-    return ops.unary_reduce_stats(maps, "identity", zeros, zeros, zeros, 0.0)[1][:, 1]
+    return stats_of_maps(maps, 0.0)[:, 1]

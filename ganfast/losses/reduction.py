@@ -93,10 +93,13 @@ class Reducer:
         """
         if sample_weights is None and not label_flips and self.reduction != "none":
             terms = self.terms(maps)
-            return self._with_stats(terms) if stats else terms.reduce()
+            if not stats:
+                return terms.reduce()
+            loss, table = terms.reduce_with_stats(self._threshold)
+            return loss, self._named(table.chunk(len(maps)))
         weights = sample_weights or [None] * len(maps)
         masks = [is_mask(weight) for weight in weights]
-        if stats or any(masks):
+        if any(masks):
             terms = self.terms(maps)
             terms.check()
             if label_flips or self.reduction == "none" or not all(masks):
@@ -108,23 +111,24 @@ class Reducer:
                 self._sides, maps, weights, others, strict=True
             )
         ]
-        loss = loss_of_samples(
-            sides, self._weights.of(len(maps[0])), self.reduction, label_flips, rng
+        loss, tables = loss_of_samples(
+            sides,
+            self._weights.of(len(maps[0])),
+            self.reduction,
+            label_flips,
+            rng,
+            self._threshold if stats else None,
         )
-        if not stats:
-            return loss
-        with torch.no_grad():
-            return loss, self._with_stats(terms)[1]
+        return (loss, self._named(tables)) if stats else loss
 
-    def _with_stats(self, terms: Terms) -> tuple[Tensor, Stats]:
-        loss, rows = terms.reduce_with_stats(self._threshold)
+    def _named(self, tables: Sequence[Tensor]) -> Stats:
+        """The statistics (maps, 4) of each side by their names."""
         named: Stats = {}
-        for i, (name, maps) in enumerate(terms.sides):
-            of_side = rows[i * maps : (i + 1) * maps]
-            named[f"{name}_loss"] = of_side[:, 0]
-            named[f"{name}_logits"] = of_side[:, 1]
-            named[f"{name}_accuracy"] = of_side[:, 3 if name == self._below else 2]
-        return loss, named
+        for (name, _), table in zip(self._sides, tables, strict=True):
+            named[f"{name}_loss"] = table[:, 0]
+            named[f"{name}_logits"] = table[:, 1]
+            named[f"{name}_accuracy"] = table[:, 3 if name == self._below else 2]
+        return named
 
 
 _ITSELF = Side("identity", 1.0, 0.0)

@@ -90,7 +90,7 @@ def relativistic_discriminator_loss(
         Differentiable twice. With ``stats`` also a dict of (maps,) tensors on the device, not
         differentiable: ``pair_logits``, the mean of r - f (of f - r for the generator);
         ``pair_accuracy``, the share of elements where it is positive; ``pair_loss``, the terms that
-        add up to the loss (without weights of pairs).
+        add up to the loss (for ``none`` to its mean), in which alone weights count.
 
     Raises:
         TypeError: an output is not a floating-point tensor or a list of such, or dtypes differ.

@@ -14,6 +14,7 @@ from ganfast.losses.maps import (
     MapReduction,
     MapWeights,
     Outputs,
+    mean_of,
     means_of_maps,
     pairs_of_maps,
 )
@@ -83,8 +84,8 @@ def relativistic_average_discriminator_loss(
     ``hinge``         m[relu(1 - (r - f̄))] + m[relu(1 + f - r̄)] (RaHinge)
     ================= ===================================================
 
-    The means and differences are plain torch in float32 or better; the functions of all maps, with
-    their sums, are one launch forward and one backward.
+    The differences are plain torch in float32 or better; the functions of all maps, with their
+    sums, are one launch forward and one backward.
 
     Args:
         real: outputs for real samples: a tensor, a list of maps, or a list of lists of which the
@@ -112,8 +113,8 @@ def relativistic_average_discriminator_loss(
         Differentiable twice. With ``stats`` also a dict of (maps,) tensors on the device, not
         differentiable: ``real_logits`` and ``fake_logits``, the means of r - f̄ and f - r̄;
         ``real_accuracy`` and ``fake_accuracy``, the shares of r above f̄ and of f below r̄;
-        ``real_loss`` and ``fake_loss``, the terms that add up to the loss (without weights of
-        samples).
+        ``real_loss`` and ``fake_loss``, the terms that add up to the loss (for ``none`` to its
+        mean), in which alone weights count.
 
     Raises:
         TypeError: an output is not a floating-point tensor or a list of such, or dtypes differ.
@@ -220,7 +221,11 @@ def _loss(
     # The node that saves launches for lists costs more than it saves for a map or two.
     plain = detach_mean or distributed or n <= 2 or not ops._compiled(maps)
     if plain:
-        means = [_mean(x.detach() if detach_mean else x, mean_over) for x in maps]
+        try:
+            means = [_mean(x.detach() if detach_mean else x, mean_over) for x in maps]
+        except ValueError:
+            terms.check()  # says it of the loss's arguments
+            raise
         if distributed:
             means = mean_over_processes(means)
         x = [x - mean for x, mean in zip(maps, means[n:] + means[:n], strict=True)]
@@ -234,7 +239,7 @@ def _loss(
 
 
 def _mean(x: Tensor, over: MeanOver) -> Tensor:
-    return x.mean() if over == "all" else x.mean(0)
+    return mean_of(x) if over == "all" else x.mean(0)
 
 
 def _from_means(over: MeanOver, transposed: bool, *maps: Tensor) -> tuple[Tensor, ...]:

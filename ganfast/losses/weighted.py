@@ -7,7 +7,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from ganfast.losses.maps import Outputs, terms_of
+from ganfast.losses.maps import Outputs, stats_of_maps, terms_of
 from ganfast.losses.sides import Side
 from ganfast.reference import UNARY_FUNCTORS, along_samples, compute_dtype, divisor
 
@@ -28,19 +28,26 @@ def loss_of_samples(
     reduction: str,
     label_flips: float,
     rng: torch.Generator | None,
-) -> Tensor:
+    threshold: float | None,
+) -> tuple[Tensor, list[Tensor]]:
     """Weighted loss, a scalar or for ``none`` (B,): one launch, but for masks, which are torch's.
+
+    With a threshold also each side's statistics (maps, 4): the terms that add up to the loss, for
+    ``none`` to its mean, and without weights the mean outputs and the shares above and below the
+    threshold.
 
     Args:
         sides: the outputs have passed the checks of their masks, where they have some.
         map_weights: a factor for each map.
         reduction: mean, sum or none, see :class:`ganfast.losses.AdversarialLoss`.
         label_flips: the probability of a sample to be flipped, drawn from rng.
+        threshold: what outputs are compared with; None where statistics are not wanted.
     """
     terms = terms_of(sides[0].side.f)
     sample_weight: list[Tensor | None] = []
     sample_a: list[Tensor | None] = []
-    masked: list[Tensor] = []
+    parts: list[Tensor] = []
+    stats: dict[str, Tensor] = {}
     normalize = reduction != "sum"
     for name, maps, side, weight, flipped in sides:
         x, n = maps[0], len(maps)
@@ -59,7 +66,10 @@ def loss_of_samples(
                 w * _masked(f"{name}[{k}]", maps[k], side, a, sign, masks[k], reduction)
                 for k, w in enumerate(weights)
             ]
-            masked.append(torch.stack(losses).sum(0) if n > 1 else losses[0])
+            parts.append(torch.stack(losses).sum(0) if n > 1 else losses[0])
+            if threshold is not None:
+                stats[name] = stats_of_maps(maps, threshold)
+                stats[name][:, 0] = torch.stack([loss.detach().mean() for loss in losses])
             continue
         s = None if weight is None else _sample_weight(name, weight, x)
         if sign is not None:  # which is no weight: it does not count in the mean
@@ -74,11 +84,20 @@ def loss_of_samples(
         terms.add(name, maps, weights, side.a, side.b)
         sample_weight += [s] * n
         sample_a += [a] * n
-    if not terms.x:
-        return masked[0] if len(masked) == 1 else masked[0] + masked[1]
-    rows = terms.reduce_rows(sample_weight, sample_a, normalize)
-    loss = rows if reduction == "none" else rows.sum()
-    return loss + masked[0] if masked else loss
+    if terms.x:
+        if threshold is None:
+            rows = terms.reduce_rows(sample_weight, sample_a, normalize)
+        else:
+            rows, table = terms.reduce_rows_with_stats(
+                sample_weight, sample_a, normalize, threshold
+            )
+            if reduction == "none":
+                table[:, 0] /= len(rows)
+            names = [name for name, _ in terms.sides]
+            stats |= zip(names, table.chunk(len(names)), strict=True)
+        parts.append(rows if reduction == "none" else rows.sum())
+    loss = parts[0] if len(parts) == 1 else parts[0] + parts[1]
+    return loss, [stats[side.name] for side in sides if stats]
 
 
 def is_mask(weight: Outputs | None) -> bool:

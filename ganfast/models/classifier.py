@@ -34,8 +34,8 @@ class Classifier(nn.Module):
             nn.Conv2d(channels, width, 3),
             nn.ReLU(inplace=True),
             nn.Conv2d(width, 2 * width, 3),
+            nn.MaxPool2d(2),  # before the ReLU, which it commutes with: a fourth of the work
             nn.ReLU(inplace=True),
-            nn.MaxPool2d(2),
             nn.Dropout(dropout[0]),
             nn.Flatten(),
             nn.Linear(2 * width * pooled**2, 4 * width),

@@ -25,11 +25,11 @@ class Fit:
         patience: looks without a lower loss after which training ends; the best weights count.
     """
 
-    steps: int = 300
+    steps: int = 200
     batch_size: int = 64
     lr: float = 3e-3
     check_every: int = 25
-    patience: int = 6
+    patience: int = 4
 
 
 def fit(

@@ -1,5 +1,6 @@
 """Did the GAN help? A classifier on real, on synthetic, and on both, with few images and many."""
 
+import copy
 import math
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
@@ -57,7 +58,7 @@ class Settings:
     labels: Labels = "generator"
     gan: tuple[str, ...] = (
         "model=cdcgan",
-        "steps=600",
+        "steps=500",
         "lr_g=2e-3",
         "lr_d=1e-3",
         "reuse_fakes=true",
@@ -145,26 +146,37 @@ class _Size:
         self._real: Labelled = (pool[0][held:n], pool[1][held:n])
         self._classes = int(pool[1].max()) + 1
         self._made: Labelled | None = None
+        self._nets: dict[tuple[str, int], nn.Module] = {}
 
     def accuracy(self, mode: str, seed: int) -> float:
         """On the images held out, after training in one of the modes."""
-        net = self._net(seed)
-        if mode == "real":
-            self._fit(net, self._real, seed)
-        else:
-            synthetic = self._synthetic(seed)
-            if mode == "synthetic":
-                self._fit(net, synthetic, seed)
-            elif mode == "both":
-                self._fit(net, self._union(synthetic), seed)
-            elif mode == "pretrained":
-                self._fit(net, synthetic, seed)
-                self._fit(net, self._real, seed)
-            else:
-                self._fit(net, self._real, seed, synthetic[0])
+        net = self._trained(mode, seed)
         if mode == "both" and seed == 0 and isinstance(net, Classifier):
             given.save_classifier(net, self._out / f"both-{self._n}.safetensors")
         return classify.accuracy(net, self._test)
+
+    def _trained(self, mode: str, seed: int) -> nn.Module:
+        """Trained once; what other modes start from, or are taught by, is kept for them."""
+        if (mode, seed) not in self._nets:
+            self._nets[mode, seed] = self._train(mode, seed)
+        return self._nets[mode, seed]
+
+    def _train(self, mode: str, seed: int) -> nn.Module:
+        if mode == "pretrained":
+            net = copy.deepcopy(self._trained("synthetic", seed))
+            self._fit(net, self._real, seed)
+            return net
+        train: Labelled = self._real
+        other: Tensor | None = None
+        if mode == "synthetic":
+            train = self._synthetic(seed)
+        elif mode == "both":
+            train = self._union(self._synthetic(seed))
+        elif mode == "adapted":
+            other = self._synthetic(seed)[0]
+        net = self._net(seed)
+        self._fit(net, train, seed, other)
+        return net
 
     def _fit(self, net: nn.Module, train: Labelled, seed: int, other: Tensor | None = None) -> None:
         classify.fit(net, train, self._validation, self._settings.fit, seed, other)
@@ -187,9 +199,7 @@ class _Size:
             self._made = self._draw()
         images, labels = self._made
         if self._settings.labels == "teacher":
-            teacher = self._net(seed)
-            self._fit(teacher, self._real, seed)
-            labels = classify.probabilities(teacher, images).argmax(1)
+            labels = classify.probabilities(self._trained("real", seed), images).argmax(1)
         return images, labels
 
     def _draw(self) -> Labelled:

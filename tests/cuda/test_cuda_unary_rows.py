@@ -99,6 +99,30 @@ def test_launches_of_a_discriminator_loss(maps: int) -> None:
         assert len(gradients) == count
 
 
+@pytest.mark.parametrize("shapes", SIZES, ids=lambda shapes: str(shapes[0]))
+def test_statistics_are_the_cpus(shapes: list[tuple[int, ...]]) -> None:
+    x = [randn(*shape, seed=k).detach() for k, shape in enumerate(shapes)]
+    s = torch.rand(shapes[0][0], generator=generator(1)).cuda()
+    ones = [1.0] * len(x)
+
+    def both(x: list[Tensor], s: Tensor) -> tuple[Tensor, Tensor]:
+        weights = [s, *[None] * (len(x) - 1)]
+        return ops.unary_rows_stats(x, "softplus", ones, ones, ones, weights, (), True, 0.5)
+
+    first = both(x, s)
+    assert [bits(t) for t in both(x, s)] == [bits(t) for t in first]
+    for got, expected in zip(first, both([xk.cpu() for xk in x], s.cpu()), strict=True):
+        torch.testing.assert_close(got.cpu(), expected, rtol=2e-6, atol=2e-6)
+
+
+@pytest.mark.parametrize(("samples", "count"), [(4, 1), (64, 1), (1000, 2)])
+def test_launches_of_statistics(samples: int, count: int) -> None:
+    """One, and one to add up what several blocks have."""
+    real, fake = randn(samples), randn(samples, seed=1)
+    loss = AdversarialLoss(reduction="none")
+    assert len(launches(lambda: loss.discriminator(real, fake, stats=True))) == count
+
+
 def test_a_graph_is_captured_and_replayed() -> None:
     x, s = [randn(300), randn(300, 50, seed=1)], torch.rand(300, generator=generator(2)).cuda()
 

@@ -137,7 +137,8 @@ def test_statistics_of_pairs(weighted: bool) -> None:
         "pair_logits": [d.mean() for d in differences],
         "pair_accuracy": [(d > 0).double().mean() for d in differences],
         "pair_loss": [
-            w * F.relu(1 - d).mean() for w, d in zip((1.0, 2.0, 0.5), differences, strict=True)
+            w * reduced(F.relu(1 - d), None if weight is None else along(weight, d), "mean")
+            for w, d in zip((1.0, 2.0, 0.5), differences, strict=True)
         ],
     }
     assert stats.keys() == expected.keys()

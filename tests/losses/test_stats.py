@@ -71,14 +71,44 @@ def test_targets_turned_round() -> None:
     assert stats["fake_accuracy"].item() == 1
 
 
-def test_statistics_with_weights_are_of_all_samples() -> None:
-    real, fake = maps(2, 0), maps(2, 1)
-    weight = torch.tensor([0.0, 1.0, 0.0, 3.0])
+@pytest.mark.usefixtures("road")
+@pytest.mark.parametrize("reduction", ["mean", "sum", "none"])
+@pytest.mark.parametrize("weights", ["no", "samples", "mask of one side", "masks"])
+@pytest.mark.parametrize("label_flips", [0.0, 0.4])
+def test_weights_and_flips_count_in_the_terms_alone(
+    reduction: str, weights: str, label_flips: float
+) -> None:
+    real, fake = maps(2, 0, torch.float64), maps(2, 1, torch.float64)
+    samples = torch.tensor([0.0, 1.0, 0.5, 3.0])[: len(real[0])]
+    masks = [(x > 0).double() for x in real]
+    of = {
+        "samples": {"real_weight": samples, "fake_weight": 2 * samples},
+        "mask of one side": {"real_weight": masks, "fake_weight": samples},
+        "masks": {"real_weight": masks, "fake_weight": [1 - m for m in masks]},
+    }.get(weights, {})
+    loss = AdversarialLoss(reduction=reduction, label_flips=label_flips, map_weights=[1.0, 2.0])
+
+    def rng() -> torch.Generator:
+        return torch.Generator().manual_seed(7)
+
+    value, stats = loss.discriminator(real, fake, stats=True, rng=rng(), **of)
+    alone = loss.discriminator(real, fake, rng=rng(), **of)
+    torch.testing.assert_close(value, alone)
+    total = stats["real_loss"].sum() + stats["fake_loss"].sum()
+    torch.testing.assert_close(total, alone.mean().detach())
+    for k in range(2):  # a map alone has its terms
+        weight = {
+            name: w if isinstance(w, torch.Tensor) else w[k : k + 1] for name, w in of.items()
+        }
+        one = AdversarialLoss(reduction=reduction, label_flips=label_flips, scale=(1.0, 2.0)[k])
+        of_map = one.discriminator(real[k : k + 1], fake[k : k + 1], rng=rng(), **weight)
+        torch.testing.assert_close(
+            (stats["real_loss"] + stats["fake_loss"])[k], of_map.mean().detach()
+        )
     _, expected = discriminator_loss(real, fake, stats=True)
-    loss, stats = discriminator_loss(real, fake, real_weight=weight, stats=True)
-    assert torch.equal(loss, discriminator_loss(real, fake, real_weight=weight))
-    for name, value in expected.items():
-        assert torch.equal(value, stats[name])
+    for name in ("real_logits", "real_accuracy", "fake_logits", "fake_accuracy"):
+        torch.testing.assert_close(stats[name], expected[name])
+        assert not stats[name].requires_grad
 
 
 def test_statistics_of_the_highest_fakes() -> None:

@@ -6,7 +6,7 @@ import torch.nn.functional as F
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from numerics import LAYOUTS, bits, generator
-from ops.rows import check_all_orders, problems
+from ops.rows import check_all_orders, factors, problems
 from ops.unary_functors import DTYPES, FUNCTORS
 from torch import Tensor
 from torch.autograd import gradcheck, gradgradcheck
@@ -72,6 +72,49 @@ def test_many_samples_and_large_ones(shape: tuple[int, ...], road: str) -> None:
     torch.testing.assert_close(rows.double(), 2 * expected, rtol=1e-6, atol=0)
 
 
+@each_functor
+@each_dtype
+@settings(max_examples=4)
+@given(data=st.data())
+def test_statistics(f: str, dtype: torch.dtype, data: st.DataObject) -> None:
+    p = data.draw(problems(f, dtype))
+    rows, stats = ops.unary_rows_stats(p.x, *p.parameters, 0.25)
+    torch.testing.assert_close(rows, ops.unary_rows(p.x, *p.parameters), rtol=1e-6, atol=1e-6)
+    for xk, k in zip(p.x, range(len(p.x)), strict=True):
+        x = xk.detach().double().flatten(1) if xk.dim() > 1 else xk.detach().double()[:, None]
+        own = p.sample_a[k]
+        a = [p.a[k]] * len(x) if own is None else own.tolist()
+        means = [FUNCTORS[f].plain(x[i], a[i], p.b[k]).mean() for i in range(len(x))]
+        s = torch.tensor(factors(p.sample_weight[k], p), dtype=torch.float64)
+        terms = p.weight[k] * s * torch.stack(means)
+        expected = [terms.sum(), x.mean(), (x > 0.25).double().mean(), (x < 0.25).double().mean()]
+        size = 1 + float(terms.abs().sum()) + float(x.abs().mean())
+        torch.testing.assert_close(
+            stats[k].double(), torch.stack(expected), rtol=1e-6, atol=1e-6 * size
+        )
+    assert stats.dtype == rows.dtype
+    assert not stats.requires_grad
+
+
+@pytest.mark.parametrize("shape", [(70_001,), (5, 5000), (3, 1024), (1, 300_000), (40_000, 3)])
+def test_statistics_of_many_samples(shape: tuple[int, ...], road: str) -> None:
+    x = [randn(*shape).float().requires_grad_(), randn(shape[0], 2, seed=2).float()]
+    s = torch.rand(shape[0], generator=generator(1))
+    given_ = ("softplus", [2.0, 1.0], [-1.0, 1.0], [0.0, 0.0], [s, None], (), True)
+    rows, stats = ops.unary_rows_stats(x, *given_, 0.5)
+    torch.testing.assert_close(rows, ops.unary_rows(x, *given_))
+    torch.testing.assert_close(stats[:, 0].sum(), rows.sum().detach(), rtol=2e-6, atol=0)
+    wide = [xk.detach().double() for xk in x]
+    second = F.softplus(wide[1]).mean(1).sum().float()
+    torch.testing.assert_close(stats[1, 0], second, rtol=1e-6, atol=0)
+    for row, xk in zip(stats, wide, strict=True):
+        expected = [xk.mean(), (xk > 0.5).double().mean(), (xk < 0.5).double().mean()]
+        torch.testing.assert_close(row[1:].double(), torch.stack(expected), rtol=1e-6, atol=1e-7)
+    (dx,) = torch.autograd.grad(rows.sum(), x[:1])
+    (expected_dx,) = torch.autograd.grad(ops.unary_rows(x, *given_).sum(), x[:1])
+    assert torch.equal(dx, expected_dx)
+
+
 def test_a_sum_of_weights_of_nothing_counts_as_one(road: str) -> None:
     x = two_tensors("square")[:1]
     for s in (torch.zeros(3).double(), torch.tensor([1.0, -2.0, 1.0]).double()):
@@ -125,6 +168,7 @@ def test_the_ops_keep_torchs_rules(dtype: torch.dtype, requires_grad: bool) -> N
     traced = [*checks, "test_aot_dispatch_dynamic"] if dtype == torch.float64 else checks
     check, namespace = torch.library.opcheck, torch.ops.ganfast
     check(namespace.unary_rows.default, (x, *rest), test_utils=traced)
+    check(namespace.unary_rows_stats.default, (x, *rest, 0.5), test_utils=traced)
     check(namespace.unary_rows_backward.default, (grad, x, *rest), test_utils=traced)
     check(
         namespace.unary_rows_double_backward.default,
@@ -180,7 +224,8 @@ def test_the_same_bits_every_time(shape: tuple[int, ...], restored_threads: None
         rows = ops.unary_rows(x, "softplus", WEIGHT, A, B, [s, None], (), True)
         dx = torch.autograd.grad(rows, x, grad, create_graph=True)
         second = torch.autograd.grad(dx, [grad, *x], [t.detach() for t in x])
-        results.append([bits(t) for t in (rows, *dx, *second)])
+        stats = ops.unary_rows_stats(x, "softplus", WEIGHT, A, B, [s, None], (), True, 0.5)
+        results.append([bits(t) for t in (rows, *dx, *second, *stats)])
     assert results[0] == results[1] == results[2]
 
 
@@ -210,8 +255,12 @@ def test_what_is_refused(
     error: type[Exception], match: str, x: list[Tensor], options: dict[str, object], road: str
 ) -> None:
     given: dict[str, object] = {"f": "square", "weight": [1.0] * len(x)} | options
+    given |= {"a": [1.0] * len(x), "b": [0.0] * len(x)}
     with pytest.raises(error, match=f"unary_rows: {match}"):
-        ops.unary_rows(x, a=[1.0] * len(x), b=[0.0] * len(x), **given)
+        ops.unary_rows(x, **given)
+    rest = {"sample_weight": (), "sample_a": (), "normalize": False, "threshold": 0.0}
+    with pytest.raises(error, match=f"unary_rows: {match}"):
+        ops.unary_rows_stats(x, **(rest | given))
 
 
 @compiled

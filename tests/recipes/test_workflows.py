@@ -112,6 +112,25 @@ def test_labels_by_a_teacher_and_given_images(tmp_path):
         size._draw()
 
 
+def test_what_modes_share_is_trained_once(tmp_path, monkeypatch):
+    fits, fit = [], finetune.classify.fit
+    monkeypatch.setattr(finetune.classify, "fit", lambda *a: fits.append(a[1]) or fit(*a))
+    digits = data.digits()
+    np.savez(tmp_path / "data.npz", images=digits.images[:40], labels=np.full(40, 3))
+    settings = dataclasses.replace(
+        FINETUNE, sizes=(60,), seeds=1, labels="teacher", dataset=str(tmp_path / "data.npz")
+    )
+    pool, test = finetune.classify.split(digits, 100, seed=0)
+    size = finetune._Size(settings, 60, pool, test, tmp_path, "cpu", False)
+    accuracy = {mode: size.accuracy(mode, 0) for mode in settings.modes}
+    assert len(fits) == 5  # one for each mode, the teacher being "real"
+
+    net = size._net(0)
+    for images in (size._synthetic(0), size._real):
+        fit(net, images, size._validation, settings.fit, 0)
+    assert finetune.classify.accuracy(net, test) == accuracy["pretrained"]
+
+
 @pytest.mark.parametrize(
     ("kind", "changes", "message"),
     [

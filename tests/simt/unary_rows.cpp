@@ -107,6 +107,69 @@ void compare(UnaryFunctor functor, DType dtype, int64_t samples, const std::vect
   check_rows(" dgrad", dgrad);
 }
 
+template <template <class> class F, class T>
+void compare_stats(UnaryFunctor functor, DType dtype, int64_t samples,
+                   const std::vector<int64_t>& sizes, bool normalize, const std::string& what) {
+  const List<T> list(samples, sizes, functor == UnaryFunctor::bce, normalize);
+  const RowsList of = list.of();
+  std::vector<double> scratch(cuda::unary_rows_stats_scratch(of));
+  std::vector<Compute<T>> want_rows(samples), rows(samples), stats(4 * sizes.size());
+  // A value that occurs, so that strict comparisons matter.
+  const double threshold = load(list.x[0].data[0]);
+  cuda::unary_rows_forward(functor, dtype, of, want_rows.data(), scratch.data(), nullptr);
+  cuda::unary_rows_forward_stats(functor, dtype, of, threshold, rows.data(), stats.data(),
+                                 scratch.data(), nullptr);
+  for (int64_t b = 0; b < samples; ++b)  // a launch takes other tensors, so sums go otherwise
+    check_close(what + " rows", rows[b], want_rows[b], 4 * kArithmetic<T>,
+                std::abs(want_rows[b]) + sizes.size());
+  for (size_t k = 0; k < sizes.size(); ++k) {
+    long double value = 0, scale = 0, sum = 0, size = 0;
+    int64_t above = 0, below = 0;
+    const int64_t n = samples * sizes[k];
+    for (int64_t i = 0; i < n; ++i) {
+      const int64_t b = i / sizes[k];
+      const double x = load(list.x[k].data[i]);
+      const double y = list.weight(k, b) * F<double>{list.a(k, b), list.terms[k].b}.f(x);
+      value += y;
+      scale += std::abs(y);
+      sum += x;
+      size += std::abs(x);
+      above += x > threshold;
+      below += x < threshold;
+    }
+    const Compute<T>* row = &stats[4 * k];
+    const std::string of_tensor = what + " of tensor " + std::to_string(k);
+    check_close(of_tensor + ": term", row[0], value, 2 * kArithmetic<T>, scale + 1e-30);
+    check_close(of_tensor + ": mean", row[1], sum / n, kArithmetic<T>, size / n);
+    check_close(of_tensor + ": above", row[2], static_cast<Compute<T>>(above / double(n)), 0, 1);
+    check_close(of_tensor + ": below", row[3], static_cast<Compute<T>>(below / double(n)), 0, 1);
+  }
+}
+
+// A block takes several samples, or several blocks the samples of lanes: a GPU's many blocks are
+// too many here.
+void same_stats_for_any_blocks(int64_t samples, const std::vector<int64_t>& sizes) {
+  const List<float> list(samples, sizes, false, false);
+  const RowsList of = list.of();
+  std::vector<double> scratch(cuda::unary_rows_stats_scratch(of));
+  std::vector<float> want_rows(samples), rows(samples), want(4 * sizes.size()), got(want);
+  cuda::unary_rows_forward_stats(UnaryFunctor::square, DType::float32, of, 0, want_rows.data(),
+                                 want.data(), scratch.data(), nullptr);
+  const auto given = cuda::make_rows<Square<float>, float>(of);
+  const auto partial = reinterpret_cast<cuda::Sums*>(scratch.data());
+  for (const int blocks : {1, 2, 3}) {
+    launch("stats", cuda::unary_rows_forward_kernel<Square<float>, float, true>, blocks,
+           cuda::kThreads, nullptr, given, nullptr, false, rows.data(),
+           cuda::StatsOut<float>{0, partial, got.data()});
+    if (blocks > 1)
+      launch("finish", cuda::unary_rows_finish_stats_kernel<Square<float>, float>, 1,
+             cuda::kThreads, nullptr, given, blocks, partial, got.data());
+    const std::string what = "stats in " + std::to_string(blocks) + " blocks";
+    for (int64_t b = 0; b < samples; ++b) check_close(what, rows[b], want_rows[b], 1e-6, 100);
+    for (size_t i = 0; i < want.size(); ++i) check_close(what, got[i], want[i], 1e-6, 100);
+  }
+}
+
 // Samples that lanes of a warp share, and samples that a block has, with tails of every length.
 template <template <class> class F>
 void compare_all_dtypes(UnaryFunctor functor, const std::string& name) {
@@ -115,6 +178,10 @@ void compare_all_dtypes(UnaryFunctor functor, const std::string& name) {
     compare<F, float>(functor, DType::float32, 5, sizes, true, name + " float32");
     compare<F, Float16>(functor, DType::float16, 5, sizes, false, name + " float16");
     compare<F, BFloat16>(functor, DType::bfloat16, 5, sizes, true, name + " bfloat16");
+    compare_stats<F, double>(functor, DType::float64, 5, sizes, true, name + " stats float64");
+    compare_stats<F, float>(functor, DType::float32, 5, sizes, false, name + " stats float32");
+    compare_stats<F, Float16>(functor, DType::float16, 5, sizes, true, name + " stats float16");
+    compare_stats<F, BFloat16>(functor, DType::bfloat16, 5, sizes, false, name + " stats bfloat16");
   }
 }
 
@@ -143,5 +210,13 @@ int main() {
   sizes[203] = 3 * cuda::kTile;
   compare<Hinge, float>(UnaryFunctor::hinge, DType::float32, 2, sizes, false,
                         "many tensors, splits");
+  using test::compare_stats;
+  compare_stats<Softplus, float>(softplus, DType::float32, 333, {1}, true, "stats of elements");
+  compare_stats<Softplus, float>(softplus, DType::float32, 2, {3 * cuda::kTile + 1, 7, 1000}, true,
+                                 "stats of splits");
+  compare_stats<Hinge, float>(UnaryFunctor::hinge, DType::float32, 3, std::vector<int64_t>(70, 1),
+                              true, "stats of many tensors");
+  test::same_stats_for_any_blocks(150, {3, 1});
+  test::same_stats_for_any_blocks(7, {1500, 40});
   return test::report();
 }
