@@ -146,7 +146,8 @@ def _write(
         "Made by `python scripts/results.py`. Distances are FD (digits), between the 5,000 "
         "embedded digits and as many samples of the generator's moving average, on the features "
         "of the digit classifier that comes with ganfast; they are not comparable with FID. One "
-        "seed each; a machine or a number of threads that rounds otherwise ends elsewhere.",
+        "seed each; a machine, a number of threads or a memory format that rounds otherwise ends "
+        "elsewhere.",
         "",
     ]
     if steps:
