@@ -37,7 +37,7 @@ def _compiled(x: Sequence[Tensor]) -> bool:
     around it.
     """
     return (
-        x[0].device.type in _ext.DEVICES
+        ("cpu" if x[0].is_cpu else x[0].device.type) in _ext.DEVICES  # is_cpu is quicker
         and not _compiling()
         and not _transforming()
         and forward_ad._current_level < 0

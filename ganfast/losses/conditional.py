@@ -141,7 +141,9 @@ def auxiliary_classifier_loss(
     if reduction == "mean" and weight is None:
         if not label_smoothing:  # arguments that are not given cost nothing
             return _cross_entropy(compute_dtype(logits), labels, None, _MEAN)
-        return _cross_entropy(compute_dtype(logits), labels, None, _MEAN, _NO_LABEL, label_smoothing)
+        return _cross_entropy(
+            compute_dtype(logits), labels, None, _MEAN, _NO_LABEL, label_smoothing
+        )
     values = _cross_entropy(compute_dtype(logits), labels, None, _NONE, _NO_LABEL, label_smoothing)
     return reduce_samples(values, reduction, weight)
 
