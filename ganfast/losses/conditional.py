@@ -138,13 +138,13 @@ def auxiliary_classifier_loss(
     Sources: Odena et al. 2017, AC-GAN; Chen et al. 2016, InfoGAN.
     """
     _check_scores("logits", logits, labels)
-    if reduction == "mean" and weight is None:
-        if not label_smoothing:  # arguments that are not given cost nothing
-            return _cross_entropy(compute_dtype(logits), labels, None, _MEAN)
-        return _cross_entropy(
-            compute_dtype(logits), labels, None, _MEAN, _NO_LABEL, label_smoothing
-        )
-    values = _cross_entropy(compute_dtype(logits), labels, None, _NONE, _NO_LABEL, label_smoothing)
+    plain = reduction == "mean" and weight is None
+    over = _MEAN if plain else _NONE
+    # Arguments that are not given cost nothing.
+    smoothing = (_NO_LABEL, label_smoothing) if label_smoothing else ()
+    values = _cross_entropy(compute_dtype(logits), labels, None, over, *smoothing)
+    if plain:
+        return values
     return reduce_samples(values, reduction, weight)
 
 
