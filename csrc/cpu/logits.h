@@ -25,7 +25,7 @@ GANFAST_SIMD Logits logits_of(const T* x, int64_t n, Compute<T> threshold) {
 
 // The sum over the `count` tiles of a tensor, in a fixed order.
 inline Logits total_of(const Logits* tiles, int64_t count) {
-  if (count == 1) return tiles[0];
+  if (count <= 1) return count > 0 ? tiles[0] : Logits{};
   const int64_t half = count / 2;
   const Logits first = total_of(tiles, half), second = total_of(tiles + half, count - half);
   return {first.sum + second.sum, first.above + second.above, first.below + second.below};

@@ -236,8 +236,7 @@ __global__ void __launch_bounds__(kThreads, kBlocksOfProcessor)
         if constexpr (with_stats) __syncthreads();  // before a sum over the block for the next
         sum = 0;
       });
-  if constexpr (with_stats) {
-    __syncthreads();
+  if constexpr (with_stats) {  // all threads have come out of a barrier with the last sample
     for (int k = threadIdx.x; k < list.count; k += kThreads) {
       Sums of_block = of_warps[k];
       for (int w = 1; w < kThreads / kWarp; ++w) add(of_block, of_warps[w * list.count + k]);
@@ -419,7 +418,9 @@ void unary_rows_forward(UnaryFunctor functor, DType dtype, const RowsList& list,
 
 int64_t unary_rows_stats_scratch(const RowsList& list) {
   const int64_t rows = std::min<size_t>(kMaxStatsRows, list.terms.size());
-  return unary_rows_scratch(list) + sizeof(Sums) / sizeof(double) * kMaxStatsBlocks * rows;
+  // At most one for each sample, but where several share one.
+  const int64_t blocks = std::clamp<int64_t>(list.samples, kMaxBlocks, kMaxStatsBlocks);
+  return unary_rows_scratch(list) + sizeof(Sums) / sizeof(double) * blocks * rows;
 }
 
 void unary_rows_forward_stats(UnaryFunctor functor, DType dtype, const RowsList& list,

@@ -230,7 +230,7 @@ class AdversarialLoss:
 
         Args:
             fake: outputs for fake samples.
-            stats: return statistics too, from the same launch.
+            stats: return statistics too, see :meth:`discriminator`.
             fake_weight: weights of the samples, see :meth:`discriminator`.
             top_k: only the k highest outputs of each map count, in loss and statistics; see
                 :func:`top_k_schedule`. Not with weights or ``reduction="none"``.

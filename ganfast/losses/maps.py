@@ -195,7 +195,10 @@ _ONE, _ZERO = (1.0,), (0.0,)
 
 
 def mean_of(x: Tensor) -> Tensor:
-    """The mean of a tensor in float32 or better, differentiable twice: less work than torch's."""
+    """The mean of a tensor in float32 or better, differentiable twice.
+
+    It takes less time than torch's for small ones, but keeps x for the backward.
+    """
     return ops.unary_reduce((x,), "identity", _ONE, _ZERO, _ZERO)
 
 

@@ -68,8 +68,9 @@ def loss_of_samples(
             ]
             parts.append(torch.stack(losses).sum(0) if n > 1 else losses[0])
             if threshold is not None:
-                stats[name] = stats_of_maps(maps, threshold)
-                stats[name][:, 0] = torch.stack([loss.detach().mean() for loss in losses])
+                own = torch.stack([loss.detach().mean() for loss in losses])
+                logits = stats_of_maps([x.detach() for x in maps], threshold)
+                stats[name] = torch.cat([own[:, None], logits[:, 1:]], 1)
             continue
         s = None if weight is None else _sample_weight(name, weight, x)
         if sign is not None:  # which is no weight: it does not count in the mean
@@ -93,8 +94,8 @@ def loss_of_samples(
             )
             if reduction == "none":
                 table[:, 0] /= len(rows)
-            names = [name for name, _ in terms.sides]
-            stats |= zip(names, table.chunk(len(names)), strict=True)
+            for (name, _), of_side in zip(terms.sides, table.chunk(len(terms.sides)), strict=True):
+                stats[name] = of_side
         parts.append(rows if reduction == "none" else rows.sum())
     loss = parts[0] if len(parts) == 1 else parts[0] + parts[1]
     return loss, [stats[side.name] for side in sides if stats]

@@ -146,7 +146,8 @@ class _Size:
         self._real: Labelled = (pool[0][held:n], pool[1][held:n])
         self._classes = int(pool[1].max()) + 1
         self._made: Labelled | None = None
-        self._nets: dict[tuple[str, int], nn.Module] = {}
+        self._nets: dict[str, nn.Module] = {}  # of the seed that was asked for last
+        self._seed = -1
 
     def accuracy(self, mode: str, seed: int) -> float:
         """On the images held out, after training in one of the modes."""
@@ -156,10 +157,13 @@ class _Size:
         return classify.accuracy(net, self._test)
 
     def _trained(self, mode: str, seed: int) -> nn.Module:
-        """Trained once; what other modes start from, or are taught by, is kept for them."""
-        if (mode, seed) not in self._nets:
-            self._nets[mode, seed] = self._train(mode, seed)
-        return self._nets[mode, seed]
+        """Trained once: other modes of the seed start from it, or are taught by it."""
+        if seed != self._seed:
+            self._nets.clear()
+            self._seed = seed
+        if mode not in self._nets:
+            self._nets[mode] = self._train(mode, seed)
+        return self._nets[mode]
 
     def _train(self, mode: str, seed: int) -> nn.Module:
         if mode == "pretrained":

@@ -117,7 +117,7 @@ def test_statistics_are_the_cpus(shapes: list[tuple[int, ...]]) -> None:
 
 @pytest.mark.parametrize(("samples", "count"), [(4, 1), (64, 1), (1000, 2)])
 def test_launches_of_statistics(samples: int, count: int) -> None:
-    """One, and one to add up what several blocks have."""
+    """Of this family one, and one to add up what several blocks have."""
     real, fake = randn(samples), randn(samples, seed=1)
     loss = AdversarialLoss(reduction="none")
     assert len(launches(lambda: loss.discriminator(real, fake, stats=True))) == count

@@ -35,6 +35,14 @@ CALLS: dict[str, Call] = {
         discriminator_loss(r, f, "hinge2", stats=True)[1].values(),
         discriminator_loss(r, f, "hinge2", stats=True)[0],
     ).sum(),
+    "discriminator stats with weights": lambda r, f, y: sum(
+        discriminator_loss(r, f, stats=True, reduction="none", real_weight=weight(r))[1].values(),
+        discriminator_loss(r, f, stats=True, reduction="none", real_weight=weight(r))[0].mean(),
+    ).sum(),
+    "discriminator stats with a mask": lambda r, f, y: sum(
+        discriminator_loss(r, f, stats=True, real_weight=[x > 0 for x in r])[1].values(),
+        discriminator_loss(r, f, stats=True, real_weight=[x > 0 for x in r])[0],
+    ).sum(),
     "discriminator none": lambda r, f, y: discriminator_loss(r, f, reduction="none").sum(),
     "discriminator sum": lambda r, f, y: discriminator_loss(r, f, "bce", reduction="sum"),
     "discriminator weights": lambda r, f, y: discriminator_loss(

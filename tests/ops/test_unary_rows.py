@@ -72,9 +72,10 @@ def test_many_samples_and_large_ones(shape: tuple[int, ...], road: str) -> None:
     torch.testing.assert_close(rows.double(), 2 * expected, rtol=1e-6, atol=0)
 
 
+@pytest.mark.usefixtures("road")
 @each_functor
 @each_dtype
-@settings(max_examples=4)
+@settings(max_examples=3)
 @given(data=st.data())
 def test_statistics(f: str, dtype: torch.dtype, data: st.DataObject) -> None:
     p = data.draw(problems(f, dtype))
@@ -113,6 +114,17 @@ def test_statistics_of_many_samples(shape: tuple[int, ...], road: str) -> None:
     (dx,) = torch.autograd.grad(rows.sum(), x[:1])
     (expected_dx,) = torch.autograd.grad(ops.unary_rows(x, *given_).sum(), x[:1])
     assert torch.equal(dx, expected_dx)
+
+
+@pytest.mark.usefixtures("road")
+def test_nan_is_neither_above_nor_below() -> None:
+    x = torch.tensor([[1.0, torch.nan], [-1.0, 2.0]])
+    rows, stats = ops.unary_rows_stats(
+        [x], "identity", [1.0], [0.0], [0.0], (), (), normalize=False, threshold=0.0
+    )
+    assert rows.isnan().tolist() == [True, False]
+    assert stats[0, :2].isnan().all()
+    assert stats[0, 2:].tolist() == [0.5, 0.25]
 
 
 def test_a_sum_of_weights_of_nothing_counts_as_one(road: str) -> None:

@@ -124,6 +124,7 @@ def test_what_modes_share_is_trained_once(tmp_path, monkeypatch):
     size = finetune._Size(settings, 60, pool, test, tmp_path, "cpu", False)
     accuracy = {mode: size.accuracy(mode, 0) for mode in settings.modes}
     assert len(fits) == 5  # one for each mode, the teacher being "real"
+    assert size.accuracy("synthetic", 0) == accuracy["synthetic"]  # what started from it left it
 
     net = size._net(0)
     for images in (size._synthetic(0), size._real):
