@@ -36,6 +36,7 @@ def records(out):
 def test_stopped_and_resumed_it_writes_what_an_unstopped_run_writes(tmp_path):
     parts, whole = tmp_path / "parts", tmp_path / "whole"
 
+    unstopped = start(whole, "--steps", "30")  # at the same time, on the other core
     process = start(parts, "--steps", "30")
     assert any(line.startswith("step 25/30: fd ") for line in process.stderr)
     process.send_signal(signal.SIGINT)
@@ -49,9 +50,8 @@ def test_stopped_and_resumed_it_writes_what_an_unstopped_run_writes(tmp_path):
         assert "stopped early, of 30" in (parts / "report.html").read_text()
 
     printed, said = start(parts, "--steps", "30", "--resume").communicate()
-    process = start(whole, "--steps", "30")
-    printed, said = process.communicate()
-    assert process.returncode == 0, said
+    printed, said = unstopped.communicate()
+    assert unstopped.returncode == 0, said
 
     a = torch.load(parts / "checkpoint.pt", weights_only=True)
     b = torch.load(whole / "checkpoint.pt", weights_only=True)
