@@ -1,4 +1,4 @@
-// Sums in double that cost no more than to read what they are of.
+// Sums in double, nearly as quick as to read what they are of.
 #pragma once
 
 #include <algorithm>
