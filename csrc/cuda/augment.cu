@@ -11,9 +11,6 @@
 namespace ganfast::cuda {
 namespace {
 
-// Blocks that fill the largest GPUs; fixed, so that sums do not depend on the GPU.
-constexpr int64_t kMaxBlocks = 1024;
-
 template <class T>
 struct AugmentCall {
   AugmentMap map;
@@ -87,17 +84,13 @@ __global__ void __launch_bounds__(kThreads)
     augment_kernel(const __grid_constant__ AugmentCall<T> call, const double* partial) {
   using C = Compute<T>;
   const AugmentShape& shape = call.shape;
-  GANFAST_SHARED(double, mean, 1);
+  double mean = 0;
   if (call.pieces.color) {
-    double sum = 0;
-    for (int i = threadIdx.x; i < call.splits; i += kThreads)
-      sum += partial[call.sample() * call.splits + i];
-    sum = block_sum(sum);
-    if (threadIdx.x == 0) *mean = sum / shape.elements();
-    __syncthreads();
+    const double* of_sample = partial + call.sample() * call.splits;
+    mean = sum_for_all(of_sample, call.splits) / shape.elements();
   }
   const auto s = call.augmentation();
-  const C of_sample = s.mixes ? static_cast<C>(s.c * *mean) : C(0);
+  const C of_sample = s.mixes ? static_cast<C>(s.c * mean) : C(0);
   const C constant = of_sample + s.d, b = s.b / shape.channels;
   const C outside = call.map == AugmentMap::adjoint ? of_sample : C(0);
   const int step = call.channel_step();
@@ -118,7 +111,7 @@ __global__ void __launch_bounds__(kThreads)
 
 int splits_of(AugmentShape shape) {
   const int64_t most = (shape.pixels() + kThreads - 1) / kThreads;
-  return static_cast<int>(std::max<int64_t>(1, std::min(most, kMaxBlocks / shape.samples)));
+  return static_cast<int>(std::max<int64_t>(1, std::min(most, kSharingBlocks / shape.samples)));
 }
 
 }  // namespace

@@ -59,13 +59,17 @@ __global__ void __launch_bounds__(kThreads)
   if (threadIdx.x == 0) partial[blockIdx.x] = sum;
 }
 
-// Leaves the sum of each sample's partials in its first one.
+// Leaves the sum of each sample's partials in its first one. The warps of the block take turns with
+// the samples.
 __device__ inline void sum_splits(double* partial, int64_t samples, int splits) {
-  for (int64_t b = threadIdx.x; b < samples; b += kThreads) {
+  for (int64_t b = threadIdx.x / kWarp; b < samples; b += kThreads / kWarp) {
     double sum = 0;
-    for (int split = 0; split < splits; ++split) sum += partial[b * splits + split];
-    partial[b * splits] = sum;
+    for (int split = threadIdx.x % kWarp; split < splits; split += kWarp)
+      sum += partial[b * splits + split];
+    sum = warp_sum(sum);  // after which all have read
+    if (threadIdx.x % kWarp == 0) partial[b * splits] = sum;
   }
+  __syncthreads();
 }
 
 // loss = weight sum_b phi(s_b) with the two derivatives. One block.
@@ -91,7 +95,6 @@ __global__ void __launch_bounds__(kThreads)
     norm_reduce_maximum_kernel(double* partial, int64_t samples, int splits, double weight,
                                Result* loss, Result* derivatives) {
   sum_splits(partial, samples, splits);
-  __syncthreads();
   double largest = partial[0];
   for (int64_t b = 1; b < samples; ++b) {
     const double s = partial[b * splits];
@@ -129,8 +132,7 @@ __global__ void __launch_bounds__(kThreads)
                                        const Compute<T>* grad, const Compute<T>* derivatives,
                                        const double* partial) {
   const int64_t sample = blockIdx.x / list.splits;
-  double t = 0;
-  for (int split = 0; split < list.splits; ++split) t += partial[sample * list.splits + split];
+  const double t = sum_for_all(partial + sample * list.splits, list.splits);
   const Compute<T> p = 2 * *grad * derivatives[sample];
   const auto q = static_cast<Compute<T>>(4 * *grad * derivatives[list.outer + sample] * t);
   for_each_pack_of_sample(list, [&](const NormRow<T>& row, int64_t from, int64_t end) {
@@ -246,11 +248,11 @@ int splits_of(NormShape shape, std::span<const NormTerm> terms) {
   int64_t elements = 0;
   for (const NormTerm& term : terms) elements += term.size;
   const int64_t tiles = (elements + kTile - 1) / kTile;
-  return std::max<int64_t>(1, std::min(tiles, kMaxBlocks / shape.outer));
+  return std::max<int64_t>(1, std::min(tiles, kSharingBlocks / shape.outer));
 }
 
 int blocks_of_pixels(NormShape shape) {
-  return std::min<int64_t>(shape.outer * ((shape.inner + kThreads - 1) / kThreads), kMaxBlocks);
+  return std::min<int64_t>(shape.outer * ((shape.inner + kThreads - 1) / kThreads), kSharingBlocks);
 }
 
 template <class T>

@@ -17,11 +17,22 @@ bool aligned(const T* pointer) {
   return reinterpret_cast<uintptr_t>(pointer) % sizeof(Pack<T>) == 0;
 }
 
+template <class T>
+__device__ Pack<T> load_whole(const T* from) {
+  return *reinterpret_cast<const Pack<T>*>(from);
+}
+
+// By an intrinsic, since the compiler stores the members of a struct one by one.
+template <class T>
+__device__ void store_whole(const Pack<T>& pack, T* to) {
+  __stwb(reinterpret_cast<uint4*>(to), bit_cast<uint4>(pack));
+}
+
 // The elements from `from` on; past `end` they are left zero. `whole` says that 16-byte accesses
 // are allowed.
 template <class T>
 __device__ Pack<T> load_pack(const T* from, const T* end, bool whole) {
-  if (whole && from + Pack<T>::size <= end) return *reinterpret_cast<const Pack<T>*>(from);
+  if (whole && from + Pack<T>::size <= end) return load_whole(from);
   Pack<T> pack{};
   GANFAST_UNROLL
   for (int j = 0; j < Pack<T>::size; ++j) {
@@ -33,7 +44,7 @@ __device__ Pack<T> load_pack(const T* from, const T* end, bool whole) {
 template <class T>
 __device__ void store_pack(const Pack<T>& pack, T* to, const T* end, bool whole) {
   if (whole && to + Pack<T>::size <= end) {
-    *reinterpret_cast<Pack<T>*>(to) = pack;
+    store_whole(pack, to);
     return;
   }
   GANFAST_UNROLL

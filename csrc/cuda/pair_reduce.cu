@@ -20,20 +20,20 @@ struct Row : RowBase {
   F functor;
 };
 
-// A pack of zeros where there is no memory.
-template <class F, class T>
-__device__ Pack<T> load_given(const T* v, const Row<F, T>& row, int64_t offset) {
-  return v == nullptr ? Pack<T>{} : load_pack(v + offset, v + row.n, row.whole);
+// Zeros where there is no memory.
+template <class T>
+__device__ auto load_given(const Share<T>& share, const T* v) {
+  return v == nullptr ? typename Share<T>::Packs{} : share.load(v);
 }
 
-// Writes the pack to dx and its negative to dy, those that are wanted.
+// Writes what is there to dx and its negative to dy, those that are wanted.
 template <class F, class T>
-__device__ void store_wanted(const Row<F, T>& row, int64_t offset, Pack<T> pack) {
-  if (row.dx != nullptr) store_pack(pack, row.dx + offset, row.dx + row.n, row.whole);
+__device__ void store_wanted(const Share<T>& share, typename Share<T>::Packs d,
+                             const Row<F, T>& row) {
+  if (row.dx != nullptr) share.store(d, row.dx);
   if (row.dy == nullptr) return;
-  GANFAST_UNROLL
-  for (int j = 0; j < Pack<T>::size; ++j) store(pack.values[j], -load(pack.values[j]));
-  store_pack(pack, row.dy + offset, row.dy + row.n, row.whole);
+  share.for_each([&](int i, int j) { store(d.at(i, j), -load(d.at(i, j))); });
+  share.store(d, row.dy);
 }
 
 // Adds a tile's sum to the block's; with per_pair, writes it to the tile's partial. All threads
@@ -57,15 +57,11 @@ __global__ void __launch_bounds__(kThreads)
   double sum = 0;
   for (int64_t tile = blockIdx.x; tile < table.tiles; tile += gridDim.x) {
     const auto& row = table.row(tile);
+    const Share<T> share(row, tile);
+    const auto x = share.load(row.x), y = share.load(row.y);
     Compute<T> part = 0;
-    for_each_pack<T>(row, tile, [&](int64_t offset) {
-      const Pack<T> x = load_pack(row.x + offset, row.x + row.n, row.whole);
-      const Pack<T> y = load_pack(row.y + offset, row.y + row.n, row.whole);
-      GANFAST_UNROLL
-      for (int j = 0; j < Pack<T>::size; ++j) {
-        if (offset + j < row.n) part += row.functor.f(load(x.values[j]) - load(y.values[j]));
-      }
-    });
+    share.for_each_inside(
+        [&](int i, int j) { part += row.functor.f(load(x.at(i, j)) - load(y.at(i, j))); });
     add_tile(row.weight * part, per_pair, tile, partial, sum);
   }
   if (!per_pair) finish_sum(sum, partial, loss);
@@ -79,15 +75,13 @@ __global__ void __launch_bounds__(kThreads)
   for (int64_t tile = blockIdx.x; tile < table.tiles; tile += gridDim.x) {
     const auto& row = table.row(tile);
     const auto scale = static_cast<Compute<T>>(grad[row.result] * row.weight);
-    for_each_pack<T>(row, tile, [&](int64_t offset) {
-      const Pack<T> x = load_pack(row.x + offset, row.x + row.n, row.whole);
-      const Pack<T> y = load_pack(row.y + offset, row.y + row.n, row.whole);
-      Pack<T> dx;
-      GANFAST_UNROLL
-      for (int j = 0; j < Pack<T>::size; ++j)
-        store(dx.values[j], scale * row.functor.df(load(x.values[j]) - load(y.values[j])));
-      store_wanted(row, offset, dx);
+    const Share<T> share(row, tile);
+    auto x = share.load(row.x);
+    const auto y = share.load(row.y);
+    share.for_each([&](int i, int j) {
+      store(x.at(i, j), scale * row.functor.df(load(x.at(i, j)) - load(y.at(i, j))));
     });
+    store_wanted(share, x, row);
   }
 }
 
@@ -102,21 +96,18 @@ __global__ void __launch_bounds__(kThreads)
   for (int64_t tile = blockIdx.x; tile < table.tiles; tile += gridDim.x) {
     const auto& row = table.row(tile);
     const auto scale = static_cast<Compute<T>>(grad[row.result] * row.weight);
+    const Share<T> share(row, tile);
+    auto x = share.load(row.x);
+    const auto y = share.load(row.y);
+    const auto vx = load_given(share, row.vx), vy = load_given(share, row.vy);
     Compute<T> part = 0;
-    for_each_pack<T>(row, tile, [&](int64_t offset) {
-      const Pack<T> x = load_pack(row.x + offset, row.x + row.n, row.whole);
-      const Pack<T> y = load_pack(row.y + offset, row.y + row.n, row.whole);
-      const Pack<T> vx = load_given(row.vx, row, offset), vy = load_given(row.vy, row, offset);
-      Pack<T> dx;
-      GANFAST_UNROLL
-      for (int j = 0; j < Pack<T>::size; ++j) {
-        const Compute<T> d = load(x.values[j]) - load(y.values[j]),
-                         u = load(vx.values[j]) - load(vy.values[j]);
-        store(dx.values[j], scale * u * row.functor.d2f(d));
-        part += u * row.functor.df(d);  // past the end, u is zero
-      }
-      store_wanted(row, offset, dx);
+    share.for_each_inside([&](int i, int j) {
+      const Compute<T> d = load(x.at(i, j)) - load(y.at(i, j)),
+                       u = load(vx.at(i, j)) - load(vy.at(i, j));
+      store(x.at(i, j), scale * u * row.functor.d2f(d));
+      part += u * row.functor.df(d);
     });
+    store_wanted(share, x, row);
     add_tile(row.weight * part, per_pair, tile, partial, sum);
   }
   if (!per_pair) finish_sum(sum, partial, dgrad);

@@ -11,6 +11,9 @@ constexpr int kWarp = 32;
 #define GANFAST_THREADS 256
 #endif
 constexpr int kThreads = GANFAST_THREADS;
+// Blocks that fill the largest GPUs, where several share a sample and what each leaves is added up
+// again; fixed, so that sums do not depend on the GPU.
+constexpr int64_t kSharingBlocks = 1024;
 
 // Sum of `value` over the warp, valid in its first thread. All of its threads must call it.
 __device__ inline double warp_sum(double value) {
@@ -30,6 +33,18 @@ __device__ inline double block_sum(double value) {
   double sum = 0;
   for (int warp = 0; warp < kThreads / kWarp; ++warp) sum += warp_sums[warp];
   return sum;
+}
+
+// Sum of n numbers, valid in all threads of the block. All threads must call it; again only after a
+// __syncthreads.
+__device__ inline double sum_for_all(const double* numbers, int n) {
+  GANFAST_SHARED(double, shared, 1);
+  double sum = 0;
+  for (int i = threadIdx.x; i < n; i += kThreads) sum += numbers[i];
+  sum = block_sum(sum);
+  if (threadIdx.x == 0) *shared = sum;
+  __syncthreads();
+  return *shared;
 }
 
 // What statistics sum over a tensor, or over what one block has of it.

@@ -16,8 +16,9 @@ namespace ganfast::cuda {
 
 // Rows of one launch: a table must fit into 32 KiB of kernel parameters.
 constexpr int kMaxRows = 200;
-// Fills the largest GPUs; fixed, so that sums do not depend on the GPU.
-constexpr int kMaxBlocks = 1024;
+// Several times what the largest GPUs run at once, so that all of one has work to the end; fixed,
+// so that sums do not depend on the GPU.
+constexpr int kMaxBlocks = 4096;
 constexpr int kMaxTilesOfOneBlock = 16;
 // Elements of a tile, for each thread.
 constexpr int kElements = 16;
@@ -49,16 +50,77 @@ struct Table {
   __device__ const Row& row(int64_t tile) const { return rows[index(tile)]; }
 };
 
-// Calls body(offset) for the start of each pack of T that this thread has in a tile.
-template <class T, class Body>
-__device__ void for_each_pack(const RowBase& row, int64_t tile, Body body) {
-  const int64_t begin = (tile - row.first_tile) * kTile;
-  GANFAST_UNROLL
-  for (int i = 0; i < kElements / Pack<T>::size; ++i) {
-    const int64_t offset = begin + (int64_t(i) * kThreads + threadIdx.x) * Pack<T>::size;
-    if (offset < row.n) body(offset);
+// What a thread has of a tile: packs of T, kThreads packs apart from one another.
+template <class T>
+struct Share {
+  static constexpr int kPacks = kElements / Pack<T>::size;
+  static constexpr int kStep = kThreads * Pack<T>::size;
+
+  struct Packs {
+    Pack<T> packs[kPacks];
+    __device__ T& at(int i, int j) { return packs[i].values[j]; }
+    __device__ const T& at(int i, int j) const { return packs[i].values[j]; }
+  };
+
+  bool whole;     // 16-byte accesses are allowed
+  bool full;      // they are, and the tile is all inside the row
+  int64_t start;  // of the thread's first pack, in the row
+  int left;       // elements of the tile from there on, none if negative
+
+  __device__ Share(const RowBase& row, int64_t tile) {
+    const int64_t begin = (tile - row.first_tile) * kTile, rest = row.n - begin;
+    const int first = threadIdx.x * Pack<T>::size;
+    whole = row.whole;
+    full = whole && rest >= kTile;
+    start = begin + first;
+    left = static_cast<int>(rest < kTile ? rest : kTile) - first;
   }
-}
+
+  // The share of one of the row's tensors, all of it asked for before the first use; zeros past the
+  // end.
+  __device__ Packs load(const T* tensor) const {
+    Packs to;
+    const T* from = tensor + start;
+    if (full) {
+      GANFAST_UNROLL
+      for (int i = 0; i < kPacks; ++i) to.packs[i] = load_whole(from + i * kStep);
+    } else {
+      GANFAST_UNROLL
+      for (int i = 0; i < kPacks; ++i)
+        to.packs[i] = load_pack(from + i * kStep, from + left, whole);
+    }
+    return to;
+  }
+
+  __device__ void store(const Packs& from, T* tensor) const {
+    T* to = tensor + start;
+    if (full) {
+      GANFAST_UNROLL
+      for (int i = 0; i < kPacks; ++i) store_whole(from.packs[i], to + i * kStep);
+    } else {
+      GANFAST_UNROLL
+      for (int i = 0; i < kPacks; ++i) store_pack(from.packs[i], to + i * kStep, to + left, whole);
+    }
+  }
+
+  // Calls body(i, j) for each element, j of pack i, those past the end too.
+  template <class Body>
+  __device__ void for_each(Body body) const {
+    GANFAST_UNROLL
+    for (int i = 0; i < kPacks; ++i) {
+      GANFAST_UNROLL
+      for (int j = 0; j < Pack<T>::size; ++j) body(i, j);
+    }
+  }
+
+  // Calls body(i, j) for each element inside the row.
+  template <class Body>
+  __device__ void for_each_inside(Body body) const {
+    for_each([&](int i, int j) {
+      if (i * kStep + j < left) body(i, j);
+    });
+  }
+};
 
 // Writes the block's sum to its partial, or as the result where the block is alone.
 template <class Result>

@@ -24,14 +24,10 @@ __global__ void __launch_bounds__(kThreads)
   double sum = 0;
   for (int64_t tile = blockIdx.x; tile < table.tiles; tile += gridDim.x) {
     const auto& row = table.row(tile);
+    const Share<T> share(row, tile);
+    const auto x = share.load(row.x);
     Compute<T> part = 0;
-    for_each_pack<T>(row, tile, [&](int64_t offset) {
-      const Pack<T> x = load_pack(row.x + offset, row.x + row.n, row.whole);
-      GANFAST_UNROLL
-      for (int j = 0; j < Pack<T>::size; ++j) {
-        if (offset + j < row.n) part += row.functor.f(load(x.values[j]));
-      }
-    });
+    share.for_each_inside([&](int i, int j) { part += row.functor.f(load(x.at(i, j))); });
     sum += row.weight * part;
   }
   finish_sum(sum, partial, loss);
@@ -92,17 +88,14 @@ __global__ void __launch_bounds__(kThreads)
     for (const int64_t end = next < last ? next : last; tile < end; ++tile) {
       Compute<T> f = 0, x = 0;
       int above = 0, below = 0;
-      for_each_pack<T>(row, tile, [&](int64_t offset) {
-        const Pack<T> pack = load_pack(row.x + offset, row.x + row.n, row.whole);
-        GANFAST_UNROLL
-        for (int j = 0; j < Pack<T>::size; ++j) {
-          if (offset + j >= row.n) continue;
-          const Compute<T> xj = load(pack.values[j]);
-          f += row.functor.f(xj);
-          x += xj;
-          above += xj > threshold;
-          below += xj < threshold;
-        }
+      const Share<T> share(row, tile);
+      const auto logits = share.load(row.x);
+      share.for_each_inside([&](int i, int j) {
+        const Compute<T> logit = load(logits.at(i, j));
+        f += row.functor.f(logit);
+        x += logit;
+        above += logit > threshold;
+        below += logit < threshold;
       });
       add(sums, {double(f), double(x), double(above), double(below)});
     }
@@ -127,14 +120,11 @@ __global__ void __launch_bounds__(kThreads)
   for (int64_t tile = blockIdx.x; tile < table.tiles; tile += gridDim.x) {
     const auto& row = table.row(tile);
     const auto scale = static_cast<Compute<T>>(*grad * row.weight);
-    for_each_pack<T>(row, tile, [&](int64_t offset) {
-      const Pack<T> x = load_pack(row.x + offset, row.x + row.n, row.whole);
-      Pack<T> dx;
-      GANFAST_UNROLL
-      for (int j = 0; j < Pack<T>::size; ++j)
-        store(dx.values[j], scale * row.functor.df(load(x.values[j])));
-      store_pack(dx, row.dx + offset, row.dx + row.n, row.whole);
-    });
+    const Share<T> share(row, tile);
+    auto x = share.load(row.x);
+    share.for_each(
+        [&](int i, int j) { store(x.at(i, j), scale * row.functor.df(load(x.at(i, j)))); });
+    share.store(x, row.dx);
   }
 }
 
@@ -148,19 +138,16 @@ __global__ void __launch_bounds__(kThreads)
   for (int64_t tile = blockIdx.x; tile < table.tiles; tile += gridDim.x) {
     const auto& row = table.row(tile);
     const auto scale = static_cast<Compute<T>>(*grad * row.weight);
+    const Share<T> share(row, tile);
+    const auto x = share.load(row.x);
+    auto v = share.load(row.v);
     Compute<T> part = 0;
-    for_each_pack<T>(row, tile, [&](int64_t offset) {
-      const Pack<T> x = load_pack(row.x + offset, row.x + row.n, row.whole);
-      const Pack<T> v = load_pack(row.v + offset, row.v + row.n, row.whole);
-      Pack<T> dx;
-      GANFAST_UNROLL
-      for (int j = 0; j < Pack<T>::size; ++j) {
-        const Compute<T> xj = load(x.values[j]), vj = load(v.values[j]);
-        store(dx.values[j], scale * vj * row.functor.d2f(xj));
-        if (offset + j < row.n) part += vj * row.functor.df(xj);
-      }
-      store_pack(dx, row.dx + offset, row.dx + row.n, row.whole);
+    share.for_each_inside([&](int i, int j) {
+      const Compute<T> xi = load(x.at(i, j)), vi = load(v.at(i, j));
+      store(v.at(i, j), scale * vi * row.functor.d2f(xi));
+      part += vi * row.functor.df(xi);
     });
+    share.store(v, row.dx);
     sum += row.weight * part;
   }
   finish_sum(sum, partial, dgrad);
@@ -197,7 +184,7 @@ void unary_reduce_forward(UnaryFunctor functor, DType dtype, std::span<const Una
 
 int64_t unary_reduce_stats_scratch(std::span<const UnaryTerm> terms) {
   const int64_t tables = (terms.size() + kMaxRows - 1) / kMaxRows;
-  return sizeof(Sums) / sizeof(double) * (kMaxBlocks + kMaxRows) + tables;
+  return sizeof(Sums) / sizeof(double) * (kSharingBlocks + kMaxRows) + tables;
 }
 
 void unary_reduce_forward_stats(UnaryFunctor functor, DType dtype, std::span<const UnaryTerm> terms,
@@ -208,10 +195,12 @@ void unary_reduce_forward_stats(UnaryFunctor functor, DType dtype, std::span<con
     const auto loss = static_cast<Compute<T>*>(loss_);
     auto stats = static_cast<Compute<T>*>(stats_);
     const auto partial = reinterpret_cast<Sums*>(scratch);
-    double* const losses = scratch + sizeof(Sums) / sizeof(double) * (kMaxBlocks + kMaxRows);
+    double* const losses = scratch + sizeof(Sums) / sizeof(double) * (kSharingBlocks + kMaxRows);
     const bool alone = terms.size() <= kMaxRows;
     int tables = 0;
-    for_each_table(terms, make_row<F, T>, [&](const Table<Row<F, T>>& table, int blocks) {
+    for_each_table(terms, make_row<F, T>, [&](const Table<Row<F, T>>& table, int most) {
+      // A single warp may have to add up what they leave.
+      const int blocks = std::min<int>(most, kSharingBlocks);
       Compute<T>* const result = alone ? loss : nullptr;
       double* const table_loss = losses + tables++;
       launch("unary_reduce_forward_stats", unary_reduce_stats_kernel<F, T>, blocks, kThreads,

@@ -16,7 +16,7 @@ constexpr int64_t kSmallSample = 1024;
 constexpr int kMaxWeightParts = 64;
 // Of a launch with statistics: each warp of a block has sums of each tensor in shared memory.
 constexpr int kMaxStatsRows = 64;
-constexpr int kMaxStatsBlocks = 4 * kMaxBlocks;
+constexpr int kMaxStatsBlocks = 4 * kSharingBlocks;
 // Asked for so that the compiler does not save registers for more blocks and spill some.
 constexpr int kBlocksOfProcessor = 2;
 
@@ -318,7 +318,7 @@ int splits_of(const RowsList& list) {
   int64_t elements = 0;
   for (const RowsTerm& term : list.terms) elements += term.size;
   const int64_t tiles = (elements + kTile - 1) / kTile;
-  return std::max<int64_t>(1, std::min(tiles, kMaxBlocks / list.samples));
+  return std::max<int64_t>(1, std::min(tiles, kSharingBlocks / list.samples));
 }
 
 template <class F, class T>
@@ -357,7 +357,7 @@ template <class F, class T>
 int blocks_of(const SampleRows<F, T>& rows) {
   if (rows.lanes == 0) return static_cast<int>(rows.samples * rows.splits);
   const int64_t of_block = kThreads / rows.lanes;
-  return std::min<int64_t>((rows.samples + of_block - 1) / of_block, 4 * kMaxBlocks);
+  return std::min<int64_t>((rows.samples + of_block - 1) / of_block, 4 * kSharingBlocks);
 }
 
 // Calls body(rows, blocks, partial, add) for each stretch of terms that one launch can take.
@@ -398,7 +398,7 @@ OuterGrad<Compute<T>> outer(RowsGrad grad) {
 }  // namespace
 
 int64_t unary_rows_scratch(const RowsList& list) {
-  return kMaxRows * kMaxWeightParts + (list.samples < kMaxBlocks ? kMaxBlocks : 0);
+  return kMaxRows * kMaxWeightParts + (list.samples < kSharingBlocks ? kSharingBlocks : 0);
 }
 
 void unary_rows_forward(UnaryFunctor functor, DType dtype, const RowsList& list, void* rows_,
@@ -419,7 +419,7 @@ void unary_rows_forward(UnaryFunctor functor, DType dtype, const RowsList& list,
 int64_t unary_rows_stats_scratch(const RowsList& list) {
   const int64_t rows = std::min<size_t>(kMaxStatsRows, list.terms.size());
   // At most one for each sample, but where several share one.
-  const int64_t blocks = std::clamp<int64_t>(list.samples, kMaxBlocks, kMaxStatsBlocks);
+  const int64_t blocks = std::clamp<int64_t>(list.samples, kSharingBlocks, kMaxStatsBlocks);
   return unary_rows_scratch(list) + sizeof(Sums) / sizeof(double) * blocks * rows;
 }
 

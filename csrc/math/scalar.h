@@ -28,9 +28,15 @@ struct BFloat16 {
   uint16_t bits;
 
   GANFAST_HD static BFloat16 from(float x) {
+#if defined(__CUDA_ARCH__)
+    BFloat16 h;
+    asm("cvt.rn.bf16.f32 %0, %1;" : "=h"(h.bits) : "f"(x));
+    return h;
+#else
     const uint32_t u = bit_cast<uint32_t>(x);
     const uint32_t rounded = u + 0x7fffu + ((u >> 16) & 1u);  // to nearest, ties to even
     return {static_cast<uint16_t>((x != x ? u | 0x400000u : rounded) >> 16)};
+#endif
   }
 
   GANFAST_HD explicit operator float() const {

@@ -21,13 +21,13 @@ struct Softplus {
   GANFAST_HD T df(T x) const {
     const T y = a * x;
     const T e = exp_nonpositive(y < T(0) ? y : -y);
-    return a * (y < T(0) ? e : T(1)) / (T(1) + e);
+    return quotient(a * (y < T(0) ? e : T(1)), T(1) + e);
   }
   // a^2 sigmoid(a x) sigmoid(-a x)
   GANFAST_HD T d2f(T x) const {
     const T y = a * x;
     const T e = exp_nonpositive(y < T(0) ? y : -y);
-    return a * a * e / ((T(1) + e) * (T(1) + e));
+    return quotient(a * a * e, (T(1) + e) * (T(1) + e));
   }
 };
 
@@ -41,7 +41,7 @@ struct BceWithLogits {
   // no cancellation
   GANFAST_HD T df(T x) const {
     const T e = exp_nonpositive(x < T(0) ? x : -x);
-    return (x < T(0) ? (T(1) - a) * e - a : T(1) - a - a * e) / (T(1) + e);
+    return quotient(x < T(0) ? (T(1) - a) * e - a : T(1) - a - a * e, T(1) + e);
   }
   GANFAST_HD T d2f(T x) const { return Softplus<T>{T(1), T(0)}.d2f(x); }
 };

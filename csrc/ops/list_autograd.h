@@ -55,6 +55,7 @@ struct ListAutograd {
   struct First : torch::autograd::Function<First> {
     static variable_list forward(Context* ctx, const Tensor& grad, TensorList x, const Shared& of) {
       save(ctx, of, x, {grad});
+      ctx->set_materialize_grads(false);
       at::AutoDispatchBelowADInplaceOrView guard;
       return Family::first(grad, x, *of);
     }
@@ -83,6 +84,7 @@ struct ListAutograd {
   struct Forward : torch::autograd::Function<Forward<Make>> {
     static variable_list forward(Context* ctx, TensorList x, const Shared& of, const Make& make) {
       save(ctx, of, x);
+      ctx->set_materialize_grads(false);  // no zeros for what is not differentiable
       at::AutoDispatchBelowADInplaceOrView guard;
       variable_list made = make();
       ctx->mark_non_differentiable({made.begin() + 1, made.end()});

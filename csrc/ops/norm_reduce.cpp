@@ -260,6 +260,7 @@ struct Forward : torch::autograd::Function<Forward> {
     saved.push_back(derivatives);
     ctx->save_for_backward(std::move(saved));
     ctx->mark_non_differentiable({derivatives});
+    ctx->set_materialize_grads(false);  // no zeros for the derivatives
     return {loss, derivatives};
   }
 

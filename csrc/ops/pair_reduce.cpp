@@ -283,6 +283,7 @@ struct Backward : torch::autograd::Function<Backward> {
                                const SharedParameters& p, IntArrayRef wanted) {
     save(ctx, p);
     ctx->saved_data["wanted"] = wanted;
+    ctx->set_materialize_grads(false);
     variable_list saved = both(x, y);
     saved.push_back(grad);
     ctx->save_for_backward(std::move(saved));
@@ -307,6 +308,7 @@ struct Backward : torch::autograd::Function<Backward> {
     given.resize(kept);
 
     variable_list grads(2 * count + 3);  // grad, x..., y..., parameters, wanted
+    if (cotangents.empty()) return grads;
     const std::vector<int64_t> wanted = wanted_inputs(ctx, 1, 2 * count);
     const SharedParameters p = saved_parameters(ctx);
     auto [dgrad, gradients] = call_double_backward(saved.back(), x, y, cotangents, p->f, p->weight,

@@ -28,6 +28,13 @@
 
 using cudaStream_t = struct Stream*;
 
+struct __attribute__((aligned(16), may_alias)) uint4 {
+  unsigned x, y, z, w;
+};
+inline void __stwb(uint4* to, uint4 value) {
+  *to = value;
+}
+
 struct Index {
   unsigned x = 0;
 };
