@@ -31,7 +31,8 @@ class TrainOptions:
         accumulate: batches whose gradients make one optimizer step.
         precision: ``fp32``, or autocast to ``bf16``, or to ``fp16`` with a gradient scaler. The
             penalty is computed in float32 always.
-        channels_last: the memory format of weights and images.
+        channels_last: the memory format of weights and images; left to the compiler where
+            ``compile`` serves a GPU.
         compile: both networks go through torch.compile, but for penalties, whose second derivatives
             it does not have. Where it fails, that is said and they run as they are.
         cuda_graphs: from the fourth on, rounds are replayed as CUDA graphs; batches must then be of

@@ -80,7 +80,9 @@ class Trainer:
         if options.patience and score is None:
             raise ValueError("patience must be 0 where there is no score")
         self._processes.start_alike(generator, discriminator)
-        layout = torch.channels_last if options.channels_last else torch.contiguous_format
+        # On a GPU the compiler lays images out itself, and fails on what it is given so.
+        laid_out = options.channels_last and not (options.compile and self.device.type == "cuda")
+        layout = torch.channels_last if laid_out else torch.contiguous_format
         self.generator = generator.to(memory_format=layout)  # type: ignore[call-overload]
         self.discriminator = discriminator.to(memory_format=layout)  # type: ignore[call-overload]
         self.ema = copy.deepcopy(generator).eval().requires_grad_(False)

@@ -87,10 +87,11 @@ def test_distance_and_gradient_equal_the_cpu(decades: float) -> None:
         value = frechet_distance(*leaves)
         assert value.device.type == device
         grads.append([g.cpu() for g in torch.autograd.grad(value, leaves)])
-        values.append(float(value))
+        values.append(float(value.detach()))
     assert values[1] == pytest.approx(values[0], rel=1e-7)
     for x, y in zip(*grads, strict=True):
-        torch.testing.assert_close(y, x, rtol=0, atol=1e-6 * float(x.abs().max()))
+        # A covariance's gradient is I less another matrix: with equal spectra, nothing is left.
+        torch.testing.assert_close(y, x, rtol=0, atol=1e-6 * float(x.abs().max()) + 1e-9)
 
 
 def test_batches_and_singular_ones() -> None:

@@ -161,6 +161,7 @@ def test_the_host_waits_for_nothing() -> None:
     real, fake = features(2, 3), features(2, 3)
     flat = [x for maps in fake for x in maps]
     layer = torch.eye(8, device="cuda", requires_grad=True)
+    x = randn(4, 8, requires_grad=False)
     balancer = Balancer({"a": 1.0, "b": 2.0}).cuda()
     scaler = torch.amp.GradScaler("cuda")
     scaler.scale(torch.ones((), device="cuda"))  # makes its factor on the device
@@ -169,10 +170,10 @@ def test_the_host_waits_for_nothing() -> None:
         for kind in ("l1", "l2", "relative_l1"):
             dx = torch.autograd.grad(feature_matching(real, fake, kind), flat, create_graph=True)
             torch.autograd.grad([d.square().sum() for d in dx], flat, allow_unused=True)
-        output = randn(4, 8, requires_grad=False) @ layer
+        output = x @ layer
         nll, g = output.abs().mean(), output.square().mean()
         adaptive_weight_loss(nll, g, output, layer, scaler=scaler)[0].backward()
-        output = randn(4, 8, requires_grad=False) @ layer
+        output = x @ layer
         balancer({"a": output.abs().mean(), "b": output.sin().mean()}, output, scaler).backward()
     finally:
         torch.cuda.set_sync_debug_mode("default")

@@ -20,7 +20,7 @@ from torch.autograd import DeviceType, gradcheck, gradgradcheck
 from torch.profiler import ProfilerActivity, profile
 
 from ganfast import ops
-from ganfast.losses import AdversarialLoss
+from ganfast.losses import AdversarialLoss, discriminator_loss
 
 each_functor = pytest.mark.parametrize("f", FUNCTORS)
 each_dtype = pytest.mark.parametrize("dtype", DTYPES, ids=str)
@@ -138,6 +138,14 @@ def test_one_launch_each_way_for_a_discriminator_loss(kind: str) -> None:
     real, fake, loss = randn(64, 1), randn(64, 1, seed=1), AdversarialLoss(kind)
     forward, backward = launches_of(lambda: loss.discriminator(real, fake), [real, fake])
     assert len(forward) == 1, forward
+    assert len(backward) == 1, backward
+
+
+def test_statistics_cost_nothing_on_the_way_back() -> None:
+    real, fake = randn(64, 1), randn(64, 1, seed=1)
+    loss, _ = discriminator_loss(real, fake, stats=True)
+    one = torch.ones((), device="cuda")
+    backward = launches(lambda: torch.autograd.grad(loss, [real, fake], one, retain_graph=True))
     assert len(backward) == 1, backward
 
 
