@@ -46,6 +46,10 @@ def cases() -> list[Case]:
                 "ganfast, new fakes": partial(_ganfast, channels_last=True),
                 "ganfast compile": partial(_ganfast, compile=True, **_FAST),
                 "ganfast bf16": partial(_ganfast, precision="bf16", **_FAST),
+                "ganfast graphs": partial(_ganfast, cuda_graphs=True, **_FAST),
+                "ganfast graphs, bf16": partial(
+                    _ganfast, cuda_graphs=True, precision="bf16", **_FAST
+                ),
             },
             modes=("forward",),
             reference=_tutorial,
@@ -124,6 +128,8 @@ def _tutorial_step(dtype: torch.dtype, device: torch.device, detached: bool) -> 
 def _ganfast(x: list[Tensor], **changes: Any) -> float:
     if not is_fast(changes.get("precision", "fp32"), x[0].device):
         raise RuntimeError("this CPU has no instructions for it")
+    if changes.get("cuda_graphs") and x[0].device.type != "cuda":
+        raise RuntimeError("graphs need a GPU")
     return _ganfast_step(x[0].device, tuple(changes.items()))(x[0])
 
 

@@ -23,21 +23,28 @@ def all_cases() -> list[kit.Case]:
 
 
 def collect(cases: list[kit.Case], device: str, budget: float, folder: Path) -> Path:
-    """Measure the cases of a device, print a line for each mode, write the file and name it."""
+    """Measure the cases of a device, print a line for each mode, write the file and name it.
+
+    It is written anew after each case, so that a run that is stopped leaves what it has measured.
+    """
     results: list[kit.Row] = []
+    facts = machine.facts(device)
+    path = folder / f"{facts['machine']}.json"
     for case in cases:
         if device in case.devices:
             rows = kit.measure(case, device, budget)
             for mode in case.modes:
                 print(_line([row for row in rows if row["mode"] == mode]), flush=True)
             results += rows
-    facts = machine.facts(device)
-    path = folder / f"{facts['machine']}.json"
+            _write(path, facts, results)
+    return path
+
+
+def _write(path: Path, facts: dict[str, object], results: list[kit.Row]) -> None:
     head = json.dumps(facts, indent=1).removesuffix("\n}")
     lines = ",\n".join(f"  {json.dumps(row)}" for row in results)  # one a line, for diffs
     with atomic_write(path) as file:
         file.write(f'{head},\n "results": [\n{lines}\n ]\n}}\n'.encode())
-    return path
 
 
 def _line(rows: list[kit.Row]) -> str:

@@ -32,7 +32,8 @@ _MOST_CALLS = 100  # of one block
 _LEAST_ROUNDS = 5
 _MOST_ROUNDS = 400
 _POOL_BYTES = 2**30
-_MOST_COPIES = 2**14
+# A launch takes far longer than a small input's way from memory, and a copy far longer than a call.
+_MOST_COPIES = {"cpu": 2**14, "cuda": 2**10}
 
 Provider = Callable[[list[Tensor]], Tensor | float]
 Row = dict[str, object]
@@ -217,7 +218,7 @@ def inputs(case: Case, mode: str, device: str) -> tuple[Inputs, Iterator[Inputs]
 def copies(size: int, device: str) -> int:
     """How many inputs of `size` bytes take twice the last cache, within bounds; 2 or more."""
     enough = -(-2 * memory.last_cache_bytes(device) // size)
-    return max(2, min(enough, _POOL_BYTES // size, _MOST_COPIES))
+    return max(2, min(enough, _POOL_BYTES // size, _MOST_COPIES[device]))
 
 
 def _exact(case: Case, mode: str, inputs: Inputs) -> list[Tensor]:
