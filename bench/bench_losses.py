@@ -167,7 +167,7 @@ def _similar(x: list[Tensor]) -> tuple[Tensor, Tensor, Tensor]:
 
 def _contrastive(x: list[Tensor]) -> Tensor:
     proxy, similar, same = _similar(x)
-    off = ~torch.eye(len(same), dtype=torch.bool)
+    off = ~torch.eye(len(same), dtype=torch.bool, device=same.device)
     near, far = proxy.exp(), similar.exp() * off
     return -torch.log((near + (far * same).sum(1)) / (near + far.sum(1))).mean()
 
@@ -193,6 +193,8 @@ class _GANLoss(nn.Module):
     def forward(self, prediction: Tensor) -> Tensor:
         if self.criterion is None:
             return -prediction.mean()
+        if self.label.device != prediction.device:
+            self.to(prediction.device)
         loss: Tensor = self.criterion(prediction, self.label.expand_as(prediction))
         return loss
 

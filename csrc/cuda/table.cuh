@@ -19,7 +19,8 @@ constexpr int kMaxRows = 200;
 // Several times what the largest GPUs run at once, so that all of one has work to the end; fixed,
 // so that sums do not depend on the GPU.
 constexpr int kMaxBlocks = 4096;
-constexpr int kMaxTilesOfOneBlock = 16;
+// Those of one block follow each other: of more, a second launch costs less.
+constexpr int kMaxTilesOfOneBlock = 8;
 // Elements of a tile, for each thread.
 constexpr int kElements = 16;
 constexpr int64_t kTile = kThreads * kElements;
