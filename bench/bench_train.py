@@ -150,4 +150,7 @@ def _ganfast_step(device: torch.device, changes: tuple[tuple[str, Any], ...]) ->
         trainer._round()
         return trainer._figures.means(trainer.step)["loss_d"]
 
+    if options.cuda_graphs:  # from here on, each round is a replay
+        for _ in range(4):
+            step(_real()[0])
     return step

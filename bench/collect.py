@@ -25,18 +25,21 @@ def all_cases() -> list[kit.Case]:
 def collect(cases: list[kit.Case], device: str, budget: float, folder: Path) -> Path:
     """Measure the cases of a device, print a line for each mode, write the file and name it.
 
-    It is written anew after each case, so that a run that is stopped leaves what it has measured.
+    A run that is stopped leaves what it has measured in a file of that name and ``.part``.
     """
     results: list[kit.Row] = []
     facts = machine.facts(device)
     path = folder / f"{facts['machine']}.json"
+    part = path.with_name(f"{path.name}.part")
+    _write(part, facts, results)
     for case in cases:
         if device in case.devices:
             rows = kit.measure(case, device, budget)
             for mode in case.modes:
                 print(_line([row for row in rows if row["mode"] == mode]), flush=True)
             results += rows
-            _write(path, facts, results)
+            _write(part, facts, results)
+    part.replace(path)
     return path
 
 

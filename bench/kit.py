@@ -32,7 +32,7 @@ _MOST_CALLS = 100  # of one block
 _LEAST_ROUNDS = 5
 _MOST_ROUNDS = 400
 _POOL_BYTES = 2**30
-# A launch takes far longer than a small input's way from memory, and a copy far longer than a call.
+# On a GPU small inputs may come from its cache: a launch takes longer than their way from memory.
 _MOST_COPIES = {"cpu": 2**14, "cuda": 2**10}
 
 Provider = Callable[[list[Tensor]], Tensor | float]

@@ -17,7 +17,8 @@ _LEGEND = f"""\
 A cell is {SUBJECT}'s median time, then how many times as long each alternative takes in the same
 run on the same inputs; **✗** marks an alternative that is faster. Memory is the most one call holds
 beyond its inputs, gradients included; error is the largest relative to float64; both of forward +
-backward where there is one, in the order {SUBJECT} / alternatives. n/a: too small to tell."""
+backward where there is one, in the order {SUBJECT} / alternatives. n/a: too small to tell, or
+not kept."""
 _MODES = {
     "forward": "forward",
     "forward_backward": "forward + backward",

@@ -1,7 +1,7 @@
 """Bytes per second of the kernels on a GPU, as a share of those of a copy.
 
 Each kernel reads and writes the least that its formula asks for: what it reaches of a copy's speed
-is what it reaches of the memory's.
+is what it reaches of the memory's. Launches count, the copy's too.
 
     python scripts/bandwidth.py [MILLIONS_OF_ELEMENTS]
 """

@@ -17,8 +17,11 @@ namespace ganfast::cuda {
 // Rows of one launch: a table must fit into 32 KiB of kernel parameters.
 constexpr int kMaxRows = 200;
 // Several times what the largest GPUs run at once, so that all of one has work to the end; fixed,
-// so that sums do not depend on the GPU.
-constexpr int kMaxBlocks = 4096;
+// so that sums do not depend on the GPU. Tests on the CPU take fewer, so that each has many tiles.
+#ifndef GANFAST_MAX_BLOCKS
+#define GANFAST_MAX_BLOCKS 4096
+#endif
+constexpr int kMaxBlocks = GANFAST_MAX_BLOCKS;
 // Those of one block follow each other: of more, a second launch costs less.
 constexpr int kMaxTilesOfOneBlock = 8;
 // Elements of a tile, for each thread.

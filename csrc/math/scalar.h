@@ -28,7 +28,7 @@ struct BFloat16 {
   uint16_t bits;
 
   GANFAST_HD static BFloat16 from(float x) {
-#if defined(__CUDA_ARCH__)
+#if defined(__CUDA_ARCH__) && __CUDA_ARCH__ >= 800
     BFloat16 h;
     asm("cvt.rn.bf16.f32 %0, %1;" : "=h"(h.bits) : "f"(x));
     return h;

@@ -80,7 +80,7 @@ class Trainer:
         if options.patience and score is None:
             raise ValueError("patience must be 0 where there is no score")
         self._processes.start_alike(generator, discriminator)
-        # On a GPU the compiler lays images out itself, and fails on what it is given so.
+        # On a GPU the compiler lays images out itself; torch 2.11's fails on weights laid out so.
         laid_out = options.channels_last and not (options.compile and self.device.type == "cuda")
         layout = torch.channels_last if laid_out else torch.contiguous_format
         self.generator = generator.to(memory_format=layout)  # type: ignore[call-overload]

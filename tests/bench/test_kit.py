@@ -241,6 +241,21 @@ def test_the_command_runs_a_part_of_the_cases(tmp_path: Path) -> None:
     assert all(row["error"] < 1e-12 for row in rows)
 
 
+def test_a_stopped_run_leaves_a_part_and_the_full_results(clock: Clock, tmp_path: Path) -> None:
+    def stop(x: list[Tensor]) -> Tensor:
+        raise KeyboardInterrupt
+
+    sound = toy(ganfast=clock.provider("ganfast", 2e-3))
+    path = collect.collect([sound], "cpu", 0.01, tmp_path)
+    full = path.read_text()
+    with pytest.raises(KeyboardInterrupt):
+        collect.collect([sound, toy(ganfast=stop)], "cpu", 0.01, tmp_path)
+    assert path.read_text() == full
+    (part,) = tmp_path.glob("*.part")
+    (row,) = json.loads(part.read_text())["results"]
+    assert (row["provider"], row["median_us"]) == ("ganfast", 2000.0)
+
+
 @pytest.mark.parametrize(
     ("options", "message"),
     [

@@ -157,6 +157,9 @@ int main() {
   const NormPhi phi{NormFunctor::centred, 10, 1, 0};
   // Several blocks for each sample, two tensors, tails.
   test::compare<CentredNorm, float>(phi, DType::float32, {3, 1, false}, {9001, 4096}, "splits");
+  // More blocks of a sample than a warp has threads.
+  test::compare<CentredNorm, float>(phi, DType::float32, {1, 1, false}, {40 * cuda::kTile},
+                                    "many splits");
   // More samples than the second launch has threads.
   test::compare<CentredNorm, float>(phi, DType::float32, {260, 1, false}, {5}, "many samples",
                                     false);

@@ -100,13 +100,16 @@ void compare(PairFunctor functor, DType dtype, const std::vector<int64_t>& sizes
 
 template <template <class> class F>
 void compare_all_dtypes(PairFunctor functor, const std::string& name) {
-  // One block; tails of every length.
-  const std::vector<int64_t> sizes{1, 1, 2, 3, 4, 5, 8, 8, 31, 64, 1000, 1003};
-  for (const bool per_pair : {false, true}) {
-    compare<F, double>(functor, DType::float64, sizes, per_pair, name + " float64");
-    compare<F, float>(functor, DType::float32, sizes, per_pair, name + " float32");
-    compare<F, Float16>(functor, DType::float16, sizes, per_pair, name + " float16");
-    compare<F, BFloat16>(functor, DType::bfloat16, sizes, per_pair, name + " bfloat16");
+  // One block each; tails of every length, and a whole tile.
+  const std::vector<std::vector<int64_t>> lists{{1, 1, 2, 3, 4, 5, 8},
+                                                {cuda::kTile + 1003, 8, 31, 64, 1000}};
+  for (const auto& sizes : lists) {
+    for (const bool per_pair : {false, true}) {
+      compare<F, double>(functor, DType::float64, sizes, per_pair, name + " float64");
+      compare<F, float>(functor, DType::float32, sizes, per_pair, name + " float32");
+      compare<F, Float16>(functor, DType::float16, sizes, per_pair, name + " float16");
+      compare<F, BFloat16>(functor, DType::bfloat16, sizes, per_pair, name + " bfloat16");
+    }
   }
 }
 
