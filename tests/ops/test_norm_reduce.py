@@ -54,6 +54,19 @@ def test_gradcheck(phi: str, a: float, b: float, pixel: bool, road: str) -> None
     assert gradgradcheck(loss, two())
 
 
+@pytest.mark.parametrize("pixel", [False, True])
+def test_the_second_order_of_one_gradient_of_many(pixel: bool, road: str) -> None:
+    """Gradients that are left out have no cotangent."""
+    orders = []
+    for norm_reduce in (ops.norm_reduce, reference.norm_reduce):
+        g = two()
+        dg = torch.autograd.grad(
+            norm_reduce(g, "centred", 2.5, 1.0, 0.0, pixel), g, create_graph=True
+        )
+        orders.append(torch.autograd.grad(dg[1].square().sum(), g))
+    torch.testing.assert_close(*orders)
+
+
 @pytest.mark.parametrize("shape", [(64, 3, 64, 64), (1, 70_001), (3, 4097)], ids=str)
 def test_samples_of_several_tiles(shape: tuple[int, ...], road: str) -> None:
     g = randn(*shape, dtype=torch.float32, seed=1) / 100

@@ -117,6 +117,25 @@ def test_only_wanted_gradients_are_taken(wanted: tuple[int, ...], road: str) -> 
             assert t.grad is None
 
 
+@each_reduction
+@pytest.mark.parametrize("left_out", range(4))
+def test_the_second_order_of_some_gradients(left_out: int, per_pair: bool, road: str) -> None:
+    """Gradients that are left out have no cotangent."""
+    numbers = ([1.0, -2.0], [1.0, 0.5], [0.25, 1.0])
+    orders = []
+    for pair_reduce in (ops.pair_reduce, reference.pair_reduce):
+        t = [
+            torch.randn(5 + k % 2, dtype=torch.float64, generator=generator(k), requires_grad=True)
+            for k in range(4)
+        ]
+        loss = pair_reduce([t[0], t[1]], [t[2], t[3]], "softplus", *numbers, per_pair).sum()
+        dt = list(torch.autograd.grad(loss, t, create_graph=True))
+        dt.pop(left_out)
+        used = torch.stack([d.pow(k + 2).sum() for k, d in enumerate(dt)]).sum()
+        orders.append(torch.autograd.grad(used, t, allow_unused=True, materialize_grads=True))
+    torch.testing.assert_close(*orders)
+
+
 def test_a_tensor_on_both_sides_gets_the_sum(road: str) -> None:
     x = torch.randn(7, dtype=torch.float64, generator=generator(0), requires_grad=True)
     loss = ops.pair_reduce([x, 2 * x], [3 * x, x], "square", [1.0, 1.0], [0, 0], [0, 0])
