@@ -7,6 +7,9 @@
 namespace ganfast::cuda {
 namespace {
 
+// As kBlocksOfProcessor: four tensors' shares of double leave registers for one block.
+constexpr int kBlocksOfFourShares = 1;
+
 template <class F, class T>
 struct Row : RowBase {
   const T* x;      // (n)
@@ -88,7 +91,7 @@ __global__ void __launch_bounds__(kThreads)
 // dgrad = sum_k weight_k sum_i u_ki f'(d_ki),  dx_ki = grad weight_k u_ki f''(d_ki),
 // dy_ki = -dx_ki, with d = x - y, u = vx - vy; with per_pair, partial = the sums of the tiles
 template <class F, class T>
-__global__ void __launch_bounds__(kThreads)
+__global__ void __launch_bounds__(kThreads, kBlocksOfFourShares)
     pair_reduce_double_backward_kernel(const __grid_constant__ Table<Row<F, T>> table,
                                        const Compute<T>* grad, bool per_pair, double* partial,
                                        Compute<T>* dgrad) {

@@ -11,6 +11,8 @@ constexpr int kWarp = 32;
 #define GANFAST_THREADS 256
 #endif
 constexpr int kThreads = GANFAST_THREADS;
+// Asked for where the compiler would save registers for more blocks and spill some.
+constexpr int kBlocksOfProcessor = 2;
 // Blocks that fill the largest GPUs, where several share a sample and what each leaves is added up
 // again; fixed, so that sums do not depend on the GPU.
 constexpr int64_t kSharingBlocks = 1024;

@@ -72,7 +72,7 @@ __global__ void __launch_bounds__(kThreads)
 
 // The partial sums of each block; where there is one block, the results too.
 template <class F, class T>
-__global__ void __launch_bounds__(kThreads)
+__global__ void __launch_bounds__(kThreads, kBlocksOfProcessor)
     unary_reduce_stats_kernel(const __grid_constant__ Table<Row<F, T>> table, Compute<T> threshold,
                               Sums* partial, double* table_loss, Compute<T>* loss,
                               Compute<T>* stats) {

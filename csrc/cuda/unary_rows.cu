@@ -17,8 +17,6 @@ constexpr int kMaxWeightParts = 64;
 // Of a launch with statistics: each warp of a block has sums of each tensor in shared memory.
 constexpr int kMaxStatsRows = 64;
 constexpr int kMaxStatsBlocks = 4 * kSharingBlocks;
-// Asked for so that the compiler does not save registers for more blocks and spill some.
-constexpr int kBlocksOfProcessor = 2;
 
 template <class F, class T>
 struct SampleRow {

@@ -473,7 +473,10 @@ def test_a_crash_during_a_save_leaves_the_checkpoint_before(tmp_path, monkeypatc
     assert sorted(p.name for p in tmp_path.iterdir()) == ["checkpoint.pt", "metrics.jsonl"]
 
 
-def test_the_second_signal_of_a_kind_acts():
+def test_the_second_signal_of_a_kind_acts(request):
+    # A run in the background of a script starts with SIGINT ignored.
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    request.addfinalizer(lambda: signal.signal(signal.SIGINT, before))
     with StopSignal() as stop:
         signal.raise_signal(signal.SIGINT)
         assert stop.received
