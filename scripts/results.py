@@ -41,7 +41,7 @@ GANS = {
     "RpGAN, R1 and R2": "model=wgan loss=relativistic penalty=r1_r2 penalty_weight=0.1"
     " lr_g=1e-3 lr_d=1e-3 betas_g=[0,0.9] betas_d=[0,0.9] steps=800",
     "DCGAN": "model=dcgan lr_g=2e-3 lr_d=1e-3 steps=1200",
-    "DCGAN, 64 pixels": "model=dcgan size=64 lr_g=1e-3 lr_d=5e-4 steps=300",
+    "DCGAN, 64 pixels": "model=dcgan size=64 lr_g=1e-3 lr_d=5e-4 reuse_fakes=true steps=1000",
     "conditional DCGAN": "model=cdcgan lr_g=2e-3 lr_d=1e-3 steps=1200",
     "SNGAN, residual": "model=sngan loss=hinge spectral_norm=true lr_g=5e-4 lr_d=1e-3"
     " betas_g=[0,0.9] betas_d=[0,0.9] steps=500",
