@@ -111,6 +111,7 @@ def _gan(words: Sequence[str], folder: Path) -> Figures:
         "last": result.scores[-1][1],
         "best": min(fd for _, fd in result.scores),
         "floor": result.real_against_real,
+        "threads": torch.get_num_threads(),
     }
 
 
@@ -158,8 +159,11 @@ def _write(
         floor = gans[0][2]["floor"]
         lines += [f"Real against real (two halves) is {floor:.2f}.", ""]
         lines += _table(
-            ["system", "untrained", "last", "best"],
-            [[name, *(f"{f[k]:.2f}" for k in ("start", "last", "best"))] for name, _, f in gans],
+            ["system", "untrained", "last", "best", "threads"],
+            [
+                [name, *(f"{f[k]:.2f}" for k in ("start", "last", "best")), f"{f['threads']:.0f}"]
+                for name, _, f in gans
+            ],
         )
     if cycles:
         lines += [
