@@ -31,7 +31,7 @@ def write(out: Path, settings: "Settings", result: "Result") -> None:
             report.table(rows, header=header(settings)),
             report.text(_HOW.format(seeds=settings.seeds)),
         ),
-        report.section("Over the number of real images", report.figure(picture, "")),
+        report.section("Over the number of real images", report.figure(picture, _BARS)),
         report.section(
             "Settings", report.table([(k, str(v)) for k, v in asdict(settings).items()])
         ),
@@ -46,6 +46,7 @@ _HOW = (
     "and GAN alike. The last column is the mean difference, seed by seed, with Student's 95 % "
     "interval."
 )
+_BARS = "mean accuracy of each mode; bars are one standard deviation over the seeds"
 
 
 def _plot(settings: "Settings", result: "Result") -> "Figure":

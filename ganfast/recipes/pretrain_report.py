@@ -39,9 +39,9 @@ def write(out: Path, settings: "Settings", result: "Result") -> None:
         report.section(
             "Result", report.table(found), report.text(_HOW.format(seeds=settings.seeds))
         ),
-        report.section("Over the budget", report.figure(picture, "")),
+        report.section("Over the budget", report.figure(picture, _BARS)),
         report.section(
-            "What was taken", report.table(taken(result), header=["network", "weight", ""])
+            "What was taken", report.table(taken(result), header=["network", "weight", "status"])
         ),
         report.section(
             "Settings", report.table([(k, str(v)) for k, v in asdict(settings).items()])
@@ -56,6 +56,7 @@ _HOW = (
     "round of the GAN, though it costs less. The difference is taken seed by seed, with "
     "Student's 95 % interval; below 0 pre-training helped."
 )
+_BARS = f"mean {FD} of both kinds; bars are one standard deviation over the seeds"
 
 
 def _plot(settings: "Settings", result: "Result") -> "Figure":

@@ -9,31 +9,50 @@ from ganfast._files import atomic_write
 
 _STYLE = """
 :root { color-scheme: light dark; --ink: #1c2430; --soft: #5d6876; --line: #dde2e8; --paper: #fff;
-  --tint: #f5f7f9; }
+  --shade: #0005; }
 @media (prefers-color-scheme: dark) { :root { --ink: #e5e9ee; --soft: #9aa5b1; --line: #343c46;
-  --paper: #14181d; --tint: #1c2229; } }
-body { margin: 0 auto; padding: 2.5rem 1.25rem 4rem; max-width: 54rem; background: var(--paper);
-  color: var(--ink); font: 1rem/1.55 system-ui, "Segoe UI", Roboto, "Helvetica Neue", sans-serif; }
+  --paper: #14181d; --shade: #fff5; } }
+body { margin: 0 auto; padding: 2.5rem 1.25rem 4rem; max-width: 68rem; background: var(--paper);
+  color: var(--ink); font: 1rem/1.55 system-ui, "Segoe UI", Roboto, "Helvetica Neue", sans-serif;
+  overflow-wrap: break-word; }
 h1 { margin: 0 0 .3rem; font-size: 1.8rem; line-height: 1.2; letter-spacing: -.01em; }
 h2 { margin: 2.6rem 0 .8rem; padding-bottom: .3rem; font-size: 1.15rem;
   border-bottom: 1px solid var(--line); }
 p { margin: .5rem 0; max-width: 44rem; }
 .lead, figcaption { color: var(--soft); }
-.wide { overflow-x: auto; }
-table { border-collapse: collapse; margin: .6rem 0; font-variant-numeric: tabular-nums; }
-th, td { padding: .38rem 1.6rem .38rem 0; text-align: left; vertical-align: top;
+/* A table wider than the page scrolls. The shades at both ends belong to the frame; the covers over
+   them belong to the content, so that a shade shows only while there is more on its side. */
+.wide { overflow-x: auto; margin: .6rem 0; scrollbar-width: thin; background-repeat: no-repeat;
+  background-image: linear-gradient(to right, var(--paper) 40%, transparent),
+    linear-gradient(to left, var(--paper) 40%, transparent),
+    linear-gradient(to right, var(--shade), transparent),
+    linear-gradient(to left, var(--shade), transparent);
+  background-position: left, right, left, right;
+  background-attachment: local, local, scroll, scroll;
+  background-size: 2rem calc(100% + 2px), 2rem calc(100% + 2px), .8rem 100%, .8rem 100%; }
+table { border-collapse: collapse; font-variant-numeric: tabular-nums; }
+th, td { padding: .38rem 1.25rem .38rem 0; text-align: left; vertical-align: top;
   border-bottom: 1px solid var(--line); }
-th { font-weight: 600; color: var(--soft); font-size: .875rem; }
-td.number, th.number { text-align: right; white-space: nowrap; }
+th { max-width: 7rem; text-wrap: balance; vertical-align: bottom; font-weight: 600;
+  color: var(--soft); font-size: .875rem; }
+td { white-space: nowrap; }
+td.long { white-space: normal; overflow-wrap: anywhere; min-width: 14rem; }
+@media (max-width: 40rem) {
+  .pairs td:first-child, .pairs td.long { white-space: normal; min-width: 0; }
+  .pairs td:first-child { overflow-wrap: break-word; } }
+.number { text-align: right; }
 figure { margin: 1rem 0; }
 figure img { display: block; max-width: 100%; height: auto; background: #fff;
   border: 1px solid var(--line); border-radius: 4px; }
 figcaption { margin-top: .4rem; font-size: .875rem; }
-.row { display: grid; grid-template-columns: repeat(auto-fill, minmax(11rem, 1fr)); gap: 1rem; }
+.row { display: grid; grid-template-columns: repeat(auto-fill, minmax(9rem, 1fr)); gap: 1rem; }
 .row figure { margin: 0; }
 .row img { width: 100%; }
-code { background: var(--tint); padding: .1rem .35rem; border-radius: 3px; font-size: .9em; }
 """.strip()
+
+# The arrow keys scroll what has the focus; a screen reader says the name of what gets it.
+_SCROLLER = '<div class="wide" role="group" aria-label="Table" tabindex="0">'
+_LONG = 32  # characters of a cell that may take several lines
 
 
 def page(title: str, lead: str, *sections: str) -> str:
@@ -60,11 +79,16 @@ def text(words: str) -> str:
 
 
 def table(rows: Sequence[Sequence[str]], header: Sequence[str] = ()) -> str:
-    """A table; columns of numbers alone are set flush right."""
-    numeric = [all(map(_is_number, column)) for column in zip(*rows, strict=True)]
+    """A table that scrolls where it does not fit.
+
+    Under a header, columns of numbers alone are set flush right. Without one, each row is a name
+    and its value, and a narrow page breaks both before it scrolls.
+    """
+    numeric = [bool(header) and all(map(_is_number, column)) for column in zip(*rows, strict=True)]
     lines = [_line("th", header, numeric)] if header else []
     lines += [_line("td", row, numeric) for row in rows]
-    return '<div class="wide"><table>\n' + "\n".join(lines) + "\n</table></div>"
+    kind = "" if header else ' class="pairs"'
+    return f"{_SCROLLER}<table{kind}>\n" + "\n".join(lines) + "\n</table></div>"
 
 
 def figure(png: bytes, caption: str) -> str:
@@ -91,14 +115,17 @@ def write(path: str | os.PathLike[str], content: str) -> None:
 def _line(tag: str, cells: Sequence[str], numeric: Sequence[bool]) -> str:
     parts = []
     for cell, number in zip(cells, numeric, strict=True):
-        kind = ' class="number"' if number else ""
+        name = "number" if number else "long" if len(cell) > _LONG else ""
+        kind = f' class="{name}"' if name else ""
         parts.append(f"<{tag}{kind}>{html.escape(cell)}</{tag}>")
     return "<tr>" + "".join(parts) + "</tr>"
 
 
 def _is_number(cell: str) -> bool:
+    """Whether the cell is a number, a percentage, or a mean ± its spread."""
     try:
-        float(cell.replace(",", "").removesuffix("%"))
+        for part in cell.replace(",", "").split(" ± "):
+            float(part.removesuffix("%"))
     except ValueError:
         return False
     return True
