@@ -4,7 +4,7 @@
 # make lint     ruff, mypy, clang-format
 # make cuda-check   compile each kernel for each architecture: no warning, no spill, no stack frame
 # make cuda-build   compile and link against a CUDA build of torch, run the tests against that
-# make gpu      build, test and measure on a machine with a GPU
+# make gpu      build, test and measure on a machine with a GPU, into runs/gpu_report.json
 #
 # Each sets up what it needs; what is current is not installed or built again.
 
@@ -70,10 +70,7 @@ cuda-build:
 
 # With the torch of the machine, which has to be a CUDA build.
 gpu:
-	GANFAST_BUILD=cuda $(PYTHON) setup.py --quiet build_ext --inplace
-	$(PYTHON) -m ganfast info
-	$(PYTHON) -m pytest -q tests/cuda
-	$(PYTHON) -m bench.collect
+	$(PYTHON) scripts/gpu_report.py
 
 $(INSTALLED): pyproject.toml
 	$(PYTHON) -m venv $(VENV)

@@ -139,7 +139,7 @@ _KID: dict[str, Provider] = {"torch-fidelity": _peer_kid, SUBJECT: _ganfast_kid}
 
 
 @lru_cache(maxsize=1)
-def _weights() -> Path:
+def random_weights() -> Path:
     """A file of random weights in the public key layout."""
     draw = torch.Generator().manual_seed(0)
     state: dict[str, Tensor] = {}
@@ -162,7 +162,7 @@ def _weights() -> Path:
 @lru_cache(maxsize=3)
 def _net(dtype: torch.dtype) -> Inception:
     net = Inception()
-    net.load_public(weight_files.read(_weights()))
+    net.load_public(weight_files.read(random_weights()))
     net.to(dtype).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     if dtype == torch.float32:
         net.pack()
@@ -182,7 +182,7 @@ def _exact_net(x: list[Tensor]) -> Tensor:
 @lru_cache(maxsize=1)
 def _peer_net() -> Any:
     module = _need("pytorch_fid.inception")
-    module.load_state_dict_from_url = lambda *_, **__: weight_files.read(_weights())
+    module.load_state_dict_from_url = lambda *_, **__: weight_files.read(random_weights())
     return module.InceptionV3([3], resize_input=False, normalize_input=False).eval()
 
 
@@ -222,7 +222,7 @@ def _folders() -> tuple[str, str]:
 def _ganfast_tool(_: list[Tensor], dtype: str = "float32") -> float:
     if dtype == "bf16" and not is_fast(dtype, torch.device("cpu")):
         raise RuntimeError("this CPU has no instructions for it")
-    weights = str(_weights())
+    weights = str(random_weights())
     settings = Settings(
         resize="torch", weights=weights, sha256=weight_files.sha256_of(Path(weights)), dtype=dtype
     )
@@ -248,7 +248,7 @@ def _pytorch_fid_tool(_: list[Tensor]) -> float:
 def _torch_fidelity_tool(_: list[Tensor]) -> float:
     found = _need("torch_fidelity").calculate_metrics(
         input1=_folders()[1], input2=_folders()[0], cuda=False, fid=True, verbose=False,
-        cache=False, feature_extractor_weights_path=str(_weights()),
+        cache=False, feature_extractor_weights_path=str(random_weights()),
     )  # fmt: skip
     return float(found["frechet_inception_distance"])
 

@@ -31,26 +31,26 @@ def collect(cases: list[kit.Case], device: str, budget: float, folder: Path) -> 
     facts = machine.facts(device)
     path = folder / f"{facts['machine']}.json"
     part = path.with_name(f"{path.name}.part")
-    _write(part, facts, results)
+    write(part, facts, results)
     for case in cases:
         if device in case.devices:
             rows = kit.measure(case, device, budget)
             for mode in case.modes:
-                print(_line([row for row in rows if row["mode"] == mode]), flush=True)
+                print(line([row for row in rows if row["mode"] == mode]), flush=True)
             results += rows
-            _write(part, facts, results)
+            write(part, facts, results)
     part.replace(path)
     return path
 
 
-def _write(path: Path, facts: dict[str, object], results: list[kit.Row]) -> None:
+def write(path: Path, facts: dict[str, object], results: list[kit.Row]) -> None:
     head = json.dumps(facts, indent=1).removesuffix("\n}")
     lines = ",\n".join(f"  {json.dumps(row)}" for row in results)  # one a line, for diffs
     with atomic_write(path) as file:
         file.write(f'{head},\n "results": [\n{lines}\n ]\n}}\n'.encode())
 
 
-def _line(rows: list[kit.Row]) -> str:
+def line(rows: list[kit.Row]) -> str:
     times = ", ".join(
         f"{row['provider']} {row['median_us']:.1f} us" if "median_us" in row
         else f"{row['provider']} not available"

@@ -15,13 +15,14 @@ import itertools
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import NamedTuple
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from bench import memory
+from bench import graphs, memory
 
 SUBJECT = "ganfast"
 BACKWARD_MODES = ("forward", "forward_backward")
@@ -68,6 +69,10 @@ class Inputs(NamedTuple):
     v: list[Tensor]  # of double_backward, else empty
 
 
+# Takes what each call of a block gets, and gives what runs the block.
+Block = Callable[[list[Inputs]], Callable[[], object]]
+
+
 def fused_case(
     family: str,
     name: str,
@@ -99,47 +104,74 @@ def call(provider: Provider, mode: str, inputs: Inputs) -> list[Tensor]:
     return [value, *first, *torch.autograd.grad(first, wanted, inputs.v)]
 
 
-def measure(case: Case, device: str, budget: float) -> list[Row]:
-    """One row for each mode and provider, timed for about `budget` seconds each."""
+def measure(case: Case, device: str, budget: float, replays: bool = False) -> list[Row]:
+    """One row for each mode and provider, timed for about `budget` seconds each.
+
+    `replays` adds the replay of CUDA graphs of the eager formula and of the subject.
+    """
     torch.compiler.reset()  # cases share code: else the limit of recompilations is reached
-    return [row for mode in case.modes for row in _measure(case, mode, device, budget)]
+    return [row for mode in case.modes for row in _measure(case, mode, device, budget, replays)]
 
 
-def _measure(case: Case, mode: str, device: str, budget: float) -> list[Row]:
+def _measure(case: Case, mode: str, device: str, budget: float, replays: bool) -> list[Row]:
     first, pool = inputs(case, mode, device)
     exact = _exact(case, mode, first)
     rows: dict[str, Row] = {}
     seconds: dict[str, list[float]] = {}
+    blocks: dict[str, Block] = {}
     for name, provider in case.providers.items():
-        row = rows[name] = {
-            "family": case.family,
-            "case": case.name,
-            "mode": mode,
-            "provider": name,
-        }
+        row = rows[name] = _new_row(case, mode, name)
         start = time.perf_counter()
         try:
             outputs = call(provider, mode, first)  # compiles, loads, fills the caches of allocators
         except RuntimeError as error:
             if name == SUBJECT:
                 raise
-            row["unavailable"] = str(error).strip().partition("\n")[0]
+            row["unavailable"] = _sentence(error)
             continue
         _synchronize(device)
         seconds[name] = [time.perf_counter() - start] if name in case.once else []
         row["error"] = _rounded(relative_error(outputs, exact))
+        on_device = all(output.device.type == device for output in outputs)
         del outputs
         row["peak_bytes"] = _peak(case, provider, mode, first, device)
-    _time(case, mode, device, budget, pool, seconds)
+        blocks[name] = partial(_calls, provider, mode)
+        if replays and on_device and name in ("eager", SUBJECT):
+            name = f"{name} graphs"
+            row = rows[name] = _new_row(case, mode, name)
+            recorded = graphs.Recorded(partial(call, provider, mode))
+            try:
+                outputs = recorded.outputs(first)
+            except RuntimeError as error:
+                row["unavailable"] = _sentence(error)
+                continue
+            row["error"] = _rounded(relative_error(outputs, exact))
+            seconds[name], blocks[name] = [], recorded
+    _time(blocks, device, budget, pool, seconds)
     for name, samples in seconds.items():
         rows[name] |= _percentiles(samples) | {"rounds": len(samples)}
         rows[name]["ratio"] = _rounded(np.median(samples) / np.median(seconds[SUBJECT]))
     return list(rows.values())
 
 
+def _new_row(case: Case, mode: str, provider: str) -> Row:
+    return {"family": case.family, "case": case.name, "mode": mode, "provider": provider}
+
+
+def _sentence(error: Exception) -> str:
+    return str(error).strip().partition("\n")[0]
+
+
+def _calls(provider: Provider, mode: str, inputs: list[Inputs]) -> Callable[[], object]:
+    def run() -> None:
+        for x in inputs:
+            call(provider, mode, x)
+
+    return run
+
+
 def _time(
-    case: Case,
-    mode: str,
+    blocks: Mapping[str, Block],
     device: str,
     budget: float,
     pool: Iterator[Inputs],
@@ -157,14 +189,8 @@ def _time(
 
     def block(name: str, calls: int) -> float:
         """Seconds of a call."""
-        provider = case.providers[name]
-        inputs = list(itertools.islice(pool, calls))
-
-        def run() -> None:
-            for x in inputs:
-                call(provider, mode, x)
-
-        return _block_seconds(run, device) / calls
+        run = blocks[name](list(itertools.islice(pool, calls)))
+        return block_seconds(run, device) / calls
 
     calls = {name: min(max(int(_BLOCK_SECONDS / block(name, 1)), 1), _MOST_CALLS) for name in names}
     gc.collect()
@@ -181,7 +207,8 @@ def _time(
         gc.enable()
 
 
-def _block_seconds(run: Callable[[], object], device: str) -> float:
+def block_seconds(run: Callable[[], object], device: str) -> float:
+    """How long it takes; on a GPU by the GPU's own clock."""
     if device == "cpu":
         start = time.perf_counter()
         run()
@@ -197,6 +224,14 @@ def _block_seconds(run: Callable[[], object], device: str) -> float:
 
 def inputs(case: Case, mode: str, device: str) -> tuple[Inputs, Iterator[Inputs]]:
     """The inputs of a case, and copies of them in turn: no call finds its own in a cache."""
+    copy = copier(case, mode, device)
+    first = copy()
+    size = sum(t.nbytes for tensors in first for t in tensors)
+    return first, itertools.cycle([first, *(copy() for _ in range(copies(size, device) - 1))])
+
+
+def copier(case: Case, mode: str, device: str) -> Callable[[], Inputs]:
+    """A function that gives the inputs of a case, in new memory at every call."""
     made = case.make()
     generator = torch.Generator().manual_seed(1)
     variables = len(made) - case.constants
@@ -210,9 +245,7 @@ def inputs(case: Case, mode: str, device: str) -> tuple[Inputs, Iterator[Inputs]
         double = mode == "double_backward"
         return Inputs(x, [v.to(device, copy=True) for v in v] if double else [])
 
-    first = copy()
-    size = sum(t.nbytes for tensors in first for t in tensors)
-    return first, itertools.cycle([first, *(copy() for _ in range(copies(size, device) - 1))])
+    return copy
 
 
 def copies(size: int, device: str) -> int:
