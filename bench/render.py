@@ -1,9 +1,9 @@
-"""Writes the README's tables from bench/results/*.json."""
+"""Write the figures of README.md and the tables of docs/benchmarks.md from bench/results/*.json."""
 
 import json
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, NamedTuple
 
 import typer
 
@@ -13,12 +13,6 @@ from ganfast._files import atomic_write
 
 BEGIN, END = "<!-- bench:begin -->", "<!-- bench:end -->"
 
-_LEGEND = f"""\
-A cell is {SUBJECT}'s median time, then how many times as long each alternative takes in the same
-run on the same inputs; **✗** marks an alternative that is faster. Memory is the most one call holds
-beyond its inputs, gradients included; error is the largest relative to float64; both of forward +
-backward where there is one, in the order {SUBJECT} / alternatives. n/a: too small to tell, or
-not kept."""
 _MODES = {
     "forward": "forward",
     "forward_backward": "forward + backward",
@@ -28,13 +22,72 @@ _NO_RESULT = "There is no result yet: `python -m bench.collect` writes one."
 _NO_CUDA = "There is no CUDA result yet, so no CUDA speed is claimed."
 
 Row = dict[str, Any]
+Result = dict[str, Any]
 
 
-def tables(results: list[dict[str, Any]]) -> str:
+class Ratio(NamedTuple):
+    """How many times as long a provider takes as the subject, in one run."""
+
+    machine: str
+    family: str
+    case: str
+    mode: str
+    provider: str
+    subject: str = SUBJECT
+
+    def of(self, results: list[Result]) -> str:
+        """The ratio in words. Raises ValueError if it was not measured."""
+        times = {
+            row["provider"]: row["median_us"]
+            for result in results
+            if result["machine"] == self.machine
+            for row in result["results"]
+            if (row["family"], row["case"], row["mode"]) == (self.family, self.case, self.mode)
+            and "median_us" in row
+        }
+        if not times.keys() >= {self.provider, self.subject}:
+            raise ValueError(f"results must hold what README.md quotes, {self}, got {list(times)}")
+        return f"{times[self.provider] / times[self.subject]:.1f} times"
+
+
+_EPYC, _H100 = "amd-epyc-2-cores", "nvidia-h100-80gb-hbm3"
+_ROUND = Ratio(_H100, "train", "DCGAN-64, batch 64", "forward", "tutorial, detached")
+_FID = Ratio(_EPYC, "eval", "FID of 2 x 250 files of 256 x 256", "forward", "pytorch-fid")
+_HINGE = Ratio(_H100, "unary_reduce", "hinge D loss, 2 x 8 maps", "forward_backward", "eager")
+
+# What README.md quotes; each {} is the ratio in its place.
+HIGHLIGHTS = (
+    (
+        "**A training step**, DCGAN of 64 pixels at batch 64, on an H100: {} as fast as the loop "
+        "of PyTorch's DCGAN tutorial, and {} with `cuda_graphs=True`.",
+        (_ROUND, _ROUND._replace(subject="ganfast graphs")),
+    ),
+    (
+        "**FID of two folders**, 250 PNG files of 256 pixels each, on two cores of an AMD EPYC: "
+        "{} as fast as pytorch-fid.",
+        (_FID,),
+    ),
+    (
+        "**A hinge loss over eight discriminator maps**, forward and backward, on an H100: {} as "
+        "fast as the formula in PyTorch, {} as fast as that formula under `torch.compile`.",
+        (_HINGE, _HINGE._replace(provider="compile")),
+    ),
+)
+
+
+def highlights(results: list[Result]) -> str:
+    """The list that README.md quotes."""
+    return "\n".join(
+        f"- {sentence.format(*(ratio.of(results) for ratio in ratios))}"
+        for sentence, ratios in HIGHLIGHTS
+    )
+
+
+def tables(results: list[Result]) -> str:
     """Markdown of all results: CPUs first, a section for each machine, a table for each family."""
     if not results:
         return _NO_RESULT
-    parts = [_LEGEND]
+    parts = []
     for result in sorted(results, key=lambda result: (result["device"], result["machine"])):
         parts.append(_head(result))
         for family in _distinct(result["results"], "family"):
@@ -45,21 +98,21 @@ def tables(results: list[dict[str, Any]]) -> str:
     return "\n\n".join(parts)
 
 
-def updated(readme: str, markdown: str) -> str:
-    """The README's text with what stands between the markers replaced."""
-    before, begin, rest = readme.partition(BEGIN)
+def updated(text: str, markdown: str) -> str:
+    """A page's text with the part between the markers replaced."""
+    before, begin, rest = text.partition(BEGIN)
     _, end, after = rest.partition(END)
     if not begin or not end:
-        raise ValueError(f"README: expected {BEGIN} and, after it, {END}")
+        raise ValueError(f"the page must hold {BEGIN} and, after it, {END}")
     return f"{before}{BEGIN}\n\n{markdown}\n\n{END}{after}"
 
 
-def _head(result: dict[str, Any]) -> str:
+def _head(result: Result) -> str:
     versions = result["versions"]
     compiler = f" by compiler {versions['compiler']}" if versions["compiler"] else ""
     changed = " with changes" if result["dirty"] else ""
     return (
-        f"### {result['device_name']}\n\n"
+        f"## {result['device_name']}\n\n"
         f"torch {versions['torch']}, Python {versions['python']}, "
         f"ganfast {versions['ganfast']} (kernels: {versions['kernels']}{compiler}), "
         f"{result['threads']} threads, {result['date']}, "
@@ -80,19 +133,22 @@ def _table(family: str, rows: list[Row]) -> str:
     modes = _distinct(rows, "mode")
     providers = [SUBJECT, *(p for p in _distinct(rows, "provider") if p != SUBJECT)]
     found = {(row["case"], row["mode"], row["provider"]): row for row in rows}
+    cases = _distinct(rows, "case")
+    measured = {case: _last_of_both(case, providers, found) for case in cases}
+    known = [row for of_case in measured.values() for row in of_case]
+    columns = [c for c in _COLUMNS if any(row.get(c.key) is not None for row in known)]
     others = " / ".join(providers[1:])
-    heads = [family, *(f"{_MODES[mode]}<br>vs {others}" for mode in modes)]
+    heads = [f"{_MODES[mode]}<br>vs {others}" for mode in modes]
     lines = [
-        _line([*heads, "memory", "error"]),
-        _line([":--", *["--:"] * (len(modes) + 2)]),
+        _line([family, *heads, *(column.name for column in columns)]),
+        _line([":--", *["--:"] * (len(modes) + len(columns))]),
     ]
-    for case in _distinct(rows, "case"):
+    for case in cases:
         cells = [_cell([found.get((case, mode, p)) for p in providers]) for mode in modes]
-        both = [m for m in BACKWARD_MODES if (case, m, SUBJECT) in found][-1]
-        measured = [found[case, both, p] for p in providers]
-        memory = " / ".join(_bytes(row.get("peak_bytes")) for row in measured)
-        error = " / ".join(_error(row.get("error")) for row in measured)
-        lines.append(_line([case, *cells, memory, error]))
+        for column in columns:
+            values = [row.get(column.key) for row in measured[case]]
+            cells.append(" / ".join("n/a" if v is None else column.text(v) for v in values))
+        lines.append(_line([case, *cells]))
     notes = {
         f"—: {row['provider']}, {_MODES[row['mode']]}: {row['unavailable']}."
         for row in rows
@@ -101,16 +157,25 @@ def _table(family: str, rows: list[Row]) -> str:
     return "\n".join(lines) + "".join(f"\n\n{note}" for note in sorted(notes))
 
 
+def _last_of_both(
+    case: str, providers: list[str], found: dict[tuple[str, str, str], Row]
+) -> list[Row]:
+    """A case's rows with its backward, or without where it was not measured."""
+    mode = [m for m in BACKWARD_MODES if (case, m, SUBJECT) in found][-1]
+    return [found.get((case, mode, provider), {}) for provider in providers]
+
+
 def _cell(rows: list[Row | None]) -> str:
     """The subject's time and the alternatives' ratios; nothing where the case has no such mode."""
-    present = [row for row in rows if row is not None]
-    if not present:
+    subject, *others = rows
+    if subject is None:
         return ""
-    subject, *others = present
     return f"{_time(subject['median_us'])} · " + " / ".join(_ratio(row) for row in others)
 
 
-def _ratio(row: Row) -> str:
+def _ratio(row: Row | None) -> str:
+    if row is None:
+        return "n/a"
     if "unavailable" in row:
         return "—"
     ratio = row["ratio"]
@@ -125,17 +190,28 @@ def _time(microseconds: float) -> str:
     return f"{microseconds:.3g} µs"
 
 
-def _bytes(count: int | None) -> str:
-    if count is None:
-        return "n/a"
+def _bytes(count: int) -> str:
     for unit, size in (("GB", 1e9), ("MB", 1e6), ("kB", 1e3)):
         if count >= size:
             return f"{count / size:.3g} {unit}"
     return f"{count} B"
 
 
-def _error(error: float | None) -> str:
-    return "n/a" if error is None else f"{error:.0e}"
+def _error(error: float) -> str:
+    return f"{error:.0e}"
+
+
+class _Column(NamedTuple):
+    name: str
+    key: str
+    text: Callable[[Any], str]
+
+
+_COLUMNS = (
+    _Column("memory", "peak_bytes", _bytes),
+    _Column("error", "error", _error),
+    _Column("kernels", "launches", str),
+)
 
 
 def _line(cells: Iterable[str]) -> str:
@@ -147,21 +223,29 @@ def _distinct(rows: list[Row], key: str) -> list[str]:
 
 
 def main(
-    check: Annotated[bool, typer.Option("--check", help="Only fail if it is out of date.")] = False,
-    readme: Annotated[Path, typer.Option(help="File with the markers.")] = HERE.parent
-    / "README.md",
+    check: Annotated[
+        bool, typer.Option("--check", help="Write nothing; fail if a page is out of date.")
+    ] = False,
+    root: Annotated[
+        Path, typer.Option(help="Folder of README.md and docs/benchmarks.md.")
+    ] = HERE.parent,
     results: Annotated[Path, typer.Option(help="Folder of the results files.")] = RESULTS,
 ) -> None:
-    """Write the benchmarks' tables between the README's markers."""
+    """Write the benchmarks' figures and tables between the markers of both pages."""
     found = [json.loads(path.read_text()) for path in sorted(results.glob("*.json"))]
-    text = readme.read_text(encoding="utf-8")
-    new = updated(text, tables(found))
-    if check and new != text:
-        print(f"{readme.name} is out of date: run python -m bench.render")
+    pages = {"README.md": highlights(found), "docs/benchmarks.md": tables(found)}
+    outdated = []
+    for name, markdown in pages.items():
+        text = (root / name).read_text(encoding="utf-8")
+        new = updated(text, markdown)
+        if new != text:
+            outdated.append(name)
+        if not check:
+            with atomic_write(root / name) as file:
+                file.write(new.encode())
+    if check and outdated:
+        print(f"{' and '.join(outdated)} must be written again: run python -m bench.render")
         raise typer.Exit(1)
-    if not check:
-        with atomic_write(readme) as file:
-            file.write(new.encode())
 
 
 if __name__ == "__main__":

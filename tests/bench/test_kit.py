@@ -13,13 +13,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch import Tensor
 
-from bench import collect, kit, memory, render
+from bench import collect, kit, memory
 from bench.machine import slug
-from bench.render import BEGIN, END
 
 MIB = 2**20
 CASES = collect.all_cases()
-README = f"# Title\n{BEGIN}\noutworn\n{END}\nlast\n"
 
 
 class Clock:
@@ -267,69 +265,3 @@ def test_a_stopped_run_leaves_a_part_and_the_full_results(clock: Clock, tmp_path
 def test_the_command_refuses_what_it_cannot_do(options: dict[str, str], message: str) -> None:
     with pytest.raises(typer.BadParameter, match=message):
         collect.main(**options)  # type: ignore[arg-type]
-
-
-def test_tables_go_into_the_readme_and_are_checked(tmp_path: Path) -> None:
-    collected(tmp_path / "results")
-    readme = tmp_path / "README.md"
-    readme.write_text(README)
-    paths = {"readme": readme, "results": tmp_path / "results"}
-
-    with pytest.raises(typer.Exit):
-        render.main(check=True, **paths)
-    assert readme.read_text() == README
-    render.main(check=False, **paths)
-    text = readme.read_text()
-    assert text.startswith(f"# Title\n{BEGIN}\n")
-    assert text.endswith(f"{END}\nlast\n")
-    assert "outworn" not in text
-    assert "hinge D loss, 2 x 8 maps" in text
-    render.main(check=True, **paths)
-    render.main(check=False, **paths)
-    assert readme.read_text() == text
-
-
-def result(ratio: float, device: str = "cpu") -> dict[str, object]:
-    def row(provider: str, **more: object) -> dict[str, object]:
-        return {"family": "f", "case": "c", "mode": "forward", "provider": provider, **more}
-
-    measured = {"peak_bytes": 2048, "error": 1e-7}
-    return {
-        "machine": f"my-{device}",
-        "device": device,
-        "device_name": f"My {device}",
-        "threads": 2,
-        "versions": dict.fromkeys(("ganfast", "kernels", "compiler", "torch", "python"), "1"),
-        "commit": "abc1234",
-        "dirty": False,
-        "date": "2030-01-02",
-        "results": [
-            row("eager", median_us=20.0 * ratio, ratio=ratio, **measured),
-            row("compile", unavailable="it cannot"),
-            row("ganfast", median_us=20.0, ratio=1.0, **measured),
-        ],
-    }
-
-
-@pytest.mark.parametrize(
-    ("ratio", "cell"),
-    [(0.5, "**0.50x ✗**"), (0.994, "**0.99x ✗**"), (1.04, "1.0x"), (3.14, "3.1x"), (27.2, "27x")],
-)
-def test_a_table_says_where_the_alternative_wins(ratio: float, cell: str) -> None:
-    lines = render.tables([result(ratio)]).splitlines()
-    assert f"| c | 20 µs · {cell} / — | 2.05 kB / 2.05 kB / n/a | 1e-07 / 1e-07 / n/a |" in lines
-    assert "—: compile, forward: it cannot." in lines
-
-
-def test_a_missing_cuda_result_is_said_and_a_present_one_shown() -> None:
-    assert "no CUDA result yet" in render.tables([result(2.0)])
-    both = render.tables([result(2.0, "cuda"), result(2.0)])
-    assert "no CUDA result yet" not in both
-    assert both.index("### My cpu") < both.index("### My cuda")
-    assert "no result yet" in render.tables([])
-
-
-@pytest.mark.parametrize("readme", ["# Title\n", f"{END}\n{BEGIN}\n", f"{BEGIN}\n"])
-def test_a_readme_without_markers_is_refused(readme: str) -> None:
-    with pytest.raises(ValueError, match="expected"):
-        render.updated(readme, "tables")
