@@ -161,15 +161,15 @@ def _last_of_both(
     case: str, providers: list[str], found: dict[tuple[str, str, str], Row]
 ) -> list[Row]:
     """A case's rows with its backward, or without where it was not measured."""
-    mode = [m for m in BACKWARD_MODES if (case, m, SUBJECT) in found][-1]
-    return [found.get((case, mode, provider), {}) for provider in providers]
+    modes = [m for m in BACKWARD_MODES if any((case, m, p) in found for p in providers)]
+    return [found.get((case, modes[-1], provider), {}) for provider in providers]
 
 
 def _cell(rows: list[Row | None]) -> str:
     """The subject's time and the alternatives' ratios; nothing where the case has no such mode."""
     subject, *others = rows
     if subject is None:
-        return ""
+        return "n/a" if any(others) else ""
     return f"{_time(subject['median_us'])} · " + " / ".join(_ratio(row) for row in others)
 
 

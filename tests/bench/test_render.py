@@ -121,6 +121,12 @@ def test_ratios_stay_with_their_providers_where_a_mode_lacks_one() -> None:
     assert "| c | 20 µs · 2.0x / 3.0x | 20 µs · 2.0x / n/a |" in lines
 
 
+def test_a_case_that_ganfast_failed_in_is_shown() -> None:
+    rows = [row("eager", median_us=40.0, error=1e-3), row("eager", mode="forward_backward")]
+    lines = render.tables([result(*rows)]).splitlines()
+    assert "| c | n/a | n/a |" in lines
+
+
 def test_cases_with_other_alternatives_have_a_table_of_their_own() -> None:
     rows = [row("eager", case=case, median_us=40.0, ratio=2.0) for case in ("first", "third")] + [
         row("sqrtm", case="second", median_us=40.0, ratio=2.0)
