@@ -10,11 +10,15 @@ import pkgutil
 import signal
 import tempfile
 import threading
+import time
 import traceback
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import suppress
 from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import NamedTuple
+
+_PASSES, _PAUSE = 100, 0.02  # of a kill, and seconds between two
 
 Job = tuple[str, Callable[[], object]]
 
@@ -95,7 +99,7 @@ class Context:
 def main(
     part: Part, settings: Settings, seconds: float, settled: frozenset[str], reports: Connection
 ) -> None:
-    """Run a part to its end, in a process group that ends with the run."""
+    """Run a part to its end, in a session that ends with the run."""
     os.setsid()
     threading.Thread(target=_end_with_parent, daemon=True).start()
     faulthandler.enable()
@@ -148,4 +152,29 @@ def _end_with_parent() -> None:
     parent = multiprocessing.parent_process()
     assert parent is not None
     parent.join()
-    os.killpg(0, signal.SIGKILL)
+    end_session(os.getpid())
+    os.kill(os.getpid(), signal.SIGKILL)
+
+
+def end_session(session: int) -> None:
+    """Kill the processes of a session but this one.
+
+    Not by process groups: under ninja each compiler has one of its own.
+    """
+    for _ in range(_PASSES):
+        living = [pid for pid in _of_session(session) if pid != os.getpid()]
+        if not living:
+            return
+        for pid in living:
+            with suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGKILL)
+        time.sleep(_PAUSE)  # they may have started others, and need a moment to end
+
+
+def _of_session(session: int) -> Iterator[int]:
+    """Processes that have not ended, as Linux lists them."""
+    for path in Path("/proc").glob("[0-9]*/stat"):
+        with suppress(OSError):  # it has ended
+            state, _, _, found, *_ = path.read_text().rpartition(")")[2].split()
+            if state != "Z" and int(found) == session:
+                yield int(path.parent.name)

@@ -12,8 +12,6 @@ import time
 from pathlib import Path
 from typing import Any
 
-import torch
-
 
 class Worker:
     """Cases of a tree, one of them ready to run."""
@@ -63,6 +61,8 @@ class Worker:
 
     def _wait(self) -> None:
         if self._device == "cuda":
+            import torch
+
             torch.cuda.synchronize()
 
 

@@ -1,12 +1,10 @@
 """Runs the parts of a report one after the other, each in a process with a deadline."""
 
 import multiprocessing
-import os
 import signal
 import tempfile
 import time
 from collections.abc import Sequence
-from contextlib import suppress
 from multiprocessing.context import SpawnProcess
 from pathlib import Path
 from types import FrameType
@@ -114,7 +112,6 @@ def _lost_a_process(part: Part, settings: Settings, record: Record, end: float) 
 def _kill(process: SpawnProcess) -> None:
     """End a part's process and all that it started."""
     assert process.pid is not None
-    with suppress(ProcessLookupError, PermissionError):
-        os.killpg(process.pid, signal.SIGKILL)
     process.kill()
+    child.end_session(process.pid)
     process.join()

@@ -72,7 +72,9 @@ def dying(context):
 
 def waiting(context):
     """Has one job behind it, tells so through FIFO, and waits with a program it has started."""
-    holder = [sys.executable, "-c", "print(flush=True); import signal; signal.pause()"]
+    # In a group of its own, as compilers under ninja are.
+    code = "import os, signal; os.setpgrp(); print(flush=True); signal.pause()"
+    holder = [sys.executable, "-c", code]
 
     def wait():
         with open(os.environ["FIFO"], "wb") as fifo:
