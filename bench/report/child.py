@@ -12,7 +12,7 @@ import tempfile
 import threading
 import time
 import traceback
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import suppress
 from multiprocessing.connection import Connection
 from pathlib import Path
@@ -71,13 +71,16 @@ class Context:
         """Results, as `kit.measure` gives them."""
         self.tell("rows", rows)
 
-    def go_through(self, jobs: Iterable[Job]) -> None:
+    def go_through(self, jobs: Iterable[Job], plan: Sequence[str] | None = None) -> None:
         """Run jobs in turn. One that fails is told; one that loses the GPU is the last here.
 
-        The run then starts the part again, and jobs that are settled are not run twice.
+        The run then starts the part again, and jobs that are settled are not run twice. Where
+        jobs are not known before they are due, `plan` names them.
         """
-        jobs = list(jobs)
-        self.tell("plan", [name for name, _ in jobs])
+        if plan is None:
+            jobs = list(jobs)
+            plan = [name for name, _ in jobs]
+        self.tell("plan", list(plan))
         for name, job in jobs:
             if name in self._settled:
                 continue

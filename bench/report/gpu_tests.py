@@ -7,7 +7,8 @@ import subprocess
 import sys
 import xml.etree.ElementTree as ElementTree
 from collections.abc import Iterable
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor, as_completed
+from functools import partial
 from pathlib import Path
 from typing import NamedTuple
 
@@ -15,7 +16,7 @@ from bench.report.build import ROOT
 from bench.report.child import Context, Missing
 
 _SMALL = ("tests/test_files.py", "tests/ops/test_polar.py")  # where there is no GPU
-_WORKERS = 4
+_MOST_WORKERS = 4
 
 
 class Outcome(NamedTuple):
@@ -42,21 +43,20 @@ def run(context: Context) -> None:
         for test, message in failures.items():
             context.note(message, "failures", test)
         if failures:
-            raise AssertionError(f"{len(failures)} of {sum(counts.values())} tests failed")
+            raise RuntimeError(f"{len(failures)} of {sum(counts.values())} tests failed")
         print(f"{name}: {counts}", flush=True)
 
-    workers = min(_WORKERS, max(1, (os.cpu_count() or 1) // 4))
-    with ThreadPoolExecutor(workers) as pool:
-        outcomes = {
-            str(file.relative_to(ROOT)): pool.submit(run_file, file, context.settings.folder)
+    with ThreadPoolExecutor(_workers()) as pool:
+        names = {
+            pool.submit(run_file, file, context.settings.folder): str(file.relative_to(ROOT))
             for file in files
         }
-        context.go_through(
-            [
-                (name, lambda name=name, outcome=outcome: collect(name, outcome))  # type: ignore[misc]
-                for name, outcome in outcomes.items()
-            ]
-        )
+        jobs = ((names[done], partial(collect, names[done], done)) for done in as_completed(names))
+        context.go_through(jobs, list(names.values()))
+
+
+def _workers() -> int:
+    return min(_MOST_WORKERS, max(1, (os.cpu_count() or 1) // 4))
 
 
 def run_file(file: Path, folder: Path) -> Outcome:

@@ -6,6 +6,7 @@ import os
 import subprocess
 import sys
 import textwrap
+import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -205,6 +206,40 @@ def test_tests_are_counted_and_failures_named(tmp_path: Path) -> None:
     assert counts == {"passed": 2, "failed": 2, "skipped": 1}
     assert set(failures) == {"test_toy::test_small[3]", "test_toy::test_broken"}
     assert failures["test_toy::test_small[3]"].startswith("AssertionError: too large")
+
+
+def test_tests_are_told_as_they_end_and_failures_fail_their_file(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(gpu_tests, "_SMALL", ("tests/slow.py", "tests/bad.py"))
+    monkeypatch.setattr(gpu_tests, "_workers", lambda: 2)
+    bad_is_told = threading.Event()
+
+    def run_file(file: Path, folder: Path) -> gpu_tests.Outcome:
+        if file.stem == "slow":
+            assert bad_is_told.wait(60)
+            return gpu_tests.Outcome({"passed": 3, "failed": 0, "skipped": 1}, {})
+        return gpu_tests.Outcome({"passed": 2, "failed": 1, "skipped": 0}, {"bad::test": "no"})
+
+    def send(message: tuple[object, ...]) -> None:
+        told.messages.append(message)
+        if message[:2] == ("failed", "tests/bad.py"):
+            bad_is_told.set()
+
+    monkeypatch.setattr(gpu_tests, "run_file", run_file)
+    here, told = context(tmp_path)
+    monkeypatch.setattr(told, "send", send)
+    gpu_tests.run(here)
+    assert told.of("plan") == [[["tests/slow.py", "tests/bad.py"]]]
+    assert told.of("failed") == [["tests/bad.py", "1 of 3 tests failed", False]]
+    assert told.of("reached") == [["tests/slow.py"]]
+    notes = {path: value for path, value in told.of("note")}
+    assert notes == {
+        ("passed",): 5,
+        ("failed",): 1,
+        ("skipped",): 1,
+        ("failures", "bad::test"): "no",
+    }
 
 
 @pytest.mark.parametrize(
