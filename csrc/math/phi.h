@@ -1,7 +1,7 @@
-// The functors of L = weight * mean_b phi(s_b; a, b) with s_b = sum_j g_bj^2, each with its first
+// The functors of L = weight * mean_p phi(s_p; a, b) over sums of squares s_p, each with its first
 // and second derivative in s.
 //
-// Where a norm is zero its derivatives are taken as zero, as torch.norm does. A new penalty is one
+// Where a norm is zero, its derivatives are taken as zero, as torch.norm does. A new penalty is one
 // functor here and one row in the table at the end.
 #pragma once
 
@@ -62,25 +62,26 @@ struct PowerNorm {
   }
 };
 
-// name in the op's schema, functor
-#define GANFAST_NORM_FUNCTORS(row)                                                \
-  row(centred, CentredNorm) row(one_sided, OneSidedNorm) row(square, SquaredNorm) \
-      row(power, PowerNorm) row(maximum, SquaredNorm)
+// Name in the op's schema, functor. `identity` returns the s_p themselves; `maximum` takes the
+// largest s_p in place of the mean.
+#define GANFAST_PHIS(row)                                                                 \
+  row(identity, SquaredNorm) row(centred, CentredNorm) row(one_sided, OneSidedNorm)       \
+      row(square, SquaredNorm) row(power, PowerNorm) row(maximum, SquaredNorm)
 
-enum class NormFunctor {
+enum class Phi {
 #define GANFAST_ROW(name, type) name,
-  GANFAST_NORM_FUNCTORS(GANFAST_ROW)
+  GANFAST_PHIS(GANFAST_ROW)
 #undef GANFAST_ROW
 };
 
-// Calls body.operator()<Functor>() with the functor of a row.
+// Calls body.operator()<F>() with the functor of a row, a template of one type.
 template <class Body>
-void with_functor(NormFunctor functor, Body&& body) {
-  switch (functor) {
+void with_phi(Phi phi, Body&& body) {
+  switch (phi) {
 #define GANFAST_ROW(name, type) \
-  case NormFunctor::name:       \
+  case Phi::name:               \
     return body.template operator()<type>();
-    GANFAST_NORM_FUNCTORS(GANFAST_ROW)
+    GANFAST_PHIS(GANFAST_ROW)
 #undef GANFAST_ROW
   }
   __builtin_unreachable();

@@ -1,5 +1,5 @@
-// The functors of L = sum_k w_k * mean_i f(x_ki; a_k, b_k), each with its first and second
-// derivative in x.
+// The functors f of both list families, each with its first and second derivative in d = x - y, or
+// in x where there is no y.
 //
 // A new loss is one functor here and one row in the table at the end.
 #pragma once
@@ -115,36 +115,54 @@ struct SquaredHinge {
   GANFAST_HD T d2f(T x) const { return b + a * x <= T(0) ? T(0) : T(2) * a * a; }
 };
 
-// name in the op's schema, functor
-#define GANFAST_UNARY_FUNCTORS(row)                                                             \
-  row(softplus, Softplus) row(bce_with_logits, BceWithLogits) row(bce, Bce) row(square, Square) \
-      row(identity, Identity) row(hinge, Hinge) row(squared_hinge, SquaredHinge)
+// f = |x|: L1, with derivative 0 at 0
+template <class T>
+struct Abs {
+  T a, b;
 
-enum class UnaryFunctor {
-#define GANFAST_ROW(name, type) name,
-  GANFAST_UNARY_FUNCTORS(GANFAST_ROW)
+  GANFAST_HD T f(T x) const { return x < T(0) ? -x : x; }
+  GANFAST_HD T df(T x) const { return T(x > T(0)) - T(x < T(0)); }
+  GANFAST_HD T d2f(T) const { return T(0); }
+};
+
+// Name in the op's schema, functor, and whether kernels over differences are compiled for it.
+#define GANFAST_FUNCTORS(row)                                                               \
+  row(softplus, Softplus, true) row(bce_with_logits, BceWithLogits, false) row(bce, Bce, false) \
+      row(square, Square, true) row(identity, Identity, false) row(hinge, Hinge, true)      \
+          row(squared_hinge, SquaredHinge, true) row(l1, Abs, true)
+
+enum class Functor {
+#define GANFAST_ROW(name, type, differences) name,
+  GANFAST_FUNCTORS(GANFAST_ROW)
 #undef GANFAST_ROW
 };
 
-// Calls body.operator()<Functor>() with the functor of a row.
-template <class Body>
-auto with_functor(UnaryFunctor functor, Body&& body) {
+inline bool takes_differences(Functor functor) {
   switch (functor) {
-#define GANFAST_ROW(name, type) \
-  case UnaryFunctor::name:      \
-    return body.template operator()<type>();
-    GANFAST_UNARY_FUNCTORS(GANFAST_ROW)
+#define GANFAST_ROW(name, type, differences) \
+  case Functor::name:                        \
+    return differences;
+    GANFAST_FUNCTORS(GANFAST_ROW)
 #undef GANFAST_ROW
   }
   __builtin_unreachable();
 }
 
-// Calls body.operator()<F, T>() with the functor's and the storage type; for every family's table.
-template <class Functor, class Body>
+// Calls body.operator()<F, T>() with the functor's and the storage type. With `of_differences`, the
+// functors that do not take differences are not compiled, and must not come.
+template <bool of_differences, class Body>
 void with_types(Functor functor, DType dtype, Body body) {
-  with_functor(functor, [&]<template <class> class F>() {
-    with_dtype(dtype, [&]<class T>() { body.template operator()<F<Compute<T>>, T>(); });
-  });
+  switch (functor) {
+#define GANFAST_ROW(name, type, differences)                                                \
+  case Functor::name:                                                                       \
+    if constexpr (differences || !of_differences) {                                         \
+      with_dtype(dtype, [&]<class T>() { body.template operator()<type<Compute<T>>, T>(); }); \
+    }                                                                                       \
+    return;
+    GANFAST_FUNCTORS(GANFAST_ROW)
+#undef GANFAST_ROW
+  }
+  __builtin_unreachable();
 }
 
 }  // namespace ganfast
