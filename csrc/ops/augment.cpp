@@ -3,13 +3,13 @@
 // so that there are derivatives of any order.
 #include "augment.h"
 
-#include "register.h"
-#include "terms.h"
+#include <torch/csrc/autograd/custom_function.h>
+
+#include "dispatch.h"
 
 namespace ganfast {
 namespace {
 
-using at::Tensor;
 using torch::autograd::AutogradContext;
 using torch::autograd::variable_list;
 
@@ -54,19 +54,8 @@ Tensor run(AugmentMap map, const Tensor& x_, const Tensor& u_, AugmentPieces pie
                            static_cast<int>(x.size(3)),
                            interleaved(x),
                            static_cast<int>(u.size(1))};
-#ifdef GANFAST_CUDA
-  if (x.is_cuda()) {
-    const c10::cuda::CUDAGuard guard(x.device());
-    Tensor scratch =
-        at::empty({cuda::augment_scratch(pieces, shape)}, x.options().dtype(at::kDouble));
-    cuda::augment(map, pieces, dtype_of(x), shape, u.const_data_ptr<float>(), x.const_data_ptr(),
-                  y.mutable_data_ptr(), scratch.mutable_data_ptr<double>(),
-                  c10::cuda::getCurrentCUDAStream());
-    return y;
-  }
-#endif
-  cpu::augment(map, pieces, dtype_of(x), shape, u.const_data_ptr<float>(), x.const_data_ptr(),
-               y.mutable_data_ptr());
+  GANFAST_RUN(x, augment, map, pieces, dtype_of(x), shape, u.const_data_ptr<float>(),
+              x.const_data_ptr(), y.mutable_data_ptr());
   return y;
 }
 

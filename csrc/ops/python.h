@@ -1,4 +1,4 @@
-// Ops as functions of Python. The road through torch.ops boxes each argument by its schema, which
+// Ops as functions of Python. The way through torch.ops boxes each argument by its schema, which
 // costs more than a small kernel; from here on, all is the same: the dispatcher, its modes,
 // autograd.
 #pragma once
@@ -8,7 +8,7 @@
 #include <torch/csrc/Exceptions.h>
 #include <torch/csrc/autograd/python_variable.h>
 
-#include "terms.h"
+#include "dispatch.h"
 
 namespace ganfast::python {
 
@@ -86,6 +86,15 @@ struct Argument<double> {
 };
 
 template <>
+struct Argument<std::optional<double>> {
+  std::optional<double> held;
+  explicit Argument(PyObject* number) {
+    if (number != Py_None) held = Argument<double>(number).held;
+  }
+  std::optional<double> get() const { return held; }
+};
+
+template <>
 struct Argument<bool> {
   bool held;
   explicit Argument(PyObject* flag) {
@@ -96,14 +105,13 @@ struct Argument<bool> {
   bool get() const { return held; }
 };
 
-inline PyObject* wrap(const at::Tensor& result) {
-  return THPVariable_Wrap(result);
-}
-
-inline PyObject* wrap(const std::tuple<at::Tensor, at::Tensor>& results) {
-  return PyTuple_Pack(
-      2, pybind11::reinterpret_steal<pybind11::object>(wrap(std::get<0>(results))).ptr(),
-      pybind11::reinterpret_steal<pybind11::object>(wrap(std::get<1>(results))).ptr());
+// One result, or a tuple of several.
+inline PyObject* wrap(const std::vector<at::Tensor>& results) {
+  if (results.size() == 1) return THPVariable_Wrap(results[0]);
+  pybind11::tuple all(results.size());
+  for (size_t i = 0; i < results.size(); ++i)
+    all[i] = pybind11::reinterpret_steal<pybind11::object>(THPVariable_Wrap(results[i]));
+  return all.release().ptr();
 }
 
 template <class Signature>

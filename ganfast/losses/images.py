@@ -6,7 +6,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from ganfast.losses.pairs import DISTANCES, Distance, reduce_pairs
+from ganfast import ops
+from ganfast.losses.pairs import DISTANCES, Distance
 
 
 def pixel_loss(real: Tensor, fake: Tensor, kind: Distance = "l1", weight: float = 1.0) -> Tensor:
@@ -122,9 +123,16 @@ def _distance(
     if len(dtypes) > 1:
         dtype = reduce(torch.promote_types, dtypes)
         x, y = [image.to(dtype) for image in x], [image.to(dtype) for image in y]
+    names = {"x": list(fake), "y": list(real)}
     zeros = [0.0] * len(weight)
-    return reduce_pairs(
-        x, y, DISTANCES[kind], weight, zeros, zeros, lambda k: (list(fake)[k], list(real)[k])
+    return ops.flat(
+        x,
+        DISTANCES[kind],
+        weight,
+        zeros,
+        zeros,
+        y,
+        name=lambda argument, k: names[argument][k],
     )
 
 

@@ -1,4 +1,4 @@
-"""The roads of the adversarial losses that weigh or keep single samples."""
+"""Per-sample weights, masks and label flips of the adversarial losses."""
 
 from collections.abc import Sequence
 from typing import NamedTuple
@@ -7,9 +7,11 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from ganfast import ops
+from ganfast._checks import loss_dtype
 from ganfast.losses.maps import Outputs, stats_of_maps, terms_of
 from ganfast.losses.sides import Side
-from ganfast.reference import UNARY_FUNCTORS, along_samples, compute_dtype, divisor
+from ganfast.reference import FUNCTORS, along_samples, compute_dtype, divisor
 
 
 class WeightedSide(NamedTuple):
@@ -20,6 +22,7 @@ class WeightedSide(NamedTuple):
     side: Side
     weight: Outputs | None  # (B,), or a mask, or one for each map, that broadcasts
     flipped: Side  # what a flipped sample takes: the same function with other parameters
+    minus: Sequence[Tensor] = ()  # subtracted from the maps, like them; not with masks
 
 
 def loss_of_samples(
@@ -49,7 +52,8 @@ def loss_of_samples(
     parts: list[Tensor] = []
     stats: dict[str, Tensor] = {}
     normalize = reduction != "sum"
-    for name, maps, side, weight, flipped in sides:
+    y: list[Tensor] = []
+    for name, maps, side, weight, flipped, minus in sides:
         x, n = maps[0], len(maps)
         samples = (x.shape[0] if x.dim() else 0) or 1  # the op refuses what has none
         sign = a = None
@@ -85,12 +89,26 @@ def loss_of_samples(
         terms.add(name, maps, weights, side.a, side.b)
         sample_weight += [s] * n
         sample_a += [a] * n
+        y += minus
     if terms.x:
+        of = (terms.x, terms.f, terms.weight, terms.a, terms.b)
         if threshold is None:
-            rows = terms.reduce_rows(sample_weight, sample_a, normalize)
+            rows = ops.rows(
+                *of,
+                y,
+                sample_weight=sample_weight,
+                sample_a=sample_a,
+                normalize=normalize,
+                name=terms.name,
+            )
         else:
-            rows, table = terms.reduce_rows_with_stats(
-                sample_weight, sample_a, normalize, threshold
+            rows, table = ops.rows_with_stats(
+                *of,
+                threshold,
+                sample_weight=sample_weight,
+                sample_a=sample_a,
+                normalize=normalize,
+                name=terms.name,
             )
             if reduction == "none":
                 table[:, 0] /= len(rows)
@@ -114,16 +132,12 @@ def _sample_weight(name: str, weight: Outputs, x: Tensor) -> Tensor:
             f"{name}_weight must have one entry for each of the {x.shape[0]} samples, "
             f"got shape {list(weight.shape)}"
         )
-    return weight.to(_dtype(x))
-
-
-def _dtype(x: Tensor) -> torch.dtype:
-    return torch.float64 if x.dtype == torch.float64 else torch.float32
+    return weight.to(loss_dtype(x))
 
 
 def _either(flips: Tensor, own: float, flipped: float, like: Tensor) -> Tensor | None:
     """The number of each sample, where a flip changes it."""
-    return None if own == flipped else torch.where(flips, flipped, own).to(_dtype(like))
+    return None if own == flipped else torch.where(flips, flipped, own).to(loss_dtype(like))
 
 
 def _masked(
@@ -164,7 +178,7 @@ def _values(side: Side, x: Tensor, a: Tensor | None) -> Tensor:
             return F.softplus(x if side.a == 1 else -x, threshold=50)
         if side.f == "hinge":
             return F.relu(x + side.b if side.a == 1 else side.b - x)
-    return UNARY_FUNCTORS[side.f](x, side.a if a is None else a, side.b)
+    return FUNCTORS[side.f](x, side.a if a is None else a, side.b)
 
 
 def _masks(name: str, weight: Outputs | None, maps: Sequence[Tensor]) -> list[Tensor]:

@@ -25,7 +25,7 @@ def mean_squared_difference(x: list[Tensor], y: list[Tensor], weight: float) -> 
     if len(x) != len(y):
         raise ValueError(f"both sides must have the same number of maps, got {len(x)} and {len(y)}")
     zeros = [0.0] * len(x)
-    return ops.pair_reduce(x, y, "square", [weight] * len(x), zeros, zeros)
+    return ops.flat(x, "square", [weight] * len(x), zeros, zeros, y)
 
 
 @strict

@@ -1,0 +1,556 @@
+// s_p = sum_k w_k s_kp mean_j f(x_kpj - y_kpj), functions of it and their two derivatives on the CPU.
+//
+// Positions are taken in runs of up to kStretch elements, over which f is one flat loop however small
+// a sample is; a second loop adds up each position's part. Samples of more elements are cut into
+// tiles. Of pixels, a run is a stretch of one channel.
+#include "../ops/rows.h"
+
+#include <limits>
+
+#include "difference.h"
+#include "logits.h"
+
+namespace ganfast::cpu {
+namespace {
+
+// `count` positions from `position` on, each with `size` elements that follow one another from
+// `offset` on in the term's memory.
+struct Run {
+  const RowsTerm* term;
+  int64_t position, count, offset, size;
+
+  int64_t n() const { return count * size; }
+
+  template <class T>
+  T* of(T* tensor) const {
+    return at(tensor, offset);
+  }
+
+  // Numbers of the run's positions, or null.
+  template <class C>
+  const C* of_positions(const void* numbers) const {
+    return at(static_cast<const C*>(numbers), position);
+  }
+};
+
+template <class C>
+struct Constant {
+  C number;
+  GANFAST_HD C operator()(int64_t) const { return number; }
+};
+
+template <class C>
+struct Each {
+  const C* numbers;
+  GANFAST_HD C operator()(int64_t i) const { return numbers[i]; }
+};
+
+// Each position's number for each of its elements. `flat` holds them where a position has several.
+template <class C>
+const C* spread(const C* numbers, const Run& run, C* flat) {
+  if (run.size == 1 || numbers == nullptr) return numbers;
+  for (int64_t i = 0; i < run.count; ++i) std::fill_n(flat + i * run.size, run.size, numbers[i]);
+  return flat;
+}
+
+// y_i = f(d_i; a_i, b), or with the functor's own a where a is null
+template <class F, class D, class C>
+GANFAST_SIMD void values(D d, const C* a, int64_t n, F functor, C* y) {
+  if (a == nullptr) {
+#pragma omp simd
+    for (int64_t i = 0; i < n; ++i) y[i] = functor.f(d(i));
+    return;
+  }
+#pragma omp simd
+  for (int64_t i = 0; i < n; ++i) y[i] = F{a[i], functor.b}.f(d(i));
+}
+
+// to_i = scale_i f'(d_i)
+template <class F, class D, class Scale, class C>
+GANFAST_SIMD void write_slopes(D d, const C* a, Scale scale, int64_t n, F functor, C* to) {
+  if (a == nullptr) {
+#pragma omp simd
+    for (int64_t i = 0; i < n; ++i) to[i] = scale(i) * functor.df(d(i));
+    return;
+  }
+#pragma omp simd
+  for (int64_t i = 0; i < n; ++i) to[i] = scale(i) * F{a[i], functor.b}.df(d(i));
+}
+
+// to_i = scale_i u_i f''(d_i), y_i = u_i f'(d_i)
+template <class F, class D, class C>
+GANFAST_SIMD void write_curvatures(D d, const C* u, const C* a, const C* scale, int64_t n,
+                                   F functor, C* to, C* y) {
+#pragma omp simd
+  for (int64_t i = 0; i < n; ++i) {
+    const F f{a == nullptr ? functor.a : a[i], functor.b};
+    const C di = d(i), ui = u[i];
+    to[i] = scale[i] * ui * f.d2f(di);
+    y[i] = ui * f.df(di);
+  }
+}
+
+// to_i = 2 p_i u_i + 2 q_i x_i: both derivatives of the square, which phi asks for
+template <class C, class Scale>
+GANFAST_SIMD void combine(const C* x, const C* u, Scale p, Scale q, int64_t n, C* to) {
+#pragma omp simd
+  for (int64_t i = 0; i < n; ++i) to[i] = 2 * p(i) * u[i] + 2 * q(i) * x[i];
+}
+
+// sum of x_j y_j
+template <class T>
+GANFAST_SIMD double dot(const T* x, const T* y, int64_t n) {
+  double sum = 0;
+#pragma omp simd reduction(+ : sum)
+  for (int64_t j = 0; j < n; ++j) sum += double(load(x[j])) * double(load(y[j]));
+  return sum;
+}
+
+// sums_j += factor x_j y_j
+template <class T>
+GANFAST_SIMD void add_products(const T* x, const T* y, double factor, double* sums, int64_t n) {
+#pragma omp simd
+  for (int64_t j = 0; j < n; ++j) sums[j] += factor * (double(load(x[j])) * double(load(y[j])));
+}
+
+// sums_i += weight s_i sum_j y_ij
+template <class C>
+GANFAST_SIMD void add_rows(const C* y, const C* sample_weight, double weight, int64_t count,
+                           int64_t size, double* sums) {
+  if (size == 1 && sample_weight == nullptr) {
+#pragma omp simd
+    for (int64_t i = 0; i < count; ++i) sums[i] += weight * y[i];
+    return;
+  }
+  if (size == 1) {
+#pragma omp simd
+    for (int64_t i = 0; i < count; ++i) sums[i] += weight * sample_weight[i] * y[i];
+    return;
+  }
+  for (int64_t i = 0; i < count; ++i) {
+    double sum = 0;
+#pragma omp simd reduction(+ : sum)
+    for (int64_t j = 0; j < size; ++j) sum += y[i * size + j];
+    sums[i] += weight * (sample_weight == nullptr ? 1 : sample_weight[i]) * sum;
+  }
+}
+
+// scale_i = grad_i weight s_i; the gradients are `step` apart
+template <class C>
+GANFAST_SIMD void scales(const C* grad, int64_t step, double weight, const C* sample_weight,
+                         int64_t count, C* scale) {
+  if (step == 1) {
+#pragma omp simd
+    for (int64_t i = 0; i < count; ++i) scale[i] = grad[i] * weight;
+  } else {
+#pragma omp simd
+    for (int64_t i = 0; i < count; ++i) scale[i] = *grad * weight;
+  }
+  if (sample_weight == nullptr) return;
+#pragma omp simd
+  for (int64_t i = 0; i < count; ++i) scale[i] *= sample_weight[i];
+}
+
+template <class C>
+GANFAST_SIMD void multiply(const C* x, C* y, int64_t n) {
+#pragma omp simd
+  for (int64_t i = 0; i < n; ++i) y[i] *= x[i];
+}
+
+// total_i += own_i; returns the sum of own_i
+GANFAST_SIMD double add_to(const double* own, double* total, int64_t n) {
+#pragma omp simd
+  for (int64_t i = 0; i < n; ++i) total[i] += own[i];
+  return sum_of(own, n);
+}
+
+// q_p weight s_p for the positions of a run
+template <class C>
+void scales_of(const Run& run, const RowsGrad& grad, C* scale) {
+  const auto outer = static_cast<const C*>(grad.grad) + run.position * grad.step;
+  scales(outer, grad.step, run.term->weight, run.of_positions<C>(run.term->sample_weight),
+         run.count, scale);
+  if (grad.derivatives) multiply(run.of_positions<C>(grad.derivatives), scale, run.count);
+}
+
+// The terms with what normalizes their sample weights in their weight.
+template <class C>
+std::vector<RowsTerm> normalized(const RowsList& list) {
+  std::vector<RowsTerm> terms(list.terms.begin(), list.terms.end());
+  for (RowsTerm& term : terms) {
+    if (!list.normalize || term.sample_weight == nullptr) continue;
+    const auto weights = static_cast<const C*>(term.sample_weight);
+    double total = 0;
+    for (int64_t begin = 0; begin < list.outer; begin += kTile)
+      total += sum_of(weights + begin, std::min(kTile, list.outer - begin));
+    term.weight *= list.outer / (total == 0 ? 1 : total);
+  }
+  return terms;
+}
+
+// One large sample of a term, as tiles.h wants it.
+struct Sample {
+  const RowsTerm* term;
+  int64_t sample, n;
+};
+
+std::vector<Sample> large_samples(const RowsList& list, std::span<const RowsTerm> terms) {
+  std::vector<Sample> large;
+  for (const RowsTerm& term : terms) {
+    if (term.size <= kStretch || list.inner > 1) continue;
+    for (int64_t sample = 0; sample < list.outer; ++sample)
+      large.push_back({&term, sample, term.size});
+  }
+  return large;
+}
+
+// Calls body(run) for the runs of a tile of a large sample.
+template <class Body>
+void for_each_run_of_tile(const Sample& sample, int64_t begin, int64_t size, Body body) {
+  for (const int64_t end = begin + size; begin < end; begin += kStretch)
+    body(Run{sample.term, sample.sample, 1, sample.sample * sample.n + begin,
+             std::min(kStretch, end - begin)});
+}
+
+// Calls body(position, count, for_each) for stretches of positions, where for_each(use) calls
+// use(run) for their run of each small term, or of each channel of pixels.
+template <class Body>
+void for_each_stretch(const RowsList& list, std::span<const RowsTerm> terms, Body body) {
+  const bool pixels = list.inner > 1;
+  int64_t largest = 1, total = 1;
+  for (const RowsTerm& term : terms) {
+    if (!pixels && term.size > kStretch) continue;
+    largest = std::max(largest, pixels ? 1 : term.size);
+    total += term.size;
+  }
+  // Of pixels, stretches end with their image.
+  const int64_t length = pixels ? list.inner : list.outer, step = kStretch / largest;
+  const int64_t of_image = (length + step - 1) / step, images = pixels ? list.outer : 1;
+  const int64_t grain = std::max<int64_t>(1, kGrain * kTile / (step * total));
+  at::parallel_for(0, images * of_image, grain, [&](int64_t first, int64_t last) {
+    for (int64_t i = first; i < last; ++i) {
+      const int64_t image = i / of_image, begin = i % of_image * step;
+      const int64_t position = image * length + begin, count = std::min(step, length - begin);
+      body(position, count, [&](auto use) {
+        for (const RowsTerm& term : terms) {
+          if (!pixels && term.size <= kStretch)
+            use(Run{&term, position, count, position * term.size, term.size});
+          for (int64_t channel = 0; pixels && channel < term.size; ++channel)
+            use(Run{&term, position, count, (image * term.size + channel) * length + begin, 1});
+        }
+      });
+    }
+  });
+}
+
+// Calls finish(position, count, sums) with the sums over all runs of what body(run, sums) adds to
+// those of its positions.
+template <class Body, class Finish>
+void sum_rows(const RowsList& list, std::span<const RowsTerm> terms, Body body, Finish finish) {
+  const std::vector<Sample> large = large_samples(list, terms);
+  std::vector<double> of_large(large.empty() ? 0 : list.outer);
+  if (!large.empty()) {
+    const std::vector<double> sums =
+        sum_terms(std::span<const Sample>(large),
+                  [&](const Sample& sample, int64_t begin, int64_t size, int64_t) {
+                    double sum = 0;
+                    for_each_run_of_tile(sample, begin, size, [&](const Run& run) { body(run, &sum); });
+                    return sum;
+                  });
+    for (size_t i = 0; i < large.size(); ++i) of_large[large[i].sample] += sums[i];
+  }
+  for_each_stretch(list, terms, [&](int64_t position, int64_t count, auto for_each) {
+    double sums[kStretch];
+    if (of_large.empty()) {
+      std::fill_n(sums, count, 0.0);
+    } else {
+      std::copy_n(&of_large[position], count, sums);
+    }
+    for_each([&](const Run& run) { body(run, sums); });
+    finish(position, count, sums);
+  });
+}
+
+// Calls body(run) for all runs.
+template <class Body>
+void for_each_run(const RowsList& list, std::span<const RowsTerm> terms, Body body) {
+  const std::vector<Sample> large = large_samples(list, terms);
+  const std::span<const Sample> all(large);
+  for_each_tile(all, count_tiles(all),
+                [&](const Sample& sample, int64_t begin, int64_t size, int64_t) {
+                  for_each_run_of_tile(sample, begin, size, body);
+                });
+  if (large.size() == terms.size() * list.outer && list.inner == 1) return;
+  for_each_stretch(list, terms, [&](int64_t, int64_t, auto for_each) { for_each(body); });
+}
+
+// Calls body(d, a, f) with the differences of a run and what of the functor is the positions' own.
+template <class F, class T, bool differences, class Body>
+void with_run(const Run& run, Body body) {
+  using C = Compute<T>;
+  const RowsTerm& term = *run.term;
+  C x_buffer[kStretch], y_buffer[kStretch], flat[kStretch];
+  const F functor{static_cast<C>(term.a), static_cast<C>(term.b)};
+  const C* a = spread(run.of_positions<C>(term.sample_a), run, flat);
+  const C* x = widen(run.of(static_cast<const T*>(term.x)), run.n(), x_buffer);
+  if constexpr (differences) {
+    body(Two<C>{x, widen(run.of(static_cast<const T*>(term.y)), run.n(), y_buffer)}, a, functor);
+  } else {
+    body(One<C>{x}, a, functor);
+  }
+}
+
+// u_i = vx_i - vy_i of a run; vx itself where there is no vy
+template <class T>
+const Compute<T>* cotangents(const Run& run, Compute<T>* u) {
+  using C = Compute<T>;
+  const T* vx = run.of(static_cast<const T*>(run.term->vx));
+  const T* vy = run.of(static_cast<const T*>(run.term->vy));
+  if (vx && !vy) return widen(vx, run.n(), u);
+  std::fill_n(u, run.n(), C(0));
+  if (vx) convert(vx, u, run.n());
+  C buffer[kStretch];
+  if (vy) subtract(widen(vy, run.n(), buffer), u, run.n());
+  return u;
+}
+
+// write(to, sign) for the gradient of a run's x, of y with the opposite sign.
+template <class T, class Write>
+void write_run(const Run& run, Write write) {
+  Compute<T> buffer[kStretch];
+  write_both(run.of(static_cast<T*>(run.term->dx)), run.of(static_cast<T*>(run.term->dy)), run.n(),
+             Compute<T>(1), buffer, write);
+}
+
+template <class Body>
+void with_list(const RowsList& list, Body body) {
+  if (list.differences) {
+    with_types<true>(list.functor, list.dtype,
+                     [&]<class F, class T>() { body.template operator()<F, T, true>(); });
+  } else {
+    with_types<false>(list.functor, list.dtype,
+                      [&]<class F, class T>() { body.template operator()<F, T, false>(); });
+  }
+}
+
+// finish(position, count, s) with s_p = sum_k weight_k s_kp sum_j f(d_kpj)
+template <class F, class T, bool differences, class Finish>
+void sum_values(const RowsList& list, std::span<const RowsTerm> terms, Finish finish) {
+  using C = Compute<T>;
+  sum_rows(
+      list, terms,
+      [](const Run& run, double* sums) {
+        C y[kStretch];
+        with_run<F, T, differences>(run, [&](auto d, const C* a, F functor) {
+          values(d, a, run.n(), functor, y);
+        });
+        add_rows(y, run.of_positions<C>(run.term->sample_weight), run.term->weight, run.count,
+                 run.size, sums);
+      },
+      finish);
+}
+
+// sum_k factor weight_k s_kp sum_j x_kpj y_kpj for each position, where x and y are two of a term's
+// tensors: sums of squares and their slopes, in double
+template <class T>
+std::vector<double> products(const RowsList& list, std::span<const RowsTerm> terms,
+                             const void* RowsTerm::*other, double factor) {
+  std::vector<double> all(list.positions());
+  sum_rows(
+      list, terms,
+      [&](const Run& run, double* sums) {
+        const T* x = run.of(static_cast<const T*>(run.term->x));
+        const T* y = run.of(static_cast<const T*>(run.term->*other));
+        if (y == nullptr) return;
+        const double scale = factor * run.term->weight;
+        const auto s = run.of_positions<Compute<T>>(run.term->sample_weight);
+        if (run.size == 1 && s == nullptr) return add_products(x, y, scale, sums, run.n());
+        for (int64_t i = 0; i < run.count; ++i)
+          sums[i] += scale * (s ? s[i] : 1) * dot(x + i * run.size, y + i * run.size, run.size);
+      },
+      [&](int64_t position, int64_t count, const double* sums) {
+        std::copy_n(sums, count, &all[position]);
+      });
+  return all;
+}
+
+// result = weight max_p s_p; its derivative is shared by all that are largest. NaN is larger than
+// anything.
+template <class C>
+void write_maximum(const std::vector<double>& s, double weight, C* result, C* derivatives) {
+  double largest = -std::numeric_limits<double>::infinity();
+  for (double sp : s)
+    if (sp > largest || sp != sp) largest = sp;
+  const auto count = std::count(s.begin(), s.end(), largest);
+  *result = weight * largest;
+  for (size_t p = 0; p < s.size(); ++p) {
+    derivatives[p] = s[p] == largest ? weight / count : 0;
+    derivatives[s.size() + p] = 0;
+  }
+}
+
+// result = weight mean_p phi(s_p), with both derivatives in each s_p
+template <class C>
+void write_phi(const RowsPhi& phi, const std::vector<double>& s, C* result, C* derivatives) {
+  const int64_t n = s.size();
+  const double weight = phi.weight / n;
+  with_phi(phi.phi, [&]<template <class> class Functor>() {
+    const Functor<double> functor{phi.a, phi.b};
+    std::vector<double> partial((n + kTile - 1) / kTile);
+    at::parallel_for(0, partial.size(), 1, [&](int64_t first, int64_t last) {
+      for (int64_t tile = first; tile < last; ++tile) {
+        for (int64_t p = tile * kTile; p < std::min(n, (tile + 1) * kTile); ++p) {
+          const Orders<double> of_p = functor(s[p]);
+          partial[tile] += of_p.f;
+          derivatives[p] = weight * of_p.df;
+          derivatives[n + p] = weight * of_p.d2f;
+        }
+      }
+    });
+    *result = weight * pairwise_sum(partial.data(), partial.size());
+  });
+}
+
+// A tensor's elements, or the samples, as tiles.h wants them.
+struct Flat {
+  const void* x;
+  int64_t n;
+};
+
+// The s_p with the statistics of each term.
+template <class F, class T>
+void write_with_stats(const RowsList& list, std::span<const RowsTerm> terms, double threshold,
+                      Compute<T>* result, Compute<T>* stats) {
+  using C = Compute<T>;
+  const Flat samples{nullptr, list.outer};
+  const std::span<const Flat> all(&samples, 1);
+  std::vector<double> own(list.outer), total(list.outer);
+  for (const RowsTerm& term : terms) {
+    sum_values<F, T, false>(list, {&term, 1}, [&](int64_t p, int64_t count, const double* s) {
+      std::copy_n(s, count, &own[p]);
+    });
+    const double value = sum_terms(all, [&](const Flat&, int64_t begin, int64_t size, int64_t) {
+      return add_to(&own[begin], &total[begin], size);
+    })[0];
+    const Flat elements{term.x, list.outer * term.size};
+    std::vector<Logits> logits(tiles_of(elements));
+    for_each_tile(std::span(&elements, 1), logits.size(),
+                  [&](const Flat& flat, int64_t begin, int64_t size, int64_t tile) {
+                    const T* x = static_cast<const T*>(flat.x) + begin;
+                    logits[tile] = logits_of(x, size, static_cast<C>(threshold));
+                  });
+    write_stats(value, total_of(logits.data(), logits.size()), elements.n, stats);
+    stats += 4;
+  }
+  for_each_tile(all, count_tiles(all), [&](const Flat&, int64_t begin, int64_t size, int64_t) {
+    convert(&total[begin], result + begin, size);
+  });
+}
+
+}  // namespace
+
+void rows_forward(const RowsList& list, const RowsPhi& phi, void* result_, void* derivatives_,
+                  void* stats, double threshold) {
+  if (phi.phi != Phi::identity) {
+    with_dtype(list.dtype, [&]<class T>() {
+      const auto result = static_cast<Compute<T>*>(result_);
+      const auto derivatives = static_cast<Compute<T>*>(derivatives_);
+      const std::vector<RowsTerm> terms = normalized<Compute<T>>(list);
+      const std::vector<double> s = products<T>(list, terms, &RowsTerm::x, 1);
+      if (phi.phi == Phi::maximum) return write_maximum(s, phi.weight, result, derivatives);
+      write_phi(phi, s, result, derivatives);
+    });
+    return;
+  }
+  with_list(list, [&]<class F, class T, bool differences>() {
+    using C = Compute<T>;
+    const auto result = static_cast<C*>(result_);
+    const std::vector<RowsTerm> terms = normalized<C>(list);
+    if constexpr (!differences) {
+      if (stats != nullptr)
+        return write_with_stats<F, T>(list, terms, threshold, result, static_cast<C*>(stats));
+    }
+    sum_values<F, T, differences>(list, terms, [&](int64_t p, int64_t count, const double* s) {
+      convert(s, result + p, count);
+    });
+  });
+}
+
+void rows_backward(const RowsList& list, const RowsGrad& grad) {
+  with_list(list, [&]<class F, class T, bool differences>() {
+    using C = Compute<T>;
+    for_each_run(list, normalized<C>(list), [&](const Run& run) {
+      if (!run.term->dx && !run.term->dy) return;
+      C scale[kStretch], flat[kStretch];
+      scales_of(run, grad, scale);
+      with_run<F, T, differences>(run, [&](auto d, const C* a, F functor) {
+        write_run<T>(run, [&](C* to, C sign) {
+          if (run.count == 1 && sign == 1) {
+            write_slopes(d, a, Constant<C>{*scale}, run.n(), functor, to);
+            return;
+          }
+          if (sign != 1) negate(scale, scale, run.count);
+          write_slopes(d, a, Each<C>{spread(scale, run, flat)}, run.n(), functor, to);
+        });
+      });
+    });
+  });
+}
+
+void rows_double_backward(const RowsList& list, const RowsGrad& grad, void* dgrad_) {
+  if (grad.derivatives == nullptr) {
+    with_list(list, [&]<class F, class T, bool differences>() {
+      using C = Compute<T>;
+      sum_rows(
+          list, normalized<C>(list),
+          [&](const Run& run, double* sums) {
+            C scale[kStretch], flat[kStretch], buffer[kStretch], y[kStretch];
+            scales_of(run, grad, scale);
+            const C* u = cotangents<T>(run, buffer);
+            with_run<F, T, differences>(run, [&](auto d, const C* a, F functor) {
+              write_run<T>(run, [&](C* to, C sign) {
+                if (sign != 1) negate(scale, scale, run.count);
+                write_curvatures(d, u, a, spread(scale, run, flat), run.n(), functor, to, y);
+              });
+            });
+            add_rows(y, run.of_positions<C>(run.term->sample_weight), run.term->weight, run.count,
+                     run.size, sums);
+          },
+          [&](int64_t p, int64_t count, const double* t) {
+            convert(t, static_cast<C*>(dgrad_) + p, count);
+          });
+    });
+    return;
+  }
+  with_dtype(list.dtype, [&]<class T>() {
+    using C = Compute<T>;
+    const std::vector<RowsTerm> terms = normalized<C>(list);
+    const auto first = static_cast<const C*>(grad.derivatives), second = first + list.positions();
+    const std::vector<double> t = products<T>(list, terms, &RowsTerm::vx, 2);
+    double sum = 0;
+    for (int64_t p = 0; p < list.positions(); ++p) sum += first[p] * t[p];
+    *static_cast<C*>(dgrad_) = sum;
+    const C outer = *static_cast<const C*>(grad.grad);
+    for_each_run(list, terms, [&](const Run& run) {
+      C p[kStretch], q[kStretch], flat_p[kStretch], flat_q[kStretch], buffer[kStretch],
+          x_buffer[kStretch];
+      scales_of(run, grad, p);
+      const auto s = run.of_positions<C>(run.term->sample_weight);
+      for (int64_t i = 0; i < run.count; ++i)
+        q[i] = outer * second[run.position + i] * t[run.position + i] * run.term->weight *
+               (s ? s[i] : C(1));
+      const C* u = cotangents<T>(run, buffer);
+      const C* x = widen(run.of(static_cast<const T*>(run.term->x)), run.n(), x_buffer);
+      write_run<T>(run, [&](C* to, C) {
+        if (run.count == 1) {
+          combine(x, u, Constant<C>{*p}, Constant<C>{*q}, run.n(), to);
+        } else {
+          combine(x, u, Each<C>{spread(p, run, flat_p)}, Each<C>{spread(q, run, flat_q)}, run.n(),
+                  to);
+        }
+      });
+    });
+  });
+}
+
+}  // namespace ganfast::cpu

@@ -1,0 +1,42 @@
+// Autograd of the list families: an op, its gradients and its second gradients are ops of their
+// own, and each calls the next through the dispatcher.
+#pragma once
+
+#include <c10/util/FunctionRef.h>
+#include <torch/csrc/autograd/custom_function.h>
+
+#include "dispatch.h"
+
+namespace ganfast {
+
+using torch::autograd::variable_list;
+
+// What a call has besides its inputs, the tensors x... y... that have gradients. A node of the
+// graph holds it as one value: argument by argument it would cost more than a small kernel.
+struct ListCall : torch::CustomClassHolder {
+  virtual const char* name() const = 0;
+  // Tensors that count as constants; a change of one in place is noticed.
+  virtual variable_list constants() const { return {}; }
+  // The gradients in the inputs at the places `wanted`.
+  virtual variable_list first(const Tensor& grad, TensorList inputs, Places wanted) const = 0;
+  // Given cotangents v of the gradients at the places `given`: the gradient of <first, v> in grad,
+  // then those in the inputs at the places `wanted`.
+  virtual variable_list second(const Tensor& grad, TensorList inputs, TensorList v, Places given,
+                               Places wanted) const = 0;
+};
+using SharedCall = c10::intrusive_ptr<ListCall>;
+
+// Does autograd record what is done with these tensors? Below it, as in the recomputations of its
+// passes, a node would only cost time.
+bool records(TensorList x);
+
+// What make() returns, of which the first has a graph.
+variable_list with_graph(TensorList inputs, const SharedCall& call,
+                         c10::function_ref<variable_list()> make);
+// The same for first and second.
+variable_list first_with_graph(const Tensor& grad, TensorList inputs, const SharedCall& call,
+                               Places wanted);
+variable_list second_with_graph(const Tensor& grad, TensorList inputs, TensorList v,
+                                const SharedCall& call, Places given, Places wanted);
+
+}  // namespace ganfast
