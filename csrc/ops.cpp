@@ -37,13 +37,13 @@ TORCH_LIBRARY(ganfast, m) {
   //   s_p = sum_k w_k * s_kp * mean_j f(x_kpj - y_kpj; a_k, b_k)
   // where the s_k are ones unless sample_weight holds them, and with normalize are divided by their
   // mean (a sum of 0 counts as 1); what sample_a holds replaces a_k by a number for each sample.
-  // With a threshold also, for each tensor, its part of the sum of the s_p, mean x, and the shares
-  // above and below. With a phi of math/phi.h other than identity: of_phi = (weight, a, b),
+  // With a phi of math/phi.h other than identity: of_phi = (weight, a, b),
   // weight * mean_p phi(s_p; a, b), and its first two derivatives in each s_p.
   m.def(
       "rows(Tensor[] x, Tensor[] y, Tensor?[] sample_weight, Tensor?[] sample_a, str f, "
-      "float[] weight, float[] a, float[] b, bool normalize, bool pixel, str phi, float[] of_phi, "
-      "float? threshold) -> Tensor[]");
+      "float[] weight, float[] a, float[] b, bool normalize, bool pixel, str phi, float[] of_phi) "
+      "-> "
+      "Tensor[]");
   m.def(
       "rows_backward(Tensor grad, Tensor[] x, Tensor[] y, Tensor? derivatives, "
       "Tensor?[] sample_weight, Tensor?[] sample_a, str f, float[] weight, float[] a, float[] b, "
@@ -98,5 +98,5 @@ PYBIND11_MODULE(_C, m) {
   m.def("build_info", &build_info, "What this library was compiled from and for.");
   define<Results(TensorList, TensorList, Name, Floats, Floats, Floats, bool, Threshold)>(m, "flat");
   define<Results(TensorList, TensorList, const OfSamples&, const OfSamples&, Name, Floats, Floats,
-                 Floats, bool, bool, Name, Floats, Threshold)>(m, "rows");
+                 Floats, bool, bool, Name, Floats)>(m, "rows");
 }

@@ -32,6 +32,5 @@ def rows(
     pixel: bool,
     phi: str,
     of_phi: _Floats,
-    threshold: float | None,
     /,
 ) -> Any: ...

@@ -192,7 +192,6 @@ def rows(
                 False,
                 "identity",
                 (),
-                None,
             )
         except (TypeError, ValueError):
             check_rows(x, y, f, weight, a, b, sample_weight, sample_a, name)
@@ -200,60 +199,6 @@ def rows(
         return result
     check_rows(x, y, f, weight, a, b, sample_weight, sample_a, name)
     return reference.rows(x, f, weight, a, b, y, sample_weight, sample_a, normalize)
-
-
-def rows_with_stats(
-    x: Sequence[Tensor],
-    f: str,
-    weight: Sequence[float],
-    a: Sequence[float],
-    b: Sequence[float],
-    threshold: float,
-    *,
-    sample_weight: Sequence[Tensor | None] = (),
-    sample_a: Sequence[Tensor | None] = (),
-    normalize: bool = False,
-    name: Name = place,
-) -> tuple[Tensor, Tensor]:
-    """What :func:`rows` returns without a y, and statistics of x from the same launch.
-
-    Args:
-        x, f, weight, a, b, sample_weight, sample_a, normalize, name: as in :func:`rows`.
-        threshold: what the elements are compared with.
-
-    Returns:
-        The (B,) of :func:`rows`, and a tensor (K, 4) of its dtype, not differentiable: the terms
-        sum_b w_k s_kb mean_j f(x_kbj), the means of x_k, and the shares of the elements of x_k
-        above and below the threshold; these three without the weights of samples.
-
-    Raises:
-        TypeError, ValueError, NotImplementedError: as :func:`rows`.
-    """
-    if _constant(sample_weight, sample_a) and _compiled(x):
-        try:
-            result, stats = _rows(
-                x,
-                (),
-                sample_weight,
-                sample_a,
-                f,
-                weight,
-                a,
-                b,
-                normalize,
-                False,
-                "identity",
-                (),
-                threshold,
-            )
-        except (TypeError, ValueError):
-            check_rows(x, (), f, weight, a, b, sample_weight, sample_a, name)
-            raise
-        return result, stats
-    check_rows(x, (), f, weight, a, b, sample_weight, sample_a, name)
-    return reference.rows_with_stats(
-        x, f, weight, a, b, threshold, sample_weight, sample_a, normalize
-    )
 
 
 def norms(
@@ -312,7 +257,6 @@ def norms(
                 pixel,
                 phi,
                 (weight, a, b),
-                None,
             )[0]
         except (IndexError, TypeError, ValueError):
             check_norms(x, phi, pixel, name)

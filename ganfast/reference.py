@@ -134,38 +134,8 @@ def rows(
     normalize: bool = False,
 ) -> Tensor:
     """See :func:`ganfast.ops.rows`."""
-    return _sum(_rows(_differences(x, y), f, weight, a, b, sample_weight, sample_a, normalize))
-
-
-def rows_with_stats(
-    x: Sequence[Tensor],
-    f: str,
-    weight: Sequence[float],
-    a: Sequence[float],
-    b: Sequence[float],
-    threshold: float,
-    sample_weight: Sequence[Tensor | None] = (),
-    sample_a: Sequence[Tensor | None] = (),
-    normalize: bool = False,
-) -> tuple[Tensor, Tensor]:
-    """See :func:`ganfast.ops.rows_with_stats`."""
-    terms = _rows(_differences(x, ()), f, weight, a, b, sample_weight, sample_a, normalize)
-    return _sum(terms), _stats(x, [term.sum() for term in terms], threshold)
-
-
-def _rows(
-    d: Sequence[Tensor],
-    f: str,
-    weight: Sequence[float],
-    a: Sequence[float],
-    b: Sequence[float],
-    sample_weight: Sequence[Tensor | None],
-    sample_a: Sequence[Tensor | None],
-    normalize: bool,
-) -> list[Tensor]:
-    """(B,) of each tensor."""
     terms = []
-    for k, dk in enumerate(d):
+    for k, dk in enumerate(_differences(x, y)):
         own = sample_a[k] if sample_a else None
         ak = a[k] if own is None else along_samples(own, dk)
         values = FUNCTORS[f](dk, ak, b[k])
@@ -177,7 +147,7 @@ def _rows(
             if normalize:
                 term = term * (len(s) / divisor(s.sum()))
         terms.append(term)
-    return terms
+    return _sum(terms)
 
 
 def polar(

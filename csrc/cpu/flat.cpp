@@ -111,14 +111,16 @@ F functor_of(const FlatTerm& term) {
 template <class Body>
 void with_list(const FlatList& list, Body body) {
   const auto with_kind = [&]<Subtrahend kind>() {
-    with_types<kind != none>(list.functor, list.dtype, [&]<class F, class T>() {
-      body.template operator()<F, T, kind>();
-    });
+    with_types<kind != none>(list.functor, list.dtype,
+                             [&]<class F, class T>() { body.template operator()<F, T, kind>(); });
   };
   switch (list.subtrahend) {
-    case none: return with_kind.template operator()<none>();
-    case same: return with_kind.template operator()<same>();
-    case repeated: return with_kind.template operator()<repeated>();
+    case none:
+      return with_kind.template operator()<none>();
+    case same:
+      return with_kind.template operator()<same>();
+    case repeated:
+      return with_kind.template operator()<repeated>();
   }
 }
 
@@ -157,15 +159,15 @@ void write_sample_gradient(const FlatTerm& term, C scale, Write write) {
   });
 }
 
-// The gradients of all terms. write(term, begin, n, scale, to) writes the n numbers of a stretch, in
-// the type of computation, to `to`, and returns their part of the list's sums, which this returns.
-// Without `sums`, terms of which no gradient is wanted are left out.
+// The gradients of all terms. write(term, begin, n, scale, to) writes the n numbers of a stretch,
+// in the type of computation, to `to`, and returns their part of the list's sums, which this
+// returns. Without `sums`, terms of which no gradient is wanted are left out.
 template <class T, Subtrahend kind, bool sums, class Write>
 std::vector<double> write_gradients(const FlatList& list, const void* grad, Write write) {
   using C = Compute<T>;
   std::vector<double> of_y(kind == repeated ? count_tiles(list.terms) : 0);
-  const std::vector<double> written = sum_terms(
-      list.terms, [&](const FlatTerm& term, int64_t first, int64_t size, int64_t tile) {
+  const std::vector<double> written =
+      sum_terms(list.terms, [&](const FlatTerm& term, int64_t first, int64_t size, int64_t tile) {
         if (!sums && !term.dx && !term.dy) return 0.0;
         const C scale = scale_of<C>(list, term, grad);
         double sum = 0;
@@ -208,8 +210,8 @@ void flat_forward(const FlatList& list, void* loss, void* stats, double threshol
         }
       });
     };
-    const std::vector<double> sums = sum_terms(
-        list.terms, [&](const FlatTerm& term, int64_t first, int64_t size, int64_t tile) {
+    const std::vector<double> sums =
+        sum_terms(list.terms, [&](const FlatTerm& term, int64_t first, int64_t size, int64_t tile) {
           if (stats != nullptr) {
             const T* x = static_cast<const T*>(term.x) + first;
             logits[tile] = logits_of(x, size, static_cast<C>(threshold));
@@ -235,9 +237,8 @@ void flat_backward(const FlatList& list, const void* grad) {
     using C = Compute<T>;
     write_gradients<T, kind, false>(
         list, grad, [](const FlatTerm& term, int64_t begin, int64_t n, C scale, C* to) {
-          with_difference<T, kind>(term, begin, n, [&](auto d) {
-            write_slopes(d, n, functor_of<F>(term), scale, to);
-          });
+          with_difference<T, kind>(
+              term, begin, n, [&](auto d) { write_slopes(d, n, functor_of<F>(term), scale, to); });
           return 0.0;
         });
   });

@@ -1,14 +1,14 @@
-// s_p = sum_k w_k s_kp mean_j f(x_kpj - y_kpj), functions of it and their two derivatives on the CPU.
+// s_p = sum_k w_k s_kp mean_j f(x_kpj - y_kpj), functions of it and their two derivatives on the
+// CPU.
 //
-// Positions are taken in runs of up to kStretch elements, over which f is one flat loop however small
-// a sample is; a second loop adds up each position's part. Samples of more elements are cut into
-// tiles. Of pixels, a run is a stretch of one channel.
+// Positions are taken in runs of up to kStretch elements, over which f is one flat loop however
+// small a sample is; a second loop adds up each position's part. Samples of more elements are cut
+// into tiles. Of pixels, a run is a stretch of one channel.
 #include "../ops/rows.h"
 
 #include <limits>
 
 #include "difference.h"
-#include "logits.h"
 
 namespace ganfast::cpu {
 namespace {
@@ -77,24 +77,22 @@ GANFAST_SIMD void write_slopes(D d, const C* a, Scale scale, int64_t n, F functo
   for (int64_t i = 0; i < n; ++i) to[i] = scale(i) * F{a[i], functor.b}.df(d(i));
 }
 
-// to_i = scale_i u_i f''(d_i), y_i = u_i f'(d_i)
+// y_i = u_i f'(d_i)
 template <class F, class D, class C>
-GANFAST_SIMD void write_curvatures(D d, const C* u, const C* a, const C* scale, int64_t n,
-                                   F functor, C* to, C* y) {
+GANFAST_SIMD void slopes(D d, const C* u, const C* a, int64_t n, F functor, C* y) {
 #pragma omp simd
-  for (int64_t i = 0; i < n; ++i) {
-    const F f{a == nullptr ? functor.a : a[i], functor.b};
-    const C di = d(i), ui = u[i];
-    to[i] = scale[i] * ui * f.d2f(di);
-    y[i] = ui * f.df(di);
-  }
+  for (int64_t i = 0; i < n; ++i) y[i] = u[i] * F{a ? a[i] : functor.a, functor.b}.df(d(i));
 }
 
-// to_i = 2 p_i u_i + 2 q_i x_i: both derivatives of the square, which phi asks for
-template <class C, class Scale>
-GANFAST_SIMD void combine(const C* x, const C* u, Scale p, Scale q, int64_t n, C* to) {
+// to_i = p_i u_i f''(d_i) + q_i f'(d_i)
+template <class F, class D, class C>
+GANFAST_SIMD void write_curvatures(D d, const C* u, const C* a, const C* p, const C* q, int64_t n,
+                                   F functor, C* to) {
 #pragma omp simd
-  for (int64_t i = 0; i < n; ++i) to[i] = 2 * p(i) * u[i] + 2 * q(i) * x[i];
+  for (int64_t i = 0; i < n; ++i) {
+    const F f{a ? a[i] : functor.a, functor.b};
+    to[i] = p[i] * u[i] * f.d2f(d(i)) + q[i] * f.df(d(i));
+  }
 }
 
 // sum of x_j y_j
@@ -135,17 +133,14 @@ GANFAST_SIMD void add_rows(const C* y, const C* sample_weight, double weight, in
   }
 }
 
-// scale_i = grad_i weight s_i; the gradients are `step` apart
-template <class C>
-GANFAST_SIMD void scales(const C* grad, int64_t step, double weight, const C* sample_weight,
+// scale_i = grad_i weight s_i; the gradients are `step` apart, 0 or 1
+template <class G, class C>
+GANFAST_SIMD void scales(const G* grad, int64_t step, double weight, const C* sample_weight,
                          int64_t count, C* scale) {
-  if (step == 1) {
+  const double one = double(*grad) * weight;
+  if (step == 0) std::fill_n(scale, count, static_cast<C>(one));
 #pragma omp simd
-    for (int64_t i = 0; i < count; ++i) scale[i] = grad[i] * weight;
-  } else {
-#pragma omp simd
-    for (int64_t i = 0; i < count; ++i) scale[i] = *grad * weight;
-  }
+  for (int64_t i = 0; i < step * count; ++i) scale[i] = grad[i] * weight;
   if (sample_weight == nullptr) return;
 #pragma omp simd
   for (int64_t i = 0; i < count; ++i) scale[i] *= sample_weight[i];
@@ -157,19 +152,17 @@ GANFAST_SIMD void multiply(const C* x, C* y, int64_t n) {
   for (int64_t i = 0; i < n; ++i) y[i] *= x[i];
 }
 
-// total_i += own_i; returns the sum of own_i
-GANFAST_SIMD double add_to(const double* own, double* total, int64_t n) {
-#pragma omp simd
-  for (int64_t i = 0; i < n; ++i) total[i] += own[i];
-  return sum_of(own, n);
+// grad_p weight s_p for the positions of a run, whose gradients start at `grad`
+template <class G, class C>
+void scales(const G* grad, int64_t step, const Run& run, C* scale) {
+  scales(grad, step, run.term->weight, run.of_positions<C>(run.term->sample_weight), run.count,
+         scale);
 }
 
-// q_p weight s_p for the positions of a run
+// The same with q_p in place of grad_p
 template <class C>
 void scales_of(const Run& run, const RowsGrad& grad, C* scale) {
-  const auto outer = static_cast<const C*>(grad.grad) + run.position * grad.step;
-  scales(outer, grad.step, run.term->weight, run.of_positions<C>(run.term->sample_weight),
-         run.count, scale);
+  scales(static_cast<const C*>(grad.grad) + run.position * grad.step, grad.step, run, scale);
   if (grad.derivatives) multiply(run.of_positions<C>(grad.derivatives), scale, run.count);
 }
 
@@ -250,13 +243,13 @@ void sum_rows(const RowsList& list, std::span<const RowsTerm> terms, Body body, 
   const std::vector<Sample> large = large_samples(list, terms);
   std::vector<double> of_large(large.empty() ? 0 : list.outer);
   if (!large.empty()) {
-    const std::vector<double> sums =
-        sum_terms(std::span<const Sample>(large),
-                  [&](const Sample& sample, int64_t begin, int64_t size, int64_t) {
-                    double sum = 0;
-                    for_each_run_of_tile(sample, begin, size, [&](const Run& run) { body(run, &sum); });
-                    return sum;
-                  });
+    const std::vector<double> sums = sum_terms(
+        std::span<const Sample>(large),
+        [&](const Sample& sample, int64_t begin, int64_t size, int64_t) {
+          double sum = 0;
+          for_each_run_of_tile(sample, begin, size, [&](const Run& run) { body(run, &sum); });
+          return sum;
+        });
     for (size_t i = 0; i < large.size(); ++i) of_large[large[i].sample] += sums[i];
   }
   for_each_stretch(list, terms, [&](int64_t position, int64_t count, auto for_each) {
@@ -333,17 +326,18 @@ void with_list(const RowsList& list, Body body) {
   }
 }
 
-// finish(position, count, s) with s_p = sum_k weight_k s_kp sum_j f(d_kpj)
-template <class F, class T, bool differences, class Finish>
-void sum_values(const RowsList& list, std::span<const RowsTerm> terms, Finish finish) {
+// finish(position, count, s) with s_p = sum_k weight_k s_kp sum_j of the numbers y that
+// write(run, d, a, f, y) writes.
+template <class F, class T, bool differences, class Write, class Finish>
+void sum_of_rows(const RowsList& list, std::span<const RowsTerm> terms, Write write,
+                 Finish finish) {
   using C = Compute<T>;
   sum_rows(
       list, terms,
-      [](const Run& run, double* sums) {
+      [&](const Run& run, double* sums) {
         C y[kStretch];
-        with_run<F, T, differences>(run, [&](auto d, const C* a, F functor) {
-          values(d, a, run.n(), functor, y);
-        });
+        with_run<F, T, differences>(
+            run, [&](auto d, const C* a, F functor) { write(run, d, a, functor, y); });
         add_rows(y, run.of_positions<C>(run.term->sample_weight), run.term->weight, run.count,
                  run.size, sums);
       },
@@ -354,7 +348,7 @@ void sum_values(const RowsList& list, std::span<const RowsTerm> terms, Finish fi
 // tensors: sums of squares and their slopes, in double
 template <class T>
 std::vector<double> products(const RowsList& list, std::span<const RowsTerm> terms,
-                             const void* RowsTerm::*other, double factor) {
+                             const void* RowsTerm::* other, double factor) {
   std::vector<double> all(list.positions());
   sum_rows(
       list, terms,
@@ -411,46 +405,9 @@ void write_phi(const RowsPhi& phi, const std::vector<double>& s, C* result, C* d
   });
 }
 
-// A tensor's elements, or the samples, as tiles.h wants them.
-struct Flat {
-  const void* x;
-  int64_t n;
-};
-
-// The s_p with the statistics of each term.
-template <class F, class T>
-void write_with_stats(const RowsList& list, std::span<const RowsTerm> terms, double threshold,
-                      Compute<T>* result, Compute<T>* stats) {
-  using C = Compute<T>;
-  const Flat samples{nullptr, list.outer};
-  const std::span<const Flat> all(&samples, 1);
-  std::vector<double> own(list.outer), total(list.outer);
-  for (const RowsTerm& term : terms) {
-    sum_values<F, T, false>(list, {&term, 1}, [&](int64_t p, int64_t count, const double* s) {
-      std::copy_n(s, count, &own[p]);
-    });
-    const double value = sum_terms(all, [&](const Flat&, int64_t begin, int64_t size, int64_t) {
-      return add_to(&own[begin], &total[begin], size);
-    })[0];
-    const Flat elements{term.x, list.outer * term.size};
-    std::vector<Logits> logits(tiles_of(elements));
-    for_each_tile(std::span(&elements, 1), logits.size(),
-                  [&](const Flat& flat, int64_t begin, int64_t size, int64_t tile) {
-                    const T* x = static_cast<const T*>(flat.x) + begin;
-                    logits[tile] = logits_of(x, size, static_cast<C>(threshold));
-                  });
-    write_stats(value, total_of(logits.data(), logits.size()), elements.n, stats);
-    stats += 4;
-  }
-  for_each_tile(all, count_tiles(all), [&](const Flat&, int64_t begin, int64_t size, int64_t) {
-    convert(&total[begin], result + begin, size);
-  });
-}
-
 }  // namespace
 
-void rows_forward(const RowsList& list, const RowsPhi& phi, void* result_, void* derivatives_,
-                  void* stats, double threshold) {
+void rows_forward(const RowsList& list, const RowsPhi& phi, void* result_, void* derivatives_) {
   if (phi.phi != Phi::identity) {
     with_dtype(list.dtype, [&]<class T>() {
       const auto result = static_cast<Compute<T>*>(result_);
@@ -466,13 +423,10 @@ void rows_forward(const RowsList& list, const RowsPhi& phi, void* result_, void*
     using C = Compute<T>;
     const auto result = static_cast<C*>(result_);
     const std::vector<RowsTerm> terms = normalized<C>(list);
-    if constexpr (!differences) {
-      if (stats != nullptr)
-        return write_with_stats<F, T>(list, terms, threshold, result, static_cast<C*>(stats));
-    }
-    sum_values<F, T, differences>(list, terms, [&](int64_t p, int64_t count, const double* s) {
-      convert(s, result + p, count);
-    });
+    sum_of_rows<F, T, differences>(
+        list, terms,
+        [](const Run& run, auto d, const C* a, F f, C* y) { values(d, a, run.n(), f, y); },
+        [&](int64_t p, int64_t count, const double* s) { convert(s, result + p, count); });
   });
 }
 
@@ -498,56 +452,40 @@ void rows_backward(const RowsList& list, const RowsGrad& grad) {
 }
 
 void rows_double_backward(const RowsList& list, const RowsGrad& grad, void* dgrad_) {
-  if (grad.derivatives == nullptr) {
-    with_list(list, [&]<class F, class T, bool differences>() {
-      using C = Compute<T>;
-      sum_rows(
-          list, normalized<C>(list),
-          [&](const Run& run, double* sums) {
-            C scale[kStretch], flat[kStretch], buffer[kStretch], y[kStretch];
-            scales_of(run, grad, scale);
-            const C* u = cotangents<T>(run, buffer);
-            with_run<F, T, differences>(run, [&](auto d, const C* a, F functor) {
-              write_run<T>(run, [&](C* to, C sign) {
-                if (sign != 1) negate(scale, scale, run.count);
-                write_curvatures(d, u, a, spread(scale, run, flat), run.n(), functor, to, y);
-              });
-            });
-            add_rows(y, run.of_positions<C>(run.term->sample_weight), run.term->weight, run.count,
-                     run.size, sums);
-          },
-          [&](int64_t p, int64_t count, const double* t) {
-            convert(t, static_cast<C*>(dgrad_) + p, count);
-          });
-    });
-    return;
-  }
-  with_dtype(list.dtype, [&]<class T>() {
+  with_list(list, [&]<class F, class T, bool differences>() {
     using C = Compute<T>;
+    const auto dgrad = static_cast<C*>(dgrad_);
     const std::vector<RowsTerm> terms = normalized<C>(list);
-    const auto first = static_cast<const C*>(grad.derivatives), second = first + list.positions();
-    const std::vector<double> t = products<T>(list, terms, &RowsTerm::vx, 2);
-    double sum = 0;
-    for (int64_t p = 0; p < list.positions(); ++p) sum += first[p] * t[p];
-    *static_cast<C*>(dgrad_) = sum;
-    const C outer = *static_cast<const C*>(grad.grad);
+    const bool phi = grad.derivatives != nullptr;
+    const auto first = static_cast<const C*>(grad.derivatives);
+    std::vector<double> t;
+    if (phi) {
+      t = products<T>(list, terms, &RowsTerm::vx, 2);
+      double sum = 0;
+      for (int64_t p = 0; p < list.positions(); ++p) sum += first[p] * t[p];
+      *dgrad = sum;
+      for (int64_t p = 0; p < list.positions(); ++p)
+        t[p] *= first[list.positions() + p] * double(*static_cast<const C*>(grad.grad));
+    } else {
+      sum_of_rows<F, T, differences>(
+          list, terms,
+          [](const Run& run, auto d, const C* a, F f, C* y) {
+            C buffer[kStretch];
+            slopes(d, cotangents<T>(run, buffer), a, run.n(), f, y);
+          },
+          [&](int64_t p, int64_t count, const double* s) { convert(s, dgrad + p, count); });
+    }
     for_each_run(list, terms, [&](const Run& run) {
-      C p[kStretch], q[kStretch], flat_p[kStretch], flat_q[kStretch], buffer[kStretch],
-          x_buffer[kStretch];
+      if (!run.term->dx && !run.term->dy) return;
+      C p[kStretch], q[kStretch] = {}, flat_p[kStretch], flat_q[kStretch], buffer[kStretch];
       scales_of(run, grad, p);
-      const auto s = run.of_positions<C>(run.term->sample_weight);
-      for (int64_t i = 0; i < run.count; ++i)
-        q[i] = outer * second[run.position + i] * t[run.position + i] * run.term->weight *
-               (s ? s[i] : C(1));
+      if (phi) scales(&t[run.position], 1, run, q);
       const C* u = cotangents<T>(run, buffer);
-      const C* x = widen(run.of(static_cast<const T*>(run.term->x)), run.n(), x_buffer);
-      write_run<T>(run, [&](C* to, C) {
-        if (run.count == 1) {
-          combine(x, u, Constant<C>{*p}, Constant<C>{*q}, run.n(), to);
-        } else {
-          combine(x, u, Each<C>{spread(p, run, flat_p)}, Each<C>{spread(q, run, flat_q)}, run.n(),
-                  to);
-        }
+      with_run<F, T, differences>(run, [&](auto d, const C* a, F f) {
+        write_run<T>(run, [&](C* to, C sign) {
+          if (sign != 1) negate(p, p, run.count);
+          write_curvatures(d, u, a, spread(p, run, flat_p), spread(q, run, flat_q), run.n(), f, to);
+        });
       });
     });
   });

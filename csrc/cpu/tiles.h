@@ -44,7 +44,8 @@ int64_t count_tiles(std::span<const Term> terms) {
 
 // For each term, the sum of its tiles' numbers, added up in a fixed order.
 template <class Term>
-std::vector<double> sums_of_terms(std::span<const Term> terms, const std::vector<double>& of_tiles) {
+std::vector<double> sums_of_terms(std::span<const Term> terms,
+                                  const std::vector<double>& of_tiles) {
   std::vector<double> sums;
   sums.reserve(terms.size());
   const double* next = of_tiles.data();

@@ -126,9 +126,9 @@ struct Abs {
 };
 
 // Name in the op's schema, functor, and whether kernels over differences are compiled for it.
-#define GANFAST_FUNCTORS(row)                                                               \
+#define GANFAST_FUNCTORS(row)                                                                   \
   row(softplus, Softplus, true) row(bce_with_logits, BceWithLogits, false) row(bce, Bce, false) \
-      row(square, Square, true) row(identity, Identity, false) row(hinge, Hinge, true)      \
+      row(square, Square, true) row(identity, Identity, false) row(hinge, Hinge, true)          \
           row(squared_hinge, SquaredHinge, true) row(l1, Abs, true)
 
 enum class Functor {
@@ -153,11 +153,11 @@ inline bool takes_differences(Functor functor) {
 template <bool of_differences, class Body>
 void with_types(Functor functor, DType dtype, Body body) {
   switch (functor) {
-#define GANFAST_ROW(name, type, differences)                                                \
-  case Functor::name:                                                                       \
-    if constexpr (differences || !of_differences) {                                         \
+#define GANFAST_ROW(name, type, differences)                                                  \
+  case Functor::name:                                                                         \
+    if constexpr (differences || !of_differences) {                                           \
       with_dtype(dtype, [&]<class T>() { body.template operator()<type<Compute<T>>, T>(); }); \
-    }                                                                                       \
+    }                                                                                         \
     return;
     GANFAST_FUNCTORS(GANFAST_ROW)
 #undef GANFAST_ROW

@@ -64,8 +64,8 @@ struct PowerNorm {
 
 // Name in the op's schema, functor. `identity` returns the s_p themselves; `maximum` takes the
 // largest s_p in place of the mean.
-#define GANFAST_PHIS(row)                                                                 \
-  row(identity, SquaredNorm) row(centred, CentredNorm) row(one_sided, OneSidedNorm)       \
+#define GANFAST_PHIS(row)                                                           \
+  row(identity, SquaredNorm) row(centred, CentredNorm) row(one_sided, OneSidedNorm) \
       row(square, SquaredNorm) row(power, PowerNorm) row(maximum, SquaredNorm)
 
 enum class Phi {

@@ -12,12 +12,11 @@
 #include <c10/cuda/CUDAStream.h>
 
 // Calls kernel(arguments...) of the device that x is on; on CUDA with its stream and memory.
-#define GANFAST_RUN(x, kernel, ...)                                           \
-  ((x).is_cuda() ? ::ganfast::run_cuda(x,                                     \
-                                       [&](const ::ganfast::Workspace& on) {  \
-                                         ::ganfast::cuda::kernel(__VA_ARGS__, on); \
-                                       })                                     \
-                 : ::ganfast::cpu::kernel(__VA_ARGS__))
+#define GANFAST_RUN(x, kernel, ...)                                                                \
+  ((x).is_cuda()                                                                                   \
+       ? ::ganfast::run_cuda(                                                                      \
+             x, [&](const ::ganfast::Workspace& on) { ::ganfast::cuda::kernel(__VA_ARGS__, on); }) \
+       : ::ganfast::cpu::kernel(__VA_ARGS__))
 #define GANFAST_ENTER_CUDA(entries) GANFAST_ENTER(CUDA, entries)
 #else
 #define GANFAST_RUN(x, kernel, ...) ::ganfast::cpu::kernel(__VA_ARGS__)
@@ -35,11 +34,10 @@ void run_cuda(const Tensor& x, Body body) {
     held.push_back(at::empty({count}, x.options().dtype(at::kDouble)));
     return held.back().mutable_data_ptr<double>();
   };
-  body(Workspace{c10::cuda::getCurrentCUDAStream(),
-                 [](void* owner, int64_t count) {
-                   return (*static_cast<decltype(allocate)*>(owner))(count);
-                 },
-                 &allocate});
+  body(Workspace{
+      c10::cuda::getCurrentCUDAStream(),
+      [](void* owner, int64_t count) { return (*static_cast<decltype(allocate)*>(owner))(count); },
+      &allocate});
 }
 #endif
 

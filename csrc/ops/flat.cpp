@@ -72,9 +72,12 @@ struct Flat {
     for (size_t k = 0; k < count; ++k) {
       x.push_back(laid_out(xs[k], ys.empty() ? xs[k] : ys[k]));
       const int64_t n = x[k].numel();
-      FlatTerm& term = terms.emplace_back(FlatTerm{
-          .x = x[k].const_data_ptr(), .n = n, .period = n, .weight = weight[k] / n, .a = a[k],
-          .b = b[k]});
+      FlatTerm& term = terms.emplace_back(FlatTerm{.x = x[k].const_data_ptr(),
+                                                   .n = n,
+                                                   .period = n,
+                                                   .weight = weight[k] / n,
+                                                   .a = a[k],
+                                                   .b = b[k]});
       if (ys.empty()) continue;
       y.push_back(y_like(ys[k], k));
       term.y = y[k].const_data_ptr();

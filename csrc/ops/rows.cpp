@@ -1,8 +1,8 @@
 // rows: s_p = sum_k w_k * s_kp * mean_j f(x_kpj - y_kpj; a_kp, b_k), or the mean or maximum of
 // phi(s_p), its gradient and its second gradient.
 //
-// With a phi, the forward also returns the first two derivatives of the result in each s_p. They are
-// all that the other orders need to know of phi.
+// With a phi, the forward also returns the first two derivatives of the result in each s_p. They
+// are all that the other orders need to know of phi.
 #include "rows.h"
 
 #include "autograd.h"
@@ -14,14 +14,14 @@ namespace {
 using OfSamples = c10::List<std::optional<Tensor>>;
 
 // Arguments that all orders share, by the schema.
-#define GANFAST_ROWS                                                                              \
-  const OfSamples &sample_weight, const OfSamples &sample_a, std::string_view f, Floats weight,   \
+#define GANFAST_ROWS                                                                            \
+  const OfSamples &sample_weight, const OfSamples &sample_a, std::string_view f, Floats weight, \
       Floats a, Floats b, bool normalize, bool pixel
 
 void check_samples(const char* name, const OfSamples& numbers, TensorList x) {
   TORCH_CHECK_VALUE(numbers.empty() || numbers.size() == x.size(), name,
-                    " must be empty or have one entry for each of the ", x.size(),
-                    " tensors, got ", numbers.size());
+                    " must be empty or have one entry for each of the ", x.size(), " tensors, got ",
+                    numbers.size());
   for (size_t k = 0; k < numbers.size(); ++k) {
     const std::optional<Tensor> of_samples = numbers[k];
     if (!of_samples) continue;
@@ -51,9 +51,8 @@ Functor check(TensorList x, TensorList y, GANFAST_ROWS) {
                       ", got shape ", shape);
     TORCH_CHECK_VALUE(shape[0] == first[0], "x[", k, "] must have ", first[0],
                       " samples, as x[0], got shape ", shape);
-    TORCH_CHECK_VALUE(
-        !pixel || (shape.size() == first.size() && shape.slice(2) == first.slice(2)), "x[", k,
-        "] must have shape ", first, " but for the channels, got ", shape);
+    TORCH_CHECK_VALUE(!pixel || (shape.size() == first.size() && shape.slice(2) == first.slice(2)),
+                      "x[", k, "] must have shape ", first, " but for the channels, got ", shape);
   }
   check_samples("sample_weight", sample_weight, x);
   check_samples("sample_a", sample_a, x);
@@ -72,14 +71,10 @@ Functor check(TensorList x, TensorList y, GANFAST_ROWS) {
 }
 
 RowsPhi check_phi(std::string_view phi, Floats numbers, TensorList y, const OfSamples& sample_a,
-                  std::string_view f, Floats a, bool pixel, bool threshold) {
+                  std::string_view f, Floats a, bool pixel) {
   const Phi named = phi_named(phi);
-  if (named == Phi::identity) {
-    TORCH_CHECK_VALUE(!threshold || (y.empty() && !pixel),
-                      "threshold must be None where there is a y or pixel");
-    return {named, 1, 0, 0};
-  }
-  TORCH_CHECK_VALUE(f == "square" && y.empty() && !holds(sample_a) && !threshold &&
+  if (named == Phi::identity) return {named, 1, 0, 0};
+  TORCH_CHECK_VALUE(f == "square" && y.empty() && !holds(sample_a) &&
                         std::all_of(a.begin(), a.end(), [](double ak) { return ak == 0; }),
                     "phi must be identity but for square of x alone, with a = 0, got ", phi);
   TORCH_CHECK_VALUE(numbers.size() == 3, "of_phi must have three numbers, weight, a and b, got ",
@@ -99,13 +94,11 @@ Tensor laid_out(const Tensor& x, bool pixel) {
 }
 
 // What the forward returns, not filled.
-variable_list empty_results(TensorList x, bool phi, bool pixel, bool stats) {
+variable_list empty_results(TensorList x, bool phi, bool pixel) {
   const auto options = x[0].options().dtype(loss_dtype(x[0]));
   const c10::SymInt count = positions(x[0], pixel);
   if (phi) return {at::empty({}, options), at::empty_symint({2, count}, options)};
-  variable_list made{at::empty_symint({count}, options)};
-  if (stats) made.push_back(at::empty({static_cast<int64_t>(x.size()), 4}, options));
-  return made;
+  return {at::empty_symint({count}, options)};
 }
 
 // The list as the kernels read it. Holds what had to be copied for as long as that is in use.
@@ -115,7 +108,8 @@ struct Rows {
   RowsList list;
 
   Rows(TensorList xs, TensorList ys, GANFAST_ROWS) {
-    const Functor functor = check(xs, ys, sample_weight, sample_a, f, weight, a, b, normalize, pixel);
+    const Functor functor =
+        check(xs, ys, sample_weight, sample_a, f, weight, a, b, normalize, pixel);
     const int64_t outer = xs[0].size(0);
     const int64_t inner = pixel ? xs[0].numel() / outer / xs[0].size(1) : 1;
     list = {functor, dtype_of(xs[0]), !ys.empty(), normalize, outer, inner, {}};
@@ -173,15 +167,14 @@ struct Rows {
   }
 };
 
-variable_list forward(TensorList x, TensorList y, GANFAST_ROWS, std::string_view phi, Floats of_phi,
-                      std::optional<double> threshold) {
+variable_list forward(TensorList x, TensorList y, GANFAST_ROWS, std::string_view phi,
+                      Floats of_phi) {
   const Rows rows(x, y, sample_weight, sample_a, f, weight, a, b, normalize, pixel);
-  const RowsPhi of = check_phi(phi, of_phi, y, sample_a, f, a, pixel, threshold.has_value());
+  const RowsPhi of = check_phi(phi, of_phi, y, sample_a, f, a, pixel);
   const bool with_phi = of.phi != Phi::identity;
-  const variable_list made = empty_results(x, with_phi, pixel, threshold.has_value());
+  const variable_list made = empty_results(x, with_phi, pixel);
   GANFAST_RUN(x[0], rows_forward, rows.list, of, made[0].mutable_data_ptr(),
-              with_phi ? made[1].mutable_data_ptr() : nullptr,
-              threshold ? made[1].mutable_data_ptr() : nullptr, threshold.value_or(0));
+              with_phi ? made[1].mutable_data_ptr() : nullptr);
   return made;
 }
 
@@ -206,8 +199,8 @@ struct Gradient {
       grad = given;
     } else {
       TORCH_CHECK_VALUE(given.dim() == 1 && given.sym_size(0) == count,
-                        "grad must have one number for each of the ", count,
-                        " samples, got shape ", given.sym_sizes());
+                        "grad must have one number for each of the ", count, " samples, got shape ",
+                        given.sym_sizes());
       grad = given.stride(0) == 0 ? given : given.contiguous();
     }
     view = {grad.const_data_ptr(), of_phi ? 0 : grad.stride(0),
@@ -239,10 +232,10 @@ variable_list double_backward(const Tensor& grad, TensorList x, TensorList y, Te
 // Shapes alone, for tracing.
 
 variable_list forward_meta(TensorList x, TensorList y, GANFAST_ROWS, std::string_view phi,
-                           Floats of_phi, std::optional<double> threshold) {
+                           Floats of_phi) {
   check(x, y, sample_weight, sample_a, f, weight, a, b, normalize, pixel);
-  const RowsPhi of = check_phi(phi, of_phi, y, sample_a, f, a, pixel, threshold.has_value());
-  return empty_results(x, of.phi != Phi::identity, pixel, threshold.has_value());
+  const RowsPhi of = check_phi(phi, of_phi, y, sample_a, f, a, pixel);
+  return empty_results(x, of.phi != Phi::identity, pixel);
 }
 
 variable_list backward_meta(const Tensor&, TensorList x, TensorList, const std::optional<Tensor>&,
@@ -316,11 +309,11 @@ variable_list both(TensorList x, TensorList y) {
 }
 
 variable_list forward_autograd(TensorList x, TensorList y, GANFAST_ROWS, std::string_view phi,
-                               Floats of_phi, std::optional<double> threshold) {
+                               Floats of_phi) {
   static const auto handle = op<decltype(forward)>("ganfast::rows");
   const auto make = [&] {
     return handle.call(x, y, sample_weight, sample_a, f, weight, a, b, normalize, pixel, phi,
-                       of_phi, threshold);
+                       of_phi);
   };
   if (!records(x) && !records(y)) {
     at::AutoDispatchBelowADInplaceOrView guard;

@@ -64,21 +64,17 @@ struct RowsGrad {
 //                    identity: dgrad_p = t_p, else dgrad = sum_p result'_p t_p
 //                    dx_kpj = weight_k s_kp (q_p u_kpj f''(d_kpj) + grad result''_p t_p f'(d_kpj)),
 //                    the last term not for identity; dy = -dx
-// Unless `stats` is null, which it must be where there is a y or a phi, row k of `stats` (terms, 4)
-// becomes the sum over p of the term's part of s_p, the mean of x_k, and the shares of its elements
-// above and below `threshold`, these three without weights. Sums are taken in a fixed order: equal
-// input gives equal bits, whatever the number of threads.
+// Sums are taken in a fixed order: equal input gives equal bits, whatever the number of threads.
 
 namespace cpu {
-void rows_forward(const RowsList& list, const RowsPhi& phi, void* result, void* derivatives,
-                  void* stats, double threshold);
+void rows_forward(const RowsList& list, const RowsPhi& phi, void* result, void* derivatives);
 void rows_backward(const RowsList& list, const RowsGrad& grad);
 void rows_double_backward(const RowsList& list, const RowsGrad& grad, void* dgrad);
 }  // namespace cpu
 
 namespace cuda {
 void rows_forward(const RowsList& list, const RowsPhi& phi, void* result, void* derivatives,
-                  void* stats, double threshold, const Workspace& workspace);
+                  const Workspace& workspace);
 void rows_backward(const RowsList& list, const RowsGrad& grad, const Workspace& workspace);
 void rows_double_backward(const RowsList& list, const RowsGrad& grad, void* dgrad,
                           const Workspace& workspace);

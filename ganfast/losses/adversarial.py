@@ -63,7 +63,7 @@ class AdversarialLoss:
 
     Outputs are a tensor of any shape, a list of maps, or a list of lists of which the last map
     counts, as discriminators with features return them. The losses are one launch forward and one
-    backward for the whole list. Weights that are masks are plain torch instead.
+    backward for the whole list, or for each map that has a mask of its elements.
 
     Args:
         kind: one of the above.

@@ -4,14 +4,13 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 
 from ganfast import ops
 from ganfast._checks import loss_dtype
-from ganfast.losses.maps import Outputs, stats_of_maps, terms_of
+from ganfast.losses.maps import Outputs, Terms, stats_of_maps, terms_of
 from ganfast.losses.sides import Side
-from ganfast.reference import FUNCTORS, along_samples, compute_dtype, divisor
+from ganfast.reference import along_samples, divisor
 
 
 class WeightedSide(NamedTuple):
@@ -33,7 +32,7 @@ def loss_of_samples(
     rng: torch.Generator | None,
     threshold: float | None,
 ) -> tuple[Tensor, list[Tensor]]:
-    """Weighted loss, a scalar or for ``none`` (B,): one launch, but for masks, which are torch's.
+    """Weighted loss, a scalar or for ``none`` (B,): one launch, and one for each map with a mask.
 
     With a threshold also each side's statistics (maps, 4): the terms that add up to the loss, for
     ``none`` to its mean, and without weights the mean outputs and the shares above and below the
@@ -91,32 +90,54 @@ def loss_of_samples(
         sample_a += [a] * n
         y += minus
     if terms.x:
-        of = (terms.x, terms.f, terms.weight, terms.a, terms.b)
-        if threshold is None:
-            rows = ops.rows(
-                *of,
-                y,
-                sample_weight=sample_weight,
-                sample_a=sample_a,
-                normalize=normalize,
-                name=terms.name,
-            )
-        else:
-            rows, table = ops.rows_with_stats(
-                *of,
-                threshold,
-                sample_weight=sample_weight,
-                sample_a=sample_a,
-                normalize=normalize,
-                name=terms.name,
-            )
-            if reduction == "none":
-                table[:, 0] /= len(rows)
+        rows = _rows(terms, y, sample_weight, sample_a, normalize, slice(None))
+        if threshold is not None:
+            own = _terms_of_maps(terms, sample_weight, sample_a, normalize)
+            table = stats_of_maps([x.detach() for x in terms.x], threshold)
+            table[:, 0] = own / len(rows) if reduction == "none" else own
             for (name, _), of_side in zip(terms.sides, table.chunk(len(terms.sides)), strict=True):
                 stats[name] = of_side
         parts.append(rows if reduction == "none" else rows.sum())
     loss = parts[0] if len(parts) == 1 else parts[0] + parts[1]
     return loss, [stats[side.name] for side in sides if stats]
+
+
+def _rows(
+    terms: Terms,
+    y: Sequence[Tensor],
+    sample_weight: Sequence[Tensor | None],
+    sample_a: Sequence[Tensor | None],
+    normalize: bool,
+    of: slice,
+) -> Tensor:
+    """(B,) of some of the terms."""
+    return ops.rows(
+        terms.x[of],
+        terms.f,
+        terms.weight[of],
+        terms.a[of],
+        terms.b[of],
+        y,
+        sample_weight=sample_weight[of],
+        sample_a=sample_a[of],
+        normalize=normalize,
+        name=terms.name,
+    )
+
+
+@torch.no_grad()
+def _terms_of_maps(
+    terms: Terms,
+    sample_weight: Sequence[Tensor | None],
+    sample_a: Sequence[Tensor | None],
+    normalize: bool,
+) -> Tensor:
+    """Each map's part of the sum over all samples, (maps,), a launch each."""
+    parts = [
+        _rows(terms, (), sample_weight, sample_a, normalize, slice(k, k + 1)).sum()
+        for k in range(len(terms.x))
+    ]
+    return torch.stack(parts)
 
 
 def is_mask(weight: Outputs | None) -> bool:
@@ -149,36 +170,43 @@ def _masked(
     mask: Tensor,
     reduction: str,
 ) -> Tensor:
-    """Loss of one map with a mask, and with a and sign (B,) of flipped samples."""
-    values = _values(side, compute_dtype(x), None if a is None else along_samples(a, x))
-    mask = mask.to(values.dtype)
+    """Loss of one map with a mask, and with a and sign (B,) of flipped samples.
+
+    To the op, each element is a sample with a weight of its own.
+    """
     if mask.dim() == 1:
-        mask = along_samples(mask, values)
+        mask = along_samples(mask, x)
     try:
-        mask.expand_as(values)
+        mask = mask.expand_as(x)
     except RuntimeError:
         raise ValueError(
-            f"the weights of {name} must be (B,) or broadcast to shape {list(values.shape)}, "
+            f"the weights of {name} must be (B,) or broadcast to shape {list(x.shape)}, "
             f"got shape {list(mask.shape)}"
         ) from None
-    total = divisor(mask.sum() * (values.numel() // mask.numel()))
-    values = mask * values if sign is None else mask * along_samples(sign, values) * values
-    if reduction == "sum":
+    weight = mask.reshape(-1).to(loss_dtype(x))
+    normalize = sign is None and reduction == "mean"
+    values = ops.rows(
+        [x.reshape(-1)],
+        side.f,
+        [1.0 / x.numel() if normalize else 1.0],
+        [side.a],
+        [side.b],
+        sample_weight=[weight if sign is None else weight * _of_elements(sign, x)],
+        sample_a=() if a is None else [_of_elements(a, x)],
+        normalize=normalize,
+    )
+    if normalize or reduction == "sum":
         return values.sum()
+    total = divisor(weight.sum())
     if reduction == "mean":
         return values.sum() / total
-    rows = values.shape[0]
+    rows = x.shape[0]
     return values.reshape(rows, -1).sum(1) * (rows / total)
 
 
-def _values(side: Side, x: Tensor, a: Tensor | None) -> Tensor:
-    """The functor, without the passes that a factor of 1 or -1 does not need."""
-    if a is None and abs(side.a) == 1:
-        if side.f == "softplus":
-            return F.softplus(x if side.a == 1 else -x, threshold=50)
-        if side.f == "hinge":
-            return F.relu(x + side.b if side.a == 1 else side.b - x)
-    return FUNCTORS[side.f](x, side.a if a is None else a, side.b)
+def _of_elements(numbers: Tensor, x: Tensor) -> Tensor:
+    """Numbers (B,) of samples for each element of x, flat."""
+    return along_samples(numbers, x).expand_as(x).reshape(-1)
 
 
 def _masks(name: str, weight: Outputs | None, maps: Sequence[Tensor]) -> list[Tensor]:
