@@ -14,10 +14,9 @@ using torch::autograd::AutogradContext;
 using torch::autograd::variable_list;
 
 void check(const Tensor& x, const Tensor& u) {
-  const auto type = x.scalar_type();
-  TORCH_CHECK_TYPE(
-      type == at::kFloat || type == at::kDouble || type == at::kHalf || type == at::kBFloat16,
-      "augment: x must have dtype float64, float32, float16 or bfloat16, got ", toString(type));
+  TORCH_CHECK_TYPE(is_floating(x),
+                   "augment: x must have dtype float64, float32, float16 or bfloat16, got ",
+                   toString(x.scalar_type()));
   TORCH_CHECK_VALUE(x.dim() == 4 && x.sym_numel() != 0,
                     "augment: x must have shape (samples, channels, height, width), none of them "
                     "0, got ",
@@ -48,6 +47,7 @@ Tensor run(AugmentMap map, const Tensor& x_, const Tensor& u_, AugmentPieces pie
   check(x_, u_);
   const Tensor x = laid_out(x_), u = u_.contiguous();
   Tensor y = at::empty_like(x);
+  if (x.is_meta()) return y;
   const AugmentShape shape{x.size(0),
                            static_cast<int>(x.size(1)),
                            static_cast<int>(x.size(2)),
@@ -67,17 +67,6 @@ Tensor linear(const Tensor& x, const Tensor& u, bool color, bool translation, bo
               bool adjoint) {
   return run(adjoint ? AugmentMap::adjoint : AugmentMap::linear, x, u,
              {color, translation, cutout});
-}
-
-// Shapes alone, for tracing.
-
-Tensor affine_meta(const Tensor& x, const Tensor& u, bool, bool, bool) {
-  check(x, u);
-  return at::empty_like(laid_out(x));
-}
-
-Tensor linear_meta(const Tensor& x, const Tensor& u, bool, bool, bool, bool) {
-  return affine_meta(x, u, false, false, false);
 }
 
 // Autograd. A map keeps the draws and no image.

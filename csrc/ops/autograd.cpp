@@ -35,8 +35,7 @@ struct Second : Function<Second> {
   static variable_list forward(AutogradContext* ctx, const Tensor& grad, TensorList inputs,
                                TensorList v, const SharedCall& call, Places given, Places wanted) {
     ctx->saved_data["call"] = c10::IValue::make_capsule(call);
-    at::AutoDispatchBelowADInplaceOrView guard;
-    return call->second(grad, inputs, v, given, wanted);
+    return below_autograd([&] { return call->second(grad, inputs, v, given, wanted); });
   }
 
   static variable_list backward(AutogradContext* ctx, const variable_list&) {
@@ -54,8 +53,7 @@ struct First : Function<First> {
     save(ctx, call, inputs, {grad});
     ctx->saved_data["count"] = int64_t(inputs.size());
     ctx->saved_data["wanted"] = wanted;
-    at::AutoDispatchBelowADInplaceOrView guard;
-    return call->first(grad, inputs, wanted);
+    return below_autograd([&] { return call->first(grad, inputs, wanted); });
   }
 
   static variable_list backward(AutogradContext* ctx, const variable_list& cotangents) {
@@ -85,8 +83,7 @@ struct Forward : Function<Forward> {
                                Make make) {
     save(ctx, call, inputs);
     ctx->saved_data["count"] = int64_t(inputs.size());
-    at::AutoDispatchBelowADInplaceOrView guard;
-    variable_list made = make();
+    variable_list made = below_autograd(make);
     ctx->mark_non_differentiable({made.begin() + 1, made.end()});
     return made;
   }
@@ -117,7 +114,8 @@ variable_list with_graph(TensorList inputs, const SharedCall& call, Make make) {
 
 variable_list first_with_graph(const Tensor& grad, TensorList inputs, const SharedCall& call,
                                Places wanted) {
-  return First::apply(grad, inputs, call, wanted);
+  if (records(grad) || records(inputs)) return First::apply(grad, inputs, call, wanted);
+  return below_autograd([&] { return call->first(grad, inputs, wanted); });
 }
 
 variable_list second_with_graph(const Tensor& grad, TensorList inputs, TensorList v,

@@ -9,8 +9,6 @@
 
 namespace ganfast {
 
-using torch::autograd::variable_list;
-
 // What a call has besides its inputs, the tensors x... y... that have gradients. A node of the
 // graph holds it as one value: argument by argument it would cost more than a small kernel.
 struct ListCall : torch::CustomClassHolder {
@@ -30,10 +28,24 @@ using SharedCall = c10::intrusive_ptr<ListCall>;
 // passes, a node would only cost time.
 bool records(TensorList x);
 
+// The inputs x... y... of an op.
+struct Inputs : c10::SmallVector<Tensor, 8> {
+  Inputs(TensorList x, TensorList y) : SmallVector(x.begin(), x.end()) {
+    append(y.begin(), y.end());
+  }
+};
+
+// What make() returns, without a graph.
+template <class Make>
+variable_list below_autograd(Make make) {
+  at::AutoDispatchBelowADInplaceOrView guard;
+  return make();
+}
+
 // What make() returns, of which the first has a graph.
 variable_list with_graph(TensorList inputs, const SharedCall& call,
                          c10::function_ref<variable_list()> make);
-// The same for first and second.
+// The same for first, where there is anything to record, and for second.
 variable_list first_with_graph(const Tensor& grad, TensorList inputs, const SharedCall& call,
                                Places wanted);
 variable_list second_with_graph(const Tensor& grad, TensorList inputs, TensorList v,

@@ -11,17 +11,21 @@
 #include <c10/cuda/CUDAGuard.h>
 #include <c10/cuda/CUDAStream.h>
 
-// Calls kernel(arguments...) of the device that x is on; on CUDA with its stream and memory.
-#define GANFAST_RUN(x, kernel, ...)                                                                \
-  ((x).is_cuda()                                                                                   \
-       ? ::ganfast::run_cuda(                                                                      \
-             x, [&](const ::ganfast::Workspace& on) { ::ganfast::cuda::kernel(__VA_ARGS__, on); }) \
-       : ::ganfast::cpu::kernel(__VA_ARGS__))
+#define GANFAST_RUN_CUDA(x, ...) \
+  if ((x).is_cuda()) return run_cuda(x, [&](const ::ganfast::Workspace& on) { __VA_ARGS__; });
 #define GANFAST_ENTER_CUDA(entries) GANFAST_ENTER(CUDA, entries)
 #else
-#define GANFAST_RUN(x, kernel, ...) ::ganfast::cpu::kernel(__VA_ARGS__)
+#define GANFAST_RUN_CUDA(x, ...)
 #define GANFAST_ENTER_CUDA(entries)
 #endif
+
+// Calls kernel(arguments...) of the device that x is on, on CUDA with its stream and memory; on the
+// Meta device, where results have shapes alone, nothing.
+#define GANFAST_RUN(x, kernel, ...)                               \
+  [&] {                                                           \
+    GANFAST_RUN_CUDA(x, ::ganfast::cuda::kernel(__VA_ARGS__, on)) \
+    if (!(x).is_meta()) ::ganfast::cpu::kernel(__VA_ARGS__);      \
+  }()
 
 namespace ganfast {
 
@@ -49,10 +53,8 @@ auto op(const char* name) {
 
 }  // namespace ganfast
 
-// A family lists its ops as op(name, f); the kernel of each is f, its shapes alone are f_meta, its
-// part in autograd is f_autograd.
+// A family lists its ops as op(name, f); each is f, and its part in autograd is f_autograd.
 #define GANFAST_KERNEL(name, f) m.impl(#name, f);
-#define GANFAST_META(name, f) m.impl(#name, f##_meta);
 #define GANFAST_AUTOGRAD(name, f) m.impl(#name, f##_autograd);
 
 #define GANFAST_ENTER(key, entries)     \
@@ -60,8 +62,8 @@ auto op(const char* name) {
     entries                             \
   }
 
-#define GANFAST_REGISTER(ops)             \
-  GANFAST_ENTER(CPU, ops(GANFAST_KERNEL)) \
-  GANFAST_ENTER_CUDA(ops(GANFAST_KERNEL)) \
-  GANFAST_ENTER(Meta, ops(GANFAST_META))  \
+#define GANFAST_REGISTER(ops)              \
+  GANFAST_ENTER(CPU, ops(GANFAST_KERNEL))  \
+  GANFAST_ENTER_CUDA(ops(GANFAST_KERNEL))  \
+  GANFAST_ENTER(Meta, ops(GANFAST_KERNEL)) \
   GANFAST_ENTER(Autograd, ops(GANFAST_AUTOGRAD))

@@ -93,7 +93,9 @@ std::tuple<Tensor, Tensor, Tensor> polar_meta(const Tensor& a, Floats coefficien
 
 GANFAST_ENTER(CPU, GANFAST_POLAR_OPS(GANFAST_KERNEL))
 GANFAST_ENTER_CUDA(GANFAST_POLAR_OPS(GANFAST_KERNEL))
-GANFAST_ENTER(Meta, GANFAST_POLAR_OPS(GANFAST_META))
+TORCH_LIBRARY_IMPL(ganfast, Meta, m) {
+  m.impl("polar", polar_meta);
+}
 
 // Gradients pass through what is computed with the factor: see ganfast/metrics.
 TORCH_LIBRARY_IMPL(ganfast, Autograd, m) {

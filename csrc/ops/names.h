@@ -19,13 +19,6 @@ inline Functor functor_named(std::string_view name) {
 #undef GANFAST_ROW
 }
 
-inline void check_takes_differences(Functor f, std::string_view name) {
-  TORCH_CHECK_VALUE(takes_differences(f),
-                    "f must take differences (softplus, square, hinge, squared_hinge or l1) where "
-                    "there is a y, got ",
-                    name);
-}
-
 inline Phi phi_named(std::string_view name) {
 #define GANFAST_ROW(row, type) \
   if (name == #row) return Phi::row;

@@ -6,6 +6,7 @@
 #include "rows.h"
 
 #include "autograd.h"
+#include "lists.h"
 #include "names.h"
 
 namespace ganfast {
@@ -13,168 +14,116 @@ namespace {
 
 using OfSamples = c10::List<std::optional<Tensor>>;
 
-// Arguments that all orders share, by the schema.
+constexpr auto kName = "rows";
+
+// Arguments that all orders share, and how they are passed on.
 #define GANFAST_ROWS                                                                            \
   const OfSamples &sample_weight, const OfSamples &sample_a, std::string_view f, Floats weight, \
       Floats a, Floats b, bool normalize, bool pixel
-
-void check_samples(const char* name, const OfSamples& numbers, TensorList x) {
-  TORCH_CHECK_VALUE(numbers.empty() || numbers.size() == x.size(), name,
-                    " must be empty or have one entry for each of the ", x.size(), " tensors, got ",
-                    numbers.size());
-  for (size_t k = 0; k < numbers.size(); ++k) {
-    const std::optional<Tensor> of_samples = numbers[k];
-    if (!of_samples) continue;
-    check_like(name, k, *of_samples, x[0], loss_dtype(x[0]));
-    TORCH_CHECK_VALUE(of_samples->dim() == 1 && of_samples->sym_size(0) == x[0].sym_size(0), name,
-                      "[", k, "] must have one number for each of the ", x[0].sym_size(0),
-                      " samples, got shape ", of_samples->sym_sizes());
-  }
-}
-
-bool holds(const OfSamples& numbers) {
-  for (const std::optional<Tensor> of_samples : numbers)
-    if (of_samples) return true;
-  return false;
-}
-
-Functor check(TensorList x, TensorList y, GANFAST_ROWS) {
-  check_list("x", x);
-  check_parameters(x.size(), weight, a, b);
-  const Functor functor = functor_named(f);
-  const int64_t least = pixel ? 2 : 1;
-  const auto first = x[0].sym_sizes();
-  for (size_t k = 0; k < x.size(); ++k) {
-    const auto shape = x[k].sym_sizes();
-    TORCH_CHECK_VALUE(x[k].dim() >= least, "x[", k, "] must have at least ", least,
-                      pixel ? " axes, of samples and channels" : " axis, of samples",
-                      ", got shape ", shape);
-    TORCH_CHECK_VALUE(shape[0] == first[0], "x[", k, "] must have ", first[0],
-                      " samples, as x[0], got shape ", shape);
-    TORCH_CHECK_VALUE(!pixel || (shape.size() == first.size() && shape.slice(2) == first.slice(2)),
-                      "x[", k, "] must have shape ", first, " but for the channels, got ", shape);
-  }
-  check_samples("sample_weight", sample_weight, x);
-  check_samples("sample_a", sample_a, x);
-  TORCH_CHECK_VALUE(!pixel || (functor == Functor::square && y.empty() && !holds(sample_weight) &&
-                               !holds(sample_a)),
-                    "pixel must be False but for square of x alone");
-  TORCH_CHECK_VALUE(y.empty() || y.size() == x.size(),
-                    "y must be empty or have one for each of the ", x.size(), " tensors, got ",
-                    y.size());
-  if (!y.empty()) check_takes_differences(functor, f);
-  for (size_t k = 0; k < y.size(); ++k) {
-    check_like("y", k, y[k], x[k], x[k].scalar_type());
-    check_same_shape("y", k, y[k], x[k]);
-  }
-  return functor;
-}
-
-RowsPhi check_phi(std::string_view phi, Floats numbers, TensorList y, const OfSamples& sample_a,
-                  std::string_view f, Floats a, bool pixel) {
-  const Phi named = phi_named(phi);
-  if (named == Phi::identity) return {named, 1, 0, 0};
-  TORCH_CHECK_VALUE(f == "square" && y.empty() && !holds(sample_a) &&
-                        std::all_of(a.begin(), a.end(), [](double ak) { return ak == 0; }),
-                    "phi must be identity but for square of x alone, with a = 0, got ", phi);
-  TORCH_CHECK_VALUE(numbers.size() == 3, "of_phi must have three numbers, weight, a and b, got ",
-                    numbers.size());
-  TORCH_CHECK_VALUE(!pixel || named != Phi::maximum,
-                    "pixel must be False for maximum, which is over samples");
-  return {named, numbers[0], numbers[1], numbers[2]};
-}
+#define GANFAST_PASS_ROWS sample_weight, sample_a, f, weight, a, b, normalize, pixel
 
 // The number of positions: samples, or pixels.
 c10::SymInt positions(const Tensor& x, bool pixel) {
   return pixel ? x.sym_numel() / x.sym_size(1) : x.sym_size(0);
 }
 
-Tensor laid_out(const Tensor& x, bool pixel) {
-  return pixel ? x.contiguous() : dense_samples(x);
+bool have_samples(TensorList x, bool pixel) {
+  for (const Tensor& xk : x) {
+    const auto shape = xk.sym_sizes(), first = x[0].sym_sizes();
+    if (xk.dim() < (pixel ? 2 : 1) || shape[0] != first[0]) return false;
+    if (pixel && (xk.dim() != x[0].dim() || shape.slice(2) != first.slice(2))) return false;
+  }
+  return true;
 }
 
-// What the forward returns, not filled.
-variable_list empty_results(TensorList x, bool phi, bool pixel) {
-  const auto options = x[0].options().dtype(loss_dtype(x[0]));
-  const c10::SymInt count = positions(x[0], pixel);
-  if (phi) return {at::empty({}, options), at::empty_symint({2, count}, options)};
-  return {at::empty_symint({count}, options)};
+bool are_of_samples(const OfSamples& numbers, TensorList x) {
+  for (const std::optional<Tensor> given : numbers) {
+    if (given && !(is_like(*given, x[0], loss_dtype(x[0])) && given->dim() == 1 &&
+                   given->sym_size(0) == x[0].sym_size(0)))
+      return false;
+  }
+  return numbers.empty() || numbers.size() == x.size();
 }
 
-// The list as the kernels read it. Holds what had to be copied for as long as that is in use.
-struct Rows {
-  std::vector<Tensor> x, y, v, of_samples;
-  std::vector<RowsTerm> terms;
+bool are_alike(TensorList y, TensorList x) {
+  for (size_t k = 0; k < y.size(); ++k) {
+    if (!is_like(y[k], x[k], x[k].scalar_type()) || y[k].sym_sizes() != x[k].sym_sizes())
+      return false;
+  }
+  return true;
+}
+
+variable_list those_of(const OfSamples& numbers) {
+  variable_list given;
+  for (const std::optional<Tensor> of_samples : numbers)
+    if (of_samples) given.push_back(*of_samples);
+  return given;
+}
+
+struct Rows : Lists<RowsTerm> {
   RowsList list;
+  std::vector<Tensor> of_samples;
 
   Rows(TensorList xs, TensorList ys, GANFAST_ROWS) {
-    const Functor functor =
-        check(xs, ys, sample_weight, sample_a, f, weight, a, b, normalize, pixel);
+    const size_t count = xs.size();
+    const Functor functor = functor_named(f);
+    GANFAST_CHECK("rows", is_list(xs) && have_samples(xs, pixel));
+    GANFAST_CHECK("rows", weight.size() == count && a.size() == count && b.size() == count);
+    GANFAST_CHECK("rows", are_of_samples(sample_weight, xs) && are_of_samples(sample_a, xs));
+    GANFAST_CHECK("rows", ys.empty() || (ys.size() == count && takes_differences(functor)));
+    GANFAST_CHECK("rows", are_alike(ys, xs));
+    GANFAST_CHECK("rows",
+                  !pixel || (functor == Functor::square && ys.empty() &&
+                             those_of(sample_weight).empty() && those_of(sample_a).empty()));
+    x.reserve(count);
+    for (size_t k = 0; k < count; ++k) {
+      x.push_back(pixel ? xs[k].contiguous() : dense_samples(xs[k]));
+      if (!ys.empty()) y.push_back(dense_like(ys[k], x[k]));
+    }
+    if (xs[0].is_meta()) return;
     const int64_t outer = xs[0].size(0);
     const int64_t inner = pixel ? xs[0].numel() / outer / xs[0].size(1) : 1;
-    list = {functor, dtype_of(xs[0]), !ys.empty(), normalize, outer, inner, {}};
-    x.reserve(xs.size());
-    terms.reserve(xs.size());
-    for (size_t k = 0; k < xs.size(); ++k) {
-      x.push_back(laid_out(xs[k], pixel));
-      const int64_t size = x[k].numel() / list.positions();
-      RowsTerm& term = terms.emplace_back(RowsTerm{.x = x[k].const_data_ptr(),
-                                                   .sample_weight = numbers(sample_weight, k),
-                                                   .sample_a = numbers(sample_a, k),
-                                                   .size = size,
-                                                   .weight = weight[k] / size,
-                                                   .a = a[k],
-                                                   .b = b[k]});
-      if (ys.empty()) continue;
-      y.push_back(dense_like(ys[k], x[k]));
-      term.y = y[k].const_data_ptr();
+    terms.reserve(count);
+    for (size_t k = 0; k < count; ++k) {
+      const int64_t size = x[k].numel() / outer / inner;
+      terms.push_back({.x = x[k].const_data_ptr(),
+                       .y = y.empty() ? nullptr : y[k].const_data_ptr(),
+                       .sample_weight = numbers(sample_weight, k),
+                       .sample_a = numbers(sample_a, k),
+                       .size = size,
+                       .weight = weight[k] / size,
+                       .a = a[k],
+                       .b = b[k]});
     }
-    list.terms = terms;
+    list = {functor, dtype_of(xs[0]), !ys.empty(), normalize, outer, inner, terms};
   }
 
   const void* numbers(const OfSamples& samples, size_t k) {
-    const std::optional<Tensor> numbers = samples.empty() ? std::nullopt : samples[k];
-    if (!numbers) return nullptr;
-    of_samples.push_back(numbers->contiguous());
+    const std::optional<Tensor> given = samples.empty() ? std::nullopt : samples[k];
+    if (!given) return nullptr;
+    of_samples.push_back(given->contiguous());
     return of_samples.back().const_data_ptr();
-  }
-
-  // Memory for the gradients in the inputs x... y... at some places.
-  variable_list want(Places wanted) {
-    check_places("wanted", wanted, x.size() + y.size());
-    variable_list gradients;
-    gradients.reserve(wanted.size());
-    for (const size_t place : wanted) {
-      RowsTerm& term = terms[place % x.size()];
-      gradients.push_back(at::empty_like(x[place % x.size()]));
-      (place < x.size() ? term.dx : term.dy) = gradients.back().mutable_data_ptr();
-    }
-    return gradients;
-  }
-
-  // Cotangents of the gradients at some places.
-  void take(TensorList cotangents, Places given) {
-    check_places("given", given, x.size() + y.size());
-    TORCH_CHECK_VALUE(cotangents.size() == given.size(), "v must have one for each of the ",
-                      given.size(), " given places, got ", cotangents.size());
-    for (size_t i = 0; i < given.size(); ++i) {
-      const size_t place = given[i], k = place % x.size();
-      check_like("v", i, cotangents[i], x[k], x[k].scalar_type());
-      check_same_shape("v", i, cotangents[i], x[k]);
-      v.push_back(dense_like(cotangents[i], x[k]));
-      (place < x.size() ? terms[k].vx : terms[k].vy) = v.back().const_data_ptr();
-    }
   }
 };
 
-variable_list forward(TensorList x, TensorList y, GANFAST_ROWS, std::string_view phi,
+variable_list forward(TensorList x, TensorList y, GANFAST_ROWS, std::string_view phi_name,
                       Floats of_phi) {
-  const Rows rows(x, y, sample_weight, sample_a, f, weight, a, b, normalize, pixel);
-  const RowsPhi of = check_phi(phi, of_phi, y, sample_a, f, a, pixel);
-  const bool with_phi = of.phi != Phi::identity;
-  const variable_list made = empty_results(x, with_phi, pixel);
-  GANFAST_RUN(x[0], rows_forward, rows.list, of, made[0].mutable_data_ptr(),
-              with_phi ? made[1].mutable_data_ptr() : nullptr);
+  const Rows rows(x, y, GANFAST_PASS_ROWS);
+  RowsPhi phi{phi_named(phi_name), 1, 0, 0};
+  const auto options = x[0].options().dtype(loss_dtype(x[0]));
+  const c10::SymInt count = positions(x[0], pixel);
+  variable_list made;
+  if (phi.phi == Phi::identity) {
+    made = {at::empty_symint({count}, options)};
+  } else {
+    const bool plain = f == "square" && y.empty() && those_of(sample_a).empty() &&
+                       std::all_of(a.begin(), a.end(), [](double ak) { return ak == 0; });
+    GANFAST_CHECK("rows", plain && of_phi.size() == 3 && (!pixel || phi.phi != Phi::maximum));
+    phi = {phi.phi, of_phi[0], of_phi[1], of_phi[2]};
+    made = {at::empty({}, options), at::empty_symint({2, count}, options)};
+  }
+  GANFAST_RUN(x[0], rows_forward, rows.list, phi, made[0].mutable_data_ptr(),
+              made.size() > 1 ? made[1].mutable_data_ptr() : nullptr);
   return made;
 }
 
@@ -182,76 +131,42 @@ variable_list forward(TensorList x, TensorList y, GANFAST_ROWS, std::string_view
 // send it; a scalar where there are derivatives of a phi.
 struct Gradient {
   Tensor grad, derivatives;
-  RowsGrad view;
 
   Gradient(const Tensor& given, const std::optional<Tensor>& of_phi, TensorList x, bool pixel) {
-    check_like("grad", 0, given, x[0], loss_dtype(x[0]));
     const c10::SymInt count = positions(x[0], pixel);
-    if (of_phi) {
-      derivatives = of_phi->contiguous();
-      check_like("derivatives", 0, derivatives, x[0], loss_dtype(x[0]));
-      TORCH_CHECK_VALUE(derivatives.dim() == 2 && derivatives.sym_size(0) == 2 &&
-                            derivatives.sym_size(1) == count,
-                        "derivatives must have shape [2, ", count, "], got ",
-                        derivatives.sym_sizes());
-      TORCH_CHECK_VALUE(given.sym_numel() == 1, "grad must be a scalar, got shape ",
-                        given.sym_sizes());
-      grad = given;
-    } else {
-      TORCH_CHECK_VALUE(given.dim() == 1 && given.sym_size(0) == count,
-                        "grad must have one number for each of the ", count, " samples, got shape ",
-                        given.sym_sizes());
-      grad = given.stride(0) == 0 ? given : given.contiguous();
-    }
-    view = {grad.const_data_ptr(), of_phi ? 0 : grad.stride(0),
-            of_phi ? derivatives.const_data_ptr() : nullptr};
+    GANFAST_CHECK("rows", is_like(given, x[0], loss_dtype(x[0])));
+    GANFAST_CHECK("rows",
+                  of_phi ? given.sym_numel() == 1 : given.dim() == 1 && given.sym_size(0) == count);
+    GANFAST_CHECK("rows", !of_phi || (is_like(*of_phi, x[0], loss_dtype(x[0])) &&
+                                      of_phi->sym_sizes().equals({2, count})));
+    grad = of_phi || given.sym_stride(0) == 0 ? given : given.contiguous();
+    if (of_phi) derivatives = of_phi->contiguous();
+  }
+
+  RowsGrad view() const {
+    if (derivatives.defined()) return {grad.const_data_ptr(), 0, derivatives.const_data_ptr()};
+    return {grad.const_data_ptr(), grad.stride(0), nullptr};
   }
 };
 
 variable_list backward(const Tensor& grad, TensorList x, TensorList y,
                        const std::optional<Tensor>& derivatives, GANFAST_ROWS, Places wanted) {
-  Rows rows(x, y, sample_weight, sample_a, f, weight, a, b, normalize, pixel);
+  Rows rows(x, y, GANFAST_PASS_ROWS);
   const Gradient outer(grad, derivatives, x, pixel);
-  variable_list gradients = rows.want(wanted);
-  GANFAST_RUN(x[0], rows_backward, rows.list, outer.view);
+  variable_list gradients = rows.want(kName, wanted);
+  GANFAST_RUN(x[0], rows_backward, rows.list, outer.view());
   return gradients;
 }
 
 variable_list double_backward(const Tensor& grad, TensorList x, TensorList y, TensorList v,
                               const std::optional<Tensor>& derivatives, GANFAST_ROWS, Places given,
                               Places wanted) {
-  Rows rows(x, y, sample_weight, sample_a, f, weight, a, b, normalize, pixel);
+  Rows rows(x, y, GANFAST_PASS_ROWS);
   const Gradient outer(grad, derivatives, x, pixel);
-  rows.take(v, given);
-  variable_list made = rows.want(wanted);
-  made.insert(made.begin(), at::empty(grad.sizes(), grad.options()));
-  GANFAST_RUN(x[0], rows_double_backward, rows.list, outer.view, made[0].mutable_data_ptr());
-  return made;
-}
-
-// Shapes alone, for tracing.
-
-variable_list forward_meta(TensorList x, TensorList y, GANFAST_ROWS, std::string_view phi,
-                           Floats of_phi) {
-  check(x, y, sample_weight, sample_a, f, weight, a, b, normalize, pixel);
-  const RowsPhi of = check_phi(phi, of_phi, y, sample_a, f, a, pixel);
-  return empty_results(x, of.phi != Phi::identity, pixel);
-}
-
-variable_list backward_meta(const Tensor&, TensorList x, TensorList, const std::optional<Tensor>&,
-                            GANFAST_ROWS, Places wanted) {
-  variable_list gradients;
-  for (const size_t place : wanted)
-    gradients.push_back(at::empty_like(laid_out(x[place % x.size()], pixel)));
-  return gradients;
-}
-
-variable_list double_backward_meta(const Tensor& grad, TensorList x, TensorList y, TensorList,
-                                   const std::optional<Tensor>& derivatives, GANFAST_ROWS, Places,
-                                   Places wanted) {
-  variable_list made = backward_meta(grad, x, y, derivatives, sample_weight, sample_a, f, weight, a,
-                                     b, normalize, pixel, wanted);
+  rows.take(kName, v, given);
+  variable_list made = rows.want(kName, wanted);
   made.insert(made.begin(), at::empty_symint(grad.sym_sizes(), grad.options()));
+  GANFAST_RUN(x[0], rows_double_backward, rows.list, outer.view(), made[0].mutable_data_ptr());
   return made;
 }
 
@@ -259,14 +174,15 @@ variable_list double_backward_meta(const Tensor& grad, TensorList x, TensorList 
 
 struct Call : ListCall {
   size_t terms;
+  std::optional<Tensor> derivatives;  // of a phi, once they are known
   OfSamples sample_weight, sample_a;
   std::string f;
   std::vector<double> weight, a, b;
   bool normalize, pixel;
-  std::optional<Tensor> derivatives;  // of a phi, once they are known
 
   Call(size_t terms, const std::optional<Tensor>& derivatives, GANFAST_ROWS)
       : terms(terms),
+        derivatives(derivatives),
         sample_weight(sample_weight),
         sample_a(sample_a),
         f(f),
@@ -274,56 +190,39 @@ struct Call : ListCall {
         a(a.vec()),
         b(b.vec()),
         normalize(normalize),
-        pixel(pixel),
-        derivatives(derivatives) {}
+        pixel(pixel) {}
 
-  const char* name() const override { return "rows"; }
+  const char* name() const override { return kName; }
 
   variable_list constants() const override {
-    variable_list all;
-    for (const OfSamples* list : {&sample_weight, &sample_a}) {
-      for (const std::optional<Tensor> numbers : *list)
-        if (numbers) all.push_back(*numbers);
-    }
+    variable_list all = those_of(sample_weight);
+    for (Tensor& of_samples : those_of(sample_a)) all.push_back(std::move(of_samples));
     return all;
   }
 
   variable_list first(const Tensor& grad, TensorList inputs, Places wanted) const override {
     static const auto handle = op<decltype(backward)>("ganfast::rows_backward");
     return handle.call(grad, inputs.slice(0, terms), inputs.slice(terms), derivatives,
-                       sample_weight, sample_a, f, weight, a, b, normalize, pixel, wanted);
+                       GANFAST_PASS_ROWS, wanted);
   }
 
   variable_list second(const Tensor& grad, TensorList inputs, TensorList v, Places given,
                        Places wanted) const override {
     static const auto handle = op<decltype(double_backward)>("ganfast::rows_double_backward");
     return handle.call(grad, inputs.slice(0, terms), inputs.slice(terms), v, derivatives,
-                       sample_weight, sample_a, f, weight, a, b, normalize, pixel, given, wanted);
+                       GANFAST_PASS_ROWS, given, wanted);
   }
 };
-
-variable_list both(TensorList x, TensorList y) {
-  variable_list inputs = x.vec();
-  inputs.insert(inputs.end(), y.begin(), y.end());
-  return inputs;
-}
 
 variable_list forward_autograd(TensorList x, TensorList y, GANFAST_ROWS, std::string_view phi,
                                Floats of_phi) {
   static const auto handle = op<decltype(forward)>("ganfast::rows");
-  const auto make = [&] {
-    return handle.call(x, y, sample_weight, sample_a, f, weight, a, b, normalize, pixel, phi,
-                       of_phi);
-  };
-  if (!records(x) && !records(y)) {
-    at::AutoDispatchBelowADInplaceOrView guard;
-    return make();
-  }
-  const auto of = c10::make_intrusive<Call>(x.size(), std::nullopt, sample_weight, sample_a, f,
-                                            weight, a, b, normalize, pixel);
-  return with_graph(both(x, y), of, [&] {
+  const auto make = [&] { return handle.call(x, y, GANFAST_PASS_ROWS, phi, of_phi); };
+  if (!records(x) && !records(y)) return below_autograd(make);
+  const auto call = c10::make_intrusive<Call>(x.size(), std::nullopt, GANFAST_PASS_ROWS);
+  return with_graph(Inputs(x, y), call, [&] {
     variable_list made = make();
-    if (phi != "identity") of->derivatives = made[1];
+    if (made.size() > 1) call->derivatives = made[1];
     return made;
   });
 }
@@ -331,21 +230,17 @@ variable_list forward_autograd(TensorList x, TensorList y, GANFAST_ROWS, std::st
 variable_list backward_autograd(const Tensor& grad, TensorList x, TensorList y,
                                 const std::optional<Tensor>& derivatives, GANFAST_ROWS,
                                 Places wanted) {
-  const auto of = c10::make_intrusive<Call>(x.size(), derivatives, sample_weight, sample_a, f,
-                                            weight, a, b, normalize, pixel);
-  if (!records(grad) && !records(x) && !records(y)) {
-    at::AutoDispatchBelowADInplaceOrView guard;
-    return of->first(grad, both(x, y), wanted);
-  }
-  return first_with_graph(grad, both(x, y), of, wanted);
+  return first_with_graph(grad, Inputs(x, y),
+                          c10::make_intrusive<Call>(x.size(), derivatives, GANFAST_PASS_ROWS),
+                          wanted);
 }
 
 variable_list double_backward_autograd(const Tensor& grad, TensorList x, TensorList y, TensorList v,
                                        const std::optional<Tensor>& derivatives, GANFAST_ROWS,
                                        Places given, Places wanted) {
-  const auto of = c10::make_intrusive<Call>(x.size(), derivatives, sample_weight, sample_a, f,
-                                            weight, a, b, normalize, pixel);
-  return second_with_graph(grad, both(x, y), v, of, given, wanted);
+  return second_with_graph(grad, Inputs(x, y), v,
+                           c10::make_intrusive<Call>(x.size(), derivatives, GANFAST_PASS_ROWS),
+                           given, wanted);
 }
 
 }  // namespace
