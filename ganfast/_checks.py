@@ -100,6 +100,18 @@ def _check_same(name: Name, x: Sequence[Tensor], y: Sequence[Tensor]) -> None:
             )
 
 
+def check_shapes(x: Sequence[Tensor], y: Sequence[Tensor], name: Name = place) -> None:
+    """Refuse a y of another shape than x, which :func:`ganfast.ops.flat` may take for a sample.
+
+    Raises:
+        TypeError, ValueError: as the op, and a y that is one number or one sample.
+    """
+    shapes = ([getattr(t, "shape", None) for t in side] for side in (x, y))
+    if next(shapes) != next(shapes):
+        check_list(x, name)
+        _check_same(name, x, y)
+
+
 def repeats(x: Tensor, y: Tensor) -> bool:
     """Say whether y is one number or one sample for all of x."""
     sample = x.shape[1:]
@@ -122,11 +134,15 @@ def check_flat(
         return
     if len(y) != len(x):
         raise ValueError(f"y must be empty or have one for each of the {len(x)}, got {len(y)}")
-    if not all(repeats(xk, yk) for xk, yk in zip(x, y, strict=True)):
-        _check_same(name, x, y)
-    same = all(xk.shape == yk.shape and xk.dtype == yk.dtype for xk, yk in zip(x, y, strict=True))
+    shapes = all(xk.shape == yk.shape for xk, yk in zip(x, y, strict=True))
     for k, (xk, yk) in enumerate(zip(x, y, strict=True)):
-        _check_partner(name, k, xk, yk, xk.dtype if same else loss_dtype(xk))
+        wide = not shapes or y[0].dtype == loss_dtype(xk)
+        _check_partner(name, k, xk, yk, loss_dtype(xk) if wide else xk.dtype)
+        if xk.shape != yk.shape and not repeats(xk, yk):
+            raise ValueError(
+                f"{name('y', k)} must have the shape of {name('x', k)}, {list(xk.shape)}, or be "
+                f"one number or one sample of it, got shape {list(yk.shape)}"
+            )
 
 
 def _check_numbers(

@@ -7,6 +7,7 @@ import torch
 from torch import Tensor
 
 from ganfast import ops
+from ganfast._checks import check_shapes
 from ganfast.losses.pairs import DISTANCES
 
 FeatureDistance = Literal["l1", "l2", "relative_l1"]
@@ -92,6 +93,7 @@ class _Pairs(NamedTuple):
 
     def reduce(self, f: str, weight: list[float], per_term: bool = False) -> Tensor:
         zeros = [0.0] * len(weight)
+        check_shapes(self.fake, self.real, self.name)
         return ops.flat(
             self.fake, f, weight, zeros, zeros, self.real, per_term=per_term, name=self.name
         )

@@ -7,6 +7,7 @@ import torch
 from torch import Tensor
 
 from ganfast import ops
+from ganfast._checks import check_shapes
 from ganfast.losses.pairs import DISTANCES, Distance
 
 
@@ -125,15 +126,12 @@ def _distance(
         x, y = [image.to(dtype) for image in x], [image.to(dtype) for image in y]
     names = {"x": list(fake), "y": list(real)}
     zeros = [0.0] * len(weight)
-    return ops.flat(
-        x,
-        DISTANCES[kind],
-        weight,
-        zeros,
-        zeros,
-        y,
-        name=lambda argument, k: names[argument][k],
-    )
+
+    def name(argument: str, k: int) -> str:
+        return names[argument][k]
+
+    check_shapes(x, y, name)
+    return ops.flat(x, DISTANCES[kind], weight, zeros, zeros, y, name=name)
 
 
 class ImagePool:

@@ -110,7 +110,8 @@ class LeCam(nn.Module):
         elif moves:
             self._update(means_of_maps([xk.detach() for xk in x]), ema_real, ema_fake)
         dtype = loss_dtype(x[0])
-        opposite = [*ema_fake.to(dtype).unbind(), *ema_real.to(dtype).unbind()]
+        # A copy: the averages move while a graph may still need what it was made with.
+        opposite = [*torch.cat([ema_fake, ema_real]).to(dtype).unbind()]
         loss = terms._replace(x=x).reduce(opposite)
         if means is not None and moves:
             self._update(means.detach(), ema_real, ema_fake)

@@ -8,7 +8,7 @@ from torch import Tensor
 from typing_extensions import Unpack
 
 from ganfast import ops
-from ganfast._checks import check_flat
+from ganfast._checks import check_flat, check_shapes
 from ganfast.losses.maps import MapReduction, MapWeights, Outputs, pairs_of_maps
 from ganfast.losses.reduction import Reducer, Reduction, Stats
 from ganfast.losses.relativistic_average import RelativisticKind
@@ -178,6 +178,7 @@ def _loss(
     def name(argument: str, k: int) -> str:
         return f"{names[argument == 'y']}[{k}]" if argument in "xy" else "pair_weight"
 
+    check_shapes(x, y, name)
     f = _FUNCTIONS[kind].f
     weight, a, b, _ = reducer.parameters(len(x))
     if pair_weight is None and reduction != "none" and not stats:
