@@ -215,7 +215,8 @@ def norms(
 
     .. math:: L = w \, \frac{1}{P} \sum_p \varphi(s_p; a, b), \quad s_p = \sum_k \sum_j x_{kpj}^2
 
-    It is the op :func:`rows` with the square and a phi.
+    It is the op :func:`rows` with the square and a phi; torch takes the ``maximum`` of what it
+    returns.
 
     Args:
         x: tensors of any strides, such as the gradients with respect to one or several inputs;
@@ -241,6 +242,10 @@ def norms(
     """
     if _compiled(x) and phi in PHIS:
         zeros = [0.0] * len(x)
+        if phi == "maximum" and not pixel:
+            check_norms(x, phi, pixel, name)
+            elements = [float(xk[0].numel()) for xk in x]
+            return weight * rows(x, "square", elements, zeros, zeros, name=name).amax()
         try:
             # Sums instead of means: each mean is multiplied by what it divides by.
             sizes = [float(xk.shape[1] if pixel else xk[0].numel()) for xk in x]

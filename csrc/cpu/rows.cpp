@@ -6,8 +6,6 @@
 // into tiles. Of pixels, a run is a stretch of one channel.
 #include "../ops/rows.h"
 
-#include <limits>
-
 #include "difference.h"
 
 namespace ganfast::cpu {
@@ -368,21 +366,6 @@ std::vector<double> products(const RowsList& list, std::span<const RowsTerm> ter
   return all;
 }
 
-// result = weight max_p s_p; its derivative is shared by all that are largest. NaN is larger than
-// anything.
-template <class C>
-void write_maximum(const std::vector<double>& s, double weight, C* result, C* derivatives) {
-  double largest = -std::numeric_limits<double>::infinity();
-  for (double sp : s)
-    if (sp > largest || sp != sp) largest = sp;
-  const auto count = std::count(s.begin(), s.end(), largest);
-  *result = weight * largest;
-  for (size_t p = 0; p < s.size(); ++p) {
-    derivatives[p] = s[p] == largest ? weight / count : 0;
-    derivatives[s.size() + p] = 0;
-  }
-}
-
 // result = weight mean_p phi(s_p), with both derivatives in each s_p
 template <class C>
 void write_phi(const RowsPhi& phi, const std::vector<double>& s, C* result, C* derivatives) {
@@ -414,7 +397,6 @@ void rows_forward(const RowsList& list, const RowsPhi& phi, void* result_, void*
       const auto derivatives = static_cast<Compute<T>*>(derivatives_);
       const std::vector<RowsTerm> terms = normalized<Compute<T>>(list);
       const std::vector<double> s = products<T>(list, terms, &RowsTerm::x, 1);
-      if (phi.phi == Phi::maximum) return write_maximum(s, phi.weight, result, derivatives);
       write_phi(phi, s, result, derivatives);
     });
     return;

@@ -42,7 +42,7 @@ struct OneSidedNorm {
   }
 };
 
-// phi = s: R1 and R2; and, where the largest s_b stands in for the mean, MaxGP
+// phi = s: R1 and R2
 template <class T>
 struct SquaredNorm {
   T a, b;
@@ -62,11 +62,10 @@ struct PowerNorm {
   }
 };
 
-// Name in the op's schema, functor. `identity` returns the s_p themselves; `maximum` takes the
-// largest s_p in place of the mean.
+// Name in the op's schema, functor. `identity` returns the s_p themselves.
 #define GANFAST_PHIS(row)                                                           \
   row(identity, SquaredNorm) row(centred, CentredNorm) row(one_sided, OneSidedNorm) \
-      row(square, SquaredNorm) row(power, PowerNorm) row(maximum, SquaredNorm)
+      row(square, SquaredNorm) row(power, PowerNorm)
 
 enum class Phi {
 #define GANFAST_ROW(name, type) name,

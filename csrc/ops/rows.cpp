@@ -1,5 +1,5 @@
-// rows: s_p = sum_k w_k * s_kp * mean_j f(x_kpj - y_kpj; a_kp, b_k), or the mean or maximum of
-// phi(s_p), its gradient and its second gradient.
+// rows: s_p = sum_k w_k * s_kp * mean_j f(x_kpj - y_kpj; a_kp, b_k), or the mean of phi(s_p),
+// its gradient and its second gradient.
 //
 // With a phi, the forward also returns the first two derivatives of the result in each s_p. They
 // are all that the other orders need to know of phi.
@@ -118,7 +118,7 @@ variable_list forward(TensorList x, TensorList y, GANFAST_ROWS, std::string_view
   } else {
     const bool plain = f == "square" && y.empty() && those_of(sample_a).empty() &&
                        std::all_of(a.begin(), a.end(), [](double ak) { return ak == 0; });
-    GANFAST_CHECK("rows", plain && of_phi.size() == 3 && (!pixel || phi.phi != Phi::maximum));
+    GANFAST_CHECK("rows", plain && of_phi.size() == 3);
     phi = {phi.phi, of_phi[0], of_phi[1], of_phi[2]};
     made = {at::empty({}, options), at::empty_symint({2, count}, options)};
   }
@@ -192,7 +192,7 @@ struct Call : ListCall {
         normalize(normalize),
         pixel(pixel) {}
 
-  const char* name() const override { return kName; }
+  const char* name() const override { return derivatives ? "norms" : kName; }
 
   variable_list constants() const override {
     variable_list all = those_of(sample_weight);

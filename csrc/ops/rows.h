@@ -54,8 +54,7 @@ struct RowsGrad {
 
 // All results are on the list's device, of type Compute<dtype>. With d = x - y, u = vx - vy,
 //   forward          s_p = sum_k weight_k s_kp sum_j f(d_kpj; a_kp, b_k)
-//                    identity: `result` = (s_p);  maximum: `result` = weight max_p s_p;
-//                    else `result` = weight mean_p phi(s_p)
+//                    identity: `result` = (s_p), else weight mean_p phi(s_p)
 //                    derivatives (2, positions) = d result / d s_p and d^2 result / d s_p^2, not
 //                    for identity
 //   backward         dx_kpj = q_p weight_k s_kp f'(d_kpj), dy = -dx; with q_p = grad_p, or
