@@ -1,5 +1,5 @@
-// What the functors of both list families read, d_i = x_i - y_i or x_i, and the loops over it. All
-// of it is in the type of computation: two-byte formats come as a widened copy of a stretch.
+// What the functors of both list families read, d_i = x_i - y_i or x_i in the type of computation,
+// and what surrounds the loops over it.
 #pragma once
 
 #include "tiles.h"
@@ -10,20 +10,20 @@ namespace {  // each file's own: the linker does not choose among clones
 // Elements that are copied at a time: copies stay in the first cache.
 constexpr int64_t kStretch = 1024;
 
-template <class C>
+template <class T>
 struct One {
-  const C* x;
+  const T* x;
 
-  GANFAST_HD C operator()(int64_t i) const { return x[i]; }
+  GANFAST_HD Compute<T> operator()(int64_t i) const { return load(x[i]); }
   GANFAST_HD void ask(int64_t begin, int64_t n) const { ask_ahead(x + begin, n); }
 };
 
-template <class C>
+template <class T>
 struct Two {
-  const C* x;
-  const C* y;
+  const T* x;
+  const T* y;
 
-  GANFAST_HD C operator()(int64_t i) const { return x[i] - y[i]; }
+  GANFAST_HD Compute<T> operator()(int64_t i) const { return load(x[i]) - load(y[i]); }
   GANFAST_HD void ask(int64_t begin, int64_t n) const {
     ask_ahead(x + begin, n);
     ask_ahead(y + begin, n);
@@ -68,12 +68,12 @@ T* at(T* data, int64_t begin) {
 }
 
 // Calls write(to, factor) for the gradient in x, or where that is not wanted in y, which is its
-// negative; then makes the other. `buffer` holds n numbers of two-byte formats.
-template <class T, class Write>
-void write_both(T* dx, T* dy, int64_t n, Compute<T> factor, Compute<T>* buffer, Write write) {
-  T* to = dx ? dx : dy;
+// negative; then makes the other. Where none is wanted, or To is not their type, `to` is `buffer`.
+template <class To, class T, class Write>
+void write_both(T* dx, T* dy, int64_t n, Compute<T> factor, To* buffer, Write write) {
+  T* const to = dx ? dx : dy;
   if (to == nullptr) return write(buffer, factor);
-  if constexpr (std::is_same_v<T, Compute<T>>) {
+  if constexpr (std::is_same_v<T, To>) {
     write(to, dx ? factor : -factor);
   } else {
     write(buffer, dx ? factor : -factor);

@@ -22,22 +22,22 @@ GANFAST_SIMD double sum_values(D d, int64_t n, F functor) {
 }
 
 // to_i = factor f'(d_i)
-template <class F, class D, class C>
-GANFAST_SIMD void write_slopes(D d, int64_t n, F functor, C factor, C* to) {
+template <class F, class D, class C, class To>
+GANFAST_SIMD void write_slopes(D d, int64_t n, F functor, C factor, To* to) {
 #pragma omp simd
-  for (int64_t i = 0; i < n; ++i) to[i] = factor * functor.df(d(i));
+  for (int64_t i = 0; i < n; ++i) store(to[i], factor * functor.df(d(i)));
 }
 
 // to_i = factor u_i f''(d_i); returns the sum of u_i f'(d_i)
-template <class F, class D, class C>
-GANFAST_SIMD double write_curvatures(D d, const C* u, int64_t n, F functor, C factor, C* to) {
+template <class F, class D, class C, class To>
+GANFAST_SIMD double write_curvatures(D d, const C* u, int64_t n, F functor, C factor, To* to) {
   return sum_of_blocks(n, [&](int64_t begin, int64_t size) GANFAST_INLINE {
     C slopes[kBlock];
     d.ask(begin, size);
 #pragma omp simd
     for (int64_t i = 0; i < size; ++i) {
       const C di = d(begin + i), ui = u[begin + i];
-      to[begin + i] = factor * ui * functor.d2f(di);
+      store(to[begin + i], factor * ui * functor.d2f(di));
       slopes[i] = ui * functor.df(di);
     }
     return sum_of_block(slopes, size);
@@ -64,22 +64,26 @@ const C* repeat(const void* numbers, int64_t period, int64_t begin, int64_t n, C
   return buffer;
 }
 
-// Elements of a stretch: all of a tile where nothing is copied.
+// What gradients are written as: what repeats is added up before it is rounded.
 template <class T, Subtrahend kind>
-constexpr int64_t kStep = kind == repeated || !std::is_same_v<T, Compute<T>> ? kStretch : kTile;
+using Gradient = std::conditional_t<kind == repeated, Compute<T>, T>;
+
+// Elements of a stretch: all of a tile where nothing is copied.
+template <Subtrahend kind>
+constexpr int64_t kStep = kind == repeated ? kStretch : kTile;
 
 // Calls body(d) with the differences of n elements of a term, a stretch.
 template <class T, Subtrahend kind, class Body>
 auto with_difference(const FlatTerm& term, int64_t begin, int64_t n, Body body) {
-  using C = Compute<T>;
-  C x_buffer[kStretch], y_buffer[kStretch];
-  const C* x = widen(static_cast<const T*>(term.x) + begin, n, x_buffer);
+  const T* x = static_cast<const T*>(term.x) + begin;
   if constexpr (kind == none) {
-    return body(One<C>{x});
+    return body(One<T>{x});
   } else if constexpr (kind == same) {
-    return body(Two<C>{x, widen(static_cast<const T*>(term.y) + begin, n, y_buffer)});
+    return body(Two<T>{x, static_cast<const T*>(term.y) + begin});
   } else {
-    return body(Two<C>{x, repeat(term.y, term.period, begin, n, y_buffer)});
+    Compute<T> x_buffer[kStretch], y_buffer[kStretch];
+    return body(
+        Two<Compute<T>>{widen(x, n, x_buffer), repeat(term.y, term.period, begin, n, y_buffer)});
   }
 }
 
@@ -171,12 +175,12 @@ std::vector<double> write_gradients(const FlatList& list, const void* grad, Writ
         if (!sums && !term.dx && !term.dy) return 0.0;
         const C scale = scale_of<C>(list, term, grad);
         double sum = 0;
-        for (int64_t begin = first; begin < first + size; begin += kStep<T, kind>) {
-          const int64_t n = std::min(kStep<T, kind>, first + size - begin);
-          C buffer[kTile];
+        for (int64_t begin = first; begin < first + size; begin += kStep<kind>) {
+          const int64_t n = std::min(kStep<kind>, first + size - begin);
+          Gradient<T, kind> buffer[kTile];
           T* dx = at(static_cast<T*>(term.dx), begin);
           T* dy = kind == same ? at(static_cast<T*>(term.dy), begin) : nullptr;
-          write_both(dx, dy, n, scale, buffer, [&](C* to, C factor) {
+          write_both(dx, dy, n, scale, buffer, [&](Gradient<T, kind>* to, C factor) {
             sum += write(term, begin, n, factor, to);
             if (kind == repeated && term.dy && term.period == 1) of_y[tile] -= sum_of(to, n);
           });
@@ -217,8 +221,8 @@ void flat_forward(const FlatList& list, void* loss, void* stats, double threshol
             logits[tile] = logits_of(x, size, static_cast<C>(threshold));
           }
           double sum = 0;
-          for (int64_t begin = first; begin < first + size; begin += kStep<T, kind>)
-            sum += sum_of_stretch(term, begin, std::min(kStep<T, kind>, first + size - begin));
+          for (int64_t begin = first; begin < first + size; begin += kStep<kind>)
+            sum += sum_of_stretch(term, begin, std::min(kStep<kind>, first + size - begin));
           return term.weight * sum;
         });
     write_sums<C>(list, sums, loss);
@@ -236,7 +240,7 @@ void flat_backward(const FlatList& list, const void* grad) {
   with_list(list, [&]<class F, class T, Subtrahend kind>() {
     using C = Compute<T>;
     write_gradients<T, kind, false>(
-        list, grad, [](const FlatTerm& term, int64_t begin, int64_t n, C scale, C* to) {
+        list, grad, [](const FlatTerm& term, int64_t begin, int64_t n, C scale, auto* to) {
           with_difference<T, kind>(
               term, begin, n, [&](auto d) { write_slopes(d, n, functor_of<F>(term), scale, to); });
           return 0.0;
@@ -248,7 +252,7 @@ void flat_double_backward(const FlatList& list, const void* grad, void* dgrad) {
   with_list(list, [&]<class F, class T, Subtrahend kind>() {
     using C = Compute<T>;
     const std::vector<double> sums = write_gradients<T, kind, true>(
-        list, grad, [](const FlatTerm& term, int64_t begin, int64_t n, C scale, C* to) {
+        list, grad, [](const FlatTerm& term, int64_t begin, int64_t n, C scale, auto* to) {
           C buffer[kTile];
           const C* u = cotangents<T, kind>(term, begin, n, buffer);
           return with_difference<T, kind>(term, begin, n, [&](auto d) {
