@@ -51,14 +51,14 @@ struct First : Function<First> {
   static variable_list forward(AutogradContext* ctx, const Tensor& grad, TensorList inputs,
                                const SharedCall& call, Places wanted) {
     save(ctx, call, inputs, {grad});
-    ctx->saved_data["count"] = int64_t(inputs.size());
     ctx->saved_data["wanted"] = wanted;
     return below_autograd([&] { return call->first(grad, inputs, wanted); });
   }
 
   static variable_list backward(AutogradContext* ctx, const variable_list& cotangents) {
     const variable_list saved = ctx->get_saved_variables();
-    const size_t count = ctx->saved_data["count"].toInt();
+    const SharedCall call = saved_call(ctx);
+    const size_t count = call->inputs;
     const std::vector<int64_t> places = ctx->saved_data["wanted"].toIntVector();
     std::vector<int64_t> given;
     variable_list v;
@@ -71,7 +71,7 @@ struct First : Function<First> {
     if (given.empty()) return grads;
     const std::vector<int64_t> wanted = wanted_places(ctx, 1, count);
     const TensorList inputs(saved.data(), count);
-    const variable_list made = saved_call(ctx)->second(saved[count], inputs, v, given, wanted);
+    const variable_list made = call->second(saved[count], inputs, v, given, wanted);
     grads[0] = made[0];
     for (size_t i = 0; i < wanted.size(); ++i) grads[1 + wanted[i]] = made[1 + i];
     return grads;
@@ -82,7 +82,6 @@ struct Forward : Function<Forward> {
   static variable_list forward(AutogradContext* ctx, TensorList inputs, const SharedCall& call,
                                Make make) {
     save(ctx, call, inputs);
-    ctx->saved_data["count"] = int64_t(inputs.size());
     variable_list made = below_autograd(make);
     ctx->mark_non_differentiable({made.begin() + 1, made.end()});
     return made;
@@ -90,12 +89,13 @@ struct Forward : Function<Forward> {
 
   static variable_list backward(AutogradContext* ctx, const variable_list& grad) {
     const variable_list saved = ctx->get_saved_variables();
-    const size_t count = ctx->saved_data["count"].toInt();
+    const SharedCall call = saved_call(ctx);
+    const size_t count = call->inputs;
     const std::vector<int64_t> wanted = wanted_places(ctx, 0, count);
     variable_list grads(count + 2);  // inputs..., call, make
     if (wanted.empty() || !grad[0].defined()) return grads;
     const TensorList inputs(saved.data(), count);
-    const variable_list made = saved_call(ctx)->first(grad[0], inputs, wanted);
+    const variable_list made = call->first(grad[0], inputs, wanted);
     for (size_t i = 0; i < wanted.size(); ++i) grads[wanted[i]] = made[i];
     return grads;
   }

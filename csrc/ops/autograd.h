@@ -12,6 +12,10 @@ namespace ganfast {
 // What a call has besides its inputs, the tensors x... y... that have gradients. A node of the
 // graph holds it as one value: argument by argument it would cost more than a small kernel.
 struct ListCall : torch::CustomClassHolder {
+  const size_t terms, inputs;  // x..., and with y...
+
+  ListCall(TensorList x, TensorList y) : terms(x.size()), inputs(x.size() + y.size()) {}
+
   virtual const char* name() const = 0;
   // Tensors that count as constants; a change of one in place is noticed.
   virtual variable_list constants() const { return {}; }
@@ -28,11 +32,19 @@ using SharedCall = c10::intrusive_ptr<ListCall>;
 // passes, a node would only cost time.
 bool records(TensorList x);
 
-// The inputs x... y... of an op.
-struct Inputs : c10::SmallVector<Tensor, 8> {
-  Inputs(TensorList x, TensorList y) : SmallVector(x.begin(), x.end()) {
-    append(y.begin(), y.end());
+// The inputs x... y... of an op, copied where there are both.
+struct Inputs {
+  c10::SmallVector<Tensor, 8> held;
+  TensorList list;
+
+  Inputs(TensorList x, TensorList y) : list(x) {
+    if (y.empty()) return;
+    held.append(x.begin(), x.end());
+    held.append(y.begin(), y.end());
+    list = held;
   }
+  Inputs(const Inputs&) = delete;
+  operator TensorList() const { return list; }
 };
 
 // What make() returns, without a graph.

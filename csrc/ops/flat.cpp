@@ -116,12 +116,11 @@ variable_list double_backward(const Tensor& grad_, TensorList x, TensorList y, T
 // Autograd.
 
 struct Call : ListCall {
-  size_t terms;
   std::string f;
   std::vector<double> weight, a, b;
 
-  Call(size_t terms, GANFAST_TERMS)
-      : terms(terms), f(f), weight(weight.vec()), a(a.vec()), b(b.vec()) {}
+  Call(TensorList x, TensorList y, GANFAST_TERMS)
+      : ListCall(x, y), f(f), weight(weight.vec()), a(a.vec()), b(b.vec()) {}
 
   const char* name() const override { return kName; }
 
@@ -143,19 +142,19 @@ variable_list forward_autograd(TensorList x, TensorList y, GANFAST_TERMS, bool p
   static const auto handle = op<decltype(forward)>("ganfast::flat");
   const auto make = [&] { return handle.call(x, y, f, weight, a, b, per_term, threshold); };
   if (!records(x) && !records(y)) return below_autograd(make);
-  return with_graph(Inputs(x, y), c10::make_intrusive<Call>(x.size(), f, weight, a, b), make);
+  return with_graph(Inputs(x, y), c10::make_intrusive<Call>(x, y, f, weight, a, b), make);
 }
 
 variable_list backward_autograd(const Tensor& grad, TensorList x, TensorList y, GANFAST_TERMS,
                                 Places wanted) {
-  return first_with_graph(grad, Inputs(x, y), c10::make_intrusive<Call>(x.size(), f, weight, a, b),
+  return first_with_graph(grad, Inputs(x, y), c10::make_intrusive<Call>(x, y, f, weight, a, b),
                           wanted);
 }
 
 variable_list double_backward_autograd(const Tensor& grad, TensorList x, TensorList y, TensorList v,
                                        GANFAST_TERMS, Places given, Places wanted) {
-  return second_with_graph(grad, Inputs(x, y), v,
-                           c10::make_intrusive<Call>(x.size(), f, weight, a, b), given, wanted);
+  return second_with_graph(grad, Inputs(x, y), v, c10::make_intrusive<Call>(x, y, f, weight, a, b),
+                           given, wanted);
 }
 
 }  // namespace

@@ -27,8 +27,8 @@ inline bool is_list(TensorList x) {
 // the Meta device, there are no terms.
 template <class Term>
 struct Lists {
-  std::vector<Tensor> x, y, v;
-  std::vector<Term> terms;
+  c10::SmallVector<Tensor, 4> x, y, v;
+  c10::SmallVector<Term, 4> terms;
 
   // Memory for the gradients in the inputs x... y... at some places.
   variable_list want(const char* op, Places wanted) {

@@ -173,15 +173,14 @@ variable_list double_backward(const Tensor& grad, TensorList x, TensorList y, Te
 // Autograd.
 
 struct Call : ListCall {
-  size_t terms;
   std::optional<Tensor> derivatives;  // of a phi, once they are known
   OfSamples sample_weight, sample_a;
   std::string f;
   std::vector<double> weight, a, b;
   bool normalize, pixel;
 
-  Call(size_t terms, const std::optional<Tensor>& derivatives, GANFAST_ROWS)
-      : terms(terms),
+  Call(TensorList x, TensorList y, const std::optional<Tensor>& derivatives, GANFAST_ROWS)
+      : ListCall(x, y),
         derivatives(derivatives),
         sample_weight(sample_weight),
         sample_a(sample_a),
@@ -219,7 +218,7 @@ variable_list forward_autograd(TensorList x, TensorList y, GANFAST_ROWS, std::st
   static const auto handle = op<decltype(forward)>("ganfast::rows");
   const auto make = [&] { return handle.call(x, y, GANFAST_PASS_ROWS, phi, of_phi); };
   if (!records(x) && !records(y)) return below_autograd(make);
-  const auto call = c10::make_intrusive<Call>(x.size(), std::nullopt, GANFAST_PASS_ROWS);
+  const auto call = c10::make_intrusive<Call>(x, y, std::nullopt, GANFAST_PASS_ROWS);
   return with_graph(Inputs(x, y), call, [&] {
     variable_list made = make();
     if (made.size() > 1) call->derivatives = made[1];
@@ -231,16 +230,15 @@ variable_list backward_autograd(const Tensor& grad, TensorList x, TensorList y,
                                 const std::optional<Tensor>& derivatives, GANFAST_ROWS,
                                 Places wanted) {
   return first_with_graph(grad, Inputs(x, y),
-                          c10::make_intrusive<Call>(x.size(), derivatives, GANFAST_PASS_ROWS),
-                          wanted);
+                          c10::make_intrusive<Call>(x, y, derivatives, GANFAST_PASS_ROWS), wanted);
 }
 
 variable_list double_backward_autograd(const Tensor& grad, TensorList x, TensorList y, TensorList v,
                                        const std::optional<Tensor>& derivatives, GANFAST_ROWS,
                                        Places given, Places wanted) {
   return second_with_graph(grad, Inputs(x, y), v,
-                           c10::make_intrusive<Call>(x.size(), derivatives, GANFAST_PASS_ROWS),
-                           given, wanted);
+                           c10::make_intrusive<Call>(x, y, derivatives, GANFAST_PASS_ROWS), given,
+                           wanted);
 }
 
 }  // namespace
