@@ -42,10 +42,9 @@ def check_list(x: Sequence[Tensor], name: Name = place, argument: str = "x") -> 
     """
     if not x:
         raise ValueError(f"{argument} must hold at least one tensor, got an empty list")
+    _check_tensors(name, argument, x)
     for k, xk in enumerate(x):
         what, first = name(argument, k), name(argument, 0)
-        if not isinstance(xk, Tensor):
-            raise TypeError(f"{what} must be a tensor, got {type(xk).__name__}")
         if xk.dtype not in FLOATING:
             raise TypeError(f"{what} must have dtype {_DTYPES}, got {xk.dtype}")
         if xk.dtype != x[0].dtype:
@@ -77,9 +76,13 @@ def _check_parameters(
         )
 
 
+def _check_tensors(name: Name, argument: str, x: Sequence[Tensor]) -> None:
+    for k, xk in enumerate(x):
+        if not isinstance(xk, Tensor):
+            raise TypeError(f"{name(argument, k)} must be a tensor, got {type(xk).__name__}")
+
+
 def _check_partner(name: Name, k: int, x: Tensor, y: Tensor, dtype: torch.dtype) -> None:
-    if not isinstance(y, Tensor):
-        raise TypeError(f"{name('y', k)} must be a tensor, got {type(y).__name__}")
     if y.dtype != dtype:
         whose = f"the dtype of {name('x', k)}, {dtype}" if dtype == x.dtype else f"dtype {dtype}"
         raise TypeError(f"{name('y', k)} must have {whose}, got {y.dtype}")
@@ -91,6 +94,7 @@ def _check_partner(name: Name, k: int, x: Tensor, y: Tensor, dtype: torch.dtype)
 
 def _check_same(name: Name, x: Sequence[Tensor], y: Sequence[Tensor]) -> None:
     """Refuse a y that is not like x."""
+    _check_tensors(name, "y", y)
     for k, (xk, yk) in enumerate(zip(x, y, strict=True)):
         _check_partner(name, k, xk, yk, xk.dtype)
         if yk.shape != xk.shape:
@@ -134,6 +138,7 @@ def check_flat(
         return
     if len(y) != len(x):
         raise ValueError(f"y must be empty or have one for each of the {len(x)}, got {len(y)}")
+    _check_tensors(name, "y", y)
     shapes = all(xk.shape == yk.shape for xk, yk in zip(x, y, strict=True))
     for k, (xk, yk) in enumerate(zip(x, y, strict=True)):
         wide = not shapes or y[0].dtype == loss_dtype(xk)

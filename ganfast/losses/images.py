@@ -127,11 +127,11 @@ def _distance(
     names = {"x": list(fake), "y": list(real)}
     zeros = [0.0] * len(weight)
 
-    def name(argument: str, k: int) -> str:
+    def name_of(argument: str, k: int) -> str:
         return names[argument][k]
 
-    check_shapes(x, y, name)
-    return ops.flat(x, DISTANCES[kind], weight, zeros, zeros, y, name=name)
+    check_shapes(x, y, name_of)
+    return ops.flat(x, DISTANCES[kind], weight, zeros, zeros, y, name=name_of)
 
 
 class ImagePool:

@@ -9,7 +9,7 @@ from torch import Tensor
 
 from ganfast.losses.maps import MapWeights, Outputs, Terms
 from ganfast.losses.sides import Side
-from ganfast.losses.weighted import WeightedSide, is_mask, loss_of_samples
+from ganfast.losses.weighted import WeightedSide, is_mask, loss_of_samples, masked_mean
 
 Reduction = Literal["mean", "sum", "none"]
 Stats = dict[str, Tensor]
@@ -104,6 +104,8 @@ class Reducer:
         masks = [is_mask(weight) for weight in weights]
         if any(masks):
             terms = self.terms(maps)
+            if self.reduction == "mean" and all(masks) and not label_flips and not stats:
+                return masked_mean(terms, maps, weights)
             terms.check(samples=bool(label_flips) or self.reduction == "none" or not all(masks))
         others = reversed(self._sides)
         sides = [

@@ -7,10 +7,10 @@ import torch
 from torch import Tensor
 
 from ganfast import ops
-from ganfast._checks import loss_dtype
+from ganfast._checks import Name, loss_dtype
 from ganfast.losses.maps import Outputs, Terms, stats_of_maps, terms_of
 from ganfast.losses.sides import Side
-from ganfast.reference import along_samples, divisor
+from ganfast.reference import FUNCTORS, along_samples, compute_dtype, divisor
 
 
 class WeightedSide(NamedTuple):
@@ -102,6 +102,71 @@ def loss_of_samples(
     return loss, [stats[side.name] for side in sides if stats]
 
 
+def masked_mean(
+    terms: Terms, maps: Sequence[Sequence[Tensor]], weights: Sequence[Outputs | None]
+) -> Tensor:
+    """The weighted mean of each map by a mask, summed: one launch for maps of one size.
+
+    To the op, each element is a sample with a weight of its own.
+
+    Args:
+        terms: the maps of all sides, with the weight of each mean.
+        maps: the maps of each side.
+        weights: their masks, see :func:`loss_of_samples`.
+    """
+    dtype, device = terms.x[0].dtype, terms.x[0].device
+    if any(x.dtype is not dtype or x.device != device for x in terms.x):
+        terms.check()
+    masks = [
+        mask
+        for (name, _), of_side, weight in zip(terms.sides, maps, weights, strict=True)
+        for mask in _masks(name, weight, of_side)
+    ]
+    sizes = [x.numel() for x in terms.x]
+    parts = []
+    for size in dict.fromkeys(sizes):
+        places = [k for k, of_map in enumerate(sizes) if of_map == size]
+        rows = ops.rows(
+            [terms.x[k].reshape(-1) for k in places],
+            terms.f,
+            [terms.weight[k] / max(size, 1) for k in places],
+            [terms.a[k] for k in places],
+            [terms.b[k] for k in places],
+            sample_weight=[_of_elements(terms, k, masks[k]) for k in places],
+            normalize=True,
+            name=_name_among(terms, places),
+        )
+        parts.append(rows.sum())
+    return parts[0] if len(parts) == 1 else torch.stack(parts).sum(0)
+
+
+def _name_among(terms: Terms, places: Sequence[int]) -> Name:
+    """The names of some of the terms."""
+    return lambda argument, k: terms.name(argument, places[k])
+
+
+def _of_elements(terms: Terms, k: int, mask: Tensor) -> Tensor:
+    """A mask's weight of each element of the k-th map, flat."""
+    x = terms.x[k]
+    if mask.shape != x.shape:
+        mask = _expanded(terms.name("x", k), x, mask)
+    dtype = loss_dtype(x)
+    return mask.reshape(-1) if mask.dtype is dtype else mask.reshape(-1).to(dtype)
+
+
+def _expanded(name: str, x: Tensor, mask: Tensor) -> Tensor:
+    """A mask in the shape of its map."""
+    if mask.dim() == 1:
+        mask = along_samples(mask, x)
+    try:
+        return mask.expand_as(x)
+    except RuntimeError:
+        raise ValueError(
+            f"the weights of {name} must be (B,) or broadcast to shape {list(x.shape)}, "
+            f"got shape {list(mask.shape)}"
+        ) from None
+
+
 def _rows(
     terms: Terms,
     y: Sequence[Tensor],
@@ -172,41 +237,20 @@ def _masked(
 ) -> Tensor:
     """Loss of one map with a mask, and with a and sign (B,) of flipped samples.
 
-    To the op, each element is a sample with a weight of its own.
+    It is plain torch, as what is logged, or drawn by sample, is rarely in a hurry.
     """
-    if mask.dim() == 1:
-        mask = along_samples(mask, x)
-    try:
-        mask = mask.expand_as(x)
-    except RuntimeError:
-        raise ValueError(
-            f"the weights of {name} must be (B,) or broadcast to shape {list(x.shape)}, "
-            f"got shape {list(mask.shape)}"
-        ) from None
-    weight = mask.reshape(-1).to(loss_dtype(x))
-    normalize = sign is None and reduction == "mean"
-    values = ops.rows(
-        [x.reshape(-1)],
-        side.f,
-        [1.0 / x.numel() if normalize else 1.0],
-        [side.a],
-        [side.b],
-        sample_weight=[weight if sign is None else weight * _of_elements(sign, x)],
-        sample_a=() if a is None else [_of_elements(a, x)],
-        normalize=normalize,
+    values = FUNCTORS[side.f](
+        compute_dtype(x), side.a if a is None else along_samples(a, x), side.b
     )
-    if normalize or reduction == "sum":
+    mask = _expanded(name, values, mask).to(values.dtype)
+    total = divisor(mask.sum())
+    values = mask * values if sign is None else mask * along_samples(sign, values) * values
+    if reduction == "sum":
         return values.sum()
-    total = divisor(weight.sum())
     if reduction == "mean":
         return values.sum() / total
-    rows = x.shape[0]
+    rows = values.shape[0]
     return values.reshape(rows, -1).sum(1) * (rows / total)
-
-
-def _of_elements(numbers: Tensor, x: Tensor) -> Tensor:
-    """Numbers (B,) of samples for each element of x, flat."""
-    return along_samples(numbers, x).expand_as(x).reshape(-1)
 
 
 def _masks(name: str, weight: Outputs | None, maps: Sequence[Tensor]) -> list[Tensor]:
