@@ -15,7 +15,7 @@ constexpr auto kName = "flat";
 
 bool all_same(TensorList x, TensorList y) {
   for (size_t k = 0; k < x.size(); ++k) {
-    if (y[k].sym_sizes() != x[k].sym_sizes() || y[k].scalar_type() != x[k].scalar_type())
+    if (!is_like(y[k], x[k], x[k].scalar_type()) || y[k].sym_sizes() != x[k].sym_sizes())
       return false;
   }
   return true;
