@@ -12,16 +12,25 @@ namespace ganfast::cpu {
 namespace {
 
 // `count` positions from `position` on, each with `size` elements that follow one another from
-// `offset` on in the term's memory.
+// `offset` on in the term's memory; of pixels, with one element in each of several channels, which
+// are `step` apart.
 struct Run {
   const RowsTerm* term;
   int64_t position, count, offset, size;
+  int64_t channels = 1, step = 0;
 
   int64_t n() const { return count * size; }
 
   template <class T>
   T* of(T* tensor) const {
     return at(tensor, offset);
+  }
+
+  // Calls body(run) for the run of each channel.
+  template <class Body>
+  void for_each_channel(Body body) const {
+    Run run = *this;
+    for (int64_t channel = 0; channel < channels; ++channel, run.offset += step) body(run);
   }
 
   // Numbers of the run's positions, or null.
@@ -83,13 +92,13 @@ GANFAST_SIMD void slopes(D d, const C* u, const C* a, int64_t n, F functor, C* y
 }
 
 // to_i = p_i u_i f''(d_i) + q_i f'(d_i)
-template <class F, class D, class C>
-GANFAST_SIMD void write_curvatures(D d, const C* u, const C* a, const C* p, const C* q, int64_t n,
+template <class F, class D, class C, class Scale>
+GANFAST_SIMD void write_curvatures(D d, const C* u, const C* a, Scale p, Scale q, int64_t n,
                                    F functor, C* to) {
 #pragma omp simd
   for (int64_t i = 0; i < n; ++i) {
     const F f{a ? a[i] : functor.a, functor.b};
-    to[i] = p[i] * u[i] * f.d2f(d(i)) + q[i] * f.df(d(i));
+    to[i] = p(i) * u[i] * f.d2f(d(i)) + q(i) * f.df(d(i));
   }
 }
 
@@ -204,7 +213,7 @@ void for_each_run_of_tile(const Sample& sample, int64_t begin, int64_t size, Bod
 }
 
 // Calls body(position, count, for_each) for stretches of positions, where for_each(use) calls
-// use(run) for their run of each small term, or of each channel of pixels.
+// use(run) for their run of each small term, or of pixels.
 template <class Body>
 void for_each_stretch(const RowsList& list, std::span<const RowsTerm> terms, Body body) {
   const bool pixels = list.inner > 1;
@@ -224,10 +233,12 @@ void for_each_stretch(const RowsList& list, std::span<const RowsTerm> terms, Bod
       const int64_t position = image * length + begin, count = std::min(step, length - begin);
       body(position, count, [&](auto use) {
         for (const RowsTerm& term : terms) {
-          if (!pixels && term.size <= kStretch)
+          if (pixels) {
+            use(Run{&term, position, count, image * term.size * length + begin, 1, term.size,
+                    length});
+          } else if (term.size <= kStretch) {
             use(Run{&term, position, count, position * term.size, term.size});
-          for (int64_t channel = 0; pixels && channel < term.size; ++channel)
-            use(Run{&term, position, count, (image * term.size + channel) * length + begin, 1});
+          }
         }
       });
     }
@@ -332,12 +343,14 @@ void sum_of_rows(const RowsList& list, std::span<const RowsTerm> terms, Write wr
   using C = Compute<T>;
   sum_rows(
       list, terms,
-      [&](const Run& run, double* sums) {
-        C y[kStretch];
-        with_run<F, T, differences>(
-            run, [&](auto d, const C* a, F functor) { write(run, d, a, functor, y); });
-        add_rows(y, run.of_positions<C>(run.term->sample_weight), run.term->weight, run.count,
-                 run.size, sums);
+      [&](const Run& all, double* sums) {
+        all.for_each_channel([&](const Run& run) {
+          C y[kStretch];
+          with_run<F, T, differences>(
+              run, [&](auto d, const C* a, F functor) { write(run, d, a, functor, y); });
+          add_rows(y, run.of_positions<C>(run.term->sample_weight), run.term->weight, run.count,
+                   run.size, sums);
+        });
       },
       finish);
 }
@@ -351,14 +364,16 @@ std::vector<double> products(const RowsList& list, std::span<const RowsTerm> ter
   sum_rows(
       list, terms,
       [&](const Run& run, double* sums) {
-        const T* x = run.of(static_cast<const T*>(run.term->x));
-        const T* y = run.of(static_cast<const T*>(run.term->*other));
-        if (y == nullptr) return;
         const double scale = factor * run.term->weight;
         const auto s = run.of_positions<Compute<T>>(run.term->sample_weight);
-        if (run.size == 1 && s == nullptr) return add_products(x, y, scale, sums, run.n());
-        for (int64_t i = 0; i < run.count; ++i)
-          sums[i] += scale * (s ? s[i] : 1) * dot(x + i * run.size, y + i * run.size, run.size);
+        if (run.term->*other == nullptr) return;
+        run.for_each_channel([&](const Run& channel) {
+          const T* x = channel.of(static_cast<const T*>(run.term->x));
+          const T* y = channel.of(static_cast<const T*>(run.term->*other));
+          if (run.size == 1 && s == nullptr) return add_products(x, y, scale, sums, run.n());
+          for (int64_t i = 0; i < run.count; ++i)
+            sums[i] += scale * (s ? s[i] : 1) * dot(x + i * run.size, y + i * run.size, run.size);
+        });
       },
       [&](int64_t position, int64_t count, const double* sums) {
         std::copy_n(sums, count, &all[position]);
@@ -419,14 +434,14 @@ void rows_backward(const RowsList& list, const RowsGrad& grad) {
       if (!run.term->dx && !run.term->dy) return;
       C scale[kStretch], flat[kStretch];
       scales_of(run, grad, scale);
-      with_run<F, T, differences>(run, [&](auto d, const C* a, F functor) {
-        write_run<T>(run, [&](C* to, C sign) {
-          if (run.count == 1 && sign == 1) {
-            write_slopes(d, a, Constant<C>{*scale}, run.n(), functor, to);
-            return;
-          }
-          if (sign != 1) negate(scale, scale, run.count);
-          write_slopes(d, a, Each<C>{spread(scale, run, flat)}, run.n(), functor, to);
+      run.for_each_channel([&](const Run& channel) {
+        with_run<F, T, differences>(channel, [&](auto d, const C* a, F functor) {
+          write_run<T>(channel, [&](C* to, C sign) {
+            if (run.count == 1)
+              return write_slopes(d, a, Constant<C>{sign * *scale}, run.n(), functor, to);
+            if (sign != 1) negate(scale, scale, run.count);
+            write_slopes(d, a, Each<C>{spread(scale, run, flat)}, run.n(), functor, to);
+          });
         });
       });
     });
@@ -462,11 +477,17 @@ void rows_double_backward(const RowsList& list, const RowsGrad& grad, void* dgra
       C p[kStretch], q[kStretch] = {}, flat_p[kStretch], flat_q[kStretch], buffer[kStretch];
       scales_of(run, grad, p);
       if (phi) scales(&t[run.position], 1, run, q);
-      const C* u = cotangents<T>(run, buffer);
-      with_run<F, T, differences>(run, [&](auto d, const C* a, F f) {
-        write_run<T>(run, [&](C* to, C sign) {
-          if (sign != 1) negate(p, p, run.count);
-          write_curvatures(d, u, a, spread(p, run, flat_p), spread(q, run, flat_q), run.n(), f, to);
+      run.for_each_channel([&](const Run& channel) {
+        const C* u = cotangents<T>(channel, buffer);
+        with_run<F, T, differences>(channel, [&](auto d, const C* a, F f) {
+          write_run<T>(channel, [&](C* to, C sign) {
+            const int64_t n = run.n();
+            if (run.count == 1)
+              return write_curvatures(d, u, a, Constant<C>{sign * *p}, Constant<C>{*q}, n, f, to);
+            if (sign != 1) negate(p, p, run.count);
+            write_curvatures(d, u, a, Each<C>{spread(p, run, flat_p)},
+                             Each<C>{spread(q, run, flat_q)}, n, f, to);
+          });
         });
       });
     });

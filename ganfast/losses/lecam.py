@@ -98,20 +98,22 @@ class LeCam(nn.Module):
                 f"real and fake must have {self.maps} maps, as maps says, got {len(real)}"
             )
         terms = self._reducer.terms((real, fake))
-        terms.check()
         x = terms.x
         # Modules look for buffers last: they are asked for once.
         ema_real, ema_fake = self.ema_real, self.ema_fake
         moves = self.training
         means = None
         if self.on == "means":
-            means = means_of_maps(x)
+            means = means_of_maps(x, terms.name)
             x = [*means.unbind()]
         elif moves:
-            self._update(means_of_maps([xk.detach() for xk in x]), ema_real, ema_fake)
-        dtype = loss_dtype(x[0])
-        # A copy: the averages move while a graph may still need what it was made with.
-        opposite = [*torch.cat([ema_fake, ema_real]).to(dtype).unbind()]
+            self._update(means_of_maps([xk.detach() for xk in x], terms.name), ema_real, ema_fake)
+        # Copies: the averages move while a graph may still need what it was made with.
+        opposite = [ema_fake.clone(), ema_real.clone()]
+        if opposite[0].dtype != loss_dtype(x[0]):
+            opposite = [average.to(loss_dtype(x[0])) for average in opposite]
+        if self.maps > 1:
+            opposite = [average for side in opposite for average in side.unbind()]
         loss = terms._replace(x=x).reduce(opposite)
         if means is not None and moves:
             self._update(means.detach(), ema_real, ema_fake)

@@ -7,7 +7,7 @@ from typing import Literal, NamedTuple, get_args
 from torch import Tensor
 
 from ganfast import ops
-from ganfast._checks import check_list, check_samples
+from ganfast._checks import Name, check_list, check_samples, place
 
 MapReduction = Literal["sum", "mean"]
 _MAP_REDUCTIONS = get_args(MapReduction)
@@ -131,7 +131,7 @@ def stats_of_maps(maps: Sequence[Tensor], threshold: float) -> Tensor:
     return ops.flat_with_stats(maps, "identity", zeros, zeros, zeros, threshold)[1]
 
 
-def means_of_maps(maps: Sequence[Tensor]) -> Tensor:
+def means_of_maps(maps: Sequence[Tensor], name: Name = place) -> Tensor:
     """The mean of each map, (maps,), in float32 or better, from one launch."""
     zeros = [0.0] * len(maps)
-    return ops.flat(maps, "identity", [1.0] * len(maps), zeros, zeros, per_term=True)
+    return ops.flat(maps, "identity", [1.0] * len(maps), zeros, zeros, per_term=True, name=name)

@@ -178,7 +178,8 @@ def _loss(
     def name(argument: str, k: int) -> str:
         return f"{names[argument == 'y']}[{k}]" if argument in "xy" else "pair_weight"
 
-    check_shapes(x, y, name)
+    if any(xk.shape != yk.shape for xk, yk in zip(x, y, strict=True)):
+        check_shapes(x, y, name)
     f = _FUNCTIONS[kind].f
     weight, a, b, _ = reducer.parameters(len(x))
     if pair_weight is None and reduction != "none" and not stats:

@@ -12,6 +12,7 @@ from ganfast.losses.maps import (
     MapReduction,
     MapWeights,
     Outputs,
+    Terms,
     means_of_maps,
     pairs_of_maps,
 )
@@ -208,7 +209,6 @@ def _loss(
     real, fake = pairs_of_maps(real, fake)
     n = len(real)
     terms = reducer.terms((real, fake))
-    terms.check()
     for k, (r, f) in enumerate(zip(real, fake, strict=True)):
         no_batch = mean_over == "batch" and r.dim() == 0
         if no_batch or (r.shape != f.shape and (r.dim() != f.dim() or r.shape[1:] != f.shape[1:])):
@@ -216,7 +216,8 @@ def _loss(
                 f"real[{k}] and fake[{k}] must have one shape but for the batch, got "
                 f"{list(r.shape)} and {list(f.shape)}"
             )
-    means = _means([x.detach() for x in terms.x] if detach_mean else terms.x, mean_over)
+    maps = [x.detach() for x in terms.x] if detach_mean else terms.x
+    means = _means(maps, mean_over, terms)
     if distributed:
         means = mean_over_processes(means)
     means = means[n:] + means[:n]
@@ -227,7 +228,8 @@ def _loss(
     return reducer((x[:n], x[n:]), stats, (real_weight, fake_weight) if weighted else None)
 
 
-def _means(maps: Sequence[Tensor], over: MeanOver) -> list[Tensor]:
+def _means(maps: Sequence[Tensor], over: MeanOver, terms: Terms) -> list[Tensor]:
     if over == "batch":
+        terms.check()
         return [compute_dtype(x).mean(0) for x in maps]
-    return [*means_of_maps(maps).unbind()]
+    return [*means_of_maps(maps, terms.name).unbind()]
