@@ -82,14 +82,16 @@ FORMS = {
 }
 
 
-def arguments(form: str, dtype: torch.dtype, requires_grad: bool) -> list[tuple[object, ...]]:
+def arguments(
+    form: str, dtype: torch.dtype, requires_grad: bool, device: str = "cpu"
+) -> list[tuple[object, ...]]:
     """Of an op, of its backward and of its double backward."""
     shapes, option, threshold = FORMS[form]
     wide, pixel = loss_dtype(dtype), form == "norms of pixels"
     repeats = () in shapes
 
     def tensors(shapes: list[tuple[int, ...]], dtype: torch.dtype, seed: int) -> list[Tensor]:
-        made = [randn(*shape, dtype=dtype, seed=seed) for shape in shapes]
+        made = [randn(*shape, dtype=dtype, seed=seed).to(device) for shape in shapes]
         return [t.requires_grad_(requires_grad) for t in made]
 
     x = tensors([(3, 1, 2), (3, 2, 2)] if pixel else [(3,), (3, 2, 2)], dtype, 0)
@@ -97,7 +99,8 @@ def arguments(form: str, dtype: torch.dtype, requires_grad: bool) -> list[tuple[
     v = tensors([x[0].shape], dtype, 2) + (tensors(shapes[1:], y[1].dtype, 3) if y else [])
     given, wanted = [0, 3][: len(v)], [0, 1, 2][: 1 + len(x + y) // 2]
     if form.startswith("flat"):
-        grad = torch.ones((2,) if option else (), dtype=wide, requires_grad=requires_grad)
+        grad = torch.ones((2,) if option else (), dtype=wide, device=device)
+        grad.requires_grad_(requires_grad)
         numbers: tuple[object, ...] = ("softplus", WEIGHT, A, B)
         return [
             (x, y, *numbers, option, threshold),
@@ -107,11 +110,12 @@ def arguments(form: str, dtype: torch.dtype, requires_grad: bool) -> list[tuple[
     of_phi = [] if option == "identity" else [2.0, 1.0, 0.0]
     if of_phi:
         numbers = ([], [], "square", [1.0, 2.0], [0.0, 0.0], B, False, pixel)
-        grad, derivatives = torch.ones((), dtype=wide), randn(2, 6 if pixel else 3, dtype=wide)
+        grad = torch.ones((), dtype=wide, device=device)
+        derivatives = randn(2, 6 if pixel else 3, dtype=wide).to(device)
     else:
-        s, own = (randn(3, dtype=wide, seed=seed) for seed in (4, 5))
+        s, own = (randn(3, dtype=wide, seed=seed).to(device) for seed in (4, 5))
         numbers = ([s, None], [None, own], "softplus", WEIGHT, A, B, True, False)
-        grad, derivatives = torch.ones(3, dtype=wide), None
+        grad, derivatives = torch.ones(3, dtype=wide, device=device), None
     grad.requires_grad_(requires_grad)
     return [
         (x, y, *numbers, option, of_phi),
