@@ -1,6 +1,6 @@
 """The pure-PyTorch twin of every op, with the op's name and signature.
 
-Oracle of the tests, fallback where nothing is compiled and on other devices, and the road under
+Oracle of the tests, fallback where nothing is compiled and on other devices, and the path under
 torch.func and torch.compile. Differentiable to any order.
 """
 
@@ -27,9 +27,9 @@ def _bce(x: Tensor, a: Tensor | float, b: float) -> Tensor:
     return torch.where(valid, loss, torch.nan)
 
 
-#: f(x; a, b) by name: the functors of csrc/math/unary_reduce.h. a may be a tensor of x's dtype that
-#: broadcasts to x, such as labels.
-UNARY_FUNCTORS: dict[str, Callable[[Tensor, Any, float], Tensor]] = {
+#: f(d; a, b) by name: the functors of csrc/math/functors.h. a may be a tensor of d's dtype that
+#: broadcasts to d, such as labels.
+FUNCTORS: dict[str, Callable[[Tensor, Any, float], Tensor]] = {
     # Above the threshold, what softplus leaves out is below any rounding.
     "softplus": lambda x, a, b: F.softplus(a * x, threshold=50),
     "bce_with_logits": _bce_with_logits,
@@ -38,6 +38,7 @@ UNARY_FUNCTORS: dict[str, Callable[[Tensor, Any, float], Tensor]] = {
     "identity": lambda x, a, b: x,
     "hinge": lambda x, a, b: F.relu(b + a * x),
     "squared_hinge": lambda x, a, b: F.relu(b + a * x).square(),
+    "l1": lambda x, a, b: x.abs(),
 }
 
 
@@ -49,17 +50,24 @@ def compute_dtype(x: Tensor) -> Tensor:
     return x if x.dtype in _COMPUTE_DTYPES else x.float()
 
 
+def _differences(x: Sequence[Tensor], y: Sequence[Tensor]) -> list[Tensor]:
+    if not y:
+        return [compute_dtype(xk) for xk in x]
+    return [compute_dtype(xk) - compute_dtype(yk) for xk, yk in zip(x, y, strict=True)]
+
+
 def _terms(
     x: Sequence[Tensor],
     f: str,
     weight: Sequence[float],
     a: Sequence[float],
     b: Sequence[float],
+    y: Sequence[Tensor] = (),
 ) -> list[Tensor]:
-    functor = UNARY_FUNCTORS[f]
+    functor = FUNCTORS[f]
     return [
-        wk * functor(compute_dtype(xk), ak, bk).mean()
-        for xk, wk, ak, bk in zip(x, weight, a, b, strict=True)
+        wk * functor(dk, ak, bk).mean()
+        for dk, wk, ak, bk in zip(_differences(x, y), weight, a, b, strict=True)
     ]
 
 
@@ -67,18 +75,21 @@ def _sum(terms: list[Tensor]) -> Tensor:
     return torch.stack(terms).sum(0) if len(terms) > 1 else terms[0]
 
 
-def unary_reduce(
+def flat(
     x: Sequence[Tensor],
     f: str,
     weight: Sequence[float],
     a: Sequence[float],
     b: Sequence[float],
+    y: Sequence[Tensor] = (),
+    per_term: bool = False,
 ) -> Tensor:
-    """See :func:`ganfast.ops.unary_reduce`."""
-    return _sum(_terms(x, f, weight, a, b))
+    """See :func:`ganfast.ops.flat`."""
+    terms = _terms(x, f, weight, a, b, y)
+    return torch.stack(terms) if per_term else _sum(terms)
 
 
-def unary_reduce_stats(
+def flat_with_stats(
     x: Sequence[Tensor],
     f: str,
     weight: Sequence[float],
@@ -86,19 +97,19 @@ def unary_reduce_stats(
     b: Sequence[float],
     threshold: float,
 ) -> tuple[Tensor, Tensor]:
-    """See :func:`ganfast.ops.unary_reduce_stats`."""
+    """See :func:`ganfast.ops.flat_with_stats`."""
     terms = _terms(x, f, weight, a, b)
     return _sum(terms), _stats(x, terms, threshold)
 
 
 def _stats(x: Sequence[Tensor], terms: Sequence[Tensor], threshold: float) -> Tensor:
     """(K, 4): each tensor's term, mean, and shares above and below the threshold."""
-    rows = []
+    table = []
     for xk, term in zip(x, terms, strict=True):
         xk = compute_dtype(xk.detach())
         above, below = (xk > threshold).to(xk.dtype), (xk < threshold).to(xk.dtype)
-        rows.append(torch.stack([term.detach(), xk.mean(), above.mean(), below.mean()]))
-    return torch.stack(rows)
+        table.append(torch.stack([term.detach(), xk.mean(), above.mean(), below.mean()]))
+    return torch.stack(table)
 
 
 def along_samples(numbers: Tensor, x: Tensor) -> Tensor:
@@ -111,86 +122,32 @@ def divisor(total: Tensor) -> Tensor:
     return total + (total == 0)
 
 
-def unary_rows(
+def rows(
     x: Sequence[Tensor],
     f: str,
     weight: Sequence[float],
     a: Sequence[float],
     b: Sequence[float],
-    sample_weight: Sequence[Tensor | None],
-    sample_a: Sequence[Tensor | None],
-    normalize: bool,
+    y: Sequence[Tensor] = (),
+    sample_weight: Sequence[Tensor | None] = (),
+    sample_a: Sequence[Tensor | None] = (),
+    normalize: bool = False,
 ) -> Tensor:
-    """See :func:`ganfast.ops.unary_rows`."""
-    return _sum(_rows(x, f, weight, a, b, sample_weight, sample_a, normalize))
-
-
-def unary_rows_stats(
-    x: Sequence[Tensor],
-    f: str,
-    weight: Sequence[float],
-    a: Sequence[float],
-    b: Sequence[float],
-    sample_weight: Sequence[Tensor | None],
-    sample_a: Sequence[Tensor | None],
-    normalize: bool,
-    threshold: float,
-) -> tuple[Tensor, Tensor]:
-    """See :func:`ganfast.ops.unary_rows_stats`."""
-    terms = _rows(x, f, weight, a, b, sample_weight, sample_a, normalize)
-    return _sum(terms), _stats(x, [term.sum() for term in terms], threshold)
-
-
-def _rows(
-    x: Sequence[Tensor],
-    f: str,
-    weight: Sequence[float],
-    a: Sequence[float],
-    b: Sequence[float],
-    sample_weight: Sequence[Tensor | None],
-    sample_a: Sequence[Tensor | None],
-    normalize: bool,
-) -> list[Tensor]:
-    """(B,) of each tensor."""
+    """See :func:`ganfast.ops.rows`."""
     terms = []
-    for k, xk in enumerate(x):
+    for k, dk in enumerate(_differences(x, y)):
         own = sample_a[k] if sample_a else None
-        ak = a[k] if own is None else along_samples(own, xk)
-        values = UNARY_FUNCTORS[f](compute_dtype(xk), ak, b[k])
-        rows = weight[k] * (values.mean(tuple(range(1, xk.dim()))) if xk.dim() > 1 else values)
+        ak = a[k] if own is None else along_samples(own, dk)
+        values = FUNCTORS[f](dk, ak, b[k])
+        of_samples = values.mean(tuple(range(1, dk.dim()))) if dk.dim() > 1 else values
+        term = weight[k] * of_samples
         s = sample_weight[k] if sample_weight else None
         if s is not None:
-            rows = s * rows
+            term = s * term
             if normalize:
-                rows = rows * (len(s) / divisor(s.sum()))
-        terms.append(rows)
-    return terms
-
-
-#: h(x, y; a, b) by name, as a function of x - y: the functors of csrc/math/pair_reduce.h
-PAIR_FUNCTORS: dict[str, Callable[[Tensor, float, float], Tensor]] = {
-    "l1": lambda d, a, b: d.abs(),
-    **{name: UNARY_FUNCTORS[name] for name in ("square", "softplus", "hinge")},
-}
-
-
-def pair_reduce(
-    x: Sequence[Tensor],
-    y: Sequence[Tensor],
-    h: str,
-    weight: Sequence[float],
-    a: Sequence[float],
-    b: Sequence[float],
-    per_pair: bool = False,
-) -> Tensor:
-    """See :func:`ganfast.ops.pair_reduce`."""
-    functor = PAIR_FUNCTORS[h]
-
-    terms = [
-        wk * functor(compute_dtype(xk) - compute_dtype(yk), ak, bk).mean()
-        for xk, yk, wk, ak, bk in zip(x, y, weight, a, b, strict=True)
-    ]
-    return torch.stack(terms) if per_pair else _sum(terms)
+                term = term * (len(s) / divisor(s.sum()))
+        terms.append(term)
+    return _sum(terms)
 
 
 def polar(
@@ -224,13 +181,10 @@ def _powered(s: Tensor, exponent: float) -> Tensor:
     return torch.where(positive, torch.where(positive, s, 1.0).pow(exponent), 0.0)
 
 
-def norm_reduce(
-    g: Sequence[Tensor], phi: str, weight: float, a: float, b: float, pixel: bool
-) -> Tensor:
-    """See :func:`ganfast.ops.norm_reduce`."""
-    wide = [compute_dtype(gk) for gk in g]
-    squared = [(gk if pixel else gk.reshape(gk.shape[0], -1)).square().sum(1) for gk in wide]
-    s = torch.stack(squared).sum(0) if len(g) > 1 else squared[0]
+def norms(x: Sequence[Tensor], phi: str, weight: float, a: float, b: float, pixel: bool) -> Tensor:
+    """See :func:`ganfast.ops.norms`."""
+    wide = [compute_dtype(xk) for xk in x]
+    s = _sum([(xk if pixel else xk.reshape(xk.shape[0], -1)).square().sum(1) for xk in wide])
     if phi == "maximum":
         return weight * s.amax()
     if phi == "power":

@@ -57,7 +57,7 @@ def disc_shift(real_logits: Inputs, *, weight: float = 0.001) -> Tensor:
     """
     logits = maps(real_logits)
     zeros = [0.0] * len(logits)
-    return ops.unary_reduce(logits, "square", [weight] * len(logits), zeros, zeros)
+    return ops.flat(logits, "square", [weight] * len(logits), zeros, zeros)
 
 
 def path_lengths(

@@ -44,11 +44,11 @@ void frechet_pair_sums(PairSum sum, DType dtype, const void* x, const void* y, i
   with_pair_sum(sum, dtype, [&]<class F, class T>() {
     for (int64_t m = 0; m < matrices; ++m) {
       const Matrix matrix{m, size};
-      sums[m] = sum_over_tiles(std::span(&matrix, 1), [&](const Matrix& matrix, int64_t begin,
-                                                          int64_t n) {
+      sums[m] = sum_terms(std::span(&matrix, 1), [&](const Matrix& matrix, int64_t begin, int64_t n,
+                                                     int64_t) {
         const int64_t offset = matrix.index * size + begin;
         return pair_sum<F>(static_cast<const T*>(x) + offset, static_cast<const T*>(y) + offset, n);
-      });
+      })[0];
     }
   });
 }

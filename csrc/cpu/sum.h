@@ -98,17 +98,5 @@ double sum_of(const T* x, int64_t n) {
   });
 }
 
-// sum of term(i) over i < n, for n up to kTile, where term(i) reads the i-th elements of `read`
-template <class Term, class... Read>
-GANFAST_HD double tile_sum(int64_t n, Term term, const Read*... read) {
-  return sum_of_blocks(n, [&](int64_t begin, int64_t size) GANFAST_INLINE {
-    decltype(term(begin)) terms[kBlock];
-    (ask_ahead(read + begin, size), ...);
-#pragma omp simd
-    for (int64_t i = 0; i < size; ++i) terms[i] = term(begin + i);
-    return sum_of_block(terms, size);
-  });
-}
-
 }  // namespace
 }  // namespace ganfast::cpu

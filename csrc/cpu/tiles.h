@@ -42,18 +42,13 @@ int64_t count_tiles(std::span<const Term> terms) {
   return tiles;
 }
 
-// For each term, the sum over its tiles of body(term, begin, size), added up in a fixed
-// order.
-template <class Term, class Body>
-std::vector<double> sums_of_terms(std::span<const Term> terms, Body body) {
-  std::vector<double> partial(count_tiles(terms));
-  for_each_tile(terms, partial.size(),
-                [&](const Term& term, int64_t begin, int64_t size, int64_t tile) {
-                  partial[tile] = body(term, begin, size);
-                });
+// For each term, the sum of its tiles' numbers, added up in a fixed order.
+template <class Term>
+std::vector<double> sums_of_terms(std::span<const Term> terms,
+                                  const std::vector<double>& of_tiles) {
   std::vector<double> sums;
   sums.reserve(terms.size());
-  const double* next = partial.data();
+  const double* next = of_tiles.data();
   for (const Term& term : terms) {
     const int64_t tiles = tiles_of(term);
     sums.push_back(pairwise_sum(next, tiles));
@@ -62,11 +57,16 @@ std::vector<double> sums_of_terms(std::span<const Term> terms, Body body) {
   return sums;
 }
 
-// sum over terms and tiles of body(term, begin, size), added up in a fixed order
+// For each term, the sum over its tiles of body(term, begin, size, tile), added up in a fixed
+// order.
 template <class Term, class Body>
-double sum_over_tiles(std::span<const Term> terms, Body body) {
-  const std::vector<double> sums = sums_of_terms(terms, body);
-  return pairwise_sum(sums.data(), sums.size());
+std::vector<double> sum_terms(std::span<const Term> terms, Body body) {
+  std::vector<double> of_tiles(count_tiles(terms));
+  for_each_tile(terms, of_tiles.size(),
+                [&](const Term& term, int64_t begin, int64_t size, int64_t tile) {
+                  of_tiles[tile] = body(term, begin, size, tile);
+                });
+  return sums_of_terms(terms, of_tiles);
 }
 
 }  // namespace ganfast::cpu

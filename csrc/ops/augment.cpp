@@ -3,21 +3,20 @@
 // so that there are derivatives of any order.
 #include "augment.h"
 
-#include "register.h"
-#include "terms.h"
+#include <torch/csrc/autograd/custom_function.h>
+
+#include "dispatch.h"
 
 namespace ganfast {
 namespace {
 
-using at::Tensor;
 using torch::autograd::AutogradContext;
 using torch::autograd::variable_list;
 
 void check(const Tensor& x, const Tensor& u) {
-  const auto type = x.scalar_type();
-  TORCH_CHECK_TYPE(
-      type == at::kFloat || type == at::kDouble || type == at::kHalf || type == at::kBFloat16,
-      "augment: x must have dtype float64, float32, float16 or bfloat16, got ", toString(type));
+  TORCH_CHECK_TYPE(is_floating(x),
+                   "augment: x must have dtype float64, float32, float16 or bfloat16, got ",
+                   toString(x.scalar_type()));
   TORCH_CHECK_VALUE(x.dim() == 4 && x.sym_numel() != 0,
                     "augment: x must have shape (samples, channels, height, width), none of them "
                     "0, got ",
@@ -48,25 +47,15 @@ Tensor run(AugmentMap map, const Tensor& x_, const Tensor& u_, AugmentPieces pie
   check(x_, u_);
   const Tensor x = laid_out(x_), u = u_.contiguous();
   Tensor y = at::empty_like(x);
+  if (x.is_meta()) return y;
   const AugmentShape shape{x.size(0),
                            static_cast<int>(x.size(1)),
                            static_cast<int>(x.size(2)),
                            static_cast<int>(x.size(3)),
                            interleaved(x),
                            static_cast<int>(u.size(1))};
-#ifdef GANFAST_CUDA
-  if (x.is_cuda()) {
-    const c10::cuda::CUDAGuard guard(x.device());
-    Tensor scratch =
-        at::empty({cuda::augment_scratch(pieces, shape)}, x.options().dtype(at::kDouble));
-    cuda::augment(map, pieces, dtype_of(x), shape, u.const_data_ptr<float>(), x.const_data_ptr(),
-                  y.mutable_data_ptr(), scratch.mutable_data_ptr<double>(),
-                  c10::cuda::getCurrentCUDAStream());
-    return y;
-  }
-#endif
-  cpu::augment(map, pieces, dtype_of(x), shape, u.const_data_ptr<float>(), x.const_data_ptr(),
-               y.mutable_data_ptr());
+  GANFAST_RUN(x, augment, map, pieces, dtype_of(x), shape, u.const_data_ptr<float>(),
+              x.const_data_ptr(), y.mutable_data_ptr());
   return y;
 }
 
@@ -78,17 +67,6 @@ Tensor linear(const Tensor& x, const Tensor& u, bool color, bool translation, bo
               bool adjoint) {
   return run(adjoint ? AugmentMap::adjoint : AugmentMap::linear, x, u,
              {color, translation, cutout});
-}
-
-// Shapes alone, for tracing.
-
-Tensor affine_meta(const Tensor& x, const Tensor& u, bool, bool, bool) {
-  check(x, u);
-  return at::empty_like(laid_out(x));
-}
-
-Tensor linear_meta(const Tensor& x, const Tensor& u, bool, bool, bool, bool) {
-  return affine_meta(x, u, false, false, false);
 }
 
 // Autograd. A map keeps the draws and no image.

@@ -3,7 +3,7 @@
 
 #include <torch/csrc/autograd/autograd_not_implemented_fallback.h>
 
-#include "checks.h"
+#include "dispatch.h"
 
 namespace ganfast {
 namespace {

@@ -5,13 +5,10 @@
 #include <ATen/ops/bmm.h>
 #include <torch/csrc/autograd/autograd_not_implemented_fallback.h>
 
-#include "checks.h"
+#include "dispatch.h"
 
 namespace ganfast {
 namespace {
-
-using at::Tensor;
-using Floats = c10::ArrayRef<double>;
 
 void check(const Tensor& a, Floats coefficients, int64_t single_steps) {
   TORCH_CHECK_TYPE(a.scalar_type() == at::kDouble, "polar: a must have dtype float64, got ",
@@ -34,17 +31,8 @@ void check(const Tensor& a, Floats coefficients, int64_t single_steps) {
 Tensor pair_sums(PairSum sum, const Tensor& x, const Tensor& y) {
   const int64_t matrices = x.size(0), size = x.size(1) * x.size(2);
   Tensor sums = at::empty({matrices}, x.options().dtype(at::kDouble));
-#ifdef GANFAST_CUDA
-  if (x.is_cuda()) {
-    Tensor scratch = at::empty({cuda::frechet_scratch(matrices, size)}, sums.options());
-    cuda::frechet_pair_sums(sum, dtype_of(x), x.const_data_ptr(), y.const_data_ptr(), matrices,
-                            size, sums.mutable_data_ptr<double>(),
-                            scratch.mutable_data_ptr<double>(), c10::cuda::getCurrentCUDAStream());
-    return sums;
-  }
-#endif
-  cpu::frechet_pair_sums(sum, dtype_of(x), x.const_data_ptr(), y.const_data_ptr(), matrices, size,
-                         sums.mutable_data_ptr<double>());
+  GANFAST_RUN(x, frechet_pair_sums, sum, dtype_of(x), x.const_data_ptr(), y.const_data_ptr(),
+              matrices, size, sums.mutable_data_ptr<double>());
   return sums;
 }
 
@@ -53,16 +41,8 @@ Tensor scaled_cast(const Tensor& a, at::ScalarType type) {
   const int64_t matrices = a.size(0), size = a.size(1) * a.size(2);
   const Tensor squares = pair_sums(PairSum::inner, a, a);
   Tensor x = at::empty_like(a, a.options().dtype(type));
-#ifdef GANFAST_CUDA
-  if (a.is_cuda()) {
-    cuda::frechet_scaled_cast(dtype_of(x), a.const_data_ptr<double>(),
-                              squares.const_data_ptr<double>(), x.mutable_data_ptr(), matrices,
-                              size, c10::cuda::getCurrentCUDAStream());
-    return x;
-  }
-#endif
-  cpu::frechet_scaled_cast(dtype_of(x), a.const_data_ptr<double>(),
-                           squares.const_data_ptr<double>(), x.mutable_data_ptr(), matrices, size);
+  GANFAST_RUN(a, frechet_scaled_cast, dtype_of(x), a.const_data_ptr<double>(),
+              squares.const_data_ptr<double>(), x.mutable_data_ptr(), matrices, size);
   return x;
 }
 
@@ -71,15 +51,8 @@ Tensor quintic_of(const Tensor& g, const Quintic& quintic, bool first) {
   Tensor p = at::bmm(g, g);
   const Tensor squares = first ? pair_sums(PairSum::inner, g, g) : Tensor();
   const double* scale = first ? squares.const_data_ptr<double>() : nullptr;
-#ifdef GANFAST_CUDA
-  if (g.is_cuda()) {
-    cuda::frechet_quintic(dtype_of(g), quintic, g.const_data_ptr(), scale, p.mutable_data_ptr(),
-                          g.size(0), g.size(1), c10::cuda::getCurrentCUDAStream());
-    return p;
-  }
-#endif
-  cpu::frechet_quintic(dtype_of(g), quintic, g.const_data_ptr(), scale, p.mutable_data_ptr(),
-                       g.size(0), g.size(1));
+  GANFAST_RUN(g, frechet_quintic, dtype_of(g), quintic, g.const_data_ptr(), scale,
+              p.mutable_data_ptr(), g.size(0), g.size(1));
   return p;
 }
 
@@ -116,15 +89,10 @@ std::tuple<Tensor, Tensor, Tensor> polar_meta(const Tensor& a, Floats coefficien
 
 }  // namespace
 
-TORCH_LIBRARY_IMPL(ganfast, CPU, m) {
-  m.impl("polar", polar);
-}
-#ifdef GANFAST_CUDA
-TORCH_LIBRARY_IMPL(ganfast, CUDA, m) {
-  m.impl("polar", polar);
-}
-#endif
+#define GANFAST_POLAR_OPS(op) op(polar, polar)
 
+GANFAST_ENTER(CPU, GANFAST_POLAR_OPS(GANFAST_KERNEL))
+GANFAST_ENTER_CUDA(GANFAST_POLAR_OPS(GANFAST_KERNEL))
 TORCH_LIBRARY_IMPL(ganfast, Meta, m) {
   m.impl("polar", polar_meta);
 }

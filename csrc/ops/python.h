@@ -1,4 +1,4 @@
-// Ops as functions of Python. The road through torch.ops boxes each argument by its schema, which
+// Ops as functions of Python. The way through torch.ops boxes each argument by its schema, which
 // costs more than a small kernel; from here on, all is the same: the dispatcher, its modes,
 // autograd.
 #pragma once
@@ -8,7 +8,7 @@
 #include <torch/csrc/Exceptions.h>
 #include <torch/csrc/autograd/python_variable.h>
 
-#include "terms.h"
+#include "dispatch.h"
 
 namespace ganfast::python {
 
@@ -29,81 +29,50 @@ void for_each_item(PyObject* sequence, Body body) {
   for (Py_ssize_t i = 0; i < PySequence_Fast_GET_SIZE(fast.ptr()); ++i) body(items[i]);
 }
 
-// An argument of type T, taken from Python while the interpreter's lock is held.
-template <class T>
-struct Argument;
-
-template <>
-struct Argument<at::TensorList> {
-  c10::SmallVector<at::Tensor, 4> held;
-  explicit Argument(PyObject* list) {
-    for_each_item(list, [&](PyObject* item) { held.push_back(tensor(item, held.size())); });
-  }
-  at::TensorList get() const { return held; }
-};
-
-template <>
-struct Argument<const c10::List<std::optional<at::Tensor>>&> {
-  c10::List<std::optional<at::Tensor>> held;
-  explicit Argument(PyObject* list) {
-    for_each_item(list, [&](PyObject* item) {
-      held.push_back(item == Py_None ? std::nullopt
-                                     : std::optional<at::Tensor>(tensor(item, held.size())));
-    });
-  }
-  const c10::List<std::optional<at::Tensor>>& get() const { return held; }
-};
-
-template <>
-struct Argument<Floats> {
-  c10::SmallVector<double, 4> held;
-  explicit Argument(PyObject* list) {
-    for_each_item(list, [&](PyObject* item) {
-      held.push_back(PyFloat_AsDouble(item));
-      if (held.back() == -1 && PyErr_Occurred()) throw python_error();
-    });
-  }
-  Floats get() const { return held; }
-};
-
-template <>
-struct Argument<std::string_view> {
-  Py_ssize_t size;
-  const char* held;
-  explicit Argument(PyObject* text) : held(PyUnicode_AsUTF8AndSize(text, &size)) {
-    if (held == nullptr) throw python_error();
-  }
-  std::string_view get() const { return {held, static_cast<size_t>(size)}; }
-};
-
-template <>
-struct Argument<double> {
-  double held;
-  explicit Argument(PyObject* number) : held(PyFloat_AsDouble(number)) {
-    if (held == -1 && PyErr_Occurred()) throw python_error();
-  }
-  double get() const { return held; }
-};
-
-template <>
-struct Argument<bool> {
-  bool held;
-  explicit Argument(PyObject* flag) {
-    const int is = PyObject_IsTrue(flag);
-    if (is < 0) throw python_error();
-    held = is != 0;
-  }
-  bool get() const { return held; }
-};
-
-inline PyObject* wrap(const at::Tensor& result) {
-  return THPVariable_Wrap(result);
+inline double number(PyObject* from) {
+  const double held = PyFloat_AsDouble(from);
+  if (held == -1 && PyErr_Occurred()) throw python_error();
+  return held;
 }
 
-inline PyObject* wrap(const std::tuple<at::Tensor, at::Tensor>& results) {
-  return PyTuple_Pack(
-      2, pybind11::reinterpret_steal<pybind11::object>(wrap(std::get<0>(results))).ptr(),
-      pybind11::reinterpret_steal<pybind11::object>(wrap(std::get<1>(results))).ptr());
+// An argument of type T, or what holds it, taken from Python while the interpreter's lock is held.
+template <class T>
+auto take(PyObject* from) {
+  if constexpr (std::is_same_v<T, at::TensorList>) {
+    c10::SmallVector<at::Tensor, 4> held;
+    for_each_item(from, [&](PyObject* item) { held.push_back(tensor(item, held.size())); });
+    return held;
+  } else if constexpr (std::is_same_v<T, Floats>) {
+    c10::SmallVector<double, 4> held;
+    for_each_item(from, [&](PyObject* item) { held.push_back(number(item)); });
+    return held;
+  } else if constexpr (std::is_same_v<T, std::string_view>) {
+    Py_ssize_t size;
+    const char* held = PyUnicode_AsUTF8AndSize(from, &size);
+    if (held == nullptr) throw python_error();
+    return std::string_view(held, size);
+  } else if constexpr (std::is_same_v<T, std::optional<double>>) {
+    return from == Py_None ? std::nullopt : std::optional(number(from));
+  } else if constexpr (std::is_same_v<T, bool>) {
+    const int held = PyObject_IsTrue(from);
+    if (held < 0) throw python_error();
+    return held != 0;
+  } else {
+    std::decay_t<T> held;  // a list of tensors or None
+    for_each_item(from, [&](PyObject* item) {
+      held.push_back(item == Py_None ? std::nullopt : std::optional(tensor(item, held.size())));
+    });
+    return held;
+  }
+}
+
+// One result, or a tuple of several.
+inline PyObject* wrap(const std::vector<at::Tensor>& results) {
+  if (results.size() == 1) return THPVariable_Wrap(results[0]);
+  pybind11::tuple all(results.size());
+  for (size_t i = 0; i < results.size(); ++i)
+    all[i] = pybind11::reinterpret_steal<pybind11::object>(THPVariable_Wrap(results[i]));
+  return all.release().ptr();
 }
 
 template <class Signature>
@@ -125,10 +94,10 @@ struct Function<Result(Types...)> {
   template <size_t... places>
   static PyObject* call_with(const Handle& op, PyObject* const* arguments,
                              std::index_sequence<places...>) {
-    const std::tuple<Argument<Types>...> held{arguments[places]...};
+    const auto held = std::tuple{take<Types>(arguments[places])...};
     return wrap([&] {
       const pybind11::gil_scoped_release others_may_run;
-      return op.call(std::get<places>(held).get()...);
+      return op.call(std::get<places>(held)...);
     }());
   }
 };

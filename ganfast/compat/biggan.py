@@ -24,25 +24,25 @@ __all__ = [
 
 def loss_dcgan_dis(dis_fake: Tensor, dis_real: Tensor) -> tuple[Tensor, Tensor]:
     """Non-saturating: m[softplus(-real)] and m[softplus(fake)]."""
-    return loss_dcgan_gen(dis_real), ops.unary_reduce([dis_fake], "softplus", [1], [1], [0])
+    return loss_dcgan_gen(dis_real), ops.flat([dis_fake], "softplus", [1], [1], [0])
 
 
 def loss_dcgan_gen(dis_fake: Tensor) -> Tensor:
     """Non-saturating: m[softplus(-fake)]."""
-    return ops.unary_reduce([dis_fake], "softplus", [1], [-1], [0])
+    return ops.flat([dis_fake], "softplus", [1], [-1], [0])
 
 
 def loss_hinge_dis(dis_fake: Tensor, dis_real: Tensor) -> tuple[Tensor, Tensor]:
     """Hinge: m[relu(1 - real)] and m[relu(1 + fake)]."""
     return (
-        ops.unary_reduce([dis_real], "hinge", [1], [-1], [1]),
-        ops.unary_reduce([dis_fake], "hinge", [1], [1], [1]),
+        ops.flat([dis_real], "hinge", [1], [-1], [1]),
+        ops.flat([dis_fake], "hinge", [1], [1], [1]),
     )
 
 
 def loss_hinge_gen(dis_fake: Tensor) -> Tensor:
     """Hinge: -m[fake]."""
-    return ops.unary_reduce([dis_fake], "identity", [-1], [0], [0])
+    return ops.flat([dis_fake], "identity", [-1], [0], [0])
 
 
 generator_loss = loss_hinge_gen

@@ -12,10 +12,13 @@ by Python floats, ``loss_hinge_dis`` hands them scalars on the device, which the
 
 from typing import Any, Protocol
 
+import torch
 from torch import Tensor
 
 from ganfast import ops
+from ganfast._checks import loss_dtype
 from ganfast.compat import biggan
+from ganfast.losses.maps import means_of_maps
 from ganfast.reference import compute_dtype
 
 __all__ = [
@@ -42,13 +45,15 @@ class MovingAverages(Protocol):
     def update(self, cur: Any, mode: str, itr: Any) -> None: ...
 
 
+def _number(average: Any, outputs: Tensor) -> Tensor:
+    """An average as the op takes it."""
+    return torch.as_tensor(average, dtype=loss_dtype(outputs), device=outputs.device)
+
+
 def lecam_reg(dis_real: Tensor, dis_fake: Tensor, ema: MovingAverages) -> Tensor:
     """LeCam: m[relu(real - F)^2] + m[relu(R - fake)^2] with the averages R and F of the outputs."""
-    differences = [
-        compute_dtype(dis_real) - ema.D_fake,
-        compute_dtype(dis_fake) - ema.D_real,
-    ]
-    return ops.unary_reduce(differences, "squared_hinge", [1, 1], [1, -1], [0, 0])
+    averages = [_number(ema.D_fake, dis_real), _number(ema.D_real, dis_fake)]
+    return ops.flat([dis_real, dis_fake], "squared_hinge", [1, 1], [1, -1], [0, 0], averages)
 
 
 def loss_dcgan_dis(
@@ -68,14 +73,14 @@ def loss_ls_dis(
 ) -> tuple[Tensor, Tensor]:
     """Least squares: m[(real + 1)^2] and m[(fake - 1)^2]."""
     return (
-        ops.unary_reduce([dis_real], "square", [1], [-1], [0]),
-        ops.unary_reduce([dis_fake], "square", [1], [1], [0]),
+        ops.flat([dis_real], "square", [1], [-1], [0]),
+        ops.flat([dis_fake], "square", [1], [1], [0]),
     )
 
 
 def loss_ls_gen(dis_fake: Tensor, dis_real: Tensor | None = None) -> Tensor:
     """Least squares: m[fake^2]."""
-    return ops.unary_reduce([dis_fake], "square", [1], [0], [0])
+    return ops.flat([dis_fake], "square", [1], [0], [0])
 
 
 def loss_rahinge_dis(
@@ -84,10 +89,10 @@ def loss_rahinge_dis(
     """Relativistic average hinge: m[relu(1 - (real - m[fake]))] / 2 and
     m[relu(1 + (fake - m[real]))] / 2.
     """
-    real, fake = compute_dtype(dis_real), compute_dtype(dis_fake)
+    real, fake = means_of_maps([dis_real, dis_fake]).unbind()
     return (
-        ops.unary_reduce([real - fake.mean()], "hinge", [0.5], [-1], [1]),
-        ops.unary_reduce([fake - real.mean()], "hinge", [0.5], [1], [1]),
+        ops.flat([dis_real], "hinge", [0.5], [-1], [1], [fake]),
+        ops.flat([dis_fake], "hinge", [0.5], [1], [1], [real]),
     )
 
 
@@ -100,7 +105,7 @@ def loss_rahinge_gen(dis_fake: Tensor, dis_real: Tensor | float) -> Tensor:
     if isinstance(dis_real, Tensor):
         dis_real = compute_dtype(dis_real.detach()).mean()
     differences = [fake.mean() - dis_real, fake - dis_real]
-    return ops.unary_reduce(differences, "hinge", [0.5, 0.5], [-1, -1], [1, 1])
+    return ops.flat(differences, "hinge", [0.5, 0.5], [-1, -1], [1, 1])
 
 
 def loss_hinge_dis(

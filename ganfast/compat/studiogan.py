@@ -251,7 +251,7 @@ def crammer_singer_loss(adv_output: Tensor, label: Tensor, DDP: bool, **_: Any) 
 def feature_matching_loss(real_embed: Tensor, fake_embed: Tensor) -> Tensor:
     """Distance of the batches' mean features: m|mean fake - mean real|."""
     means = [compute_dtype(x).mean(0) for x in (fake_embed, real_embed)]
-    return ops.pair_reduce(means[:1], means[1:], "l1", [1], [0], [0])
+    return ops.flat(means[:1], "l1", [1], [0], [0], means[1:])
 
 
 def lecam_reg(d_logit_real: Tensor, d_logit_fake: Tensor, ema: lecam.MovingAverages) -> Tensor:

@@ -39,7 +39,7 @@ def _report_of_project() -> Report:
 
 
 def _mean_softplus(logits: Tensor, sign: float, gain: float) -> Tensor:
-    return ops.unary_reduce([logits], "softplus", [gain], [sign], [0])
+    return ops.flat([logits], "softplus", [gain], [sign], [0])
 
 
 class StyleGAN2Loss:

@@ -24,7 +24,7 @@ from torch import Tensor
 from ganfast.compat._criterion import reduce_sides, side_of
 from ganfast.losses.sides import Side
 from ganfast.penalties import squared_norms, wgan_gp_from_logits
-from ganfast.reference import UNARY_FUNCTORS, compute_dtype
+from ganfast.reference import FUNCTORS, compute_dtype
 
 __all__ = [
     "auxiliary_classification_loss",
@@ -254,9 +254,7 @@ def _reduce(reduction: str, *sides: tuple[str, Tensor, Side], scale: float = 1.0
         return reduce_sides(
             *((n, x, s._replace(weight=s.weight * x.numel())) for n, x, s in sides), scale=scale
         )
-    losses: Sequence[Tensor] = [
-        scale * s.weight * UNARY_FUNCTORS[s.f](x, s.a, s.b) for _, x, s in sides
-    ]
+    losses: Sequence[Tensor] = [scale * s.weight * FUNCTORS[s.f](x, s.a, s.b) for _, x, s in sides]
     return losses[0] if len(losses) == 1 else losses[0] + losses[1]
 
 

@@ -63,7 +63,8 @@ class AdversarialLoss:
 
     Outputs are a tensor of any shape, a list of maps, or a list of lists of which the last map
     counts, as discriminators with features return them. The losses are one launch forward and one
-    backward for the whole list. Weights that are masks are plain torch instead.
+    backward for the whole list; with masks of elements, for all maps of one size. Masks together
+    with flips, statistics, sums or ``reduction="none"`` are plain torch.
 
     Args:
         kind: one of the above.

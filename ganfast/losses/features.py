@@ -7,7 +7,8 @@ import torch
 from torch import Tensor
 
 from ganfast import ops
-from ganfast.losses.pairs import DISTANCES, reduce_pairs
+from ganfast._checks import check_shapes
+from ganfast.losses.pairs import DISTANCES
 
 FeatureDistance = Literal["l1", "l2", "relative_l1"]
 
@@ -86,17 +87,15 @@ class _Pairs(NamedTuple):
     weight: list[float]
     place: list[str]
 
-    def reduce(self, h: str, weight: list[float], per_pair: bool = False) -> Tensor:
+    def name(self, argument: str, k: int) -> str:
+        """The user's name of an op's tensor: x are the fake features, y the real ones."""
+        return f"{'fake' if argument == 'x' else 'real'}{self.place[k]}"
+
+    def reduce(self, f: str, weight: list[float], per_term: bool = False) -> Tensor:
         zeros = [0.0] * len(weight)
-        return reduce_pairs(
-            self.fake,
-            self.real,
-            h,
-            weight,
-            zeros,
-            zeros,
-            lambda k: (f"fake{self.place[k]}", f"real{self.place[k]}"),
-            per_pair,
+        check_shapes(self.fake, self.real, self.name)
+        return ops.flat(
+            self.fake, f, weight, zeros, zeros, self.real, per_term=per_term, name=self.name
         )
 
 
@@ -137,14 +136,9 @@ def _collect(
 
 def _relative(pairs: _Pairs) -> Tensor:
     """Return sum_k w_k sum|x_k - y_k| / sum|y_k|."""
-    weight = [w * x.numel() for w, x in zip(pairs.weight, pairs.fake, strict=True)]
-    one = len(weight) == 1
-    sums = pairs.reduce("l1", weight, per_pair=not one)
-    sizes = [_absolute_sum(r).clamp_min(_TINY[sums.dtype]) for r in pairs.real]
-    return sums / sizes[0] if one else (sums / torch.stack(sizes)).sum()
-
-
-def _absolute_sum(x: Tensor) -> Tensor:
-    """sum|x| = sum relu(x) + sum relu(-x), in float32 or better from one launch."""
-    n = float(x.numel())
-    return ops.unary_reduce((x, x), "hinge", (n, n), (1.0, -1.0), (0.0, 0.0))
+    elements = [float(x.numel()) for x in pairs.fake]
+    weight = [w * n for w, n in zip(pairs.weight, elements, strict=True)]
+    sums = pairs.reduce("l1", weight, per_term=True)
+    zeros = [0.0] * len(elements)
+    sizes = ops.flat(pairs.real, "l1", elements, zeros, zeros, per_term=True)
+    return (sums / sizes.clamp_min(_TINY[sums.dtype])).sum()

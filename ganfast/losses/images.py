@@ -6,7 +6,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from ganfast.losses.pairs import DISTANCES, Distance, reduce_pairs
+from ganfast import ops
+from ganfast._checks import check_shapes
+from ganfast.losses.pairs import DISTANCES, Distance
 
 
 def pixel_loss(real: Tensor, fake: Tensor, kind: Distance = "l1", weight: float = 1.0) -> Tensor:
@@ -122,10 +124,14 @@ def _distance(
     if len(dtypes) > 1:
         dtype = reduce(torch.promote_types, dtypes)
         x, y = [image.to(dtype) for image in x], [image.to(dtype) for image in y]
+    names = {"x": list(fake), "y": list(real)}
     zeros = [0.0] * len(weight)
-    return reduce_pairs(
-        x, y, DISTANCES[kind], weight, zeros, zeros, lambda k: (list(fake)[k], list(real)[k])
-    )
+
+    def name_of(argument: str, k: int) -> str:
+        return names[argument][k]
+
+    check_shapes(x, y, name_of)
+    return ops.flat(x, DISTANCES[kind], weight, zeros, zeros, y, name=name_of)
 
 
 class ImagePool:

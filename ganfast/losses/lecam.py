@@ -5,8 +5,9 @@ from typing import Literal
 import torch
 from torch import Tensor, nn
 
+from ganfast._checks import loss_dtype
 from ganfast.losses.distributed import mean_over_processes
-from ganfast.losses.maps import MapWeights, Outputs, mean_of, means_of_maps, pairs_of_maps
+from ganfast.losses.maps import MapWeights, Outputs, means_of_maps, pairs_of_maps
 from ganfast.losses.reduction import Reducer
 from ganfast.losses.sides import Side
 
@@ -97,35 +98,30 @@ class LeCam(nn.Module):
                 f"real and fake must have {self.maps} maps, as maps says, got {len(real)}"
             )
         terms = self._reducer.terms((real, fake))
-        terms.check()
-        x = terms.computed()
+        x = terms.x
         # Modules look for buffers last: they are asked for once.
-        averages = self.ema_real, self.ema_fake
+        ema_real, ema_fake = self.ema_real, self.ema_fake
+        moves = self.training
+        means = None
         if self.on == "means":
-            x = [mean_of(xk) for xk in x]
-        elif self.training:
-            self._update(x, *averages)
-        ema_real, ema_fake = averages
-        if ema_real.dtype != x[0].dtype:
-            ema_real, ema_fake = ema_real.to(x[0].dtype), ema_fake.to(x[0].dtype)
-        if self.maps == 1:
-            terms.x[:] = x[0] - ema_fake, x[1] - ema_real
-        else:
-            opposite = *ema_fake.unbind(), *ema_real.unbind()
-            terms.x[:] = [xk - average for xk, average in zip(x, opposite, strict=True)]
-        loss = terms.reduce()
-        if self.on == "means" and self.training:
-            self._update(x, *averages)
+            means = means_of_maps(x, terms.name)
+            x = [*means.unbind()]
+        elif moves:
+            self._update(means_of_maps([xk.detach() for xk in x], terms.name), ema_real, ema_fake)
+        # Copies: the averages move while a graph may still need what it was made with.
+        opposite = [ema_fake.clone(), ema_real.clone()]
+        if opposite[0].dtype != loss_dtype(x[0]):
+            opposite = [average.to(loss_dtype(x[0])) for average in opposite]
+        if self.maps > 1:
+            opposite = [average for side in opposite for average in side.unbind()]
+        loss = terms._replace(x=x).reduce(opposite)
+        if means is not None and moves:
+            self._update(means.detach(), ema_real, ema_fake)
         return loss
 
-    def _update(self, x: list[Tensor], ema_real: Tensor, ema_fake: Tensor) -> None:
-        """Move the averages by the means of maps, real ones first; x are they or those means."""
-        if self.maps == 1:
-            real, fake = x[0].detach(), x[1].detach()
-            if self.on == "elements":
-                real, fake = mean_of(real), mean_of(fake)
-        else:
-            real, fake = means_of_maps(x).chunk(2)
+    def _update(self, means: Tensor, ema_real: Tensor, ema_fake: Tensor) -> None:
+        """Move the averages by the means of the maps, (2 maps,), real ones first."""
+        real, fake = means.chunk(2)
         if self.distributed:
             real, fake = mean_over_processes([real, fake])
         if real.dtype != ema_real.dtype:

@@ -1,13 +1,13 @@
 """A discriminator's outputs as a list of maps, and the losses' reduction over it."""
 
 import math
-import re
 from collections.abc import Sequence
-from typing import Literal, NamedTuple, NoReturn, get_args
+from typing import Literal, NamedTuple, get_args
 
 from torch import Tensor
 
-from ganfast import ops, reference
+from ganfast import ops
+from ganfast._checks import Name, check_list, check_samples, place
 
 MapReduction = Literal["sum", "mean"]
 _MAP_REDUCTIONS = get_args(MapReduction)
@@ -81,7 +81,7 @@ class MapWeights:
 
 
 class Terms(NamedTuple):
-    """Arguments of :func:`ganfast.ops.unary_reduce`, with each side's name and number of maps."""
+    """Arguments of :func:`ganfast.ops.flat`, with each side's name and number of maps."""
 
     f: str
     x: list[Tensor]
@@ -99,91 +99,25 @@ class Terms(NamedTuple):
         self.b.extend([b] * len(maps))
         self.sides.append((name, len(maps)))
 
-    def names(self) -> list[str]:
-        """The name of each tensor."""
-        return [f"{name}[{k}]" for name, maps in self.sides for k in range(maps)]
+    def name(self, argument: str, k: int) -> str:
+        """The user's name of an op's tensor: ``real[0]``, or ``real_weight`` of its samples."""
+        for side, maps in self.sides:
+            if k < maps:
+                return f"{side}[{k}]" if argument == "x" else f"{side}_weight"
+            k -= maps
+        raise IndexError(f"k must be less than the number of tensors, got {k} too many")
 
-    def reduce(self) -> Tensor:
-        try:
-            return ops.unary_reduce(self.x, self.f, self.weight, self.a, self.b)
-        except (TypeError, ValueError) as error:
-            self._raise_with_names(error)
+    def reduce(self, y: Sequence[Tensor] = ()) -> Tensor:
+        return ops.flat(self.x, self.f, self.weight, self.a, self.b, y, name=self.name)
 
     def reduce_with_stats(self, threshold: float) -> tuple[Tensor, Tensor]:
-        try:
-            return ops.unary_reduce_stats(self.x, self.f, self.weight, self.a, self.b, threshold)
-        except (TypeError, ValueError) as error:
-            self._raise_with_names(error)
-
-    def reduce_rows(
-        self,
-        sample_weight: Sequence[Tensor | None],
-        sample_a: Sequence[Tensor | None],
-        normalize: bool,
-    ) -> Tensor:
-        """(B,), see :func:`ganfast.ops.unary_rows`."""
-        try:
-            return ops.unary_rows(
-                self.x, self.f, self.weight, self.a, self.b, sample_weight, sample_a, normalize
-            )
-        except (TypeError, ValueError) as error:
-            self._raise_with_names(error)
-
-    def reduce_rows_with_stats(
-        self,
-        sample_weight: Sequence[Tensor | None],
-        sample_a: Sequence[Tensor | None],
-        normalize: bool,
-        threshold: float,
-    ) -> tuple[Tensor, Tensor]:
-        """(B,) and (maps, 4), see :func:`ganfast.ops.unary_rows_stats`."""
-        try:
-            return ops.unary_rows_stats(
-                self.x,
-                self.f,
-                self.weight,
-                self.a,
-                self.b,
-                sample_weight,
-                sample_a,
-                normalize,
-                threshold,
-            )
-        except (TypeError, ValueError) as error:
-            self._raise_with_names(error)
-
-    def check_samples(self) -> None:
-        """Refuse maps that do not all have one axis of samples of the same length."""
-        try:
-            ops._check_rows(self.x, (), ())
-        except (TypeError, ValueError) as error:
-            self._raise_with_names(error)
-
-    def check(self) -> None:
-        """Refuse what the op refuses."""
-        try:
-            ops._check_list("unary_reduce", "x", self.x)
-        except (TypeError, ValueError) as error:
-            self._raise_with_names(error)
-
-    def computed(self) -> list[Tensor]:
-        """The tensors in the dtype of the loss; what that, or arithmetic, would hide is refused."""
-        dtype, device = self.x[0].dtype, self.x[0].device
-        x = [reference.compute_dtype(xk) for xk in self.x]
-        if x[0] is not self.x[0] or any(xk.dtype != dtype or xk.device != device for xk in self.x):
-            self.check()
-        return x
-
-    def _raise_with_names(self, error: Exception) -> NoReturn:
-        """Raise what an op said of its list again, in terms of the loss's arguments."""
-        names = self.names()
-        message = re.sub(r"\bx\[(\d+)\]", lambda match: names[int(match[1])], str(error))
-        message = re.sub(
-            r"\bsample_weight\[(\d+)\]",
-            lambda match: names[int(match[1])].partition("[")[0] + "_weight",
-            message,
+        return ops.flat_with_stats(
+            self.x, self.f, self.weight, self.a, self.b, threshold, name=self.name
         )
-        raise type(error)(re.sub(r"^unary_\w+: ", "", message)) from None
+
+    def check(self, samples: bool = False) -> None:
+        """Refuse what the ops refuse; with ``samples``, maps of different numbers of samples."""
+        (check_samples if samples else check_list)(self.x, self.name)
 
 
 def terms_of(f: str) -> Terms:
@@ -191,23 +125,13 @@ def terms_of(f: str) -> Terms:
     return Terms(f, [], [], [], [], [])
 
 
-_ONE, _ZERO = (1.0,), (0.0,)
-
-
-def mean_of(x: Tensor) -> Tensor:
-    """The mean of a tensor in float32 or better, differentiable twice.
-
-    It takes less time than torch's for small ones, but keeps x for the backward.
-    """
-    return ops.unary_reduce((x,), "identity", _ONE, _ZERO, _ZERO)
-
-
 def stats_of_maps(maps: Sequence[Tensor], threshold: float) -> Tensor:
     """(maps, 4) from one launch, not differentiable: 0, mean, shares above and below."""
     zeros = [0.0] * len(maps)
-    return ops.unary_reduce_stats(maps, "identity", zeros, zeros, zeros, threshold)[1]
+    return ops.flat_with_stats(maps, "identity", zeros, zeros, zeros, threshold)[1]
 
 
-def means_of_maps(maps: Sequence[Tensor]) -> Tensor:
-    """The mean of each map, (maps,), from one launch, not differentiable."""
-    return stats_of_maps(maps, 0.0)[:, 1]
+def means_of_maps(maps: Sequence[Tensor], name: Name = place) -> Tensor:
+    """The mean of each map, (maps,), in float32 or better, from one launch."""
+    zeros = [0.0] * len(maps)
+    return ops.flat(maps, "identity", [1.0] * len(maps), zeros, zeros, per_term=True, name=name)

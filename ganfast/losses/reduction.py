@@ -9,7 +9,7 @@ from torch import Tensor
 
 from ganfast.losses.maps import MapWeights, Outputs, Terms
 from ganfast.losses.sides import Side
-from ganfast.losses.weighted import WeightedSide, is_mask, loss_of_samples
+from ganfast.losses.weighted import WeightedSide, is_mask, loss_of_samples, masked_mean
 
 Reduction = Literal["mean", "sum", "none"]
 Stats = dict[str, Tensor]
@@ -81,6 +81,7 @@ class Reducer:
         sample_weights: Sequence[Outputs | None] | None = None,
         label_flips: float = 0.0,
         rng: torch.Generator | None = None,
+        minus: Sequence[Tensor] = (),
     ) -> Tensor | tuple[Tensor, Stats]:
         """Scalar or (B,); with ``stats`` also each side's mean output, accuracy and term.
 
@@ -90,6 +91,8 @@ class Reducer:
             sample_weights: for each side (B,), or a mask, or one for each map, that broadcasts.
             label_flips: the probability of a sample to be flipped, drawn from rng.
             rng: the default one of the device where not given.
+            minus: subtracted from the maps of the one side that there is, and like them. Masks and
+                statistics take the differences instead.
         """
         if sample_weights is None and not label_flips and self.reduction != "none":
             terms = self.terms(maps)
@@ -101,12 +104,12 @@ class Reducer:
         masks = [is_mask(weight) for weight in weights]
         if any(masks):
             terms = self.terms(maps)
-            terms.check()
-            if label_flips or self.reduction == "none" or not all(masks):
-                terms.check_samples()
+            if self.reduction == "mean" and all(masks) and not label_flips and not stats:
+                return masked_mean(terms, maps, weights)
+            terms.check(samples=bool(label_flips) or self.reduction == "none" or not all(masks))
         others = reversed(self._sides)
         sides = [
-            WeightedSide(name, of_side, side, weight, other)
+            WeightedSide(name, of_side, side, weight, other, minus)
             for (name, side), of_side, weight, (_, other) in zip(
                 self._sides, maps, weights, others, strict=True
             )

@@ -8,11 +8,12 @@ from torch import Tensor
 from typing_extensions import Unpack
 
 from ganfast import ops
+from ganfast._checks import check_flat, check_shapes
 from ganfast.losses.maps import MapReduction, MapWeights, Outputs, pairs_of_maps
-from ganfast.losses.pairs import named, reduce_pairs
 from ganfast.losses.reduction import Reducer, Reduction, Stats
 from ganfast.losses.relativistic_average import RelativisticKind
 from ganfast.losses.sides import Side
+from ganfast.losses.weighted import is_mask
 from ganfast.reference import compute_dtype
 
 # of the difference of what should be larger and what should be smaller
@@ -174,17 +175,19 @@ def _loss(
     reducer = _reducer(kind, scale, reduction, map_reduction, of_maps)
     x, y = pairs_of_maps(larger, smaller)
 
-    def names_of(k: int) -> tuple[str, str]:
-        return f"{names[0]}[{k}]", f"{names[1]}[{k}]"
+    def name(argument: str, k: int) -> str:
+        return f"{names[argument == 'y']}[{k}]" if argument in "xy" else "pair_weight"
 
+    if any(xk.shape != yk.shape for xk, yk in zip(x, y, strict=True)):
+        check_shapes(x, y, name)
+    f = _FUNCTIONS[kind].f
+    weight, a, b, _ = reducer.parameters(len(x))
     if pair_weight is None and reduction != "none" and not stats:
-        weight, a, b, _ = reducer.parameters(len(x))
         if reduction == "sum":
             weight = [w * xk.numel() for w, xk in zip(weight, x, strict=True)]
-        return reduce_pairs(x, y, _FUNCTIONS[kind].f, weight, a, b, names_of)
-    try:
-        ops._check_pairs("pair_reduce", x, y)
-    except (TypeError, ValueError) as error:
-        raise named(error, names_of) from None
-    differences = [compute_dtype(xk) - compute_dtype(yk) for xk, yk in zip(x, y, strict=True)]
-    return reducer((differences,), stats, None if pair_weight is None else (pair_weight,))
+        return ops.flat(x, f, weight, a, b, y, name=name)
+    check_flat(x, y, f, weight, a, b, name)
+    if stats or is_mask(pair_weight):
+        x = [compute_dtype(xk) - compute_dtype(yk) for xk, yk in zip(x, y, strict=True)]
+        y = ()
+    return reducer((x,), stats, None if pair_weight is None else (pair_weight,), minus=y)

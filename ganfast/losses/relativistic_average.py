@@ -2,24 +2,23 @@
 
 from collections.abc import Sequence
 from functools import lru_cache
-from typing import Any, Literal, TypedDict, get_args, overload
+from typing import Literal, TypedDict, get_args, overload
 
-import torch
 from torch import Tensor
 from typing_extensions import Unpack
 
-from ganfast import ops
 from ganfast.losses.distributed import mean_over_processes
 from ganfast.losses.maps import (
     MapReduction,
     MapWeights,
     Outputs,
-    mean_of,
+    Terms,
     means_of_maps,
     pairs_of_maps,
 )
 from ganfast.losses.reduction import Reducer, Reduction, Stats
 from ganfast.losses.sides import Side
+from ganfast.reference import compute_dtype
 
 RelativisticKind = Literal["logistic", "least_squares", "hinge"]
 MeanOver = Literal["all", "batch"]
@@ -84,8 +83,8 @@ def relativistic_average_discriminator_loss(
     ``hinge``         m[relu(1 - (r - f̄))] + m[relu(1 + f - r̄)] (RaHinge)
     ================= ===================================================
 
-    The differences are plain torch in float32 or better; the functions of all maps, with their
-    sums, are one launch forward and one backward.
+    The means of all maps are one launch forward and one backward, and so are the functions with
+    their sums. Statistics, weights and ``reduction="none"`` take the differences by plain torch.
 
     Args:
         real: outputs for real samples: a tensor, a list of maps, or a list of lists of which the
@@ -210,7 +209,6 @@ def _loss(
     real, fake = pairs_of_maps(real, fake)
     n = len(real)
     terms = reducer.terms((real, fake))
-    maps = terms.computed()
     for k, (r, f) in enumerate(zip(real, fake, strict=True)):
         no_batch = mean_over == "batch" and r.dim() == 0
         if no_batch or (r.shape != f.shape and (r.dim() != f.dim() or r.shape[1:] != f.shape[1:])):
@@ -218,55 +216,20 @@ def _loss(
                 f"real[{k}] and fake[{k}] must have one shape but for the batch, got "
                 f"{list(r.shape)} and {list(f.shape)}"
             )
-    # The node that saves launches for lists costs more than it saves for a map or two.
-    plain = detach_mean or distributed or n <= 2 or not ops._compiled(maps)
-    if plain:
-        try:
-            means = [_mean(x.detach() if detach_mean else x, mean_over) for x in maps]
-        except ValueError:
-            terms.check()  # says it of the loss's arguments
-            raise
-        if distributed:
-            means = mean_over_processes(means)
-        x = [x - mean for x, mean in zip(maps, means[n:] + means[:n], strict=True)]
-    else:
+    maps = [x.detach() for x in terms.x] if detach_mean else terms.x
+    means = _means(maps, mean_over, terms)
+    if distributed:
+        means = mean_over_processes(means)
+    means = means[n:] + means[:n]
+    weighted = real_weight is not None or fake_weight is not None
+    if not weighted and not stats and reduction != "none":
+        return terms.reduce(means)
+    x = [compute_dtype(xk) - mean for xk, mean in zip(terms.x, means, strict=True)]
+    return reducer((x[:n], x[n:]), stats, (real_weight, fake_weight) if weighted else None)
+
+
+def _means(maps: Sequence[Tensor], over: MeanOver, terms: Terms) -> list[Tensor]:
+    if over == "batch":
         terms.check()
-        x = list(_from_means(mean_over, False, *maps))
-    weights = None
-    if real_weight is not None or fake_weight is not None:
-        weights = real_weight, fake_weight
-    return reducer((x[:n], x[n:]), stats, weights)
-
-
-def _mean(x: Tensor, over: MeanOver) -> Tensor:
-    return mean_of(x) if over == "all" else x.mean(0)
-
-
-def _from_means(over: MeanOver, transposed: bool, *maps: Tensor) -> tuple[Tensor, ...]:
-    result: tuple[Tensor, ...] = _FromMeans.apply(over, transposed, *maps)  # type: ignore[no-untyped-call]
-    return result
-
-
-class _FromMeans(torch.autograd.Function):
-    """What maps of one side are from the means of the other: one node for all of them.
-
-    It is linear. Its transpose is the same but for the number of elements that a mean divides by:
-    of the map that it is taken from, not of the map that it is taken of.
-    """
-
-    @staticmethod
-    def forward(ctx: Any, over: MeanOver, transposed: bool, *maps: Tensor) -> tuple[Tensor, ...]:
-        ctx.over, ctx.transposed = over, transposed
-        n = len(maps) // 2
-        means = [x.mean(0) for x in maps] if over == "batch" else [*means_of_maps(maps).unbind()]
-        means = means[n:] + means[:n]
-        if transposed:
-            for k, x in enumerate(maps):
-                y = maps[k - n]
-                if x.numel() != y.numel():
-                    means[k] = means[k] * (y.numel() / x.numel())
-        return torch._foreach_sub(maps, means)
-
-    @staticmethod
-    def backward(ctx: Any, *grads: Tensor) -> tuple[Any, ...]:
-        return None, None, *_from_means(ctx.over, not ctx.transposed, *grads)
+        return [compute_dtype(x).mean(0) for x in maps]
+    return [*means_of_maps(maps, terms.name).unbind()]

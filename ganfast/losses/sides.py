@@ -12,7 +12,7 @@ LABELLED = (*CROSS_ENTROPIES, "least_squares")
 
 
 class Side(NamedTuple):
-    """One side of a loss, ``weight * mean f(x; a, b)``: see :func:`ganfast.ops.unary_reduce`."""
+    """One side of a loss, ``weight * mean f(x; a, b)``: see :func:`ganfast.ops.flat`."""
 
     f: str
     weight: float

@@ -1,15 +1,16 @@
-"""The roads of the adversarial losses that weigh or keep single samples."""
+"""Per-sample weights, masks and label flips of the adversarial losses."""
 
 from collections.abc import Sequence
 from typing import NamedTuple
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 
-from ganfast.losses.maps import Outputs, stats_of_maps, terms_of
+from ganfast import ops
+from ganfast._checks import Name, loss_dtype
+from ganfast.losses.maps import Outputs, Terms, stats_of_maps, terms_of
 from ganfast.losses.sides import Side
-from ganfast.reference import UNARY_FUNCTORS, along_samples, compute_dtype, divisor
+from ganfast.reference import FUNCTORS, along_samples, compute_dtype, divisor
 
 
 class WeightedSide(NamedTuple):
@@ -20,6 +21,7 @@ class WeightedSide(NamedTuple):
     side: Side
     weight: Outputs | None  # (B,), or a mask, or one for each map, that broadcasts
     flipped: Side  # what a flipped sample takes: the same function with other parameters
+    minus: Sequence[Tensor] = ()  # subtracted from the maps, like them; not with masks
 
 
 def loss_of_samples(
@@ -30,7 +32,7 @@ def loss_of_samples(
     rng: torch.Generator | None,
     threshold: float | None,
 ) -> tuple[Tensor, list[Tensor]]:
-    """Weighted loss, a scalar or for ``none`` (B,): one launch, but for masks, which are torch's.
+    """Weighted loss, a scalar or for ``none`` (B,): one launch, and one for each map with a mask.
 
     With a threshold also each side's statistics (maps, 4): the terms that add up to the loss, for
     ``none`` to its mean, and without weights the mean outputs and the shares above and below the
@@ -49,7 +51,8 @@ def loss_of_samples(
     parts: list[Tensor] = []
     stats: dict[str, Tensor] = {}
     normalize = reduction != "sum"
-    for name, maps, side, weight, flipped in sides:
+    y: list[Tensor] = []
+    for name, maps, side, weight, flipped, minus in sides:
         x, n = maps[0], len(maps)
         samples = (x.shape[0] if x.dim() else 0) or 1  # the op refuses what has none
         sign = a = None
@@ -85,20 +88,121 @@ def loss_of_samples(
         terms.add(name, maps, weights, side.a, side.b)
         sample_weight += [s] * n
         sample_a += [a] * n
+        y += minus
     if terms.x:
-        if threshold is None:
-            rows = terms.reduce_rows(sample_weight, sample_a, normalize)
-        else:
-            rows, table = terms.reduce_rows_with_stats(
-                sample_weight, sample_a, normalize, threshold
-            )
-            if reduction == "none":
-                table[:, 0] /= len(rows)
+        rows = _rows(terms, y, sample_weight, sample_a, normalize, slice(None))
+        if threshold is not None:
+            own = _terms_of_maps(terms, sample_weight, sample_a, normalize)
+            table = stats_of_maps([x.detach() for x in terms.x], threshold)
+            table[:, 0] = own / len(rows) if reduction == "none" else own
             for (name, _), of_side in zip(terms.sides, table.chunk(len(terms.sides)), strict=True):
                 stats[name] = of_side
         parts.append(rows if reduction == "none" else rows.sum())
     loss = parts[0] if len(parts) == 1 else parts[0] + parts[1]
     return loss, [stats[side.name] for side in sides if stats]
+
+
+def masked_mean(
+    terms: Terms, maps: Sequence[Sequence[Tensor]], weights: Sequence[Outputs | None]
+) -> Tensor:
+    """The weighted mean of each map by a mask, summed: one launch for maps of one size.
+
+    To the op, each element is a sample with a weight of its own.
+
+    Args:
+        terms: the maps of all sides, with the weight of each mean.
+        maps: the maps of each side.
+        weights: their masks, see :func:`loss_of_samples`.
+    """
+    dtype, device = terms.x[0].dtype, terms.x[0].device
+    if any(x.dtype is not dtype or x.device != device for x in terms.x):
+        terms.check()
+    masks = [
+        mask
+        for (name, _), of_side, weight in zip(terms.sides, maps, weights, strict=True)
+        for mask in _masks(name, weight, of_side)
+    ]
+    sizes = [x.numel() for x in terms.x]
+    parts = []
+    for size in dict.fromkeys(sizes):
+        places = [k for k, of_map in enumerate(sizes) if of_map == size]
+        rows = ops.rows(
+            [terms.x[k].reshape(-1) for k in places],
+            terms.f,
+            [terms.weight[k] / max(size, 1) for k in places],
+            [terms.a[k] for k in places],
+            [terms.b[k] for k in places],
+            sample_weight=[_of_elements(terms, k, masks[k]) for k in places],
+            normalize=True,
+            name=_name_among(terms, places),
+        )
+        parts.append(rows.sum())
+    return parts[0] if len(parts) == 1 else torch.stack(parts).sum(0)
+
+
+def _name_among(terms: Terms, places: Sequence[int]) -> Name:
+    """The names of some of the terms."""
+    return lambda argument, k: terms.name(argument, places[k])
+
+
+def _of_elements(terms: Terms, k: int, mask: Tensor) -> Tensor:
+    """A mask's weight of each element of the k-th map, flat."""
+    x = terms.x[k]
+    if mask.shape != x.shape:
+        mask = _expanded(terms.name("x", k), x, mask)
+    dtype = loss_dtype(x)
+    return mask.reshape(-1) if mask.dtype is dtype else mask.reshape(-1).to(dtype)
+
+
+def _expanded(name: str, x: Tensor, mask: Tensor) -> Tensor:
+    """A mask in the shape of its map."""
+    if mask.dim() == 1:
+        mask = along_samples(mask, x)
+    try:
+        return mask.expand_as(x)
+    except RuntimeError:
+        raise ValueError(
+            f"the weights of {name} must be (B,) or broadcast to shape {list(x.shape)}, "
+            f"got shape {list(mask.shape)}"
+        ) from None
+
+
+def _rows(
+    terms: Terms,
+    y: Sequence[Tensor],
+    sample_weight: Sequence[Tensor | None],
+    sample_a: Sequence[Tensor | None],
+    normalize: bool,
+    of: slice,
+) -> Tensor:
+    """(B,) of some of the terms."""
+    return ops.rows(
+        terms.x[of],
+        terms.f,
+        terms.weight[of],
+        terms.a[of],
+        terms.b[of],
+        y,
+        sample_weight=sample_weight[of],
+        sample_a=sample_a[of],
+        normalize=normalize,
+        name=terms.name,
+    )
+
+
+@torch.no_grad()
+def _terms_of_maps(
+    terms: Terms,
+    sample_weight: Sequence[Tensor | None],
+    sample_a: Sequence[Tensor | None],
+    normalize: bool,
+) -> Tensor:
+    """Each map's part of the sum over all samples, (maps,), a launch each."""
+    parts = [
+        _rows(terms, (), sample_weight, sample_a, normalize, slice(k, k + 1)).sum()
+        for k in range(len(terms.x))
+    ]
+    return torch.stack(parts)
 
 
 def is_mask(weight: Outputs | None) -> bool:
@@ -114,16 +218,12 @@ def _sample_weight(name: str, weight: Outputs, x: Tensor) -> Tensor:
             f"{name}_weight must have one entry for each of the {x.shape[0]} samples, "
             f"got shape {list(weight.shape)}"
         )
-    return weight.to(_dtype(x))
-
-
-def _dtype(x: Tensor) -> torch.dtype:
-    return torch.float64 if x.dtype == torch.float64 else torch.float32
+    return weight.to(loss_dtype(x))
 
 
 def _either(flips: Tensor, own: float, flipped: float, like: Tensor) -> Tensor | None:
     """The number of each sample, where a flip changes it."""
-    return None if own == flipped else torch.where(flips, flipped, own).to(_dtype(like))
+    return None if own == flipped else torch.where(flips, flipped, own).to(loss_dtype(like))
 
 
 def _masked(
@@ -135,19 +235,15 @@ def _masked(
     mask: Tensor,
     reduction: str,
 ) -> Tensor:
-    """Loss of one map with a mask, and with a and sign (B,) of flipped samples."""
-    values = _values(side, compute_dtype(x), None if a is None else along_samples(a, x))
-    mask = mask.to(values.dtype)
-    if mask.dim() == 1:
-        mask = along_samples(mask, values)
-    try:
-        mask.expand_as(values)
-    except RuntimeError:
-        raise ValueError(
-            f"the weights of {name} must be (B,) or broadcast to shape {list(values.shape)}, "
-            f"got shape {list(mask.shape)}"
-        ) from None
-    total = divisor(mask.sum() * (values.numel() // mask.numel()))
+    """Loss of one map with a mask, and with a and sign (B,) of flipped samples.
+
+    It is plain torch, as what is logged, or drawn by sample, is rarely in a hurry.
+    """
+    values = FUNCTORS[side.f](
+        compute_dtype(x), side.a if a is None else along_samples(a, x), side.b
+    )
+    mask = _expanded(name, values, mask).to(values.dtype)
+    total = divisor(mask.sum())
     values = mask * values if sign is None else mask * along_samples(sign, values) * values
     if reduction == "sum":
         return values.sum()
@@ -155,16 +251,6 @@ def _masked(
         return values.sum() / total
     rows = values.shape[0]
     return values.reshape(rows, -1).sum(1) * (rows / total)
-
-
-def _values(side: Side, x: Tensor, a: Tensor | None) -> Tensor:
-    """The functor, without the passes that a factor of 1 or -1 does not need."""
-    if a is None and abs(side.a) == 1:
-        if side.f == "softplus":
-            return F.softplus(x if side.a == 1 else -x, threshold=50)
-        if side.f == "hinge":
-            return F.relu(x + side.b if side.a == 1 else side.b - x)
-    return UNARY_FUNCTORS[side.f](x, side.a if a is None else a, side.b)
 
 
 def _masks(name: str, weight: Outputs | None, maps: Sequence[Tensor]) -> list[Tensor]:

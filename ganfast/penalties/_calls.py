@@ -170,7 +170,7 @@ def reduced(
     eps: float = 0.0,
     mask: Tensor | None = None,
 ) -> Tensor:
-    """The penalty of gradients: :func:`ganfast.ops.norm_reduce` with the options of a penalty."""
+    """The penalty of gradients: :func:`ganfast.ops.norms` with the options of a penalty."""
     if norm not in get_args(Norm):
         raise ValueError(f"norm must be one of {', '.join(get_args(Norm))}, got {norm!r}")
     if not eps >= 0:
@@ -179,7 +179,7 @@ def reduced(
         g = [gk * mask for gk in g]
     if norm == "batch":
         g = [gk.reshape(1, -1) for gk in g]
-    penalty = ops.norm_reduce(g, phi, weight, a, eps, norm == "pixel")
+    penalty = ops.norms(g, phi, weight, a, eps, norm == "pixel")
     if mask is None:
         return penalty
     share = mask.mean()

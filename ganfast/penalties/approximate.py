@@ -9,6 +9,7 @@ from torch import Tensor
 from typing_extensions import Unpack
 
 from ganfast import ops
+from ganfast._checks import check_shapes
 from ganfast.penalties._calls import CallOptions, Discriminator, Inputs, maps, strict, tensors
 
 
@@ -24,8 +25,9 @@ def mean_squared_difference(x: list[Tensor], y: list[Tensor], weight: float) -> 
     """weight * sum over maps of m[(x - y)^2], subtracted in float32 or better."""
     if len(x) != len(y):
         raise ValueError(f"both sides must have the same number of maps, got {len(x)} and {len(y)}")
+    check_shapes(x, y)
     zeros = [0.0] * len(x)
-    return ops.pair_reduce(x, y, "square", [weight] * len(x), zeros, zeros)
+    return ops.flat(x, "square", [weight] * len(x), zeros, zeros, y)
 
 
 @strict

@@ -4,11 +4,10 @@ from collections.abc import Iterator
 
 import pytest
 import torch
+from launches import captured, launches
 from losses.calls import CALLS
 from losses.formulas import FORMULAS, maps
 from torch import Tensor
-from torch.autograd import DeviceType
-from torch.profiler import ProfilerActivity, profile
 
 from ganfast import ops
 from ganfast.losses import discriminator_loss
@@ -80,39 +79,34 @@ def test_statistics_of_the_cpu(name: str, sizes: list[int]) -> None:
         torch.testing.assert_close(stats[quantity].cpu(), value, rtol=2e-6, atol=1e-6)
 
 
-def launches(x: list[Tensor]) -> int:
+def launches_of_statistics(x: list[Tensor]) -> int:
     parameters = ("softplus", [1.0] * len(x), [1.0] * len(x), [0.0] * len(x))
-    ops.unary_reduce_stats(x, *parameters, 0.0)
-    with profile(activities=[ProfilerActivity.CUDA]) as profiled:
-        ops.unary_reduce_stats(x, *parameters, 0.0)
-        torch.cuda.synchronize()
-    return sum(e.device_type == DeviceType.CUDA and "stats" in e.name for e in profiled.events())
+    return len(launches(lambda: ops.flat_with_stats(x, *parameters, 0.0)))
 
 
 def test_launches_of_statistics() -> None:
-    assert launches([torch.randn(64, 1, device="cuda") for _ in range(2)]) == 1
-    assert launches([torch.randn(16, n, device="cuda") for n in (102, 105, 110, 128)]) == 1
-    assert launches([torch.randn(2**20, device="cuda")]) == 2
+    assert launches_of_statistics([torch.randn(64, 1, device="cuda") for _ in range(2)]) == 1
+    assert (
+        launches_of_statistics([torch.randn(16, n, device="cuda") for n in (102, 105, 110, 128)])
+        == 1
+    )
+    assert launches_of_statistics([torch.randn(2**20, device="cuda")]) == 2
 
 
 def test_statistics_in_a_graph() -> None:
     real, fake, _ = inputs("cuda")
     static = [x.detach().clone() for x in real + fake]
-    stream = torch.cuda.Stream()
-    stream.wait_stream(torch.cuda.current_stream())
-    with torch.cuda.stream(stream):
-        discriminator_loss(static[:3], static[3:], stats=True)
-    torch.cuda.current_stream().wait_stream(stream)
-    graph = torch.cuda.CUDAGraph()
-    with torch.cuda.graph(graph):
+
+    def step() -> list[Tensor]:
         loss, stats = discriminator_loss(static[:3], static[3:], stats=True)
+        return [loss, *stats.values()]
+
+    graph, made = captured(step)
     for x in static:
         x.mul_(-2)
     graph.replay()
-    expected, of_expected = discriminator_loss(static[:3], static[3:], stats=True)
-    assert torch.equal(loss, expected)
-    for quantity, value in of_expected.items():
-        assert torch.equal(stats[quantity], value)
+    for got, expected in zip(made, step(), strict=True):
+        assert torch.equal(got, expected)
 
 
 @each_call
@@ -126,17 +120,10 @@ def test_a_loss_and_its_gradients_in_a_graph(name: str) -> None:
         grads = torch.autograd.grad(loss, real + fake, allow_unused=True)
         return [loss, *(g for g in grads if g is not None)]
 
-    stream = torch.cuda.Stream()
-    stream.wait_stream(torch.cuda.current_stream())
-    with torch.cuda.stream(stream):
-        run()
-    torch.cuda.current_stream().wait_stream(stream)
-    graph = torch.cuda.CUDAGraph()
-    with torch.cuda.graph(graph):
-        captured = run()
+    graph, made = captured(run)
     with torch.no_grad():
         for x in real + fake:
             x.mul_(-2)
     graph.replay()
-    for got, expected in zip(captured, run(), strict=True):
+    for got, expected in zip(made, run(), strict=True):
         torch.testing.assert_close(got, expected)

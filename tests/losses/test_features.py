@@ -184,6 +184,7 @@ X = torch.ones(2, 3)
             ValueError,
             r"real\[1\]\[1\] must have the shape of fake\[1\]\[1\], \[1, 3\], got \[2, 3\]",
         ),
+        (X[:1], X, {}, ValueError, r"real must have the shape of fake, \[2, 3\], got \[1, 3\]"),
         (
             [[X], [X, X.int()]],
             [[X], [X, X.int()]],

@@ -53,6 +53,8 @@ def test_what_is_refused() -> None:
         pixel_loss(x, x, "l3")
     with pytest.raises(ValueError, match=r"^real must have the shape of fake, \[3\], got \[2\]"):
         pixel_loss(x, y)
+    with pytest.raises(ValueError, match=r"^real must have the shape of fake, \[3\], got \[1\]"):
+        pixel_loss(x[:1], y)
     with pytest.raises(ValueError, match=r"^real_b must have the shape of cycled_b"):
         cycle_loss(x, x, x, y)
     with pytest.raises(ValueError, match=r"^real_a must have the shape of same_a"):

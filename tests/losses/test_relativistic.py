@@ -82,6 +82,9 @@ def test_what_is_wrong_is_named_as_the_caller_names_it(road: str) -> None:
         ValueError, match=r"^fake\[0\] must have the shape of real\[0\], \[2, 3\], got \[4, 3\]"
     ):
         relativistic_discriminator_loss(real, fake)
+    for one in (fake[:1], fake[0], fake[0, 0]):  # which the op would subtract from each sample
+        with pytest.raises(ValueError, match=r"^fake\[0\] must have the shape of real\[0\]"):
+            relativistic_discriminator_loss(real, one)
     with pytest.raises(TypeError, match=r"^real\[1\] must have the dtype of fake\[1\]"):
         relativistic_generator_loss([real, real.double()], [real, real])
     with pytest.raises(ValueError, match="same number of maps, got 1 and 2"):

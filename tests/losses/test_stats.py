@@ -120,7 +120,7 @@ def test_statistics_of_the_highest_fakes() -> None:
 @pytest.mark.usefixtures("road")
 def test_nan_is_neither_above_nor_below() -> None:
     x = torch.tensor([1.0, torch.nan, -1.0, 2.0])
-    loss, stats = ops.unary_reduce_stats([x], "identity", [1.0], [0.0], [0.0], 0.0)
+    loss, stats = ops.flat_with_stats([x], "identity", [1.0], [0.0], [0.0], 0.0)
     assert loss.isnan()
     assert stats[0, :2].isnan().all()
     assert stats[0, 2:].tolist() == [0.5, 0.25]
@@ -130,7 +130,7 @@ def test_nan_is_neither_above_nor_below() -> None:
 @settings(max_examples=20)
 @given(
     sizes=st.lists(st.sampled_from([1, 3, 4095, 4096, 4097, 50_000]), min_size=1, max_size=9),
-    f=st.sampled_from(sorted(reference.UNARY_FUNCTORS)),
+    f=st.sampled_from(sorted(reference.FUNCTORS)),
     threads=st.sampled_from([1, 2]),
 )
 def test_the_loss_has_the_bits_of_the_plain_op(sizes: list[int], f: str, threads: int) -> None:
@@ -139,11 +139,11 @@ def test_the_loss_has_the_bits_of_the_plain_op(sizes: list[int], f: str, threads
     before = torch.get_num_threads()
     torch.set_num_threads(threads)
     try:
-        loss, stats = ops.unary_reduce_stats(x, *parameters, 0.5)
-        assert bits(loss) == bits(ops.unary_reduce(x, *parameters))
+        loss, stats = ops.flat_with_stats(x, *parameters, 0.5)
+        assert bits(loss) == bits(ops.flat(x, *parameters))
     finally:
         torch.set_num_threads(before)
-    _, expected = reference.unary_reduce_stats([xk.double() for xk in x], *parameters, 0.5)
+    _, expected = reference.flat_with_stats([xk.double() for xk in x], *parameters, 0.5)
     torch.testing.assert_close(stats.double(), expected, rtol=2e-7, atol=2e-7)
 
 
@@ -152,8 +152,8 @@ def test_the_loss_has_the_bits_of_the_plain_op(sizes: list[int], f: str, threads
 def test_the_op_keeps_torchs_rules(dtype: torch.dtype) -> None:
     for requires_grad in (False, True):
         x = [torch.randn(n).to(dtype).requires_grad_(requires_grad) for n in (5, 6)]
-        arguments = (x, "softplus", [1.0, 0.5], [1.0, -1.0], [0.0, 0.0], 0.0)
-        opcheck(torch.ops.ganfast.unary_reduce_stats.default, arguments)
+        arguments = (x, [], "softplus", [1.0, 0.5], [1.0, -1.0], [0.0, 0.0], False, 0.0)
+        opcheck(torch.ops.ganfast.flat.default, arguments)
 
 
 def test_derivatives_with_statistics() -> None:

@@ -1,4 +1,4 @@
-"""The problems of norm_reduce, and the op as users of plain torch write it."""
+"""The problems of norms, and the op as users of plain torch write it."""
 
 import math
 from collections.abc import Callable
@@ -29,7 +29,7 @@ CASES = [
 def reduce_plainly(
     g: list[Tensor], phi: str, weight: float, a: float, b: float, pixel: bool
 ) -> Tensor:
-    """norm_reduce by its definition, for norms that are not zero; half types in float32."""
+    """norms by its definition, for norms that are not zero; half types in float32."""
     wide = [x if x.dtype == torch.float64 else x.float() for x in g]
     s = sum(((x if pixel else x.flatten(1)) ** 2).sum(1) for x in wide)
     if phi == "maximum":

@@ -1,0 +1,167 @@
+// flat: L = sum_k w_k * mean_i f(x_ki - y_ki; a_k, b_k), its gradient and its second gradient.
+#include "flat.h"
+
+#include "autograd.h"
+#include "lists.h"
+#include "names.h"
+
+namespace ganfast {
+namespace {
+
+constexpr auto kName = "flat";
+
+// Arguments that all orders share.
+#define GANFAST_TERMS std::string_view f, Floats weight, Floats a, Floats b
+
+bool all_same(TensorList x, TensorList y) {
+  for (size_t k = 0; k < x.size(); ++k) {
+    if (!is_like(y[k], x[k], x[k].scalar_type()) || y[k].sym_sizes() != x[k].sym_sizes())
+      return false;
+  }
+  return true;
+}
+
+// One number, or one sample with or without an axis for it, or all of x's shape; of the dtype of
+// the loss.
+bool repeats(const Tensor& y, const Tensor& x) {
+  if (!is_like(y, x, loss_dtype(x))) return false;
+  const auto shape = x.sym_sizes(), of_y = y.sym_sizes();
+  if (y.sym_numel() == 1 || of_y == shape) return true;
+  return x.dim() > 0 && (of_y == shape.slice(1) ||
+                         (y.dim() == x.dim() && of_y[0] == 1 && of_y.slice(1) == shape.slice(1)));
+}
+
+struct Flat : Lists<FlatTerm> {
+  FlatList list;
+
+  Flat(TensorList xs, TensorList ys, GANFAST_TERMS, bool per_term) {
+    const size_t count = xs.size();
+    const Functor functor = functor_named(f);
+    GANFAST_CHECK("flat", is_list(xs));
+    GANFAST_CHECK("flat", weight.size() == count && a.size() == count && b.size() == count);
+    GANFAST_CHECK("flat", ys.empty() || (ys.size() == count && takes_differences(functor)));
+    const Subtrahend kind = ys.empty()         ? Subtrahend::none
+                            : all_same(xs, ys) ? Subtrahend::same
+                                               : Subtrahend::repeated;
+    x.reserve(count);
+    y.reserve(ys.size());
+    for (size_t k = 0; k < count; ++k) {
+      const bool by_sample = kind == Subtrahend::repeated && ys[k].sym_numel() != 1;
+      GANFAST_CHECK("flat", kind != Subtrahend::repeated || repeats(ys[k], xs[k]));
+      x.push_back(by_sample ? xs[k].contiguous() : dense(xs[k]));
+      if (!ys.empty())
+        y.push_back(kind == Subtrahend::same ? dense_like(ys[k], x[k]) : ys[k].contiguous());
+    }
+    if (xs[0].is_meta()) return;
+    terms.reserve(count);
+    for (size_t k = 0; k < count; ++k) {
+      const int64_t n = x[k].numel();
+      terms.push_back({.x = x[k].const_data_ptr(),
+                       .y = y.empty() ? nullptr : y[k].const_data_ptr(),
+                       .n = n,
+                       .period = y.empty() ? n : y[k].numel(),
+                       .weight = weight[k] / n,
+                       .a = a[k],
+                       .b = b[k]});
+    }
+    list = {functor, dtype_of(xs[0]), kind, per_term, terms};
+  }
+};
+
+// The scalar, or one number for each term.
+Tensor empty_result(TensorList x, bool per_term) {
+  const auto options = x[0].options().dtype(loss_dtype(x[0]));
+  return per_term ? at::empty({static_cast<int64_t>(x.size())}, options) : at::empty({}, options);
+}
+
+variable_list forward(TensorList x, TensorList y, GANFAST_TERMS, bool per_term,
+                      std::optional<double> threshold) {
+  const Flat flat(x, y, f, weight, a, b, per_term);
+  GANFAST_CHECK("flat", !threshold || y.empty());
+  variable_list made{empty_result(x, per_term)};
+  if (threshold) made.push_back(at::empty({static_cast<int64_t>(x.size()), 4}, made[0].options()));
+  GANFAST_RUN(x[0], flat_forward, flat.list, made[0].mutable_data_ptr(),
+              threshold ? made[1].mutable_data_ptr() : nullptr, threshold.value_or(0));
+  return made;
+}
+
+// The gradient that comes back: a scalar, or one number for each term.
+Tensor checked_grad(const Tensor& grad, TensorList x) {
+  GANFAST_CHECK("flat", is_like(grad, x[0], loss_dtype(x[0])));
+  GANFAST_CHECK("flat", grad.dim() == 0 || (grad.dim() == 1 && grad.sym_size(0) == x.size()));
+  return grad.contiguous();
+}
+
+variable_list backward(const Tensor& grad_, TensorList x, TensorList y, GANFAST_TERMS,
+                       Places wanted) {
+  Flat flat(x, y, f, weight, a, b, grad_.dim() == 1);
+  const Tensor grad = checked_grad(grad_, x);
+  variable_list gradients = flat.want(kName, wanted);
+  GANFAST_RUN(x[0], flat_backward, flat.list, grad.const_data_ptr());
+  return gradients;
+}
+
+variable_list double_backward(const Tensor& grad_, TensorList x, TensorList y, TensorList v,
+                              GANFAST_TERMS, Places given, Places wanted) {
+  Flat flat(x, y, f, weight, a, b, grad_.dim() == 1);
+  const Tensor grad = checked_grad(grad_, x);
+  flat.take(kName, v, given);
+  variable_list made = flat.want(kName, wanted);
+  made.insert(made.begin(), empty_result(x, grad.dim() == 1));
+  GANFAST_RUN(x[0], flat_double_backward, flat.list, grad.const_data_ptr(),
+              made[0].mutable_data_ptr());
+  return made;
+}
+
+// Autograd.
+
+struct Call : ListCall {
+  std::string f;
+  std::vector<double> weight, a, b;
+
+  Call(TensorList x, TensorList y, GANFAST_TERMS)
+      : ListCall(x, y), f(f), weight(weight.vec()), a(a.vec()), b(b.vec()) {}
+
+  const char* name() const override { return kName; }
+
+  variable_list first(const Tensor& grad, TensorList inputs, Places wanted) const override {
+    static const auto handle = op<decltype(backward)>("ganfast::flat_backward");
+    return handle.call(grad, inputs.slice(0, terms), inputs.slice(terms), f, weight, a, b, wanted);
+  }
+
+  variable_list second(const Tensor& grad, TensorList inputs, TensorList v, Places given,
+                       Places wanted) const override {
+    static const auto handle = op<decltype(double_backward)>("ganfast::flat_double_backward");
+    return handle.call(grad, inputs.slice(0, terms), inputs.slice(terms), v, f, weight, a, b, given,
+                       wanted);
+  }
+};
+
+variable_list forward_autograd(TensorList x, TensorList y, GANFAST_TERMS, bool per_term,
+                               std::optional<double> threshold) {
+  static const auto handle = op<decltype(forward)>("ganfast::flat");
+  const auto make = [&] { return handle.call(x, y, f, weight, a, b, per_term, threshold); };
+  if (!records(x) && !records(y)) return below_autograd(make);
+  return with_graph(Inputs(x, y), c10::make_intrusive<Call>(x, y, f, weight, a, b), make);
+}
+
+variable_list backward_autograd(const Tensor& grad, TensorList x, TensorList y, GANFAST_TERMS,
+                                Places wanted) {
+  return first_with_graph(grad, Inputs(x, y), c10::make_intrusive<Call>(x, y, f, weight, a, b),
+                          wanted);
+}
+
+variable_list double_backward_autograd(const Tensor& grad, TensorList x, TensorList y, TensorList v,
+                                       GANFAST_TERMS, Places given, Places wanted) {
+  return second_with_graph(grad, Inputs(x, y), v, c10::make_intrusive<Call>(x, y, f, weight, a, b),
+                           given, wanted);
+}
+
+}  // namespace
+
+#define GANFAST_FLAT_OPS(op) \
+  op(flat, forward) op(flat_backward, backward) op(flat_double_backward, double_backward)
+
+GANFAST_REGISTER(GANFAST_FLAT_OPS)
+
+}  // namespace ganfast

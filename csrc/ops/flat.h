@@ -1,0 +1,64 @@
+// What the CPU and the CUDA kernels of flat offer to its op: raw pointers, no torch.
+#pragma once
+
+#include <span>
+
+#include "../math/functors.h"
+#include "workspace.h"
+
+namespace ganfast {
+
+// What is subtracted from x: nothing; y_k like x_k; or a y_k of type Compute<dtype> that repeats
+// along x_k, one number or one sample.
+enum class Subtrahend { none, same, repeated };
+
+// One term of the list, read as flat memory: d_i = x_i - y_(i mod period). Derivatives write those
+// of `dx` and `dy` that are not null; cotangents that are null are zeros.
+struct FlatTerm {
+  const void* x;   // (n) of the list's dtype
+  const void* y;   // (period), see Subtrahend
+  const void* vx;  // (n) cotangent of the first-order dx
+  const void* vy;  // (period) cotangent of the first-order dy, of y's type
+  void* dx;        // (n) gradient with respect to x
+  void* dy;        // (period) gradient with respect to y, of y's type
+  int64_t n;       // elements of x, at least 1
+  int64_t period;  // elements of y: n, or with `repeated` a divisor of it
+  double weight;   // w_k / n
+  double a, b;     // the functor's parameters
+};
+
+struct FlatList {
+  Functor functor;
+  DType dtype;
+  Subtrahend subtrahend;
+  bool per_term;  // `loss`, `grad` and `dgrad` have one number for each term instead of one for all
+  std::span<const FlatTerm> terms;
+};
+
+// All results are on the list's device, `loss`, `stats`, `grad` and `dgrad` of type Compute<dtype>.
+// With u_i = vx_i - vy_(i mod period),
+//   forward          loss  = sum_k weight_k sum_i f(d_ki)
+//   backward         dx_ki = grad weight_k f'(d_ki),
+//                    dy_kp = -sum of that over the i with i mod period = p
+//   double_backward  dgrad = sum_k weight_k sum_i u_ki f'(d_ki),
+//                    dx_ki = grad weight_k u_ki f''(d_ki),   dy_kp as in backward
+// Unless `stats` is null, which it must be where there is a y, row k of `stats` (terms, 4) becomes
+// weight_k sum_i f(x_ki), the mean of x_ki, and the shares of the x_ki above and below `threshold`;
+// on the CPU the bits of `loss` do not depend on it. Sums are taken in a fixed order: equal input
+// gives equal bits, whatever the number of threads.
+
+namespace cpu {
+void flat_forward(const FlatList& list, void* loss, void* stats, double threshold);
+void flat_backward(const FlatList& list, const void* grad);
+void flat_double_backward(const FlatList& list, const void* grad, void* dgrad);
+}  // namespace cpu
+
+namespace cuda {
+void flat_forward(const FlatList& list, void* loss, void* stats, double threshold,
+                  const Workspace& workspace);
+void flat_backward(const FlatList& list, const void* grad, const Workspace& workspace);
+void flat_double_backward(const FlatList& list, const void* grad, void* dgrad,
+                          const Workspace& workspace);
+}  // namespace cuda
+
+}  // namespace ganfast

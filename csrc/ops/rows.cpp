@@ -1,0 +1,251 @@
+// rows: s_p = sum_k w_k * s_kp * mean_j f(x_kpj - y_kpj; a_kp, b_k), or the mean of phi(s_p),
+// its gradient and its second gradient.
+//
+// With a phi, the forward also returns the first two derivatives of the result in each s_p. They
+// are all that the other orders need to know of phi.
+#include "rows.h"
+
+#include "autograd.h"
+#include "lists.h"
+#include "names.h"
+
+namespace ganfast {
+namespace {
+
+using OfSamples = c10::List<std::optional<Tensor>>;
+
+constexpr auto kName = "rows";
+
+// Arguments that all orders share, and how they are passed on.
+#define GANFAST_ROWS                                                                            \
+  const OfSamples &sample_weight, const OfSamples &sample_a, std::string_view f, Floats weight, \
+      Floats a, Floats b, bool normalize, bool pixel
+#define GANFAST_PASS_ROWS sample_weight, sample_a, f, weight, a, b, normalize, pixel
+
+// The number of positions: samples, or pixels.
+c10::SymInt positions(const Tensor& x, bool pixel) {
+  return pixel ? x.sym_numel() / x.sym_size(1) : x.sym_size(0);
+}
+
+bool have_samples(TensorList x, bool pixel) {
+  for (const Tensor& xk : x) {
+    const auto shape = xk.sym_sizes(), first = x[0].sym_sizes();
+    if (xk.dim() < (pixel ? 2 : 1) || shape[0] != first[0]) return false;
+    if (pixel && (xk.dim() != x[0].dim() || shape.slice(2) != first.slice(2))) return false;
+  }
+  return true;
+}
+
+bool are_of_samples(const OfSamples& numbers, TensorList x) {
+  for (const std::optional<Tensor> given : numbers) {
+    if (given && !(is_like(*given, x[0], loss_dtype(x[0])) && given->dim() == 1 &&
+                   given->sym_size(0) == x[0].sym_size(0)))
+      return false;
+  }
+  return numbers.empty() || numbers.size() == x.size();
+}
+
+bool are_alike(TensorList y, TensorList x) {
+  for (size_t k = 0; k < y.size(); ++k) {
+    if (!is_like(y[k], x[k], x[k].scalar_type()) || y[k].sym_sizes() != x[k].sym_sizes())
+      return false;
+  }
+  return true;
+}
+
+variable_list those_of(const OfSamples& numbers) {
+  variable_list given;
+  for (const std::optional<Tensor> of_samples : numbers)
+    if (of_samples) given.push_back(*of_samples);
+  return given;
+}
+
+struct Rows : Lists<RowsTerm> {
+  RowsList list;
+  std::vector<Tensor> of_samples;
+
+  Rows(TensorList xs, TensorList ys, GANFAST_ROWS) {
+    const size_t count = xs.size();
+    const Functor functor = functor_named(f);
+    GANFAST_CHECK("rows", is_list(xs) && have_samples(xs, pixel));
+    GANFAST_CHECK("rows", weight.size() == count && a.size() == count && b.size() == count);
+    GANFAST_CHECK("rows", are_of_samples(sample_weight, xs) && are_of_samples(sample_a, xs));
+    GANFAST_CHECK("rows", ys.empty() || (ys.size() == count && takes_differences(functor)));
+    GANFAST_CHECK("rows", are_alike(ys, xs));
+    GANFAST_CHECK("rows",
+                  !pixel || (functor == Functor::square && ys.empty() &&
+                             those_of(sample_weight).empty() && those_of(sample_a).empty()));
+    x.reserve(count);
+    for (size_t k = 0; k < count; ++k) {
+      x.push_back(pixel ? xs[k].contiguous() : dense_samples(xs[k]));
+      if (!ys.empty()) y.push_back(dense_like(ys[k], x[k]));
+    }
+    if (xs[0].is_meta()) return;
+    const int64_t outer = xs[0].size(0);
+    const int64_t inner = pixel ? xs[0].numel() / outer / xs[0].size(1) : 1;
+    terms.reserve(count);
+    for (size_t k = 0; k < count; ++k) {
+      const int64_t size = x[k].numel() / outer / inner;
+      terms.push_back({.x = x[k].const_data_ptr(),
+                       .y = y.empty() ? nullptr : y[k].const_data_ptr(),
+                       .sample_weight = numbers(sample_weight, k),
+                       .sample_a = numbers(sample_a, k),
+                       .size = size,
+                       .weight = weight[k] / size,
+                       .a = a[k],
+                       .b = b[k]});
+    }
+    list = {functor, dtype_of(xs[0]), !ys.empty(), normalize, outer, inner, terms};
+  }
+
+  const void* numbers(const OfSamples& samples, size_t k) {
+    const std::optional<Tensor> given = samples.empty() ? std::nullopt : samples[k];
+    if (!given) return nullptr;
+    of_samples.push_back(given->contiguous());
+    return of_samples.back().const_data_ptr();
+  }
+};
+
+variable_list forward(TensorList x, TensorList y, GANFAST_ROWS, std::string_view phi_name,
+                      Floats of_phi) {
+  const Rows rows(x, y, GANFAST_PASS_ROWS);
+  RowsPhi phi{phi_named(phi_name), 1, 0, 0};
+  const auto options = x[0].options().dtype(loss_dtype(x[0]));
+  const c10::SymInt count = positions(x[0], pixel);
+  variable_list made;
+  if (phi.phi == Phi::identity) {
+    made = {at::empty_symint({count}, options)};
+  } else {
+    const bool plain = f == "square" && y.empty() && those_of(sample_a).empty() &&
+                       std::all_of(a.begin(), a.end(), [](double ak) { return ak == 0; });
+    GANFAST_CHECK("rows", plain && of_phi.size() == 3);
+    phi = {phi.phi, of_phi[0], of_phi[1], of_phi[2]};
+    made = {at::empty({}, options), at::empty_symint({2, count}, options)};
+  }
+  GANFAST_RUN(x[0], rows_forward, rows.list, phi, made[0].mutable_data_ptr(),
+              made.size() > 1 ? made[1].mutable_data_ptr() : nullptr);
+  return made;
+}
+
+// The gradient that comes back, with equal steps of 0 or 1, as the sum over samples and other ops
+// send it; a scalar where there are derivatives of a phi.
+struct Gradient {
+  Tensor grad, derivatives;
+
+  Gradient(const Tensor& given, const std::optional<Tensor>& of_phi, TensorList x, bool pixel) {
+    const c10::SymInt count = positions(x[0], pixel);
+    GANFAST_CHECK("rows", is_like(given, x[0], loss_dtype(x[0])));
+    GANFAST_CHECK("rows",
+                  of_phi ? given.sym_numel() == 1 : given.dim() == 1 && given.sym_size(0) == count);
+    GANFAST_CHECK("rows", !of_phi || (is_like(*of_phi, x[0], loss_dtype(x[0])) &&
+                                      of_phi->sym_sizes().equals({2, count})));
+    grad = of_phi || given.sym_stride(0) == 0 ? given : given.contiguous();
+    if (of_phi) derivatives = of_phi->contiguous();
+  }
+
+  RowsGrad view() const {
+    if (derivatives.defined()) return {grad.const_data_ptr(), 0, derivatives.const_data_ptr()};
+    return {grad.const_data_ptr(), grad.stride(0), nullptr};
+  }
+};
+
+variable_list backward(const Tensor& grad, TensorList x, TensorList y,
+                       const std::optional<Tensor>& derivatives, GANFAST_ROWS, Places wanted) {
+  Rows rows(x, y, GANFAST_PASS_ROWS);
+  const Gradient outer(grad, derivatives, x, pixel);
+  variable_list gradients = rows.want(kName, wanted);
+  GANFAST_RUN(x[0], rows_backward, rows.list, outer.view());
+  return gradients;
+}
+
+variable_list double_backward(const Tensor& grad, TensorList x, TensorList y, TensorList v,
+                              const std::optional<Tensor>& derivatives, GANFAST_ROWS, Places given,
+                              Places wanted) {
+  Rows rows(x, y, GANFAST_PASS_ROWS);
+  const Gradient outer(grad, derivatives, x, pixel);
+  rows.take(kName, v, given);
+  variable_list made = rows.want(kName, wanted);
+  made.insert(made.begin(), at::empty_symint(grad.sym_sizes(), grad.options()));
+  GANFAST_RUN(x[0], rows_double_backward, rows.list, outer.view(), made[0].mutable_data_ptr());
+  return made;
+}
+
+// Autograd.
+
+struct Call : ListCall {
+  std::optional<Tensor> derivatives;  // of a phi, once they are known
+  OfSamples sample_weight, sample_a;
+  std::string f;
+  std::vector<double> weight, a, b;
+  bool normalize, pixel;
+
+  Call(TensorList x, TensorList y, const std::optional<Tensor>& derivatives, GANFAST_ROWS)
+      : ListCall(x, y),
+        derivatives(derivatives),
+        sample_weight(sample_weight),
+        sample_a(sample_a),
+        f(f),
+        weight(weight.vec()),
+        a(a.vec()),
+        b(b.vec()),
+        normalize(normalize),
+        pixel(pixel) {}
+
+  const char* name() const override { return derivatives ? "norms" : kName; }
+
+  variable_list constants() const override {
+    variable_list all = those_of(sample_weight);
+    for (Tensor& of_samples : those_of(sample_a)) all.push_back(std::move(of_samples));
+    return all;
+  }
+
+  variable_list first(const Tensor& grad, TensorList inputs, Places wanted) const override {
+    static const auto handle = op<decltype(backward)>("ganfast::rows_backward");
+    return handle.call(grad, inputs.slice(0, terms), inputs.slice(terms), derivatives,
+                       GANFAST_PASS_ROWS, wanted);
+  }
+
+  variable_list second(const Tensor& grad, TensorList inputs, TensorList v, Places given,
+                       Places wanted) const override {
+    static const auto handle = op<decltype(double_backward)>("ganfast::rows_double_backward");
+    return handle.call(grad, inputs.slice(0, terms), inputs.slice(terms), v, derivatives,
+                       GANFAST_PASS_ROWS, given, wanted);
+  }
+};
+
+variable_list forward_autograd(TensorList x, TensorList y, GANFAST_ROWS, std::string_view phi,
+                               Floats of_phi) {
+  static const auto handle = op<decltype(forward)>("ganfast::rows");
+  const auto make = [&] { return handle.call(x, y, GANFAST_PASS_ROWS, phi, of_phi); };
+  if (!records(x) && !records(y)) return below_autograd(make);
+  const auto call = c10::make_intrusive<Call>(x, y, std::nullopt, GANFAST_PASS_ROWS);
+  return with_graph(Inputs(x, y), call, [&] {
+    variable_list made = make();
+    if (made.size() > 1) call->derivatives = made[1];
+    return made;
+  });
+}
+
+variable_list backward_autograd(const Tensor& grad, TensorList x, TensorList y,
+                                const std::optional<Tensor>& derivatives, GANFAST_ROWS,
+                                Places wanted) {
+  return first_with_graph(grad, Inputs(x, y),
+                          c10::make_intrusive<Call>(x, y, derivatives, GANFAST_PASS_ROWS), wanted);
+}
+
+variable_list double_backward_autograd(const Tensor& grad, TensorList x, TensorList y, TensorList v,
+                                       const std::optional<Tensor>& derivatives, GANFAST_ROWS,
+                                       Places given, Places wanted) {
+  return second_with_graph(grad, Inputs(x, y), v,
+                           c10::make_intrusive<Call>(x, y, derivatives, GANFAST_PASS_ROWS), given,
+                           wanted);
+}
+
+}  // namespace
+
+#define GANFAST_ROWS_OPS(op) \
+  op(rows, forward) op(rows_backward, backward) op(rows_double_backward, double_backward)
+
+GANFAST_REGISTER(GANFAST_ROWS_OPS)
+
+}  // namespace ganfast

@@ -1,0 +1,82 @@
+// What the CPU and the CUDA kernels of rows offer to its op: raw pointers, no torch.
+#pragma once
+
+#include <span>
+
+#include "../math/functors.h"
+#include "../math/phi.h"
+#include "workspace.h"
+
+namespace ganfast {
+
+// One term of the list, (outer, size, inner) in memory; the positions p are outer x inner.
+// Derivatives write those of `dx` and `dy` that are not null; cotangents that are null are zeros.
+struct RowsTerm {
+  const void* x;              // of the list's dtype
+  const void* y;              // like x, or null in all terms
+  const void* vx;             // like x: cotangent of the first-order dx
+  const void* vy;             // like x: cotangent of the first-order dy
+  void* dx;                   // like x: gradient with respect to x
+  void* dy;                   // like x: gradient with respect to y
+  const void* sample_weight;  // s_kp (positions) of type Compute<dtype>, or null for ones
+  const void* sample_a;       // (positions) in place of a, of type Compute<dtype>, or null
+  int64_t size;               // elements that are summed for each position
+  double weight;              // w_k / size
+  double a, b;                // the functor's parameters
+};
+
+struct RowsList {
+  Functor functor;
+  DType dtype;
+  bool differences;  // there are y
+  bool normalize;    // the s_k are divided by their mean, where a sum of 0 counts as 1
+  int64_t outer;     // samples
+  int64_t inner;     // pixels of a sample, or 1; more than 1 goes with `square` alone, without y,
+                     // sample weights and sample a
+  std::span<const RowsTerm> terms;
+
+  int64_t positions() const { return outer * inner; }
+};
+
+// phi and the factor and parameters it comes with. All but identity go with `square` alone.
+struct RowsPhi {
+  Phi phi;
+  double weight, a, b;
+};
+
+// What comes back to the result: for identity (positions) numbers that are `step` apart, 0 or 1;
+// else one number, with the forward's `derivatives`.
+struct RowsGrad {
+  const void* grad;
+  int64_t step;
+  const void* derivatives;  // or null for identity
+};
+
+// All results are on the list's device, of type Compute<dtype>. With d = x - y, u = vx - vy,
+//   forward          s_p = sum_k weight_k s_kp sum_j f(d_kpj; a_kp, b_k)
+//                    identity: `result` = (s_p), else weight mean_p phi(s_p)
+//                    derivatives (2, positions) = d result / d s_p and d^2 result / d s_p^2, not
+//                    for identity
+//   backward         dx_kpj = q_p weight_k s_kp f'(d_kpj), dy = -dx; with q_p = grad_p, or
+//                    grad result'_p
+//   double_backward  t_p = sum_k weight_k s_kp sum_j u_kpj f'(d_kpj)
+//                    identity: dgrad_p = t_p, else dgrad = sum_p result'_p t_p
+//                    dx_kpj = weight_k s_kp (q_p u_kpj f''(d_kpj) + grad result''_p t_p f'(d_kpj)),
+//                    the last term not for identity; dy = -dx
+// Sums are taken in a fixed order: equal input gives equal bits, whatever the number of threads.
+
+namespace cpu {
+void rows_forward(const RowsList& list, const RowsPhi& phi, void* result, void* derivatives);
+void rows_backward(const RowsList& list, const RowsGrad& grad);
+void rows_double_backward(const RowsList& list, const RowsGrad& grad, void* dgrad);
+}  // namespace cpu
+
+namespace cuda {
+void rows_forward(const RowsList& list, const RowsPhi& phi, void* result, void* derivatives,
+                  const Workspace& workspace);
+void rows_backward(const RowsList& list, const RowsGrad& grad, const Workspace& workspace);
+void rows_double_backward(const RowsList& list, const RowsGrad& grad, void* dgrad,
+                          const Workspace& workspace);
+}  // namespace cuda
+
+}  // namespace ganfast

@@ -1,0 +1,17 @@
+// What a kernel gets from torch besides its tensors, without a header of torch.
+#pragma once
+
+#include <cstdint>
+
+namespace ganfast {
+
+// The stream of a launch, and scratch memory that lives as long as the call of the op.
+struct Workspace {
+  void* stream;
+  double* (*allocate)(void* owner, int64_t count);
+  void* owner;
+
+  double* doubles(int64_t count) const { return count > 0 ? allocate(owner, count) : nullptr; }
+};
+
+}  // namespace ganfast

@@ -1,0 +1,223 @@
+"""What the list ops refuse, in the words of whoever calls them.
+
+The kernels check what memory safety asks for. Where they refuse a call, and where no kernel serves,
+these functions say what is wrong with it.
+"""
+
+from collections.abc import Callable, Sequence
+
+import torch
+from torch import Tensor
+
+#: The caller's name of an argument's k-th tensor, such as ``real[0]`` of ``("x", 0)``.
+Name = Callable[[str, int], str]
+
+FLOATING = frozenset({torch.float64, torch.float32, torch.float16, torch.bfloat16})
+_DTYPES = "float64, float32, float16 or bfloat16"
+
+FUNCTORS = (
+    "softplus", "bce_with_logits", "bce", "square", "identity", "hinge", "squared_hinge", "l1",
+)  # fmt: skip
+#: Those that take the differences of x and y.
+DIFFERENCES = ("softplus", "square", "hinge", "squared_hinge", "l1")
+PHIS = ("centred", "one_sided", "square", "power", "maximum")
+
+
+def place(argument: str, k: int) -> str:
+    """The name of an argument's k-th tensor in the op's own words."""
+    return f"{argument}[{k}]"
+
+
+def loss_dtype(x: Tensor) -> torch.dtype:
+    """The dtype of a loss over x: float64 for float64, else float32."""
+    return torch.float64 if x.dtype == torch.float64 else torch.float32
+
+
+def check_list(x: Sequence[Tensor], name: Name = place, argument: str = "x") -> None:
+    """Refuse tensors that one kernel does not take together.
+
+    Raises:
+        TypeError: an entry is no tensor, or not floating point, or dtypes differ.
+        ValueError: the list or a tensor is empty, or devices differ.
+    """
+    if not x:
+        raise ValueError(f"{argument} must hold at least one tensor, got an empty list")
+    _check_tensors(name, argument, x)
+    for k, xk in enumerate(x):
+        what, first = name(argument, k), name(argument, 0)
+        if xk.dtype not in FLOATING:
+            raise TypeError(f"{what} must have dtype {_DTYPES}, got {xk.dtype}")
+        if xk.dtype != x[0].dtype:
+            raise TypeError(f"{what} must have the dtype of {first}, {x[0].dtype}, got {xk.dtype}")
+        if xk.device != x[0].device:
+            raise ValueError(
+                f"{what} must have the device of {first}, {x[0].device}, got {xk.device}"
+            )
+        if xk.numel() == 0:
+            raise ValueError(f"{what} must hold at least one element, got shape {list(xk.shape)}")
+
+
+def _check_parameters(
+    x: Sequence[Tensor],
+    y: Sequence[Tensor],
+    f: str,
+    weight: Sequence[float],
+    a: Sequence[float],
+    b: Sequence[float],
+) -> None:
+    if f not in FUNCTORS:
+        raise ValueError(f"f must be one of {' '.join(FUNCTORS)}, got {f}")
+    if y and f not in DIFFERENCES:
+        raise ValueError(f"f must be one of {' '.join(DIFFERENCES)} where there is a y, got {f}")
+    if not len(weight) == len(a) == len(b) == len(x):
+        raise ValueError(
+            f"weight, a and b must have one number for each of the {len(x)} tensors, "
+            f"got {len(weight)}, {len(a)} and {len(b)}"
+        )
+
+
+def _check_tensors(name: Name, argument: str, x: Sequence[Tensor]) -> None:
+    for k, xk in enumerate(x):
+        if not isinstance(xk, Tensor):
+            raise TypeError(f"{name(argument, k)} must be a tensor, got {type(xk).__name__}")
+
+
+def _check_partner(name: Name, k: int, x: Tensor, y: Tensor, dtype: torch.dtype) -> None:
+    if y.dtype != dtype:
+        whose = f"the dtype of {name('x', k)}, {dtype}" if dtype == x.dtype else f"dtype {dtype}"
+        raise TypeError(f"{name('y', k)} must have {whose}, got {y.dtype}")
+    if y.device != x.device:
+        raise ValueError(
+            f"{name('y', k)} must have the device of {name('x', k)}, {x.device}, got {y.device}"
+        )
+
+
+def _check_same(name: Name, x: Sequence[Tensor], y: Sequence[Tensor]) -> None:
+    """Refuse a y that is not like x."""
+    _check_tensors(name, "y", y)
+    for k, (xk, yk) in enumerate(zip(x, y, strict=True)):
+        _check_partner(name, k, xk, yk, xk.dtype)
+        if yk.shape != xk.shape:
+            raise ValueError(
+                f"{name('y', k)} must have the shape of {name('x', k)}, {list(xk.shape)}, "
+                f"got {list(yk.shape)}"
+            )
+
+
+def check_shapes(x: Sequence[Tensor], y: Sequence[Tensor], name: Name = place) -> None:
+    """Refuse a y of another shape than x, which :func:`ganfast.ops.flat` may take for a sample.
+
+    Raises:
+        TypeError, ValueError: as the op, and a y that is one number or one sample.
+    """
+    shapes = ([getattr(t, "shape", None) for t in side] for side in (x, y))
+    if next(shapes) != next(shapes):
+        check_list(x, name)
+        _check_same(name, x, y)
+
+
+def repeats(x: Tensor, y: Tensor) -> bool:
+    """Say whether y is one number or one sample for all of x."""
+    sample = x.shape[1:]
+    return y.numel() == 1 or (x.dim() > 0 and y.shape in (sample, torch.Size([1, *sample])))
+
+
+def check_flat(
+    x: Sequence[Tensor],
+    y: Sequence[Tensor],
+    f: str,
+    weight: Sequence[float],
+    a: Sequence[float],
+    b: Sequence[float],
+    name: Name = place,
+) -> None:
+    """Refuse what :func:`ganfast.ops.flat` refuses."""
+    check_list(x, name)
+    _check_parameters(x, y, f, weight, a, b)
+    if not y:
+        return
+    if len(y) != len(x):
+        raise ValueError(f"y must be empty or have one for each of the {len(x)}, got {len(y)}")
+    _check_tensors(name, "y", y)
+    shapes = all(xk.shape == yk.shape for xk, yk in zip(x, y, strict=True))
+    for k, (xk, yk) in enumerate(zip(x, y, strict=True)):
+        wide = not shapes or y[0].dtype == loss_dtype(xk)
+        _check_partner(name, k, xk, yk, loss_dtype(xk) if wide else xk.dtype)
+        if xk.shape != yk.shape and not repeats(xk, yk):
+            raise ValueError(
+                f"{name('y', k)} must have the shape of {name('x', k)}, {list(xk.shape)}, or be "
+                f"one number or one sample of it, got shape {list(yk.shape)}"
+            )
+
+
+def _check_numbers(
+    argument: str, numbers: Sequence[Tensor | None], x: Sequence[Tensor], name: Name
+) -> None:
+    """Refuse numbers of samples that do not fit."""
+    if numbers and len(numbers) != len(x):
+        raise ValueError(
+            f"{argument} must be empty or have one entry for each of the {len(x)} tensors, "
+            f"got {len(numbers)}"
+        )
+    dtype, device = loss_dtype(x[0]), x[0].device
+    for k, s in enumerate(numbers):
+        if s is None:
+            continue
+        if s.dtype != dtype:
+            raise TypeError(f"{name(argument, k)} must have dtype {dtype}, got {s.dtype}")
+        if s.device != device or s.shape != x[0].shape[:1]:
+            raise ValueError(
+                f"{name(argument, k)} must be on {device} with one entry for each of the "
+                f"{x[0].shape[0]} samples, got shape {list(s.shape)} on {s.device}"
+            )
+
+
+def check_samples(x: Sequence[Tensor], name: Name = place, pixel: bool = False) -> None:
+    """Refuse tensors that have no samples, or not as many; with ``pixel``, other pixels."""
+    check_list(x, name)
+    axes = "axes of samples and channels" if pixel else "an axis of samples"
+    for k, xk in enumerate(x):
+        shape, first = list(xk.shape), list(x[0].shape)
+        if len(shape) < (2 if pixel else 1):
+            raise ValueError(f"{name('x', k)} must have {axes}, got shape {shape}")
+        if shape[0] != first[0]:
+            raise ValueError(
+                f"{name('x', k)} must have as many samples as {name('x', 0)}, {first[0]}, "
+                f"got {shape[0]}"
+            )
+        if pixel and shape[2:] != first[2:]:
+            raise ValueError(
+                f"{name('x', k)} must have the shape of {name('x', 0)} but for the channels, "
+                f"{first}, got {shape}"
+            )
+
+
+def check_rows(
+    x: Sequence[Tensor],
+    y: Sequence[Tensor],
+    f: str,
+    weight: Sequence[float],
+    a: Sequence[float],
+    b: Sequence[float],
+    sample_weight: Sequence[Tensor | None],
+    sample_a: Sequence[Tensor | None],
+    name: Name = place,
+) -> None:
+    """Refuse what :func:`ganfast.ops.rows` refuses."""
+    check_samples(x, name)
+    _check_parameters(x, y, f, weight, a, b)
+    if y and len(y) != len(x):
+        raise ValueError(f"y must be empty or have one for each of the {len(x)}, got {len(y)}")
+    if y:
+        _check_same(name, x, y)
+    _check_numbers("sample_weight", sample_weight, x, name)
+    _check_numbers("sample_a", sample_a, x, name)
+
+
+def check_norms(x: Sequence[Tensor], phi: str, pixel: bool, name: Name = place) -> None:
+    """Refuse what :func:`ganfast.ops.norms` refuses."""
+    check_samples(x, name, pixel)
+    if phi not in PHIS:
+        raise ValueError(f"phi must be one of {' '.join(PHIS)}, got {phi}")
+    if pixel and phi == "maximum":
+        raise ValueError("pixel must be False for maximum, which is over samples, got True")

@@ -1,0 +1,196 @@
+"""What the list ops refuse, in the same words on the kernels and without them."""
+
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor
+
+from ganfast import ops
+
+
+def ones(*shapes: tuple[int, ...], **options: Any) -> list[Tensor]:
+    return [torch.ones(shape, **options) for shape in shapes]
+
+
+HALF, WIDE, INT = torch.float16, torch.float64, torch.int64
+
+#: What every op refuses of its list x.
+LISTS = [
+    (ValueError, "x must hold at least one tensor, got an empty list", []),
+    (ValueError, r"x\[1\] must hold at least one element, got shape \[2, 0\]", ones((2,), (2, 0))),
+    (TypeError, r"x\[0\] must have dtype float64, float32, float16 or bfloat16, got torch.int64",
+     ones((2,), dtype=INT)),
+    (TypeError, r"x\[1\] must have dtype .*, got torch.bool", [*ones((2,)), torch.ones(2).bool()]),
+    (TypeError, r"x\[1\] must have dtype .*, got torch.complex64",
+     [*ones((2,)), torch.ones(2, dtype=torch.complex64)]),
+    (TypeError, r"x\[2\] must have the dtype of x\[0\], torch.float32, got torch.float16",
+     [*ones((2,), (2,)), *ones((2,), dtype=HALF)]),
+    (ValueError, r"x\[1\] must have the device of x\[0\], cpu, got meta",
+     [*ones((2,)), *ones((2,), device="meta")]),
+    (ValueError, r"x\[1\] must have the device of x\[0\], meta, got cpu",
+     [*ones((2,), device="meta"), *ones((2,))]),
+    (TypeError, r"x\[1\] must be a tensor, got float", [torch.ones(2), 1.0]),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("op", [ops.flat, ops.rows, ops.flat_with_stats, ops.norms])
+@pytest.mark.parametrize(("error", "match", "x"), LISTS)
+def test_lists_that_no_op_takes(
+    op: Any, error: type[Exception], match: str, x: list[Tensor], road: str
+) -> None:
+    n = [1.0] * len(x)
+    arguments = ("square",) if op is ops.norms else ("softplus", n, n, n)
+    arguments += (0.0,) * (op is ops.flat_with_stats)
+    with pytest.raises(error, match=f"^{match}"):
+        op(x, *arguments)
+    renamed = match.replace(r"x\[", r"fake of map ")
+    if renamed != match:
+        renamed = renamed.replace(r"\]", "", renamed.count("fake"))
+        with pytest.raises(error, match=f"^{renamed}"):
+            op(x, *arguments, name=lambda argument, k: f"fake of map {k}")
+
+
+@pytest.mark.parametrize("op", [ops.flat, ops.rows, ops.flat_with_stats])
+def test_numbers_that_do_not_match_the_tensors(op: Any, road: str) -> None:
+    threshold = {"threshold": 0.0} if op is ops.flat_with_stats else {}
+    for which in ("weight", "a", "b"):
+        for numbers in ([], [1.0], [1.0, 1.0, 1.0]):
+            given = {"weight": [1.0] * 2, "a": [1.0] * 2, "b": [1.0] * 2, which: numbers}
+            lengths = [len(p) for p in given.values()]
+            with pytest.raises(
+                ValueError,
+                match="^weight, a and b must have one number for each of the 2 tensors, "
+                f"got {lengths[0]}, {lengths[1]} and {lengths[2]}",
+            ):
+                op(ones((2,), (2,)), "softplus", **given, **threshold)
+
+
+@pytest.mark.parametrize("op", [ops.flat, ops.rows])
+def test_functions_that_are_unknown_or_take_no_differences(op: Any, road: str) -> None:
+    x, n = ones((2,)), [1.0]
+    with pytest.raises(ValueError, match=r"^f must be one of softplus .*hinge.* l1, got swish"):
+        op(x, "swish", n, n, n)
+    for f in ("identity", "bce", "bce_with_logits"):
+        with pytest.raises(ValueError, match=f"^f must be one of .* where there is a y, got {f}"):
+            op(x, f, n, n, n, x)
+
+
+X = ones((3,), (3, 1))
+#: A list x with a y that an op refuses: both, or one of them.
+PAIRS = [
+    ("flat rows", ValueError, "y must be empty or have one for each of the 2, got 1", X, X[:1]),
+    ("flat rows", ValueError, r"y\[1\] must have the shape of x\[1\], \[3, 1\].* got .*\[2\]", X,
+     ones((3,), (2,))),
+    ("flat rows", ValueError, r"y\[1\] must have the shape of x\[1\], \[3, 1\].* got .*\[3, 2\]", X,
+     ones((3,), (3, 2))),
+    ("flat", ValueError, r"y\[0\] .* or be one number or one sample of it, got shape \[2, 2, 3\]",
+     ones((5, 2, 3)), ones((2, 2, 3))),
+    ("rows", ValueError, r"y\[0\] must have the shape of x\[0\], \[3\], got \[\]", X,
+     ones((), (1,))),
+    ("flat rows", TypeError, r"y\[0\] must have the dtype of x\[0\], torch.float32, got .*float64",
+     X, ones((3,), (3, 1), dtype=WIDE)),
+    ("flat rows", TypeError, r"y\[1\] must have the dtype of x\[1\], torch.float16, got .*bfloat16",
+     ones((3,), (3,), dtype=HALF), [*ones((3,), dtype=HALF), *ones((3,), dtype=torch.bfloat16)]),
+    ("flat", TypeError, r"y\[0\] must have dtype torch.float32, got torch.float16",
+     ones((3,), dtype=HALF), ones((), dtype=HALF)),
+    ("flat rows", ValueError, r"y\[0\] must have the device of x\[0\], cpu, got meta", X,
+     ones((3,), (3, 1), device="meta")),
+    ("flat rows", TypeError, r"y\[1\] must be a tensor, got float", X, [X[0], 1.0]),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("of", "error", "match", "x", "y"), PAIRS)
+def test_what_cannot_be_subtracted(
+    of: str, error: type[Exception], match: str, x: list[Tensor], y: list[Tensor], road: str
+) -> None:
+    n = [1.0] * len(x)
+    for op in of.split():
+        with pytest.raises(error, match=f"^{match}"):
+            getattr(ops, op)(x, "l1", n, n, n, y)
+
+
+ONE = [torch.ones(3)]
+SAMPLES = [
+    (ValueError, r"x\[0\] must have an axis of samples, got shape \[\]", ones(()), {}),
+    (ValueError, r"x\[1\] must have as many samples as x\[0\], 3, got 2", ones((3,), (2,)), {}),
+    (ValueError, "sample_weight must be empty or have one entry for each of the 2 tensors, got 1",
+     ones((3,), (3,)), {"sample_weight": ONE}),
+    (ValueError, r"sample_weight\[0\] must be on cpu with one entry for each of the 3 samples, "
+     r"got shape \[2\]", ONE, {"sample_weight": ones((2,))}),
+    (ValueError, r"sample_a\[0\] must be on cpu .* got shape \[3, 1\]", ONE,
+     {"sample_a": ones((3, 1))}),
+    (ValueError, r"sample_a\[0\] must be on cpu .* on meta", ONE,
+     {"sample_a": ones((3,), device="meta")}),
+    (TypeError, r"sample_a\[0\] must have dtype torch.float32, got torch.float16",
+     ones((3,), dtype=HALF), {"sample_a": ones((3,), dtype=HALF)}),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("error", "match", "x", "options"), SAMPLES)
+def test_samples_that_do_not_fit(
+    error: type[Exception], match: str, x: list[Tensor], options: dict[str, Any], road: str
+) -> None:
+    n = [1.0] * len(x)
+    with pytest.raises(error, match=f"^{match}"):
+        ops.rows(x, "square", n, n, n, **options)
+
+
+NORMS = [
+    (r"x\[0\] must have an axis of samples, got shape \[\]", ones(()), "square", False),
+    (r"x\[0\] must have axes of samples and channels, got shape \[2\]", ones((2,)), "square", True),
+    (r"x\[1\] must have as many samples as x\[0\], 2, got 3", ones((2, 3), (3, 3)), "square",
+     False),
+    (r"x\[1\] must have the shape of x\[0\] but for the channels, \[2, 3, 4\], got \[2, 3, 5\]",
+     ones((2, 3, 4), (2, 3, 5)), "square", True),
+    ("phi must be one of centred one_sided square power maximum, got cube", ones((2,)), "cube",
+     False),
+    ("phi must be one of centred .*, got identity", ones((2,)), "identity", False),
+    ("pixel must be False for maximum", ones((2, 1)), "maximum", True),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("match", "x", "phi", "pixel"), NORMS)
+def test_norms_that_cannot_be(
+    match: str, x: list[Tensor], phi: str, pixel: bool, road: str
+) -> None:
+    with pytest.raises(ValueError, match=f"^{match}"):
+        ops.norms(x, phi, 1.0, 0.0, 0.0, pixel)
+
+
+@pytest.mark.compiled
+@pytest.mark.parametrize("device", ["cpu", "meta"])
+def test_the_registered_ops_refuse_what_their_kernels_could_not_read(device: str) -> None:
+    """As reading past the end of what they were given. The ops' functions say what is wrong."""
+    x, n, op = ones((3, 4), device=device), [1.0], torch.ops.ganfast
+    scalar, of_samples = (torch.ones(s, device=device) for s in ((), (3,)))
+    derivatives = torch.ones(2, 3, device=device)
+    flat, rows = ("square", n, [0.0], n), ([], [], "square", n, [0.0], n, False, False)
+    fits = [
+        (op.flat, (x, [], *flat, False, None)),
+        (op.rows, (x, [], *rows, "identity", [])),
+        (op.flat_backward, (scalar, x, [], *flat, [0])),
+        (op.flat_double_backward, (scalar, x, [], x, *flat, [0], [0])),
+        (op.rows_backward, (of_samples, x, [], None, *rows, [0])),
+        (op.rows_double_backward, (of_samples, x, [], x, None, *rows, [0], [0])),
+        (op.rows_backward, (scalar, x, [], derivatives, *rows, [0])),
+        (op.rows_double_backward, (scalar, x, [], x, derivatives, *rows, [0], [0])),
+    ]
+    wide = scalar.double()
+    wrong = {
+        op.flat: [{0: [x[0].int()]}, {1: [x[0][:2]]}, {2: "swish"}, {3: [1.0, 1.0]}],
+        op.rows: [{0: [scalar]}, {2: [scalar]}, {3: [of_samples.double()]}, {10: "cube"}],
+        op.flat_backward: [{0: of_samples[:2]}, {0: wide}, {7: [1]}, {7: [-1]}],
+        op.flat_double_backward: [{3: []}, {3: [x[0][:2]]}, {3: [x[0].half()]}, {8: [1]}, {9: [1]}],
+        op.rows_backward: [{0: of_samples[:2]}, {0: wide}, {0: of_samples[:, None]},
+                           {3: derivatives[:1]}, {3: derivatives.T}, {3: derivatives.double()},
+                           {12: [1]}],
+        op.rows_double_backward: [{0: of_samples[:2]}, {3: [x[0][:2]]}, {3: []},
+                                  {4: derivatives[:, :2]}, {13: [1]}, {14: [2]}],
+    }  # fmt: skip
+    for called, arguments in fits:
+        called(*arguments)
+        for changes in wrong[called]:
+            changed = [changes.get(place, argument) for place, argument in enumerate(arguments)]
+            with pytest.raises((TypeError, ValueError)):
+                called(*changed)
