@@ -7,7 +7,7 @@ is what it reaches of the memory's. Launches count, the copy's too.
 import statistics
 from collections.abc import Callable
 from functools import partial
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
@@ -18,7 +18,7 @@ OPS = torch.ops.ganfast
 SAMPLES = 64
 ROUNDS = 20
 
-Run = Callable[[], object]
+Run = Callable[[], Any]
 
 
 class Kernel(NamedTuple):
@@ -29,62 +29,68 @@ class Kernel(NamedTuple):
     prepare: Callable[[Tensor, Tensor], Run]
 
 
-def _unary(f: str) -> list[Kernel]:
-    def terms(x: Tensor) -> tuple[object, ...]:
-        return [x], f, [1.0], [1.0], [1.0]
-
+def _one_tensor(f: str) -> list[Kernel]:
+    terms = f, [1.0], [1.0], [1.0]
     return [
-        Kernel(f"unary {f}", 1, lambda x, y: partial(OPS.unary_reduce, *terms(x))),
+        Kernel(f"flat {f}", 1, lambda x, y: partial(OPS.flat, [x], [], *terms, False, None)),
         Kernel(
-            f"unary {f} statistics",
-            1,
-            lambda x, y: partial(OPS.unary_reduce_stats, *terms(x), 0.0),
+            f"flat {f} statistics", 1, lambda x, y: partial(OPS.flat, [x], [], *terms, False, 0.0)
         ),
         Kernel(
-            f"unary {f} backward",
+            f"flat {f} backward",
             2,
-            lambda x, y: partial(OPS.unary_reduce_backward, _one(x), *terms(x)),
+            lambda x, y: partial(OPS.flat_backward, _one(x), [x], [], *terms, [0]),
         ),
     ]
 
 
-def _pair(h: str) -> list[Kernel]:
-    def terms(x: Tensor, y: Tensor) -> tuple[object, ...]:
-        return [x], [y], h, [1.0], [1.0], [1.0]
-
+def _pair(f: str) -> list[Kernel]:
+    terms = f, [1.0], [1.0], [1.0]
     return [
-        Kernel(f"pair {h}", 2, lambda x, y: partial(OPS.pair_reduce, *terms(x, y), False)),
         Kernel(
-            f"pair {h} backward",
+            f"flat {f} of pairs", 2, lambda x, y: partial(OPS.flat, [x], [y], *terms, False, None)
+        ),
+        Kernel(
+            f"flat {f} of pairs backward",
             3,
-            lambda x, y: partial(OPS.pair_reduce_backward, _one(x), *terms(x, y), [0]),
+            lambda x, y: partial(OPS.flat_backward, _one(x), [x], [y], *terms, [0]),
         ),
     ]
 
 
 def _norm() -> list[Kernel]:
-    phi = ("centred", 1.0, 1.0, 0.0, False)
+    def arguments(x: Tensor) -> tuple[object, ...]:
+        size = float(x.numel() // SAMPLES)
+        return [], [], "square", [size], [0.0], [0.0], False, False
+
+    def forward(x: Tensor) -> Run:
+        of_phi = "centred", (1.0, 1.0, 0.0)
+        return partial(OPS.rows, [x.view(SAMPLES, -1)], [], *arguments(x), *of_phi)
 
     def backward(x: Tensor, y: Tensor) -> Run:
+        derivatives = forward(x)()[1]
         g = [x.view(SAMPLES, -1)]
-        derivatives = OPS.norm_reduce(g, *phi)[1]
-        return partial(OPS.norm_reduce_backward, _one(x), g, derivatives, False)
+        return partial(OPS.rows_backward, _one(x), g, [], derivatives, *arguments(x), [0])
 
     return [
-        Kernel("norm", 1, lambda x, y: partial(OPS.norm_reduce, [x.view(SAMPLES, -1)], *phi)),
+        Kernel("norm", 1, lambda x, y: forward(x)),
         Kernel("norm backward", 2, backward),
     ]
 
 
 def _rows(f: str) -> list[Kernel]:
-    def terms(x: Tensor) -> tuple[object, ...]:
-        return [x.view(SAMPLES, -1)], [None], [None], f, [1.0], [1.0], [0.0], False
+    terms = [], [], f, [1.0], [1.0], [0.0], False, False
 
     def backward(x: Tensor, y: Tensor) -> Run:
-        return partial(OPS.unary_rows_backward, torch.ones(SAMPLES, device=x.device), *terms(x))
+        grad = torch.ones(SAMPLES, device=x.device)
+        return partial(OPS.rows_backward, grad, [x.view(SAMPLES, -1)], [], None, *terms, [0])
 
     return [
-        Kernel(f"rows {f}", 1, lambda x, y: partial(OPS.unary_rows, *terms(x))),
+        Kernel(
+            f"rows {f}",
+            1,
+            lambda x, y: partial(OPS.rows, [x.view(SAMPLES, -1)], [], *terms, "identity", ()),
+        ),
         Kernel(f"rows {f} backward", 2, backward),
     ]
 
@@ -95,8 +101,8 @@ def _one(x: Tensor) -> Tensor:
 
 COPY = Kernel("copy", 2, lambda x, y: partial(torch.empty_like(x).copy_, x))
 KERNELS: list[Kernel] = [
-    *(kernel for f in ("softplus", "square", "hinge") for kernel in _unary(f)),
-    *(kernel for h in ("l1", "square", "softplus") for kernel in _pair(h)),
+    *(kernel for f in ("softplus", "square", "hinge") for kernel in _one_tensor(f)),
+    *(kernel for f in ("l1", "square", "softplus") for kernel in _pair(f)),
     *_norm(),
     *_rows("softplus"),
 ]
