@@ -79,7 +79,7 @@ def _norm() -> list[Kernel]:
 
 
 def _rows(f: str) -> list[Kernel]:
-    terms = [], [], f, [1.0], [1.0], [0.0], False, False
+    terms: tuple[object, ...] = [], [], f, [1.0], [1.0], [0.0], False, False
 
     def backward(x: Tensor, y: Tensor) -> Run:
         grad = torch.ones(SAMPLES, device=x.device)
