@@ -3,10 +3,10 @@
 import inspect
 from pathlib import Path
 
+import processes
 import pytest
 import torch
 import torch.distributed as dist
-import torch.multiprocessing as mp
 from hypothesis import given
 from hypothesis import strategies as st
 from numerics import generator
@@ -198,15 +198,13 @@ def test_arguments_out_of_range(wrong: dict[str, float | str]) -> None:
 
 
 def _process(rank: int, folder: Path) -> None:
-    dist.init_process_group("gloo", init_method=f"file://{folder}/store", rank=rank, world_size=2)
     adaptive = AdaptiveAugment(target=0.2, kimg=0.1, interval=1, p=0.5, distributed=True)
     adaptive.update(torch.ones(4) if rank == 0 else torch.tensor([1.0, -1.0, -1.0, -1.0]))
     torch.save(adaptive.p, folder / f"{rank}.pt")
-    dist.destroy_process_group()
 
 
 @pytest.mark.skipif(not dist.is_gloo_available(), reason="needs gloo")
 def test_processes_share_p(tmp_path: Path) -> None:
-    mp.spawn(_process, (tmp_path,), nprocs=2)
+    processes.run(2, tmp_path, _process, tmp_path)
     for rank in range(2):  # the mean sign is 1 / 4, of 8 images
         assert torch.load(tmp_path / f"{rank}.pt", weights_only=True).item() == pytest.approx(0.58)

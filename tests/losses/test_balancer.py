@@ -3,10 +3,10 @@
 from pathlib import Path
 from typing import Any
 
+import processes
 import pytest
 import torch
 import torch.distributed as dist
-import torch.multiprocessing as mp
 from torch import Tensor
 
 from ganfast.losses import Balancer
@@ -135,17 +135,12 @@ def balanced(distributed: bool, part: slice) -> Tensor:
     return gradient
 
 
-def process(rank: int, folder: str) -> None:
-    torch.set_num_threads(1)
-    store = dist.FileStore(f"{folder}/store", 2)
-    dist.init_process_group("gloo", store=store, rank=rank, world_size=2)
-    torch.save(balanced(True, slice(4 * rank, 4 * rank + 4)), f"{folder}/{rank}.pt")
-    dist.barrier()
-    dist.destroy_process_group()
+def process(rank: int, folder: Path) -> None:
+    torch.save(balanced(True, slice(4 * rank, 4 * rank + 4)), folder / f"{rank}.pt")
 
 
 @pytest.mark.skipif(not dist.is_gloo_available(), reason="needs gloo")
 def test_two_processes_equal_one(tmp_path: Path) -> None:
-    mp.spawn(process, (str(tmp_path),), 2)
+    processes.run(2, tmp_path, process, tmp_path)
     parts = [torch.load(tmp_path / f"{rank}.pt", weights_only=True) for rank in range(2)]
     torch.testing.assert_close(torch.cat(parts), balanced(False, slice(8)), rtol=1e-6, atol=0)

@@ -2,11 +2,11 @@
 
 from pathlib import Path
 
+import processes
 import pytest
 import torch
 import torch.distributed as dist
 import torch.distributed.nn
-import torch.multiprocessing as mp
 from torch import Tensor, nn
 
 from ganfast.losses import (
@@ -84,20 +84,15 @@ def trained(real: Tensor, fake: Tensor, labels: Tensor, distributed: bool) -> di
     return found
 
 
-def process(rank: int, folder: str) -> None:
-    torch.set_num_threads(1)
-    store = dist.FileStore(f"{folder}/store", PROCESSES)
-    dist.init_process_group("gloo", store=store, rank=rank, world_size=PROCESSES)
+def process(rank: int, folder: Path) -> None:
     part = slice(4 * rank, 4 * rank + 4)
     results = derivatives(*(x[part] for x in batch()), distributed=True)
-    torch.save(results, f"{folder}/{rank}.pt")
-    torch.save(trained(*(x[part] for x in batch()), distributed=True), f"{folder}/{rank}-ddp.pt")
-    dist.barrier()
-    dist.destroy_process_group()
+    torch.save(results, folder / f"{rank}.pt")
+    torch.save(trained(*(x[part] for x in batch()), distributed=True), folder / f"{rank}-ddp.pt")
 
 
 def test_two_processes_equal_one(tmp_path: Path) -> None:
-    mp.spawn(process, (str(tmp_path),), PROCESSES)
+    processes.run(PROCESSES, tmp_path, process, tmp_path)
     expected = derivatives(*batch(), distributed=False)
     for rank in range(PROCESSES):
         results = torch.load(tmp_path / f"{rank}.pt", weights_only=True)

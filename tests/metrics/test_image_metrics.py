@@ -1,11 +1,8 @@
 """The metrics that take images: whatever the batches, they are the functions of all features."""
 
-import socket
-from datetime import timedelta
-
+import processes
 import pytest
 import torch
-import torch.multiprocessing as mp
 
 from ganfast import data, features
 from ganfast.metrics import (
@@ -114,36 +111,21 @@ def test_statistics_survive_safetensors(encoder, tmp_path):
     assert other.compute() == metric.compute()
 
 
-def _score_a_part(rank, port, name, queue):
-    torch.set_num_threads(1)
-    store = f"tcp://127.0.0.1:{port}"
-    timeout = timedelta(seconds=60)
-    torch.distributed.init_process_group("gloo", store, timeout, 2, rank)
+def _score_a_part(rank, name, folder):
     kind, options, _ = CASES[name]
     metric = filled(kind, features.load("digits"), options, REAL[rank::2], FAKE[rank::2])
-    queue.put(metric.compute())
-    torch.distributed.destroy_process_group()
+    value = torch.tensor(metric.compute(), dtype=torch.float64)
+    torch.save(value, folder / f"{rank}.pt")
 
 
 @pytest.mark.parametrize("name", ["fid", "prdc"])
-def test_processes_score_together(encoder, name):
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
-    context = mp.get_context("spawn")
-    queue = context.Queue()
-    workers = [
-        context.Process(target=_score_a_part, args=(rank, port, name, queue)) for rank in range(2)
-    ]
-    for worker in workers:
-        worker.start()
-    found = [queue.get(timeout=100) for _ in workers]
-    for worker in workers:
-        worker.join(timeout=60)
+def test_processes_score_together(encoder, name, tmp_path):
+    processes.run(2, tmp_path, _score_a_part, name, tmp_path)
     kind, options, _ = CASES[name]
     expected = filled(kind, encoder, options).compute()
-    for value in found:
-        assert value == pytest.approx(expected, rel=1e-5)
+    for rank in range(2):
+        value = torch.load(tmp_path / f"{rank}.pt", weights_only=True)
+        assert value.tolist() == pytest.approx(expected, rel=1e-5)
 
 
 def test_features_are_callable():

@@ -1,6 +1,7 @@
 from pathlib import Path
 
 import numpy as np
+import processes
 import pytest
 import torch
 from hypothesis import given
@@ -257,11 +258,7 @@ def test_a_window_of_another_shape_is_refused() -> None:
         WindowStatistics(3, 5).update(torch.zeros(2, 4))
 
 
-def _reduced(rank: int, world: int, folder: str) -> None:
-    torch.set_num_threads(1)
-    torch.distributed.init_process_group(
-        "gloo", init_method=f"file://{folder}/store", rank=rank, world_size=world
-    )
+def _reduced(rank: int, world: int, folder: Path) -> None:
     statistics = FrechetStatistics(7)
     statistics.update((seeded(101, 7) * 2 + 50).tensor_split(world)[rank])
     if rank == world - 1 and world > 1:
@@ -269,13 +266,12 @@ def _reduced(rank: int, world: int, folder: str) -> None:
     before = statistics.n
     total = statistics.reduce()
     assert statistics.n == before
-    total.save(f"{folder}/{rank}.npz")
-    torch.distributed.destroy_process_group()
+    total.save(folder / f"{rank}.npz")
 
 
 @pytest.mark.parametrize("world", [1, 2, 4])
 def test_reduced_over_processes(world: int, tmp_path: Path) -> None:
-    torch.multiprocessing.spawn(_reduced, args=(world, str(tmp_path)), nprocs=world)
+    processes.run(world, tmp_path, _reduced, world, tmp_path)
     seen = world - 1 if world > 1 else 1
     want = of(torch.cat((seeded(101, 7) * 2 + 50).tensor_split(world)[:seen]))
     for rank in range(world):

@@ -6,6 +6,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import processes
 import pytest
 import torch
 import torch.distributed as dist
@@ -70,41 +71,26 @@ def with_dropout_and_batch_norm(out, last=None):
     return toy.trainer(out / "dropout", data=Stream(last), steps=STEPS, lecam=0.1, log_every=2)
 
 
-def worker(rank, folder, resume):
-    torch.set_num_threads(1)
-    dist.init_process_group(
-        "gloo", init_method=f"file://{folder}/store-{resume}", rank=rank, world_size=2
-    )
-    if resume:
-        trainer = with_dropout_and_batch_norm(folder / "killed")
-        trainer.resume()
-        assert trainer.run()
-    else:
-        for name in CASES:
-            assert make(folder / "two", name).run()
-        for out, last in ((folder / "two", None), (folder / "killed", 15)):
-            with_dropout_and_batch_norm(out, last).run()
-    dist.destroy_process_group()
+def train_all(rank, folder):
+    for name in CASES:
+        assert make(folder / "two", name).run()
+    for out, last in ((folder / "two", None), (folder / "killed", 15)):
+        with_dropout_and_batch_norm(out, last).run()
 
 
-def run_two(folder, resume):
-    processes = [
-        subprocess.Popen(
-            [sys.executable, __file__, str(rank), folder, str(int(resume))],
-            stderr=subprocess.PIPE,
-            text=True,
-        )
-        for rank in range(2)
-    ]
-    said = [process.communicate(timeout=300)[1] for process in processes]
-    return [process.returncode for process in processes], "\n".join(said)
+def resume(rank, folder):
+    trainer = with_dropout_and_batch_norm(folder / "killed")
+    trainer.resume()
+    assert trainer.run()
 
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory):
     folder = tmp_path_factory.mktemp("processes")
-    codes, said = run_two(folder, resume=False)
-    assert codes == [-signal.SIGKILL] * 2, said
+    both = processes.start(2, folder, train_all, folder).processes
+    for process in both:
+        process.join()
+    assert [process.exitcode for process in both] == [-signal.SIGKILL] * 2
     return folder
 
 
@@ -121,8 +107,7 @@ def test_two_halves_are_the_whole(folder, tmp_path, name):
 
 
 def test_killed_processes_resume_to_the_bit(folder):
-    codes, said = run_two(folder, resume=True)
-    assert codes == [0, 0], said
+    processes.run(2, folder, resume, folder)
     from test_trainer import assert_same_state, records
 
     whole, killed = (load(folder / out / "dropout/checkpoint.pt") for out in ("two", "killed"))
@@ -160,7 +145,3 @@ def test_torchrun_trains_what_one_process_does(tmp_path, monkeypatch, capsys):
         for key, value in one[part].items():
             torch.testing.assert_close(two[part][key], value, rtol=1e-4, atol=1e-5, msg=key)
     assert two["best"] == pytest.approx(one["best"], rel=1e-3)
-
-
-if __name__ == "__main__":
-    worker(int(sys.argv[1]), Path(sys.argv[2]), int(sys.argv[3]))
