@@ -1,5 +1,6 @@
 # make demo     train a DCGAN on real handwritten digits, end with a report in runs/demo
-# make test     every test that this machine can run
+# make test     the tests of a change: about six minutes on two cores
+# make test-all make test, what is slow, and what is published: built, installed and used
 # make bench    measure, write bench/results/<machine>.json and the README's tables
 # make lint     ruff, mypy, clang-format
 # make cuda-check   compile each kernel for each architecture: no warning, no spill, no stack frame
@@ -26,7 +27,12 @@ COMPILER := $(shell command -v $${CXX:-c++})
 INSTALLED := $(VENV)/installed-$(subst =,-,$(notdir $(TORCH)))
 BUILT := $(VENV)/built-$(GANFAST_BUILD)
 
-.PHONY: demo test simt pytest bench lint format cuda-check cuda-build gpu clean
+# Each of two processes has one thread, as both cores are taken.
+PYTEST := OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q -n 2 --dist worksteal
+# Runs a command without its output, which is shown where it fails.
+QUIETLY = mkdir -p build && { $(1) > build/$(2).log 2>&1 || { cat build/$(2).log; exit 1; }; }
+
+.PHONY: demo test test-all simt pytest package-check bench lint format cuda-check cuda-build gpu clean
 
 demo: $(BUILT)
 	$(BIN)/ganfast demo --overwrite
@@ -34,13 +40,21 @@ demo: $(BUILT)
 test: simt pytest
 
 pytest: $(BUILT)
-	$(BIN)/python -m pytest -q
+	$(PYTEST) -m "not slow"
+
+# The tests come last, so that their count ends the output.
+test-all: simt package-check $(BUILT)
+	$(PYTEST)
+
+package-check: $(INSTALLED)
+	$(BIN)/python scripts/package_check.py build/package $(TORCH)
 
 # The CUDA kernels on the CPU.
 ifneq ($(and $(COMPILER),$(filter-out none,$(GANFAST_BUILD))),)
 simt: $(INSTALLED)
 	$(BIN)/cmake -S . -B build/simt -G Ninja -DCMAKE_MAKE_PROGRAM=$(abspath $(BIN))/ninja > /dev/null
-	$(BIN)/cmake --build build/simt
+	@echo "simt: compiling the CUDA kernels for the CPU"
+	@$(call QUIETLY,$(BIN)/cmake --build build/simt,simt)
 	$(BIN)/ctest --test-dir build/simt --output-on-failure
 else
 simt:
@@ -80,8 +94,9 @@ $(INSTALLED): pyproject.toml
 	touch $@
 
 $(BUILT): $(INSTALLED) $(CPP) setup.py build_backend.py
-	PATH="$(abspath $(BIN)):$$PATH" $(BIN)/python setup.py --quiet build_ext --inplace
-	rm -f $(VENV)/built-*
+	@echo "ganfast: compiling the extension"
+	@$(call QUIETLY,PATH="$(abspath $(BIN)):$$PATH" $(BIN)/python setup.py --quiet build_ext --inplace,extension)
+	@rm -f $(VENV)/built-*
 	touch $@
 
 clean:
