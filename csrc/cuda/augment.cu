@@ -116,21 +116,18 @@ int splits_of(AugmentShape shape) {
 
 }  // namespace
 
-int64_t augment_scratch(AugmentPieces pieces, AugmentShape shape) {
-  return pieces.color ? shape.samples * splits_of(shape) : 0;
-}
-
 void augment(AugmentMap map, AugmentPieces pieces, DType dtype, AugmentShape shape, const float* u,
-             const void* x, void* y, double* scratch, void* stream_) {
-  const auto stream = static_cast<cudaStream_t>(stream_);
+             const void* x, void* y, const Workspace& workspace) {
+  const auto stream = static_cast<cudaStream_t>(workspace.stream);
   with_dtype(dtype, [&]<class T>() {
     const AugmentCall<T> call{
         map, pieces, shape, u, static_cast<const T*>(x), static_cast<T*>(y), splits_of(shape)};
     const int blocks = static_cast<int>(shape.samples * call.splits);
+    double* const sums = workspace.doubles(pieces.color ? blocks : 0);
     if (pieces.color) {
-      launch("augment_sums", augment_sums_kernel<T>, blocks, kThreads, stream, call, scratch);
+      launch("augment_sums", augment_sums_kernel<T>, blocks, kThreads, stream, call, sums);
     }
-    launch("augment", augment_kernel<T>, blocks, kThreads, stream, call, scratch);
+    launch("augment", augment_kernel<T>, blocks, kThreads, stream, call, sums);
   });
 }
 

@@ -109,39 +109,36 @@ __global__ void __launch_bounds__(kThreads)
 
 }  // namespace
 
-int64_t frechet_scratch(int64_t matrices, int64_t size) {
-  return matrices * cut<double>(matrices, size, {}).parts;
-}
-
 void frechet_pair_sums(PairSum sum, DType dtype, const void* x, const void* y, int64_t matrices,
-                       int64_t size, double* sums, double* scratch, void* stream_) {
-  const auto stream = static_cast<cudaStream_t>(stream_);
+                       int64_t size, double* sums, const Workspace& workspace) {
+  const auto stream = static_cast<cudaStream_t>(workspace.stream);
   with_pair_sum(sum, dtype, [&]<class F, class T>() {
     const Cut cuts = cut<T>(matrices, size, {x, y});
+    double* const partial = workspace.doubles(matrices * cuts.parts);
     launch("frechet_pair_sums", frechet_pair_sums_kernel<F, T>,
            static_cast<int>(matrices * cuts.parts), kThreads, stream, cuts,
-           static_cast<const T*>(x), static_cast<const T*>(y), scratch);
+           static_cast<const T*>(x), static_cast<const T*>(y), partial);
     launch("frechet_total", frechet_total_kernel, static_cast<int>(matrices), kThreads, stream,
-           scratch, cuts.parts, sums);
+           partial, cuts.parts, sums);
   });
 }
 
 void frechet_scaled_cast(DType dtype, const double* a, const double* squares, void* x,
-                         int64_t matrices, int64_t size, void* stream) {
+                         int64_t matrices, int64_t size, const Workspace& workspace) {
   with_width(dtype, [&]<class T>() {
     const Cut cuts = cut<T>(matrices, size, {x});
     launch("frechet_scaled_cast", frechet_scaled_cast_kernel<T>, blocks_of(cuts), kThreads,
-           static_cast<cudaStream_t>(stream), cuts, a, squares, static_cast<T*>(x));
+           static_cast<cudaStream_t>(workspace.stream), cuts, a, squares, static_cast<T*>(x));
   });
 }
 
 void frechet_quintic(DType dtype, const Quintic& quintic, const void* g, const double* squares,
-                     void* p, int64_t matrices, int64_t n, void* stream) {
+                     void* p, int64_t matrices, int64_t n, const Workspace& workspace) {
   with_width(dtype, [&]<class T>() {
     const Cut cuts = cut<T>(matrices, n * n, {g, p});
     launch("frechet_quintic", frechet_quintic_kernel<T>, blocks_of(cuts), kThreads,
-           static_cast<cudaStream_t>(stream), cuts, quintic, static_cast<const T*>(g), squares,
-           static_cast<T*>(p), static_cast<unsigned>(n));
+           static_cast<cudaStream_t>(workspace.stream), cuts, quintic, static_cast<const T*>(g),
+           squares, static_cast<T*>(p), static_cast<unsigned>(n));
   });
 }
 

@@ -10,6 +10,9 @@ template <class T>
 struct alignas(16) Pack {
   static constexpr int size = 16 / sizeof(T);
   T values[size];
+
+  __device__ T& at(int j) { return values[j]; }
+  __device__ const T& at(int j) const { return values[j]; }
 };
 
 template <class T>

@@ -49,36 +49,11 @@ __device__ inline double sum_for_all(const double* numbers, int n) {
   return *shared;
 }
 
-// What statistics sum over a tensor, or over what one block has of it.
-struct Sums {
-  double f, x, above, below;
-};
-
-__device__ inline Sums warp_sums(const Sums& sums) {
-  return {warp_sum(sums.f), warp_sum(sums.x), warp_sum(sums.above), warp_sum(sums.below)};
-}
-
-__device__ inline void add(Sums& to, const Sums& sums) {
-  to.f += sums.f;
-  to.x += sums.x;
-  to.above += sums.above;
-  to.below += sums.below;
-}
-
-// row = (value, mean logit, shares above and below the threshold), of n logits
-template <class Result>
-__device__ void write_stats(double value, const Sums& sums, double n, Result* row) {
-  row[0] = static_cast<Result>(value);
-  row[1] = static_cast<Result>(sums.x / n);
-  row[2] = static_cast<Result>(sums.above / n);
-  row[3] = static_cast<Result>(sums.below / n);
-}
-
 // result = sum of n partial sums: the second stage of a reduction over many blocks. One block.
 template <class Result>
-__global__ void sum_partials(const double* partial, int n, Result* result) {
+__global__ void sum_partials(const double* partial, int64_t n, Result* result) {
   double sum = 0;
-  for (int i = threadIdx.x; i < n; i += kThreads) sum += partial[i];
+  for (int64_t i = threadIdx.x; i < n; i += kThreads) sum += partial[i];
   sum = block_sum(sum);
   if (threadIdx.x == 0) *result = static_cast<Result>(sum);
 }

@@ -2,6 +2,7 @@
 #pragma once
 
 #include "../math/augment.h"
+#include "workspace.h"
 
 namespace ganfast {
 
@@ -26,10 +27,8 @@ void augment(AugmentMap map, AugmentPieces pieces, DType dtype, AugmentShape sha
 }  // namespace cpu
 
 namespace cuda {
-// Doubles of scratch memory that augment takes.
-int64_t augment_scratch(AugmentPieces pieces, AugmentShape shape);
 void augment(AugmentMap map, AugmentPieces pieces, DType dtype, AugmentShape shape, const float* u,
-             const void* x, void* y, double* scratch, void* stream);
+             const void* x, void* y, const Workspace& workspace);
 }  // namespace cuda
 
 }  // namespace ganfast

@@ -2,6 +2,7 @@
 #pragma once
 
 #include "../math/frechet.h"
+#include "workspace.h"
 
 namespace ganfast {
 
@@ -21,14 +22,12 @@ void frechet_quintic(DType dtype, const Quintic& quintic, const void* g, const d
 }  // namespace cpu
 
 namespace cuda {
-// Doubles of scratch memory that pair_sums takes.
-int64_t frechet_scratch(int64_t matrices, int64_t size);
 void frechet_pair_sums(PairSum sum, DType dtype, const void* x, const void* y, int64_t matrices,
-                       int64_t size, double* sums, double* scratch, void* stream);
+                       int64_t size, double* sums, const Workspace& workspace);
 void frechet_scaled_cast(DType dtype, const double* a, const double* squares, void* x,
-                         int64_t matrices, int64_t size, void* stream);
+                         int64_t matrices, int64_t size, const Workspace& workspace);
 void frechet_quintic(DType dtype, const Quintic& quintic, const void* g, const double* squares,
-                     void* p, int64_t matrices, int64_t n, void* stream);
+                     void* p, int64_t matrices, int64_t n, const Workspace& workspace);
 }  // namespace cuda
 
 }  // namespace ganfast

@@ -6,6 +6,7 @@
 
 #include "arrays.h"
 #include "check.h"
+#include "scratch.h"
 
 namespace ganfast::test {
 namespace {
@@ -80,8 +81,8 @@ void compare(AugmentMap map, AugmentPieces pieces, DType dtype, AugmentShape sha
   for (int64_t i = 0; i < x.n; ++i) store(x.data[i], static_cast<Compute<T>>(uniform(-1, 1)));
   for (float& drawn : u) drawn = std::floor(uniform(0, 1024)) / 1024;
   for (int64_t b = 0; shape.draws == 8 && b < shape.samples; ++b) u[8 * b + 7] = b % 2 ? 0 : -0.25;
-  std::vector<double> scratch(cuda::augment_scratch(pieces, shape));
-  cuda::augment(map, pieces, dtype, shape, u.data(), x.data, y.data, scratch.data(), nullptr);
+  Scratch scratch;
+  cuda::augment(map, pieces, dtype, shape, u.data(), x.data, y.data, scratch);
 
   const auto at = [&](int64_t i) {  // of the i-th element of an Image
     return shape.interleaved ? i % pixels * shape.channels + i / pixels : i;

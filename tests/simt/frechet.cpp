@@ -4,6 +4,7 @@
 #include <memory>
 
 #include "check.h"
+#include "scratch.h"
 
 namespace ganfast::test {
 namespace {
@@ -28,10 +29,10 @@ struct Array {
 template <class T>
 void compare_sums(int64_t matrices, int64_t size, int offset, const std::string& what) {
   Array<T> x(matrices * size, offset), y(matrices * size, offset);
-  std::vector<double> scratch(cuda::frechet_scratch(matrices, size)), sums(matrices);
+  std::vector<double> sums(matrices);
+  Scratch scratch;
   for (PairSum sum : {PairSum::inner, PairSum::squared_distance}) {
-    cuda::frechet_pair_sums(sum, kDType<T>, x.data, y.data, matrices, size, sums.data(),
-                            scratch.data(), nullptr);
+    cuda::frechet_pair_sums(sum, kDType<T>, x.data, y.data, matrices, size, sums.data(), scratch);
     for (int64_t m = 0; m < matrices; ++m) {
       long double want = 0, scale = 0;
       for (int64_t i = m * size; i < (m + 1) * size; ++i) {
@@ -51,7 +52,7 @@ void compare_cast(int64_t matrices, int64_t size, int offset, const std::string&
   Array<T> x(matrices * size, offset);
   std::vector<double> squares(matrices);
   for (int64_t m = 0; m < matrices; ++m) squares[m] = m == 1 ? 0 : uniform(0.1, 9);
-  cuda::frechet_scaled_cast(kDType<T>, a.data, squares.data(), x.data, matrices, size, nullptr);
+  cuda::frechet_scaled_cast(kDType<T>, a.data, squares.data(), x.data, matrices, size, Scratch());
   for (int64_t i = 0; i < a.n; ++i) {
     const double norm = i / size == 1 ? 1 : std::sqrt(squares[i / size]);
     check_close(what + " cast", x.data[i], a.data[i] / norm, 2 * kEpsilon<T>,
@@ -69,7 +70,7 @@ void compare_quintic(int64_t matrices, int64_t n, int offset, bool scaled,
   for (double& square : squares) square = uniform(0.5, 2);
   const Quintic quintic{3.5, -4.75, 2.25};
   cuda::frechet_quintic(kDType<T>, quintic, g.data, scaled ? squares.data() : nullptr, p.data,
-                        matrices, n, nullptr);
+                        matrices, n, Scratch());
   for (int64_t i = 0; i < p.n; ++i) {
     const double f = scaled ? std::pow(squares[i / size], 0.25) : 1;
     const bool diagonal = i % size / n == i % size % n;

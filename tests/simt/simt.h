@@ -16,6 +16,12 @@
 #include <type_traits>
 #include <vector>
 
+#include "../../csrc/math/scalar.h"
+
+// Loops of kernels need not be unrolled here, and compile in a fraction of the time.
+#undef GANFAST_UNROLL
+#define GANFAST_UNROLL
+
 #define __host__
 #define __device__
 #define __global__

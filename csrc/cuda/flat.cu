@@ -1,0 +1,490 @@
+// L = sum_k w_k * mean_i f(x_ki - y_ki) and its two derivatives on CUDA: one launch for the whole
+// list of terms.
+#include "../ops/flat.h"
+
+#include <algorithm>
+
+#include "operands.cuh"
+#include "stats.cuh"
+
+namespace ganfast::cuda {
+namespace {
+
+// As kBlocksOfProcessor: four tensors' shares of double leave registers for one block.
+constexpr int kBlocksOfFourShares = 1;
+
+// d = x - y, u = vx - vy, where y and vy repeat along x. The gradient of y is not in the share's
+// place: see Call::with_gradients.
+template <class T>
+struct Repeated : Single<T> {
+  const Compute<T>* y;   // (period)
+  const Compute<T>* vy;  // (period), or null for zeros
+  int64_t period;
+
+  static Repeated of(const FlatTerm& term) {
+    return {Single<T>::of(term), static_cast<const Compute<T>*>(term.y),
+            static_cast<const Compute<T>*>(term.vy), term.period};
+  }
+
+  using Share = cuda::Share<T, 1>;
+
+  __device__ auto d(const Share& share) const { return minus(share, share.load(this->x), y); }
+  __device__ auto u(const Share& share) const {
+    return minus(share, load_given(share, this->vx), vy);
+  }
+
+ private:
+  __device__ auto minus(const Share& share, const typename Share::Values& x,
+                        const Compute<T>* y) const {
+    struct {
+      Compute<T> values[Pack<T>::size];
+      __device__ Compute<T> operator()(int, int j) const { return values[j]; }
+    } difference;
+    if (y == nullptr || period == 1) {
+      const Compute<T> number = y == nullptr ? Compute<T>(0) : *y;
+      share.for_each([&](int i, int j) { difference.values[j] = load(x.at(i, j)) - number; });
+      return difference;
+    }
+    int64_t place = share.start % period;
+    share.for_each([&](int i, int j) {
+      difference.values[j] = load(x.at(i, j)) - y[place];
+      if (++place == period) place = 0;
+    });
+    return difference;
+  }
+};
+
+template <class F, class T, class Operands>
+struct Row {
+  Operands of;  // tensors of n elements
+  int64_t n;
+  int64_t first_tile;  // of the tiles of this launch
+  double weight;
+  F functor;
+  bool whole;  // 16-byte accesses are allowed
+
+  using Share = std::conditional_t<std::is_same_v<Operands, Repeated<T>>,
+                                   typename Repeated<T>::Share, cuda::Share<T>>;
+
+  __device__ Share share(int64_t tile) const {
+    const int64_t begin = (tile - first_tile) * Share::kTile;
+    return {begin, n - begin, whole};
+  }
+};
+
+// A stretch of the list, for one launch.
+template <class F, class T, class Operands>
+struct Rows {
+  Row<F, T, Operands> rows[kMaxRows];
+  int count = 0;
+  int64_t tiles = 0;
+  size_t first = 0;  // place of the first row among all terms
+
+  // The place of the row that a tile belongs to.
+  __device__ int index(int64_t tile) const {
+    int low = 0;
+    for (int high = count; high - low > 1;) {
+      const int middle = (low + high) / 2;
+      (rows[middle].first_tile <= tile ? low : high) = middle;
+    }
+    return low;
+  }
+
+  // The end of a row's tiles.
+  GANFAST_HD int64_t end(int k) const { return k + 1 < count ? rows[k + 1].first_tile : tiles; }
+};
+
+// What comes back to the result: a number for each term, or with a step of 0 one for all.
+template <class C>
+struct Grad {
+  const C* data;
+  int step;
+
+  __device__ C of(int k) const { return data[k * step]; }
+};
+
+// loss = sum_k weight_k sum_i f(d_ki)
+template <class F, class T, class Operands>
+__global__ void __launch_bounds__(kThreads)
+    flat_forward_kernel(const __grid_constant__ Rows<F, T, Operands> table, double* partial,
+                        Compute<T>* loss) {
+  double sum = 0;
+  for (int64_t tile = blockIdx.x; tile < table.tiles; tile += gridDim.x) {
+    const auto& row = table.rows[table.index(tile)];
+    const auto share = row.share(tile);
+    const auto d = row.of.d(share);
+    Compute<T> part = 0;
+    share.for_each_inside([&](int i, int j) { part += row.functor.f(d(i, j)); });
+    sum += row.weight * part;
+  }
+  finish_sum(sum, partial, loss);
+}
+
+// The tiles that each block takes for statistics, one after the other. Block i's part of row k has
+// its place i + k among the partial sums: no two parts share a place.
+GANFAST_HD int64_t tiles_of_block(int64_t tiles, int blocks) {
+  return (tiles + blocks - 1) / blocks;
+}
+
+// The partial sums of each block; where there is one block, the results too.
+template <class F, class T>
+__global__ void __launch_bounds__(kThreads, kBlocksOfProcessor)
+    flat_stats_kernel(const __grid_constant__ Rows<F, T, Single<T>> table,
+                      StatsOut<Compute<T>> out) {
+  GANFAST_SHARED(Sums, of_warps, kThreads / kWarp);
+  const int64_t size = tiles_of_block(table.tiles, gridDim.x);
+  int64_t tile = blockIdx.x * size;
+  const int64_t last = tile + size < table.tiles ? tile + size : table.tiles;
+  while (tile < last) {
+    const int k = table.index(tile);
+    const auto& row = table.rows[k];
+    const int64_t next = table.end(k);
+    Sums sums{};
+    for (const int64_t end = next < last ? next : last; tile < end; ++tile) {
+      const auto share = row.share(tile);
+      const auto x = row.of.d(share);
+      Compute<T> f = 0, sum = 0;
+      int above = 0, below = 0;
+      share.for_each_inside([&](int i, int j) {
+        f += row.functor.f(x(i, j));
+        sum += x(i, j);
+        above += x(i, j) > out.threshold;
+        below += x(i, j) < out.threshold;
+      });
+      add(sums, {double(f), double(sum), double(above), double(below)});
+    }
+    sums = warp_sums(sums);
+    __syncthreads();  // thread 0 has read the sums of the row before
+    if (threadIdx.x % kWarp == 0) of_warps[threadIdx.x / kWarp] = sums;
+    __syncthreads();
+    if (threadIdx.x > 0) continue;
+    for (int warp = 1; warp < kThreads / kWarp; ++warp) add(sums, of_warps[warp]);
+    out.partial[blockIdx.x + k] = sums;
+  }
+  if (gridDim.x > 1) return;
+  __syncthreads();
+  const auto row_of = [&](int k) {
+    return StatsRow{k, 1, table.rows[k].weight, static_cast<double>(table.rows[k].n)};
+  };
+  finish_stats(table.count, row_of, out);
+}
+
+// dx_ki = grad weight_k f'(d_ki),  dy_ki = -dx_ki; where y repeats, dy_partial = the blocks' sums
+// of weight_k f'(d_ki) unless it is null
+template <class F, class T, class Operands>
+__global__ void __launch_bounds__(kThreads)
+    flat_backward_kernel(const __grid_constant__ Rows<F, T, Operands> table, Grad<Compute<T>> grad,
+                         double* dy_partial) {
+  constexpr bool repeats = std::is_same_v<Operands, Repeated<T>>;
+  double dy_sum = 0;
+  for (int64_t tile = blockIdx.x; tile < table.tiles; tile += gridDim.x) {
+    const int k = table.index(tile);
+    const auto& row = table.rows[k];
+    const auto scale = static_cast<Compute<T>>(grad.of(k) * row.weight);
+    const auto share = row.share(tile);
+    const auto d = row.of.d(share);
+    auto dx = share.zeros();
+    Compute<T> part = 0;
+    share.for_each([&](int i, int j) {
+      const Compute<T> slope = row.functor.df(d(i, j));
+      store(dx.at(i, j), scale * slope);
+      if (repeats && share.inside(i, j)) part += slope;
+    });
+    row.of.store_gradients(share, dx);
+    if (repeats) dy_sum += row.weight * part;
+  }
+  if (repeats && dy_partial != nullptr) finish_sum<double>(dy_sum, dy_partial, nullptr);
+}
+
+// dgrad = sum_k weight_k sum_i u_ki f'(d_ki),  dx_ki = grad weight_k u_ki f''(d_ki), and dy as in
+// the backward
+template <class F, class T, class Operands>
+__global__ void __launch_bounds__(kThreads, kBlocksOfFourShares)
+    flat_double_backward_kernel(const __grid_constant__ Rows<F, T, Operands> table,
+                                Grad<Compute<T>> grad, double* dy_partial, double* partial,
+                                Compute<T>* dgrad) {
+  constexpr bool repeats = std::is_same_v<Operands, Repeated<T>>;
+  double sum = 0, dy_sum = 0;
+  for (int64_t tile = blockIdx.x; tile < table.tiles; tile += gridDim.x) {
+    const int k = table.index(tile);
+    const auto& row = table.rows[k];
+    const auto scale = static_cast<Compute<T>>(grad.of(k) * row.weight);
+    const auto share = row.share(tile);
+    const auto d = row.of.d(share);
+    const auto u = row.of.u(share);
+    auto dx = share.zeros();
+    Compute<T> part = 0, dy_part = 0;
+    share.for_each_inside([&](int i, int j) {
+      const Compute<T> di = d(i, j), ui = u(i, j), curve = row.functor.d2f(di);
+      store(dx.at(i, j), scale * ui * curve);
+      part += ui * row.functor.df(di);
+      if (repeats) dy_part += ui * curve;
+    });
+    row.of.store_gradients(share, dx);
+    sum += row.weight * part;
+    if (repeats) dy_sum += row.weight * dy_part;
+  }
+  finish_sum(sum, partial, dgrad);
+  if (!repeats || dy_partial == nullptr) return;
+  __syncthreads();
+  finish_sum<double>(dy_sum, dy_partial, nullptr);
+}
+
+// dy_p = -grad weight sum of f'(d_i), or of u_i f''(d_i), over the i with i mod period = p. A
+// thread has a p.
+template <class F, class T>
+__global__ void __launch_bounds__(kThreads)
+    flat_sample_gradient_kernel(const __grid_constant__ Row<F, T, Repeated<T>> row,
+                                const Compute<T>* grad, bool second, Compute<T>* dy) {
+  using C = Compute<T>;
+  const Repeated<T>& of = row.of;
+  const int64_t p = int64_t(blockIdx.x) * kThreads + threadIdx.x;
+  if (p >= of.period) return;
+  const C y = of.y[p], vy = of.vy == nullptr ? C(0) : of.vy[p];
+  double sum = 0;
+  for (int64_t i = p; i < row.n; i += of.period) {
+    const C d = load(of.x[i]) - y, vx = of.vx == nullptr ? C(0) : load(of.vx[i]);
+    sum += second ? (vx - vy) * row.functor.d2f(d) : row.functor.df(d);
+  }
+  dy[p] = static_cast<C>(-*grad * row.weight * sum);
+}
+
+// Where the sum over each row's tiles goes, or null.
+template <class Result>
+struct Totals {
+  Result* to[kMaxRows];
+  int64_t first[kMaxRows + 1];  // first tile of each row, and the end of the last
+};
+
+// to_k = the sum of the row's partials, or with a grad -grad_k times that. A block has a row.
+template <class Result>
+__global__ void __launch_bounds__(kThreads)
+    flat_totals_kernel(const __grid_constant__ Totals<Result> rows, const double* partial,
+                       Grad<Result> grad) {
+  const int k = blockIdx.x;
+  if (rows.to[k] == nullptr) return;
+  double sum = 0;
+  for (int64_t tile = rows.first[k] + threadIdx.x; tile < rows.first[k + 1]; tile += kThreads)
+    sum += partial[tile];
+  sum = block_sum(sum);
+  if (threadIdx.x == 0)
+    *rows.to[k] = static_cast<Result>(grad.data == nullptr ? sum : -grad.of(k) * sum);
+}
+
+// A list with its types, to be launched.
+template <class F, class T, class Operands>
+struct Call {
+  using C = Compute<T>;
+  using Table = Rows<F, T, Operands>;
+  static constexpr bool repeats = std::is_same_v<Operands, Repeated<T>>;
+
+  const FlatList& list;
+  const Workspace& workspace;
+  const cudaStream_t stream = static_cast<cudaStream_t>(workspace.stream);
+  const int64_t tables = (list.terms.size() + kMaxRows - 1) / kMaxRows;
+
+  static int64_t tiles_of(const FlatTerm& term) {
+    constexpr int64_t tile = Row<F, T, Operands>::Share::kTile;
+    return (term.n + tile - 1) / tile;
+  }
+
+  static C* dy_of_number(const FlatTerm& term) {
+    return repeats && term.period == 1 ? static_cast<C*>(term.dy) : nullptr;
+  }
+
+  // Calls body(table, blocks) for each stretch of terms that one launch can take. Each tile has a
+  // block to itself where sums of single rows are wanted.
+  template <class Body>
+  void for_each_table(Body body) const {
+    for (size_t first = 0; first < list.terms.size(); first += kMaxRows) {
+      Table table;
+      table.first = first;
+      bool each_tile = list.per_term;
+      for (size_t k = first; k < std::min(first + kMaxRows, list.terms.size()); ++k) {
+        const FlatTerm& term = list.terms[k];
+        const auto of = Operands::of(term);
+        table.rows[table.count++] = {of,
+                                     term.n,
+                                     table.tiles,
+                                     term.weight,
+                                     F{static_cast<C>(term.a), static_cast<C>(term.b)},
+                                     of.whole()};
+        table.tiles += tiles_of(term);
+        each_tile |= dy_of_number(term) != nullptr;
+      }
+      const int64_t blocks = each_tile                            ? table.tiles
+                             : table.tiles <= kMaxTilesOfOneBlock ? 1
+                                                                  : kMaxBlocks;
+      body(table, static_cast<int>(std::min(table.tiles, blocks)));
+    }
+  }
+
+  // Adds up the partial sums of the tiles of each row whose to(term) is not null.
+  template <class To>
+  void add_tiles(const Table& table, const double* partial, Grad<C> grad, To to) const {
+    Totals<C> totals;
+    for (int k = 0; k < table.count; ++k) {
+      totals.to[k] = to(list.terms[table.first + k]);
+      totals.first[k] = table.rows[k].first_tile;
+    }
+    totals.first[table.count] = table.tiles;
+    launch("flat_totals", flat_totals_kernel<C>, table.count, kThreads, stream, totals, partial,
+           grad);
+  }
+
+  // Runs a summing kernel, run(table, blocks, partial, result or null), over all tables; then what
+  // adds up the partial sums to the result.
+  template <class Run>
+  void sum(void* result_, Run run) const {
+    const auto result = static_cast<C*>(result_);
+    int64_t partials = 0;
+    double* partial = nullptr;
+    for_each_table([&](const Table& table, int blocks) {
+      if (list.per_term) {
+        partial = workspace.doubles(blocks);
+        run(table, blocks, partial, nullptr);
+        add_tiles(table, partial, {},
+                  [&](const FlatTerm& term) { return result + (&term - list.terms.data()); });
+      } else if (blocks == 1 && tables == 1) {
+        run(table, blocks, nullptr, result);
+      } else {
+        if (partial == nullptr) partial = workspace.doubles(most_partials());
+        run(table, blocks, partial + partials, nullptr);
+        partials += blocks;
+      }
+    });
+    if (partials > 0) {
+      launch("sum_partials", sum_partials<C>, 1, kThreads, stream, partial, partials, result);
+    }
+  }
+
+  int64_t most_partials() const {
+    int64_t tiles = 0;
+    for (const FlatTerm& term : list.terms) tiles += tiles_of(term);
+    return std::max(tiles, tables * kMaxBlocks);
+  }
+
+  void forward(void* loss, void* stats, double threshold) const {
+    if constexpr (std::is_same_v<Operands, Single<T>>) {
+      if (stats != nullptr)
+        return forward_stats(static_cast<C*>(loss), static_cast<C*>(stats),
+                             static_cast<C>(threshold));
+    }
+    sum(loss, [&](const Table& table, int blocks, double* partial, C* result) {
+      launch("flat_forward", flat_forward_kernel<F, T, Operands>, blocks, kThreads, stream, table,
+             partial, result);
+    });
+  }
+
+  // Runs the two stages of statistics in a number of blocks.
+  void sum_stats(const Table& table, int blocks, const StatsOut<C>& out) const {
+    launch("flat_stats", flat_stats_kernel<F, T>, blocks, kThreads, stream, table, out);
+    if (blocks == 1) return;
+    const int64_t size = tiles_of_block(table.tiles, blocks);
+    StatsRows rows;
+    rows.count = table.count;
+    for (int k = 0; k < table.count; ++k) {
+      const int64_t begin = table.rows[k].first_tile / size, last = (table.end(k) - 1) / size;
+      rows.rows[k] = {begin + k, last - begin + 1, table.rows[k].weight,
+                      static_cast<double>(table.rows[k].n)};
+    }
+    launch("finish_stats", finish_stats_kernel<C>, 1, kThreads, stream, rows, out);
+  }
+
+  void forward_stats(C* loss, C* stats, C threshold) const {
+    constexpr int doubles = sizeof(Sums) / sizeof(double);
+    const auto partial =
+        reinterpret_cast<Sums*>(workspace.doubles(doubles * (kSharingBlocks + kMaxRows)));
+    double* const losses = workspace.doubles(tables);
+    for_each_table([&](const Table& table, int blocks) {
+      StatsOut<C> out{threshold, partial, stats + 4 * table.first};
+      if (list.per_term) {
+        out.values = loss + table.first;
+      } else {
+        out.partial_total = losses + table.first / kMaxRows;
+        if (tables == 1) out.total = loss;
+      }
+      // A single warp may have to add up what they leave.
+      sum_stats(table, std::min<int>(blocks, kSharingBlocks), out);
+    });
+    if (tables > 1 && !list.per_term) {
+      launch("sum_partials", sum_partials<C>, 1, kThreads, stream, losses, tables, loss);
+    }
+  }
+
+  // Runs run(grad, partial of dy or null), then completes the dy of rows whose y repeats.
+  template <class Run>
+  void with_gradients(const Table& table, const void* grad_, bool second, Run run) const {
+    const auto data = static_cast<const C*>(grad_);
+    const Grad<C> grad{list.per_term ? data + table.first : data, list.per_term};
+    double* partial = nullptr;
+    const auto terms = list.terms.subspan(table.first, table.count);
+    if (std::ranges::any_of(terms, dy_of_number)) partial = workspace.doubles(table.tiles);
+    run(grad, partial);
+    if constexpr (repeats) {
+      if (partial != nullptr) add_tiles(table, partial, grad, dy_of_number);
+      for (int k = 0; k < table.count; ++k) {
+        const int64_t period = terms[k].period;
+        if (terms[k].dy == nullptr || period == 1) continue;
+        launch("flat_sample_gradient", flat_sample_gradient_kernel<F, T>,
+               static_cast<int>((period + kThreads - 1) / kThreads), kThreads, stream,
+               table.rows[k], grad.data + k * grad.step, second, static_cast<C*>(terms[k].dy));
+      }
+    }
+  }
+
+  void backward(const void* grad_) const {
+    for_each_table([&](const Table& table, int blocks) {
+      with_gradients(table, grad_, false, [&](Grad<C> grad, double* dy_partial) {
+        launch("flat_backward", flat_backward_kernel<F, T, Operands>, blocks, kThreads, stream,
+               table, grad, dy_partial);
+      });
+    });
+  }
+
+  void double_backward(const void* grad_, void* dgrad) const {
+    sum(dgrad, [&](const Table& table, int blocks, double* partial, C* result) {
+      with_gradients(table, grad_, true, [&](Grad<C> grad, double* dy_partial) {
+        launch("flat_double_backward", flat_double_backward_kernel<F, T, Operands>, blocks,
+               kThreads, stream, table, grad, dy_partial, partial, result);
+      });
+    });
+  }
+};
+
+// Calls body(call) with the list's types.
+template <class Body>
+void with_call(const FlatList& list, const Workspace& workspace, Body body) {
+  switch (list.subtrahend) {
+    case Subtrahend::none:
+      return with_types<false>(list.functor, list.dtype, [&]<class F, class T>() {
+        body(Call<F, T, Single<T>>{list, workspace});
+      });
+    case Subtrahend::same:
+      return with_types<true>(list.functor, list.dtype, [&]<class F, class T>() {
+        body(Call<F, T, Pair<T>>{list, workspace});
+      });
+    case Subtrahend::repeated:
+      return with_types<true>(list.functor, list.dtype, [&]<class F, class T>() {
+        body(Call<F, T, Repeated<T>>{list, workspace});
+      });
+  }
+}
+
+}  // namespace
+
+void flat_forward(const FlatList& list, void* loss, void* stats, double threshold,
+                  const Workspace& workspace) {
+  with_call(list, workspace, [&](const auto& call) { call.forward(loss, stats, threshold); });
+}
+
+void flat_backward(const FlatList& list, const void* grad, const Workspace& workspace) {
+  with_call(list, workspace, [&](const auto& call) { call.backward(grad); });
+}
+
+void flat_double_backward(const FlatList& list, const void* grad, void* dgrad,
+                          const Workspace& workspace) {
+  with_call(list, workspace, [&](const auto& call) { call.double_backward(grad, dgrad); });
+}
+
+}  // namespace ganfast::cuda

@@ -1,0 +1,92 @@
+// What the functors of a list are applied to: d = x or x - y, with its cotangent u and gradients.
+//
+// Each kind reads and writes by way of a share, which is what a thread has at once of a row's
+// tensors. d(share) and u(share) return functions of the place in the share.
+#pragma once
+
+#include "pack.cuh"
+
+namespace ganfast::cuda {
+
+// Zeros where there is no memory.
+template <class Share, class T>
+__device__ auto load_given(const Share& share, const T* from) {
+  return from == nullptr ? share.zeros() : share.load(from);
+}
+
+// d = x, u = vx
+template <class T>
+struct Single {
+  const T* x;
+  const T* vx;  // like x, or null for zeros
+  T* dx;        // like x, or null where it is not wanted
+
+  template <class Term>
+  static Single of(const Term& term) {
+    return {static_cast<const T*>(term.x), static_cast<const T*>(term.vx),
+            static_cast<T*>(term.dx)};
+  }
+
+  void want_none() { dx = nullptr; }
+
+  // 16-byte accesses are allowed.
+  bool whole() const { return aligned(x) && aligned(vx) && aligned(dx); }
+
+  template <class Share>
+  __device__ auto d(const Share& share) const {
+    return [x = share.load(x)](auto... at) { return load(x.at(at...)); };
+  }
+
+  template <class Share>
+  __device__ auto u(const Share& share) const {
+    return [vx = load_given(share, vx)](auto... at) { return load(vx.at(at...)); };
+  }
+
+  // Writes the gradients that are wanted, from that of d.
+  template <class Share>
+  __device__ void store_gradients(const Share& share, const typename Share::Values& values) const {
+    if (dx != nullptr) share.store(values, dx);
+  }
+};
+
+// d = x - y, u = vx - vy
+template <class T>
+struct Pair : Single<T> {
+  const T* y;   // like x
+  const T* vy;  // like x, or null for zeros
+  T* dy;        // like x, or null where it is not wanted
+
+  template <class Term>
+  static Pair of(const Term& term) {
+    return {Single<T>::of(term), static_cast<const T*>(term.y), static_cast<const T*>(term.vy),
+            static_cast<T*>(term.dy)};
+  }
+
+  void want_none() { this->dx = dy = nullptr; }
+
+  bool whole() const { return Single<T>::whole() && aligned(y) && aligned(vy) && aligned(dy); }
+
+  template <class Share>
+  __device__ auto d(const Share& share) const {
+    return [x = share.load(this->x), y = share.load(y)](auto... at) {
+      return load(x.at(at...)) - load(y.at(at...));
+    };
+  }
+
+  template <class Share>
+  __device__ auto u(const Share& share) const {
+    return [vx = load_given(share, this->vx), vy = load_given(share, vy)](auto... at) {
+      return load(vx.at(at...)) - load(vy.at(at...));
+    };
+  }
+
+  template <class Share>
+  __device__ void store_gradients(const Share& share, typename Share::Values values) const {
+    Single<T>::store_gradients(share, values);
+    if (dy == nullptr) return;
+    share.for_each([&](auto... at) { store(values.at(at...), -load(values.at(at...))); });
+    share.store(values, dy);
+  }
+};
+
+}  // namespace ganfast::cuda
