@@ -206,7 +206,7 @@ int main() {
   compare_types<Softplus, BFloat16>(Functor::softplus, "bfloat16");
   for (const bool per_term : {false, true}) {
     // Many blocks and the second stage; a tensor of several tiles between small ones.
-    compare_all<Softplus, float>(Functor::softplus, {3, 20 * kTile, 1, kTile, kTile + 1}, per_term,
+    compare_all<Softplus, float>(Functor::softplus, {3, 12 * kTile, 1, kTile, kTile + 1}, per_term,
                                  "many blocks");
     // More tensors than one launch takes.
     compare_all<Hinge, float>(Functor::hinge, std::vector<int64_t>(207, 3), per_term,
