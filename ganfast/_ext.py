@@ -58,8 +58,8 @@ def build_info() -> dict[str, Any]:
     """Say what was built.
 
     Returns:
-        ``kind`` (``"cuda"``, ``"cpu"`` or ``"none"``), ``reason`` (why that kind) and, where kernels
-        are loaded, ``torch`` (the version that they were compiled for), ``compiler`` and
+        ``kind`` (``"cuda"``, ``"cpu"`` or ``"none"``), ``reason`` (why that kind) and, where
+        kernels are loaded, ``torch`` (the version that they were compiled for), ``compiler`` and
         ``cuda_archs``.
     """
     return dict(_INFO)
