@@ -20,7 +20,8 @@ from torch import Tensor
 from bench import memory
 from bench.kit import SUBJECT, Case, Provider
 from ganfast._precision import is_fast
-from ganfast.features import weight_files
+from ganfast.features import fused, weight_files
+from ganfast.features.fused import Fused
 from ganfast.features.inception import Inception
 from ganfast.features.registry import FEW
 from ganfast.metrics import kid, prdc
@@ -159,20 +160,28 @@ def random_weights() -> Path:
     return path
 
 
-@lru_cache(maxsize=3)
-def _net(dtype: torch.dtype) -> Inception:
+@lru_cache(maxsize=5)
+def _net(dtype: torch.dtype, convolutions: str) -> Inception:
     net = Inception()
     net.load_public(weight_files.read(random_weights()))
     net.to(dtype).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
-    if dtype == torch.float32:
+    if convolutions == "best":
         net.pack()
+    elif convolutions == "oneDNN":
+        if not fused.serves(dtype):
+            raise RuntimeError(f"this torch has no oneDNN for {dtype}")
+        for _, layer in net.convolutions():
+            layer.pack(Fused)
     return net
 
 
-def _ganfast_net(x: list[Tensor], dtype: torch.dtype = torch.float32) -> Tensor:
+def _ganfast_net(
+    x: list[Tensor], dtype: torch.dtype = torch.float32, convolutions: str = "best"
+) -> Tensor:
+    net = _net(dtype, convolutions)
     with torch.inference_mode():
         batch = x[0].to(dtype).contiguous(memory_format=torch.channels_last)
-        return torch.cat([_net(dtype)(part)["2048"] for part in torch.split(batch, FEW)])
+        return torch.cat([net(part)["2048"] for part in torch.split(batch, FEW)])
 
 
 def _exact_net(x: list[Tensor]) -> Tensor:
@@ -193,8 +202,11 @@ def _pytorch_fid_net(x: list[Tensor]) -> Tensor:
         return features
 
 
+# What the kernel gains over oneDNN's fused convolutions, and those over the unfused.
 _NETS: dict[str, Provider] = {
     "pytorch-fid": _pytorch_fid_net,
+    "unfused": partial(_ganfast_net, convolutions="unfused"),
+    "oneDNN": partial(_ganfast_net, convolutions="oneDNN"),
     "ganfast bf16": partial(_ganfast_net, dtype=torch.bfloat16),
     SUBJECT: _ganfast_net,
 }

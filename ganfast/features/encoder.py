@@ -56,12 +56,14 @@ class Encoder:
     def of_floats(self, images: Tensor) -> Tensor:
         """Features of images in [0, 255] (N, 1 or 3, H, W), which are not rounded to bytes.
 
-        Raises ValueError for another shape, or a net that takes bytes.
+        Raises ValueError for another shape, numbers that are not finite, or a net that takes bytes.
         """
         if images.ndim != 4 or images.shape[1] not in (1, 3):
             raise ValueError(f"images: expected (N, 1 or 3, H, W), got {tuple(images.shape)}")
         if self.size == 0:
             raise ValueError(f"{self.label} takes the bytes of images; here they are floats")
+        if not images.isfinite().all():
+            raise ValueError("images must be finite, got NaN or infinity")
         if self.channels == 3:
             images = images.expand(-1, 3, -1, -1)
         elif images.shape[1] == 3:

@@ -15,6 +15,8 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from ganfast import ops
+from ganfast.features import fused
+from ganfast.features.fused import Fused
 from ganfast.features.packed import Packed
 
 LAYERS = ("64", "192", "768", "2048", "logits", "spatial")
@@ -41,7 +43,7 @@ class Convolution(nn.Module):
         self.out, self.stride, self.padding, self.linear = dict(out), stride, padding, linear
         self.weight = nn.Parameter(torch.empty(sum(out.values()), channels, *kernel))
         self.bias = nn.Parameter(torch.empty(sum(out.values())))
-        self.packed: Packed | None = None
+        self.packed: Packed | Fused | None = None
 
     def forward(self, x: Tensor, out: Tensor | None = None) -> Tensor:
         """Into ``out``, a slice of the channels of what is to be joined, or into new memory."""
@@ -51,10 +53,10 @@ class Convolution(nn.Module):
         F.relu_(y.narrow(1, 0, y.shape[1] - self.linear))
         return y if out is None else out.copy_(y)
 
-    def pack(self) -> None:
-        """Lay out the weights for `Packed`, which is used from then on."""
+    def pack(self, kind: type[Packed] | type[Fused]) -> None:
+        """Lay out the weights for a convolution that is used from then on, without gradients."""
         weight, bias = self.weight.detach(), self.bias.detach()
-        self.packed = Packed(weight, bias, self.stride, self.padding, self.linear)
+        self.packed = kind(weight, bias, self.stride, self.padding, self.linear)
 
 
 class _Joined:
@@ -288,7 +290,8 @@ class Inception(nn.Module):
         """Fill in weights with the keys of pytorch-fid and torch-fidelity, batch norms folded in.
 
         Raises ValueError, naming the first one, for keys that are missing, of another shape, or
-        not known (``num_batches_tracked`` and the auxiliary classifier are passed over).
+        not known (``num_batches_tracked`` and the auxiliary classifier are passed over), and for
+        convolutions that are not finite.
         """
         used = {"fc.bias"}
 
@@ -316,6 +319,8 @@ class Inception(nn.Module):
                 biases.append(beta - mean * scale)
             layer.weight.copy_(torch.cat(weights))
             layer.bias.copy_(torch.cat(biases))
+            if not (layer.weight.isfinite().all() and layer.bias.isfinite().all()):
+                raise ValueError(f"weights: expected finite numbers in {prefix}, got others")
         self.fc.copy_(take("fc.weight", 1008, 2048))
         self.spatial.copy_(take("Mixed_6d.branch1x1.conv.weight", 192, 768, 1, 1)[:_SPATIAL])
         rest = set(state) - used
@@ -324,10 +329,17 @@ class Inception(nn.Module):
                 raise ValueError(f"weights: {key!r} is no key of the Inception of 2015")
 
     def pack(self) -> None:
-        """Use the compiled convolutions of float32 on the CPU, where they serve, from now on."""
-        if ops.convolution_serves():
-            for _, layer in self.convolutions():
-                layer.pack()
+        """Use the fastest convolutions of this CPU from now on, where no gradient is wanted."""
+        dtype = self.fc.dtype
+        kind: type[Packed] | type[Fused]
+        if dtype == torch.float32 and ops.convolution_serves():
+            kind = Packed
+        elif fused.serves(dtype):
+            kind = Fused
+        else:
+            return
+        for _, layer in self.convolutions():
+            layer.pack(kind)
 
     def convolutions(self) -> Iterator[tuple[str, Convolution]]:
         """Each convolution with the public name of the block that it is in."""

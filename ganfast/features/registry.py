@@ -175,8 +175,7 @@ def _placed(encoder: Encoder, device: torch.device, dtype: str, compile: bool) -
         net = encoder.net.eval().requires_grad_(False).to(device)
         if encoder.size:
             net = net.to(encoder.dtype).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
-        plain = device.type == "cpu" and encoder.dtype == torch.float32 and not compile
-        if isinstance(net, _InceptionNet) and plain:
+        if isinstance(net, _InceptionNet) and device.type == "cpu" and not compile:
             net.net.pack()
         # On a GPU that mode is CUDA graphs.
         mode = "reduce-overhead" if device.type == "cuda" else None

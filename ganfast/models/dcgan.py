@@ -5,7 +5,6 @@ from typing import Literal
 
 from torch import Tensor, nn
 
-from ganfast.models.convolution import Doubling, Halving
 from ganfast.models.parts import check_images, check_latents, ending, stages, start_dcgan
 
 Norm = Literal["batch", "instance", "none"]
@@ -37,11 +36,11 @@ class Generator(nn.Module):
         ]
         for inner, outer in pairwise(widths):
             layers += [
-                Doubling(inner, outer, bias=False),
+                nn.ConvTranspose2d(inner, outer, 4, 2, 1, bias=False),
                 nn.BatchNorm2d(outer),
                 nn.ReLU(inplace=True),
             ]
-        layers += [Doubling(width, channels), nn.Tanh()]
+        layers += [nn.ConvTranspose2d(width, channels, 4, 2, 1), nn.Tanh()]
         self.layers = nn.Sequential(*layers)
         self.apply(start_dcgan)
 
@@ -79,13 +78,13 @@ class Discriminator(nn.Module):
         self.shape = (channels, size, size)
         side, halvings = stages(size)
         layers: list[nn.Module] = [
-            Halving(channels, width),
+            nn.Conv2d(channels, width, 4, 2, 1),
             nn.LeakyReLU(0.2, inplace=True),
         ]
         for k in range(1, halvings):
             outer = width * 2**k
             layers += [
-                Halving(outer // 2, outer, bias=norm == "none"),
+                nn.Conv2d(outer // 2, outer, 4, 2, 1, bias=norm == "none"),
                 *_norm(norm, outer),
                 nn.LeakyReLU(0.2, inplace=True),
             ]

@@ -71,6 +71,7 @@ def test_images_do_not_depend_on_their_batch(net):
         (lambda s: s.pop("Mixed_7c.branch_pool.bn.bias"), "'Mixed_7c.branch_pool.bn.bias'"),
         (lambda s: s.update({"fc.weight": torch.zeros(1000, 2048)}), "fc.weight of shape"),
         (lambda s: s.update({"extra.weight": torch.zeros(1)}), "'extra.weight' is no key"),
+        (lambda s: s.update({"Conv2d_2a_3x3.bn.running_var": -torch.ones(32)}), "in Conv2d_2a_3x3"),
     ],
 )
 def test_weights_that_do_not_fit(state, change, words):

@@ -286,3 +286,12 @@ def test_a_dtype_without_instructions_is_said_to_be_slow(monkeypatch, recwarn, s
     features.load("digits")
     said = [str(w.message) for w in recwarn if "no instructions" in str(w.message)]
     assert len(said) == (0 if supported else 1)
+
+
+def test_floats_that_are_not_finite_are_refused():
+    encoder = features.load("digits")
+    x = torch.zeros(2, 1, 28, 28)
+    assert encoder.of_floats(x).isfinite().all()
+    x[1, 0, 3, 3] = torch.nan
+    with pytest.raises(ValueError, match="images must be finite"):
+        encoder.of_floats(x)
