@@ -11,7 +11,7 @@ from ganfast._precision import is_fast
 
 def serves(dtype: torch.dtype) -> bool:
     """Whether torch has oneDNN and this CPU has its instructions for ``dtype``."""
-    if not torch.backends.mkldnn.is_available():
+    if not torch.backends.mkldnn.is_available():  # type: ignore[no-untyped-call]
         return False
     if dtype == torch.bfloat16:
         return is_fast("bf16", torch.device("cpu"))
