@@ -32,12 +32,12 @@ PYTEST := OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q -n 2 --dist worksteal
 # Runs a command without its output, which is shown where it fails.
 QUIETLY = mkdir -p build && { $(1) > build/$(2).log 2>&1 || { cat build/$(2).log; exit 1; }; }
 
-.PHONY: demo test test-all simt pytest package-check bench lint format cuda-check cuda-build gpu clean
+.PHONY: demo test test-all simt simt-quick pytest package-check bench lint format cuda-check cuda-build gpu clean
 
 demo: $(BUILT)
 	$(BIN)/ganfast demo --overwrite
 
-test: simt pytest
+test: simt-quick pytest
 
 pytest: $(BUILT)
 	$(PYTEST) -m "not slow"
@@ -51,13 +51,22 @@ package-check: $(INSTALLED)
 
 # The CUDA kernels on the CPU.
 ifneq ($(and $(COMPILER),$(filter-out none,$(GANFAST_BUILD))),)
-simt: $(INSTALLED)
+# $(1): target of the build, $(2): which tests
+define run_simt
 	$(BIN)/cmake -S . -B build/simt -G Ninja -DCMAKE_MAKE_PROGRAM=$(abspath $(BIN))/ninja > /dev/null
 	@echo "simt: compiling the CUDA kernels for the CPU"
-	@$(call QUIETLY,$(BIN)/cmake --build build/simt,simt)
-	$(BIN)/ctest --test-dir build/simt --output-on-failure
+	@$(call QUIETLY,$(BIN)/cmake --build build/simt --target $(1),simt)
+	$(BIN)/ctest --test-dir build/simt --output-on-failure -j 2 $(2)
+endef
+
+simt: $(INSTALLED)
+	$(call run_simt,all)
+
+# Without the thread sanitizer.
+simt-quick: $(INSTALLED)
+	$(call run_simt,quick,-L quick)
 else
-simt:
+simt simt-quick:
 	@echo "simt: no C++ compiler, or none wanted: the kernels' own tests were not run"
 endif
 

@@ -31,6 +31,7 @@ def test_a_run_writes_what_it_learned(tmp_path, model):
         autoencode.autoencode(config, tmp_path)
 
 
+@pytest.mark.slow
 def test_a_killed_run_goes_on_to_the_same_bits(tmp_path, monkeypatch):
     settings = {"model": "denoising-autoencoder", "steps": 30, "checkpoint_every": 10}
     config = AutoencoderConfig(**settings, latent_dim=8, log_every=5)

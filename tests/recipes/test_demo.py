@@ -33,6 +33,7 @@ def records(out):
     return [{k: v for k, v in row.items() if k != "images_per_s"} for row in rows]
 
 
+@pytest.mark.slow
 def test_stopped_and_resumed_it_writes_what_an_unstopped_run_writes(tmp_path):
     parts, whole = tmp_path / "parts", tmp_path / "whole"
 

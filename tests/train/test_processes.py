@@ -125,6 +125,7 @@ def test_one_process_does_not_resume_what_two_have_made(folder):
         trainer.resume()
 
 
+@pytest.mark.slow
 def test_torchrun_trains_what_one_process_does(tmp_path, monkeypatch, capsys):
     settings = {"model": "mlp-128", "limit": 20, "batch_size": 32, "steps": 4, "score_every": 2}
     words = [word for key, value in settings.items() for word in ("--set", f"{key}={value}")]

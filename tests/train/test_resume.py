@@ -147,6 +147,7 @@ def test_as_many_checkpoints_are_kept(tmp_path, keep, older):
     assert [load(tmp_path / name)["step"] for name in names] == [*sorted(older), 12]
 
 
+@pytest.mark.slow
 def test_a_hundred_deaths_at_random_moments(tmp_path, restored_threads):
     torch.set_num_threads(1)
     program = Path(toy.__file__).with_name("killed.py")
