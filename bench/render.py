@@ -58,8 +58,8 @@ _HINGE = Ratio(_H100, "unary_reduce", "hinge D loss, 2 x 8 maps", "forward_backw
 # What README.md quotes; each {} is the ratio in its place.
 HIGHLIGHTS = (
     (
-        "**A training step**, DCGAN of 64 pixels at batch 64, on an H100: {} as fast as the loop "
-        "of PyTorch's DCGAN tutorial, and {} with `cuda_graphs=True`.",
+        "**A step of the trainer**, DCGAN of 64 pixels at batch 64, on an H100: {} as fast as the "
+        "loop of PyTorch's DCGAN tutorial, and {} with `cuda_graphs=True`.",
         (_ROUND, _ROUND._replace(subject="ganfast graphs")),
     ),
     (
