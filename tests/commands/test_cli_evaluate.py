@@ -462,6 +462,7 @@ def test_few_images_and_nan(monkeypatch, capsys, ganfast, folders, tmp_path):
     assert "hold NaN or infinity" in said
 
 
+@pytest.mark.slow
 def test_processes_agree_with_one(folders, ganfast, tmp_path):
     _, printed, _ = ganfast("eval", *folders, "--metrics", "fid,kid,prdc,is", "--json")
     program = (

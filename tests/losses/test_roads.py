@@ -13,6 +13,12 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from ganfast.losses import discriminator_loss
 
 each_call = pytest.mark.parametrize("name", CALLS)
+# One of each family for `make test`, as each call takes a second to compile.
+COMPILED = [
+    name if name in ("discriminator", "relativistic generator", "feature matching", "LeCam", "2C")
+    else pytest.param(name, marks=pytest.mark.slow)
+    for name in CALLS
+]  # fmt: skip
 LABELS = torch.tensor([0, 3, 1, 3])
 
 # What reads values of a tensor on the host, or gives a shape that depends on them.
@@ -81,7 +87,7 @@ def test_a_scaled_loss_has_the_scaled_gradient_in_float16(name: str) -> None:
             torch.testing.assert_close(g.double() / scale, e, rtol=1e-2, atol=1e-5)
 
 
-@each_call
+@pytest.mark.parametrize("name", COMPILED)
 def test_torch_compile(name: str) -> None:
     expected, grads = derivatives(CALLS[name])
     torch._dynamo.reset()

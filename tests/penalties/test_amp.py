@@ -118,8 +118,7 @@ def test_a_short_training_stays_finite(dtype: torch.dtype) -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16], ids=str)
-def test_2000_steps_stay_finite(dtype: torch.dtype) -> None:
-    taken, unfinished = train(dtype, 2000)
+def test_2000_steps_in_float16_stay_finite() -> None:
+    taken, unfinished = train(torch.float16, 2000)
     assert unfinished <= 10
     assert taken >= 1990

@@ -13,8 +13,8 @@ from ganfast.train import checkpoint
 
 
 @pytest.mark.parametrize("model", autoencode.MODELS)
-def test_a_run_writes_what_it_learned(tmp_path, model):
-    config = AutoencoderConfig(model=model, steps=60, latent_dim=8)
+def test_a_run_writes_what_it_learned(tmp_path, few_digits, model):
+    config = AutoencoderConfig(model=model, steps=40, latent_dim=8, batch_size=32, lr=3e-3)
     result = autoencode.autoencode(config, tmp_path)
     assert result.error < result.error_of_mean
     assert min(result.fd_reconstructions, result.fd_samples) > result.fd_real > 0
@@ -31,22 +31,21 @@ def test_a_run_writes_what_it_learned(tmp_path, model):
         autoencode.autoencode(config, tmp_path)
 
 
-@pytest.mark.slow
-def test_a_killed_run_goes_on_to_the_same_bits(tmp_path, monkeypatch):
-    settings = {"model": "denoising-autoencoder", "steps": 30, "checkpoint_every": 10}
-    config = AutoencoderConfig(**settings, latent_dim=8, log_every=5)
+def test_a_killed_run_goes_on_to_the_same_bits(tmp_path, monkeypatch, few_digits):
+    settings = {"model": "denoising-autoencoder", "steps": 9, "checkpoint_every": 3}
+    config = AutoencoderConfig(**settings, latent_dim=8, log_every=2)
     assert autoencode.autoencode(config, tmp_path / "whole")
     train = autoencode.Fit._train
 
     def dies(fit):
-        if fit.step == 17:
+        if fit.step == 5:
             raise SystemExit
         return train(fit)
 
-    monkeypatch.setattr(autoencode.Fit, "_train", dies)
-    with pytest.raises(SystemExit):
-        autoencode.autoencode(config, tmp_path / "killed")
-    monkeypatch.undo()
+    with monkeypatch.context() as patch:
+        patch.setattr(autoencode.Fit, "_train", dies)
+        with pytest.raises(SystemExit):
+            autoencode.autoencode(config, tmp_path / "killed")
     with pytest.raises(FileExistsError, match="holds a run"):
         autoencode.autoencode(config, tmp_path / "killed")
     torch.manual_seed(99)
@@ -54,12 +53,12 @@ def test_a_killed_run_goes_on_to_the_same_bits(tmp_path, monkeypatch):
     whole, killed = (tmp_path / name for name in ("whole", "killed"))
     for name in ("autoencoder.safetensors", "metrics.jsonl"):
         assert (whole / name).read_bytes() == (killed / name).read_bytes()
-    other = AutoencoderConfig(**settings, latent_dim=8, log_every=5, lr=0.1)
+    other = AutoencoderConfig(**settings, latent_dim=8, log_every=2, lr=0.1)
     with pytest.raises(ValueError, match=r"made with lr=0\.001, this run has lr=0\.1"):
         autoencode.autoencode(other, killed, resume=True)
 
 
-def test_a_signal_saves_and_it_goes_on(tmp_path, monkeypatch):
+def test_a_signal_saves_and_it_goes_on(tmp_path, monkeypatch, few_digits):
     config = AutoencoderConfig(steps=20, latent_dim=8)
     train = autoencode.Fit._train
 
@@ -68,10 +67,10 @@ def test_a_signal_saves_and_it_goes_on(tmp_path, monkeypatch):
             signal.raise_signal(signal.SIGTERM)
         return train(fit)
 
-    monkeypatch.setattr(autoencode.Fit, "_train", told)
-    assert autoencode.autoencode(config, tmp_path) is None
+    with monkeypatch.context() as patch:
+        patch.setattr(autoencode.Fit, "_train", told)
+        assert autoencode.autoencode(config, tmp_path) is None
     assert checkpoint.load(tmp_path / "checkpoint.pt")["step"] == 7
-    monkeypatch.undo()
     assert autoencode.autoencode(config, tmp_path, resume=True)
 
 

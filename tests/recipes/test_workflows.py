@@ -16,18 +16,20 @@ from ganfast.recipes.gan import Config
 from ganfast.recipes.train import train
 from ganfast.train.regularizer import shifted
 
-TINY = ("model=cdcgan", "steps=3", "score_every=0", "sample_every=0")
-FIT = Fit(steps=4, check_every=2, batch_size=16)
+TINY = ("model=cdcgan", "steps=3", "batch_size=16", "score_every=0", "sample_every=0")
+FIT = Fit(steps=2, check_every=1, batch_size=16)
 FINETUNE = finetune.Settings(
     sizes=(30, 60), seeds=2, synthetic=40, gan=TINY, fit=FIT, adapt=True, test=100
 )
 RANK = rank.Settings(test=100, synthetic=60, gan=TINY, draws=50, fit=FIT)
 PRETRAIN = pretrain.Settings(
-    pretrain_steps=3, seeds=2, gan=("model=dcgan", "steps=4", "score_every=2", "limit=10")
+    pretrain_steps=3,
+    seeds=2,
+    gan=("model=dcgan", "steps=4", "batch_size=16", "score_every=2", "limit=10"),
 )
 
 
-def test_finetune_is_resumed_and_says_what_came_out(tmp_path, monkeypatch):
+def test_finetune_is_resumed_and_says_what_came_out(tmp_path, monkeypatch, few_digits):
     whole = finetune.finetune(FINETUNE, tmp_path / "whole")
     assert set(whole.accuracies) == {(n, m) for n in (30, 60) for m in FINETUNE.modes}
     assert all(len(a) == 2 and 0 <= min(a) <= max(a) <= 1 for a in whole.accuracies.values())
@@ -155,7 +157,7 @@ def test_too_few_images_are_named(tmp_path):
         finetune.finetune(dataclasses.replace(FINETUNE, sizes=(4950,)), tmp_path)
 
 
-def test_rank_is_resumed_and_ranks(tmp_path, monkeypatch):
+def test_rank_is_resumed_and_ranks(tmp_path, monkeypatch, few_digits):
     result = rank.rank(RANK, tmp_path)
     assert len(result.standings) == 8
     order = [float(row[1]) for row in result.rows()]
@@ -237,7 +239,7 @@ def test_first_losses_are_their_definitions():
     assert shifted(images, torch.Generator()).shape == images.shape
 
 
-def test_pretrain_is_resumed_and_has_equal_budgets(tmp_path):
+def test_pretrain_is_resumed_and_has_equal_budgets(tmp_path, few_digits):
     result = pretrain.pretrain(PRETRAIN, tmp_path)
     assert [[step for step, _ in c] for c in result.scratch] == [[0, 2, 4, 6, 7]] * 2
     assert [[step for step, _ in c] for c in result.pretrained] == [[0, 2, 4]] * 2
@@ -250,7 +252,7 @@ def test_pretrain_is_resumed_and_has_equal_budgets(tmp_path):
         pretrain.pretrain(dataclasses.replace(PRETRAIN, method="rotation"), tmp_path)
 
 
-def test_transfer_starts_from_a_checkpoint(tmp_path):
+def test_transfer_starts_from_a_checkpoint(tmp_path, few_digits):
     config = Config(model="dcgan", limit=10, steps=2, score_every=0, sample_every=0)
     train(config, tmp_path / "source")
     source = str(tmp_path / "source" / "checkpoint.pt")
@@ -286,7 +288,7 @@ def test_the_commands_say_what_is_wrong(monkeypatch, capsys, tmp_path, command, 
     assert said.count("\n") == 1
 
 
-def test_the_commands_print_their_tables(monkeypatch, capsys, tmp_path):
+def test_the_commands_print_their_tables(monkeypatch, capsys, tmp_path, few_digits):
     def run(*arguments):
         monkeypatch.setattr(sys, "argv", ["ganfast", *arguments, "--device", "cpu"])
         with pytest.raises(SystemExit) as stop:
@@ -295,7 +297,8 @@ def test_the_commands_print_their_tables(monkeypatch, capsys, tmp_path):
         return capsys.readouterr().out
 
     words = "gan=[model=cdcgan, steps=2, score_every=0, sample_every=0]"
-    common = ["--set", words, "--set", "fit={steps: 2, check_every: 1}", "--set", "synthetic=20"]
+    fit = "fit={steps: 2, check_every: 2, batch_size: 8}"
+    common = ["--set", words, "--set", fit, "--set", "synthetic=20", "--set", "test=100"]
     out = run(
         "finetune", *common, "--set", "sizes=[20]", "--set", "seeds=1",
         "--out", str(tmp_path / "f"),

@@ -319,6 +319,7 @@ def test_diversity_is_a_ratio_of_variances():
     assert diversity(real[:1], fake[:1]) == 1
 
 
+@pytest.mark.slow
 def test_compiled_networks_train_as_they_are_with_penalties(tmp_path):
     changes = {"steps": 4, "penalty": "r1", "penalty_every": 2, "d_steps": 1}
     weights = []

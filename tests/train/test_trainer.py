@@ -161,6 +161,7 @@ def spawn(out, rounds):
     raise AssertionError(f"ended with {process.wait()}")
 
 
+@pytest.mark.slow
 def test_kill_9_leaves_a_run_that_resumes_exactly(tmp_path, restored_threads):
     torch.set_num_threads(1)  # as toy.py: the same bits need the same number of threads
     rounds = 23
@@ -195,6 +196,7 @@ trainer.run()
 """
 
 
+@pytest.mark.slow
 def test_kill_9_during_a_save_leaves_the_checkpoint_before(tmp_path):
     died = subprocess.run(
         [sys.executable, "-c", DIES_IN_SAVE, tmp_path / "killed"],
@@ -213,7 +215,9 @@ def test_kill_9_during_a_save_leaves_the_checkpoint_before(tmp_path):
     assert records(tmp_path / "killed") == records(tmp_path / "whole")
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+@pytest.mark.parametrize(
+    "number", [signal.SIGINT, pytest.param(signal.SIGTERM, marks=pytest.mark.slow)]
+)
 def test_signals_end_the_run_with_a_checkpoint(tmp_path, number):
     process = spawn(tmp_path, rounds=3)
     process.send_signal(number)
