@@ -257,7 +257,7 @@ struct Slope {
 // s_p = the sum of the position's `splits` partials, left in the first of them, by `lanes` threads;
 // result = sum_p term(p, s_p), unless both `of_blocks` and `result` are null
 template <class Term, class C>
-__global__ void __launch_bounds__(kThreads)
+__global__ void __launch_bounds__(kThreads, kBlocksOfProcessor)
     rows_finish_kernel(double* partial, int64_t positions, int splits, int lanes, Term term,
                        double* of_blocks, C* result) {
   const int per_block = kThreads / lanes;
