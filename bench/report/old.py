@@ -1,17 +1,16 @@
 """The part that builds another version of ganfast beside this one and times both in turns.
 
 Both run the cases of their own benchmarks, block by block in alternation, each in a process of its
-own. Cases are the same where family and name are; where only one tree has the family, where the
-name is, if no other case of either tree has it.
+own. Cases are the same where family and name are, by their names of today.
 """
 
 import json
+import re
 import shutil
 import statistics
 import subprocess
 import sys
 import tarfile
-from collections import Counter
 from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
@@ -24,17 +23,23 @@ from bench.report.child import Context, Missing
 _ROUNDS = 7
 _BLOCK_SECONDS = 5e-3
 _MOST_CALLS = 500
+_RENAMED = {
+    "unary_reduce": "flat",
+    "pair_reduce": "flat",
+    "unary_rows": "rows",
+    "norm_reduce": "rows",
+}
+_ONE_PAIR = re.compile(r"^(l1|square|softplus|hinge), ")
 _LEFT_BEHIND = shutil.ignore_patterns(
     ".git", ".venv", "build", "runs", "__pycache__", ".*_cache", "_C*.so", "_build.json"
 )
 
 
 class Pair(NamedTuple):
-    """A case in the old tree and in the new one, by families and name, and their common modes."""
+    """Family and name of a case in the old tree and in the new one, and their common modes."""
 
-    old: str
-    new: str
-    name: str
+    old: tuple[str, str]
+    new: tuple[str, str]
     modes: Sequence[str]
 
 
@@ -103,9 +108,10 @@ def run(context: Context) -> None:
         for mode in pair.modes:
             found = _compare(workers, pair, mode)
             context.note(found, "cases", _name(pair), mode)
-            ratios.setdefault(pair.new, []).append(found["ratio"])
-            mean = statistics.geometric_mean(ratios[pair.new])
-            context.note(round(mean, 3), "geometric mean of old / new", pair.new)
+            family = ratios.setdefault(pair.new[0], [])
+            family.append(found["ratio"])
+            mean = round(statistics.geometric_mean(family), 3)
+            context.note(mean, "geometric mean of old / new", pair.new[0])
             print(f"{_name(pair)}, {mode}: old / new {found['ratio']}", flush=True)
 
     try:
@@ -144,26 +150,26 @@ def _git(*arguments: str) -> bytes:
 
 def common(old: list[list[Any]], new: list[list[Any]]) -> list[Pair]:
     """Cases that both trees have, by value."""
-    modes = {(family, name): modes for family, name, modes in old}
-    families = [{family for family, _, _ in cases} for cases in (old, new)]
-    counts = [Counter(name for _, name, _ in cases) for cases in (old, new)]
-    only_old = {name: family for family, name, _ in old if family not in families[1]}
+    before = {_today(family, name): (family, name, modes) for family, name, modes in old}
     pairs = []
-    for family, name, of_new in new:
-        key = (family, name)
-        if key not in modes and family not in families[0] and name in only_old:
-            if any(count[name] > 1 for count in counts):
-                continue
-            key = (only_old[name], name)
-        if key in modes:
-            both = [mode for mode in of_new if mode in modes[key]]
-            pairs.append(Pair(key[0], family, name, both))
-    return by_value(pairs, lambda pair: pair.new, lambda pair: pair.name)
+    for family, name, modes in new:
+        if (family, name) in before:
+            *key, of_old = before[family, name]
+            both = [mode for mode in modes if mode in of_old]
+            pairs.append(Pair((key[0], key[1]), (family, name), both))
+    return by_value(pairs, lambda pair: pair.new[0], lambda pair: pair.new[1])
+
+
+def _today(family: str, name: str) -> tuple[str, str]:
+    """What a case is called now."""
+    if family == "pair_reduce":
+        name = _ONE_PAIR.sub(r"\1 of differences, ", name)
+    return _RENAMED.get(family, family), name
 
 
 def _compare(workers: dict[str, Process], pair: Pair, mode: str) -> dict[str, float]:
-    families = {"old": pair.old, "new": pair.new}
-    single = [w.ask("prepare", families[k], pair.name, mode) for k, w in workers.items()]
+    keys = {"old": pair.old, "new": pair.new}
+    single = [worker.ask("prepare", *keys[name], mode) for name, worker in workers.items()]
     calls = min(max(int(_BLOCK_SECONDS / max(single)), 1), _MOST_CALLS)
     times: dict[str, list[float]] = {"old": [], "new": []}
     for index in range(_ROUNDS):
@@ -181,4 +187,4 @@ def _rounded(number: float) -> float:
 
 
 def _name(pair: Pair) -> str:
-    return f"{pair.new}: {pair.name}"
+    return ": ".join(pair.new)

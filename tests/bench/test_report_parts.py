@@ -251,6 +251,7 @@ def test_tests_are_told_as_they_end_and_failures_fail_their_file(
         ),
         ("def test_a(:\n", "pytest ended with code 2"),
     ],
+    ids=["killed", "not Python"],
 )
 def test_tests_that_end_early_are_said_to(tmp_path: Path, body: str, message: str) -> None:
     file = tmp_path / "test_toy.py"
@@ -294,28 +295,31 @@ def test_the_value_of_a_tool_is_read_from_what_it_prints() -> None:
         fid._value(tool("import sys; sys.exit('some words\\nganfast: no such weights')"))
 
 
-def test_cases_of_two_trees_are_matched_by_family_or_by_a_name_of_their_own() -> None:
+def test_cases_of_two_trees_are_matched_by_their_names_of_today() -> None:
     before = [
         ["losses", "hinge D, 64", ["forward", "forward_backward"]],
-        ["unary_reduce", "2 x 8 maps", ["forward"]],
+        ["unary_reduce", "hinge D loss, 2 x 8 maps", ["forward"]],
         ["unary_reduce", "hinge, 1", ["forward"]],
-        ["pair_reduce", "hinge, 1", ["forward"]],
+        ["pair_reduce", "hinge, 1", ["forward_backward"]],
         ["gone", "gone", ["forward"]],
     ]
     now = [
         ["losses", "hinge D, 64", ["forward_backward", "double_backward"]],
         ["losses", "new, 64", ["forward"]],
-        ["flat", "2 x 8 maps", ["forward"]],
+        ["flat", "hinge D loss, 2 x 8 maps", ["forward"]],
         ["flat", "hinge, 1", ["forward"]],
+        ["flat", "hinge of differences, 1", ["forward", "forward_backward"]],
     ]
-    assert set(map(tuple, _with_tuples(old.common(before, now)))) == {
-        ("losses", "losses", "hinge D, 64", ("forward_backward",)),
-        ("unary_reduce", "flat", "2 x 8 maps", ("forward",)),
+    found = {pair.new: (pair.old, pair.modes) for pair in old.common(before, now)}
+    assert found == {
+        ("losses", "hinge D, 64"): (("losses", "hinge D, 64"), ["forward_backward"]),
+        ("flat", "hinge D loss, 2 x 8 maps"): (
+            ("unary_reduce", "hinge D loss, 2 x 8 maps"),
+            ["forward"],
+        ),
+        ("flat", "hinge, 1"): (("unary_reduce", "hinge, 1"), ["forward"]),
+        ("flat", "hinge of differences, 1"): (("pair_reduce", "hinge, 1"), ["forward_backward"]),
     }
-
-
-def _with_tuples(pairs: list[old.Pair]) -> list[old.Pair]:
-    return [pair._replace(modes=tuple(pair.modes)) for pair in pairs]
 
 
 def test_a_commit_needs_a_history(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -390,7 +394,7 @@ def test_two_trees_are_timed_in_turns(workers: dict[str, old.Process]) -> None:
     assert workers["old"].ask("info") == {"kind": "cpu"}
     found = [worker.ask("cases") for worker in workers.values()]
     assert found == [[["f", "a", ["forward"]], ["f", "b", ["forward"]]]] * 2
-    pair = old.Pair("f", "f", "a", ["forward"])
+    pair = old.Pair(("f", "a"), ("f", "a"), ["forward"])
     assert old._compare(workers, pair, "forward") == {
         "old_us": 3000.0,
         "new_us": 2000.0,
