@@ -20,12 +20,12 @@ from torch import Tensor
 from bench import memory
 from bench.kit import SUBJECT, Case, Provider
 from ganfast._precision import is_fast
+from ganfast.evaluation import Settings, evaluate
 from ganfast.features import fused, weight_files
 from ganfast.features.fused import Fused
 from ganfast.features.inception import Inception
 from ganfast.features.registry import FEW
 from ganfast.metrics import kid, prdc
-from ganfast.recipes.evaluate import Settings, evaluate
 
 _IMAGES = 250  # of each side, end to end
 _SIDE = 256

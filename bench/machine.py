@@ -8,12 +8,12 @@ from pathlib import Path
 import torch
 
 import ganfast
-from ganfast.recipes import machine
+from ganfast.reporting import environment
 
 
 def facts(device: str) -> dict[str, object]:
     """The head of a results file."""
-    known = dict(machine.facts())
+    known = dict(environment.facts())
     build = ganfast.build_info()
     name = torch.cuda.get_device_name() if device == "cuda" else known["CPU"].rpartition(",")[0]
     commit, dirty = _commit()

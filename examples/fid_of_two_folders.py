@@ -14,7 +14,7 @@ import torch
 from PIL import Image
 
 from ganfast import data
-from ganfast.recipes.evaluate import Settings, evaluate
+from ganfast.evaluation import Settings, evaluate
 
 
 def write_digits(folder: Path, count: int = 300) -> tuple[Path, Path]:

@@ -12,8 +12,9 @@ import argparse
 import torch
 from torch import Tensor, nn
 
-from ganfast import data, images
+from ganfast import data
 from ganfast.losses import AdversarialLoss
+from ganfast.reporting import images
 from ganfast.train import Trainer, TrainOptions
 
 

@@ -1,4 +1,4 @@
-"""The ``ganfast`` command: thin doors to the recipes, which are imported where they are used."""
+"""The ``ganfast`` command: thin doors to the workflows, imported where they are used."""
 
 import sys
 from pathlib import Path
@@ -74,9 +74,9 @@ app.command("eval")(evaluate.evaluate)
 @app.command()
 def info() -> None:
     """Say what was built and for what, and what else is found here."""
-    from ganfast.recipes import machine
+    from ganfast.reporting import environment
 
-    options.print_rows([*machine.facts(), *machine.embedded()])
+    options.print_rows([*environment.facts(), *environment.embedded()])
 
 
 @app.command()
@@ -90,8 +90,8 @@ def demo(
     overwrite: Overwrite = False,
 ) -> None:
     """Train a DCGAN on the embedded digits: about two minutes on two cores, ends with a report."""
-    from ganfast.recipes import demo as recipe
-    from ganfast.recipes import demo_report
+    from ganfast.workflows import demo as recipe
+    from ganfast.workflows import demo_report
 
     if resume and overwrite:
         raise ValueError("--resume and --overwrite exclude each other")

@@ -14,11 +14,11 @@ from pathlib import Path
 
 import torch
 
-from ganfast import images
 from ganfast._files import atomic_write
-from ganfast.recipes import autoencode, cycle, gan, machine
-from ganfast.recipes import train as recipe
+from ganfast.reporting import environment, images
 from ganfast.train import config
+from ganfast.workflows import autoencoder, cyclegan, gan
+from ganfast.workflows import train as recipe
 
 Figures = dict[str, float]
 Row = tuple[str, str, Figures]  # name, words and figures of a system
@@ -116,9 +116,9 @@ def _gan(words: Sequence[str], folder: Path) -> Figures:
 
 
 def _cycle(words: Sequence[str], folder: Path) -> Figures:
-    settings = config.read(cycle.CycleConfig, None, words)
+    settings = config.read(cyclegan.CycleConfig, None, words)
     resume = (folder / "checkpoint.pt").exists()
-    result = cycle.cycle(settings, folder, resume=resume)
+    result = cyclegan.cycle(settings, folder, resume=resume)
     _refuse_stopped(result.finished)
     return {
         "start": result.errors[0][1],
@@ -129,8 +129,8 @@ def _cycle(words: Sequence[str], folder: Path) -> Figures:
 
 
 def _autoencoder(words: Sequence[str], folder: Path) -> Figures:
-    settings = config.read(autoencode.AutoencoderConfig, None, words)
-    return dataclasses.asdict(autoencode.autoencode(settings, folder, overwrite=True))
+    settings = config.read(autoencoder.AutoencoderConfig, None, words)
+    return dataclasses.asdict(autoencoder.autoencode(settings, folder, overwrite=True))
 
 
 def _refuse_stopped(finished: bool) -> None:
@@ -197,7 +197,7 @@ def _write(
         options = " ".join(f"--set {word}" for word in words.split())
         lines.append(f"ganfast train --out runs/{_slug(name)} {options}")
     lines += ["```", "", "## Machine", ""]
-    lines += _table(["", ""], [list(row) for row in machine.facts()])
+    lines += _table(["", ""], [list(row) for row in environment.facts()])
     lines += _pictures(docs, out, [name for name, _, _ in gans])
     with atomic_write(docs / "results.md") as file:
         file.write(("\n".join(lines).rstrip() + "\n").encode())

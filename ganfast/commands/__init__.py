@@ -1,1 +1,1 @@
-"""The commands of ``ganfast``, one module each; recipes are imported where they are used."""
+"""The commands of ``ganfast``, one module each; workflows are imported where they are used."""

@@ -22,7 +22,7 @@ from ganfast._files import check_writable
 from ganfast.commands.options import INTERRUPTED, Device, Threads, prepare
 
 if TYPE_CHECKING:
-    from ganfast.recipes.evaluate import Settings
+    from ganfast.evaluation import Settings
 
 Real = Annotated[str, typer.Argument(metavar="REAL", help="Images or statistics, see docs.")]
 Fake = Annotated[str, typer.Argument(metavar="FAKE", help="Images or a generator, see docs.")]
@@ -71,7 +71,7 @@ def _settings(
     threads: Threads = None,
 ) -> "Settings":
     """What `eval`, `fid` and `stats` take alike."""
-    from ganfast.recipes.evaluate import Options, Settings
+    from ganfast.evaluation import Options, Settings
 
     if on_error not in ("stop", "skip"):
         raise ValueError(f"on-error: expected stop or skip, got {on_error!r}")
@@ -132,7 +132,7 @@ def evaluate(
     Exit codes: 0 all is well, 1 an input cannot be used, 2 the command line is wrong, 130 stopped
     by Ctrl-C.
     """
-    from ganfast.recipes.evaluate import Options, evaluate, names, page
+    from ganfast.evaluation import Options, evaluate, names, page
 
     wanted = names(metrics)
     options = Options(
@@ -146,7 +146,7 @@ def evaluate(
         if not first:
             return
         if report is not None:
-            from ganfast.recipes import report as pages
+            from ganfast.reporting import report as pages
 
             command = shlex.join(["ganfast", *sys.argv[1:]])
             pages.write(report, page.page(result, command))
@@ -160,7 +160,7 @@ def fid(
     settings: "Settings", real: Real, fake: Fake, ddof: Ddof = 1, as_json: Json = False
 ) -> None:
     """The Fréchet distance alone, which needs no features in memory; see ganfast eval."""
-    from ganfast.recipes.evaluate import evaluate, page
+    from ganfast.evaluation import evaluate, page
 
     settings = replace(settings, options=replace(settings.options, ddof=ddof))
     with _processes() as first:
@@ -176,8 +176,8 @@ def stats(
     out: Annotated[Path, typer.Option("--out", "-o", help="The .npz file to write.")],
 ) -> None:
     """Write mean and covariance of features: mu and sigma, as pytorch-fid reads them."""
+    from ganfast.evaluation import statistics
     from ganfast.metrics import save_moments
-    from ganfast.recipes.evaluate import statistics
 
     if out.suffix != ".npz":  # before the work, not after it
         raise ValueError(f"out: expected a name that ends in .npz, got {str(out)!r}")

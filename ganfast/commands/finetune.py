@@ -18,9 +18,9 @@ def finetune(
     overwrite: Overwrite = False,
 ) -> None:
     """Train a classifier on real, synthetic and both, and say whether the GAN helped."""
-    from ganfast.recipes import finetune as recipe
-    from ganfast.recipes import finetune_report
     from ganfast.train import config
+    from ganfast.workflows import finetune as recipe
+    from ganfast.workflows import finetune_report
 
     device = options.prepare(device, threads)
     wanted = config.read(recipe.Settings, settings, set_ or [])

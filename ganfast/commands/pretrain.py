@@ -18,9 +18,9 @@ def pretrain(
     overwrite: Overwrite = False,
 ) -> None:
     """Train G or D before the GAN, and compare with a GAN from scratch at an equal budget."""
-    from ganfast.recipes import pretrain as recipe
-    from ganfast.recipes import pretrain_report
     from ganfast.train import config
+    from ganfast.workflows import pretrain as recipe
+    from ganfast.workflows import pretrain_report
 
     device = options.prepare(device, threads)
     wanted = config.read(recipe.Settings, settings, set_ or [])

@@ -23,9 +23,9 @@ def rank(
     """Rank classifiers on synthetic images, and compare with the ranking by real ones."""
     from dataclasses import replace
 
-    from ganfast.recipes import rank as recipe
-    from ganfast.recipes import rank_report
     from ganfast.train import config
+    from ganfast.workflows import rank as recipe
+    from ganfast.workflows import rank_report
 
     device = options.prepare(device, threads)
     wanted = config.read(recipe.Settings, settings, set_ or [])

@@ -32,8 +32,8 @@ def synthesize(
     overwrite: Overwrite = False,
 ) -> None:
     """Make a labelled data set from a checkpoint, with a card; goes on where it was stopped."""
-    from ganfast.recipes import synthesize as recipe
-    from ganfast.recipes.sampler import Filters
+    from ganfast.workflows import synthesize as recipe
+    from ganfast.workflows.sampler import Filters
 
     device = options.prepare(device, threads)
     weights = tuple(float(share) for share in shares.split(",")) if shares else ()

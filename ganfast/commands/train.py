@@ -42,22 +42,22 @@ def _train(
     resume_from: Path | None,
     overwrite: bool,
 ) -> None:
-    from ganfast.recipes import autoencode, cycle, gan
-    from ganfast.recipes import train as recipe
     from ganfast.train import config
     from ganfast.train.processes import Processes
+    from ganfast.workflows import autoencoder, cyclegan, gan
+    from ganfast.workflows import train as recipe
 
     if values.get("model") == "cyclegan":
-        both = config.from_mapping(cycle.CycleConfig, values)
-        done = cycle.cycle(both, out, device, resume, overwrite, resume_from)
-        rows, finished, steps = cycle.rows(done), done.finished, both.steps
-    elif values.get("model") in autoencode.MODELS:
-        coder = config.from_mapping(autoencode.AutoencoderConfig, values)
-        coded = autoencode.autoencode(coder, out, overwrite, device, resume, resume_from)
+        both = config.from_mapping(cyclegan.CycleConfig, values)
+        done = cyclegan.cycle(both, out, device, resume, overwrite, resume_from)
+        rows, finished, steps = cyclegan.rows(done), done.finished, both.steps
+    elif values.get("model") in autoencoder.MODELS:
+        coder = config.from_mapping(autoencoder.AutoencoderConfig, values)
+        coded = autoencoder.autoencode(coder, out, overwrite, device, resume, resume_from)
         if coded is None:
             options.interrupted(_again(coder.steps))
             return
-        rows, finished, steps = autoencode.rows(coded), True, coder.steps
+        rows, finished, steps = autoencoder.rows(coded), True, coder.steps
     else:
         one = config.from_mapping(gan.Config, values)
         result = recipe.train(one, out, device, resume, overwrite, resume_from)

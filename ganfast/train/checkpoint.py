@@ -1,20 +1,14 @@
 """Checkpoints: written whole, read as plain tensors, refused when they do not fit."""
 
 import os
-import pickle
 import re
-import zipfile
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import torch
 
 from ganfast._files import atomic_write
-
-State = dict[str, Any]
-
-_FORMAT = "ganfast-train-2"
+from ganfast.models.checkpoint import FORMAT, State, load
 
 
 class Checkpoints:
@@ -38,7 +32,7 @@ class Checkpoints:
     def save(self, state: State) -> None:
         """Write the newest; a crash leaves those before. The one before gets its step's name."""
         with atomic_write(self.newest) as file:
-            torch.save({"format": _FORMAT, **state}, file)
+            torch.save({"format": FORMAT, **state}, file)
             if self._keep > 1 and self._step is not None and self._step != state["step"]:
                 _link(self.newest, self._out / f"checkpoint-{self._step:08d}.pt")
         self._step = state["step"]
@@ -49,7 +43,7 @@ class Checkpoints:
     def save_best(self, state: State) -> None:
         """Write the best one."""
         with atomic_write(self.best) as file:
-            torch.save({"format": _FORMAT, **state}, file)
+            torch.save({"format": FORMAT, **state}, file)
 
     def load(self, path: Path | None = None) -> State:
         """Read the newest, or another one, as :func:`load` does.
@@ -84,39 +78,6 @@ class Checkpoints:
             if int(path.stem.rpartition("-")[2]) > step:
                 path.unlink()
         self._step = None
-
-
-def load(path: Path) -> State:
-    """Read a checkpoint to the CPU without running any code in it.
-
-    Raises:
-        FileNotFoundError: there is none.
-        ValueError: the file is damaged, or no checkpoint of this trainer.
-    """
-    if not path.is_file():
-        raise FileNotFoundError(f"there is no checkpoint {path} to resume from")
-    try:
-        with zipfile.ZipFile(path) as archive:  # torch itself does not look at the checksums
-            damaged = archive.testzip()
-        if damaged is not None:
-            raise ValueError(f"the checksum of its part {damaged} is wrong")
-        state = torch.load(path, map_location="cpu", weights_only=True)
-    except _UNREADABLE as error:
-        raise ValueError(f"{path} cannot be read as a checkpoint: {error}") from error
-    if not isinstance(state, dict) or state.get("format") != _FORMAT:
-        raise ValueError(f"{path} is not a checkpoint of this trainer ({_FORMAT})")
-    return state
-
-
-_UNREADABLE = (
-    zipfile.BadZipFile,
-    pickle.UnpicklingError,
-    RuntimeError,
-    EOFError,
-    ValueError,
-    KeyError,
-    NotImplementedError,
-)
 
 
 def _whole(path: Path) -> bool:

@@ -6,7 +6,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from ganfast.train.checkpoint import State
+from ganfast.models.checkpoint import State
 from ganfast.train.processes import Processes
 
 

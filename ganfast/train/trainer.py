@@ -12,9 +12,10 @@ import torch
 from torch import Tensor, nn
 
 from ganfast.augment import AdaptiveAugment
+from ganfast.models.checkpoint import State
 from ganfast.train import runstate
 from ganfast.train.batches import Batch, Batches
-from ganfast.train.checkpoint import Checkpoints, State
+from ganfast.train.checkpoint import Checkpoints
 from ganfast.train.figures import Figures
 from ganfast.train.graphs import Graphs
 from ganfast.train.health import Health

@@ -13,12 +13,12 @@ from PIL import Image
 from torch import nn
 
 from ganfast import cli, data, features, metrics
+from ganfast.evaluation import collect, generators
 from ganfast.features import weight_files
 from ganfast.features.inception import Inception
 from ganfast.features.resize import resize
-from ganfast.recipes.evaluate import collect, generators
-from ganfast.recipes.gan import Config
-from ganfast.recipes.train import train
+from ganfast.workflows.gan import Config
+from ganfast.workflows.train import train
 from tests.features import public_inception
 
 REAL, FAKE = slice(0, 60), slice(60, 130)
@@ -466,7 +466,7 @@ def test_few_images_and_nan(monkeypatch, capsys, ganfast, folders, tmp_path):
 def test_processes_agree_with_one(folders, ganfast, tmp_path):
     _, printed, _ = ganfast("eval", *folders, "--metrics", "fid,kid,prdc,is", "--json")
     program = (
-        "import sys; from ganfast.recipes.evaluate import collect; collect.SHARD = 16; "
+        "import sys; from ganfast.evaluation import collect; collect.SHARD = 16; "
         "from ganfast.cli import main; main()"
     )
     script = tmp_path / "main.py"

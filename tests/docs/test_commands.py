@@ -15,8 +15,8 @@ from markdown_pages import PAGES, ROOT, Command
 from typer.testing import CliRunner
 
 from ganfast import cli
-from ganfast.recipes import autoencode, cycle, finetune, gan, pretrain, rank
 from ganfast.train import config
+from ganfast.workflows import autoencoder, cyclegan, finetune, gan, pretrain, rank
 
 GANFAST = typer.main.get_command(cli.app)
 TARGETS = set(re.findall(r"^([a-z][\w-]*):", (ROOT / "Makefile").read_text(), re.MULTILINE))
@@ -63,8 +63,8 @@ def _check_ganfast(command: Command) -> None:
 
 def _settings_of(model: str) -> type:
     if model == "cyclegan":
-        return cycle.CycleConfig
-    return autoencode.AutoencoderConfig if model in autoencode.MODELS else gan.Config
+        return cyclegan.CycleConfig
+    return autoencoder.AutoencoderConfig if model in autoencoder.MODELS else gan.Config
 
 
 def _check_make(command: Command) -> None:

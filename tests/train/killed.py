@@ -16,7 +16,7 @@ from pathlib import Path
 import torch
 import toy
 
-from ganfast.train.checkpoint import load
+from ganfast.models.checkpoint import load
 
 
 def child(out: Path, seconds: float) -> None:

@@ -13,8 +13,8 @@ import torch.distributed as dist
 from torch import nn
 
 from ganfast import cli
+from ganfast.models.checkpoint import load
 from ganfast.train import loss_by_name
-from ganfast.train.checkpoint import load
 
 sys.path.insert(0, str(Path(__file__).parent))
 import toy

@@ -15,8 +15,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from torch import nn
 
+from ganfast.models.checkpoint import load
 from ganfast.train import Relativistic
-from ganfast.train.checkpoint import load
 from ganfast.train.health import RECORDS, Health
 
 sys.path.insert(0, str(Path(__file__).parent))

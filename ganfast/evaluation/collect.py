@@ -1,0 +1,209 @@
+"""The features of all images of a source: in shards, resumable, over processes."""
+
+import hashlib
+import json
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal, NamedTuple, NoReturn
+
+import torch
+from torch import Tensor
+
+from ganfast._files import atomic_write
+from ganfast.data.image_source import ImageSource
+from ganfast.evaluation.progress import process, progress_bar
+from ganfast.features import Encoder
+from ganfast.features.given import UNKNOWN
+from ganfast.metrics import FrechetStatistics
+
+OnError = Literal["stop", "skip"]
+SHARD = 1024  # images whose features are kept together: what a crash can lose
+_NAMED = 10  # offending files that a message names
+
+
+@dataclass
+class Collected:
+    """Statistics by layer, features by layer where they were kept, and what was left out.
+
+    ``problems`` says by the number of each image what is wrong with it.
+    """
+
+    statistics: dict[str, FrechetStatistics]
+    features: dict[str, Tensor]
+    n: int
+    problems: dict[int, str]
+
+
+class _Shard(NamedTuple):
+    features: dict[str, Tensor]
+    problems: dict[int, str]
+
+
+def collect(
+    source: ImageSource,
+    encoder: Encoder,
+    layers: tuple[str, ...],
+    *,
+    keep: bool,
+    batch_size: int = 32,
+    on_error: OnError = "stop",
+    state: Path | None = None,
+    quiet: bool = False,
+) -> Collected:
+    """Run all images through the net, with a progress bar on a terminal.
+
+    A process takes every N-th shard; the result is that of all N processes. With ``state`` a
+    folder, finished shards are kept there and not computed again; their names hold a hash of the
+    images and of all settings, so that others are never taken for them. Callables are not kept:
+    whether their code or weights have changed cannot be seen.
+
+    Raises ValueError, naming them, where images cannot be used and ``on_error`` is ``"stop"``,
+    and where none can be used.
+    """
+    if batch_size < 1:
+        raise ValueError(f"batch_size: expected 1 or more, got {batch_size}")
+    rank, world = process()
+    key = _key(source, encoder, layers)
+    starts = list(range(0, len(source), SHARD))
+    mine = range(rank, len(starts), world)
+    statistics: dict[str, FrechetStatistics] = {}
+    kept: dict[int, dict[str, Tensor]] = {}
+    problems: dict[int, str] = {}
+    work = sum(min(SHARD, len(source) - starts[i]) for i in mine)
+    with progress_bar(Path(source.name).name, work, quiet) as bar:
+        for index in mine:
+            start, stop = starts[index], min(starts[index] + SHARD, len(source))
+            file = state / f"{key}-{index:06d}.safetensors" if state and key else None
+            if file is not None and file.is_file():
+                shard = _load(file)
+                bar.update(stop - start)
+            else:
+                shard = _compute(source, encoder, layers, (start, stop), batch_size, on_error, bar)
+                if file is not None:
+                    _save(file, shard)
+            if shard.problems and on_error == "stop":
+                _refuse(source, shard.problems, stop)
+            for layer, x in shard.features.items():
+                statistics.setdefault(layer, FrechetStatistics(x.shape[1])).update(x)
+            problems |= shard.problems
+            if keep:
+                kept[index] = shard.features
+    if world > 1:
+        statistics, kept, problems = _of_all(statistics, kept, problems, layers)
+    if not statistics:
+        raise ValueError(f"{source.name}: none of the {len(source)} images can be used")
+    parts = [kept[index] for index in sorted(kept) if kept[index]]
+    return Collected(
+        statistics=statistics,
+        features={layer: torch.cat([part[layer] for part in parts]) for layer in layers}
+        if keep
+        else {},
+        n=statistics[layers[0]].n,
+        problems=dict(sorted(problems.items())),
+    )
+
+
+def _compute(
+    source: ImageSource,
+    encoder: Encoder,
+    layers: tuple[str, ...],
+    bounds: tuple[int, int],
+    batch_size: int,
+    on_error: OnError,
+    bar: Any,
+) -> _Shard:
+    parts: list[dict[str, Tensor]] = []
+    problems: dict[int, str] = {}
+    for end, images, wrong in _batches(source, bounds, batch_size):
+        problems |= wrong
+        if problems and on_error == "stop":
+            _refuse(source, problems, end)
+        if images:
+            found = encoder(images, layers)
+            parts.append({layer: x.cpu() for layer, x in found.items()})
+        bar.update(len(images) + len(wrong))
+    features = {layer: torch.cat([p[layer] for p in parts]) for layer in layers} if parts else {}
+    for layer, x in features.items():
+        if not bool(x.isfinite().all()):
+            raise ValueError(f"{source.name}: the net's {layer} hold NaN or infinity")
+    return _Shard(features, problems)
+
+
+def _batches(
+    source: ImageSource, bounds: tuple[int, int], size: int
+) -> Iterator[tuple[int, list[Tensor], dict[int, str]]]:
+    """End, images and problems of each batch; the next one is read meanwhile."""
+    ranges = [(i, min(i + size, bounds[1])) for i in range(*bounds, size)]
+    with ThreadPoolExecutor(1) as pool:
+        coming = pool.submit(source.read, *ranges[0])
+        for (_, end), following in zip(ranges, [*ranges[1:], None], strict=True):
+            images, wrong = coming.result()
+            if following is not None:
+                coming = pool.submit(source.read, *following)
+            yield end, images, wrong
+
+
+def _refuse(source: ImageSource, problems: dict[int, str], start: int) -> NoReturn:
+    """Look through the rest of the images, without the net, and name all that cannot be used."""
+    everything = list(problems.values())
+    for begin in range(start, len(source), SHARD):
+        everything += source.read(begin, min(begin + SHARD, len(source)))[1].values()
+    more = len(everything) - _NAMED
+    raise ValueError(
+        f"{source.name}: {len(everything)} of {len(source)} images cannot be used "
+        "(--on-error skip leaves them out):\n  "
+        + "\n  ".join(everything[:_NAMED])
+        + (f"\n  and {more} more" if more > 0 else "")
+    )
+
+
+def _key(source: ImageSource, encoder: Encoder, layers: tuple[str, ...]) -> str | None:
+    """A hash of all that changes the features; None where that cannot be told."""
+    if source.key is None or encoder.settings["weights"] == UNKNOWN:
+        return None
+    described = [source.key, encoder.settings, layers, SHARD]
+    return hashlib.sha256(json.dumps(described, sort_keys=True).encode()).hexdigest()[:32]
+
+
+def _save(file: Path, shard: _Shard) -> None:
+    from safetensors.torch import save
+
+    with atomic_write(file) as target:
+        target.write(save(shard.features, metadata={"problems": json.dumps(shard.problems)}))
+
+
+def _load(file: Path) -> _Shard:
+    from safetensors import SafetensorError, safe_open
+
+    try:
+        with safe_open(file, "pt") as shard:
+            features = {layer: shard.get_tensor(layer) for layer in shard.keys()}  # noqa: SIM118
+            problems = json.loads(shard.metadata()["problems"])
+            return _Shard(features, {int(number): wrong for number, wrong in problems.items()})
+    except (SafetensorError, KeyError, TypeError, AttributeError, ValueError) as error:
+        raise ValueError(f"{file}: expected a shard of features, remove it: {error}") from error
+
+
+def _of_all(
+    statistics: dict[str, FrechetStatistics],
+    kept: dict[int, dict[str, Tensor]],
+    problems: dict[int, str],
+    layers: tuple[str, ...],
+) -> tuple[dict[str, FrechetStatistics], dict[int, dict[str, Tensor]], dict[int, str]]:
+    """What all processes have found, the same in each."""
+    gathered: list[Any] = [None] * process()[1]
+    dims = {layer: side.dim for layer, side in statistics.items()}
+    torch.distributed.all_gather_object(gathered, (kept, problems, dims))
+    dims = {layer: dim for _, _, those in gathered for layer, dim in those.items()}
+    total = {
+        layer: statistics.get(layer, FrechetStatistics(dims[layer])).reduce()
+        for layer in layers
+        if layer in dims
+    }
+    return (
+        total,
+        {index: shard for those, _, _ in gathered for index, shard in those.items()},
+        {number: wrong for _, those, _ in gathered for number, wrong in those.items()},
+    )

@@ -1,0 +1,133 @@
+"""The result of an evaluation as text and as a page."""
+
+import io
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+
+from ganfast.evaluation.run import Result
+from ganfast.features.resize import resize
+from ganfast.reporting import environment, images, plot, report
+
+_THUMBNAIL = 96  # pixels
+
+
+def rows(result: Result) -> list[tuple[str, str]]:
+    """Name and value of each score."""
+    return [
+        (row.name, f"{row.value:.6g}" if row.std is None else f"{row.value:.6g} ± {row.std:.2g}")
+        for row in result.rows
+    ]
+
+
+def as_text(result: Result) -> str:
+    """The table for a terminal."""
+    rate = result.images / result.seconds if result.seconds else 0.0
+    lines = [
+        ("real", f"{result.real.name} ({_count(result.real.n)})"),
+        ("fake", f"{result.fake.name} ({_count(result.fake.n)})"),
+        *rows(result),
+        ("features", ", ".join(_features(result))),
+        ("time", f"{result.seconds:.1f} s, {rate:.0f} images/s"),
+    ]
+    width = max(len(name) for name, _ in lines)
+    text = "\n".join(f"{name:<{width}}  {value}" for name, value in lines)
+    for note in result.notes:
+        text += f"\nnote: {note}"
+    if result.problems:
+        text += f"\n{len(result.problems)} images were left out:\n  "
+        text += "\n  ".join(result.problems)
+    return text
+
+
+def page(result: Result, command: str) -> str:
+    """The page: scores, samples, nearest neighbours, precision and recall, settings."""
+    sections = [
+        report.section(
+            "Scores",
+            report.table(rows(result)),
+            report.text(
+                f"Real: {result.real.name} ({_count(result.real.n)}). "
+                f"Fake: {result.fake.name} ({_count(result.fake.n)}). "
+                + ("" if result.label == "FID" else _NOT_FID)
+            ),
+            *(report.text(f"Note: {note}.") for note in result.notes),
+        )
+    ]
+    samples = [
+        report.figure(_sheet(those, 6), f"{name}: the first {len(those)}")
+        for name, those in (("Real", result.real_images), ("Fake", result.fake_images))
+        if those
+    ]
+    if samples:
+        sections.append(report.section("Samples", *samples))
+    if result.neighbours:
+        sheet = [image for own, near in result.neighbours for image in (own, *near)]
+        columns = 1 + len(result.neighbours[0][1])
+        caption = "Each row: a fake image, then the real images nearest to it in feature space"
+        sections.append(
+            report.section("Nearest neighbours", report.figure(_sheet(sheet, columns), caption))
+        )
+    if result.curve:
+        sections.append(
+            report.section(
+                "Precision and recall",
+                report.figure(
+                    _curve(result.curve),
+                    "Balls reach to the k-th nearest neighbour; the numbers are k",
+                ),
+            )
+        )
+    if result.problems:
+        sections.append(
+            report.section("Left out", *(report.text(problem) for problem in result.problems))
+        )
+    settings = [("command", command), *result.settings.items()]
+    sections.append(report.section("Settings", report.table(settings)))
+    sections.append(report.section("Machine and versions", report.table(environment.facts())))
+    lead = "; ".join(f"{name}: {value}" for name, value in rows(result)[:3])
+    return report.page("ganfast eval", lead, *sections)
+
+
+_NOT_FID = (
+    "The features are not those of the Inception network of 2015, so that no number here is "
+    "comparable with a published FID."
+)
+
+
+def _features(result: Result) -> list[str]:
+    settings = result.settings
+    return [settings["features"]] + [
+        f"{key} {settings[key][:12]}" for key in ("resize", "dtype", "weights") if key in settings
+    ]
+
+
+def _count(n: int | None) -> str:
+    return "statistics" if n is None else f"{n:,} images"
+
+
+def _sheet(pictures: Sequence[Tensor], columns: int) -> bytes:
+    """A contact sheet of images (C, H, W), each fitted into a square."""
+    squares = []
+    for picture in pictures:
+        side = min(picture.shape[1:])
+        top, left = ((length - side) // 2 for length in picture.shape[1:])
+        square = picture[:, top : top + side, left : left + side][None]
+        if side <= _THUMBNAIL // 2:  # whole pixels, so that small images stay sharp
+            times = _THUMBNAIL // side
+            square = square.repeat_interleave(times, 2).repeat_interleave(times, 3)
+        squares.append(resize(square, _THUMBNAIL, "clean").round().to(torch.uint8))
+    file = io.BytesIO()
+    images.grid(torch.cat(squares), columns=columns).save(file, format="PNG")
+    return file.getvalue()
+
+
+def _curve(points: Sequence[tuple[int, float, float]]) -> bytes:
+    figure, (axis,) = plot.panels(5.2, 4.8)
+    recall, precision = [r for _, _, r in points], [p for _, p, _ in points]
+    axis.plot(recall, precision, marker="o", color="#2563a8", lw=1.4)
+    for k, p, r in points:
+        axis.annotate(str(k), (r, p), textcoords="offset points", xytext=(0, -15), ha="center")
+    axis.set(xlabel="recall", ylabel="precision", xlim=(0, 1.05), ylim=(0, 1.05))
+    return plot.png(figure)

@@ -1,0 +1,239 @@
+"""Autoencoders as generative baselines: reconstruct, and sample from a normal of their codes."""
+
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from ganfast import data, features
+from ganfast._files import atomic_write
+from ganfast.models import autoencoder
+from ganfast.reporting import environment, images, report
+from ganfast.train import runstate
+from ganfast.train.checkpoint import Checkpoints
+from ganfast.train.journal import Journal
+from ganfast.train.options import one_of, refuse_other, whole
+from ganfast.train.processes import Processes
+from ganfast.train.signals import StopSignal
+from ganfast.workflows import classifiers
+from ganfast.workflows.digit_scores import FD, FrechetScore
+from ganfast.workflows.train import clear
+
+MODELS = ("autoencoder", "conv-autoencoder", "denoising-autoencoder")
+_HELD = 1000
+_SHOWN = 10
+
+Net = autoencoder.Autoencoder | autoencoder.ConvAutoencoder | autoencoder.Denoising
+
+
+@dataclass(frozen=True)
+class AutoencoderConfig:
+    """All of a run on the embedded digits.
+
+    Attributes:
+        model: ``autoencoder`` (dense), ``conv-autoencoder`` or ``denoising-autoencoder``.
+        steps, batch_size, lr: of Adam on the squared error.
+        latent_dim: size of a code.
+        seed: of weights, noise and the order of the data.
+        log_every, checkpoint_every: steps between records and checkpoints; the last one has both.
+    """
+
+    model: str = "autoencoder"
+    steps: int = 1500
+    batch_size: int = 64
+    lr: float = 1e-3
+    latent_dim: int = 16
+    seed: int = 0
+    log_every: int = 100
+    checkpoint_every: int = 250
+
+    def __post_init__(self) -> None:
+        one_of("model", self.model, MODELS)
+        for name in ("steps", "batch_size", "latent_dim", "log_every", "checkpoint_every"):
+            whole(name, getattr(self, name), minimum=1)
+        whole("seed", self.seed, minimum=0)
+        if not self.lr > 0:
+            raise ValueError(f"lr must be positive, got {self.lr}")
+
+
+@dataclass(frozen=True)
+class Result:
+    """Squared errors per pixel on images held out, and distances of reconstructions and samples."""
+
+    error: float
+    error_of_mean: float
+    fd_reconstructions: float
+    fd_samples: float
+    fd_real: float
+
+
+def autoencode(
+    config: AutoencoderConfig,
+    out: Path,
+    overwrite: bool = False,
+    device: str = "cpu",
+    resume: bool = False,
+    resume_from: Path | None = None,
+) -> Result | None:
+    """Train, and write checkpoints, log, the weights and ``report.html`` to ``out``.
+
+    Stopped by Ctrl-C or SIGTERM it saves, and returns None. A run that was stopped, killed or has
+    crashed and is then resumed ends with the bits of one that ran through.
+
+    Raises:
+        FileExistsError: ``out`` holds a run, and neither ``resume`` nor ``overwrite`` is set.
+        FileNotFoundError: ``resume`` is set and there is no run.
+        FloatingPointError: the loss is not finite.
+        ValueError: the checkpoint is damaged or of other settings, or several processes train.
+    """
+    from safetensors.torch import save
+
+    if Processes().count > 1:
+        raise ValueError(f"{config.model} trains in one process, this run has {Processes().count}")
+    pool, held = classifiers.split(data.digits(), _HELD, seed=0)
+    net, checkpoints = make(config).to(device), Checkpoints(out, keep=2)
+    fit = Fit(net, data.ImageData(*pool, name="digits"), config, checkpoints)
+    if resume or resume_from is not None:
+        fit.resume(resume_from)
+    else:
+        clear(out, overwrite)
+    if not fit.run(out):
+        return None
+    net.to("cpu").eval()
+    with torch.no_grad():
+        codes = torch.cat([net.encoder(data.to_float(x)) for x in torch.split(pool[0], 500)])
+        real = data.to_float(held[0])
+        back = net(real)
+        made = net.decoder(normal_of(codes, len(pool[0]), config.seed))
+    score = FrechetScore(pool[0], features.digits())
+    net_features = features.digits()
+    result = Result(
+        error=float((back - real).square().mean()),
+        error_of_mean=float((data.to_float(pool[0]).mean(0) - real).square().mean()),
+        fd_reconstructions=score.distance(features.extract(net_features, back)),
+        fd_samples=score.distance(features.extract(net_features, made)),
+        fd_real=score.real_against_real(),
+    )
+    with atomic_write(out / "autoencoder.safetensors") as file:
+        file.write(save({k: v.contiguous() for k, v in net.state_dict().items()}))
+    sheet = images.grid(torch.cat([real[:_SHOWN], back[:_SHOWN]]), columns=_SHOWN, scale=2)
+    images.write_png(sheet, out / "reconstructions.png")
+    images.write_png(images.grid(made[:100], scale=2), out / "samples.png")
+    _write(out, config, result)
+    return result
+
+
+def make(config: AutoencoderConfig) -> Net:
+    """The autoencoder of a config, with weights of its seed."""
+    torch.manual_seed(config.seed)
+    if config.model == "autoencoder":
+        return autoencoder.Autoencoder(config.latent_dim)
+    net = autoencoder.ConvAutoencoder(config.latent_dim)
+    return autoencoder.Denoising(net) if config.model == "denoising-autoencoder" else net
+
+
+def normal_of(codes: Tensor, count: int, seed: int) -> Tensor:
+    """Draws (count, D) from the normal with mean and covariance of codes (N, D)."""
+    wide = codes.double()
+    values, vectors = torch.linalg.eigh(torch.cov(wide.T).reshape(wide.shape[1], -1))
+    random = torch.Generator().manual_seed(seed)
+    z = torch.randn(count, wide.shape[1], generator=random, dtype=torch.float64)
+    drawn: Tensor = wide.mean(0) + z @ (vectors * values.clamp_min(0).sqrt()).T
+    return drawn.to(codes.dtype)
+
+
+def rows(result: Result) -> list[tuple[str, str]]:
+    """What was measured, in words."""
+    return [
+        ("squared error per pixel, held out", f"{result.error:.4f}"),
+        ("that of the mean image", f"{result.error_of_mean:.4f}"),
+        (f"{FD}, reconstructions", f"{result.fd_reconstructions:.2f}"),
+        (f"{FD}, samples from a normal of the codes", f"{result.fd_samples:.2f}"),
+        (f"{FD}, real vs real (two halves)", f"{result.fd_real:.2f}"),
+    ]
+
+
+class Fit:
+    """The training of an autoencoder: Adam on the squared error, its rate half a cosine."""
+
+    def __init__(
+        self,
+        net: nn.Module,
+        real: data.ImageData,
+        config: AutoencoderConfig,
+        checkpoints: Checkpoints,
+    ) -> None:
+        self.net, self.config, self.step = net, config, 0
+        self._checkpoints = checkpoints
+        self._device = next(net.parameters()).device
+        self._optimizer = torch.optim.Adam(net.parameters(), config.lr)
+        self._decay = torch.optim.lr_scheduler.CosineAnnealingLR(self._optimizer, config.steps)
+        self._stream = data.BatchStream(real, config.batch_size, config.seed)
+        self._parts = {"net": net, "optimizer": self._optimizer, "decay": self._decay}
+        self._random, self._alone = torch.Generator(self._device), Processes()
+
+    def run(self, out: Path) -> bool:
+        """Train to the last step; False where it was stopped, with a checkpoint saved."""
+        o = self.config
+        self.net.train()
+        with (
+            StopSignal() as stop,
+            Journal(out / "metrics.jsonl", self.step, self.step, o.steps) as journal,
+        ):
+            while self.step < o.steps and not stop.received:
+                loss = self._train()
+                journal.advance()
+                if self.step % o.log_every == 0 or self.step == o.steps:
+                    journal.write({"step": self.step, "loss": float(loss)})
+                    if not loss.isfinite():
+                        raise FloatingPointError(
+                            f"training failed by step {self.step}: the loss is {float(loss)}"
+                        )
+                if self.step % o.checkpoint_every == 0 or self.step == o.steps:
+                    self.save()
+            if stop.received:
+                self.save()
+        return self.step == o.steps
+
+    def save(self) -> None:
+        """Write the checkpoint. Raises FloatingPointError where a weight is not finite."""
+        state = runstate.capture(self._parts, self._random, self._alone)
+        state.update(step=self.step, options=asdict(self.config), data=self._stream.state_dict())
+        self._checkpoints.save({**state, "health": {"strikes": {}}})
+
+    def resume(self, path: Path | None) -> None:
+        """Go on from the newest checkpoint, or from another. Raises as ``autoencode``."""
+        state = self._checkpoints.load(path)
+        refuse_other(self.config, state["options"])
+        runstate.restore(self._parts, self._random, self._alone, state)
+        self._stream.load_state_dict(state["data"])
+        self.step = state["step"]
+
+    def _train(self) -> Tensor:
+        x = next(self._stream)[0].to(self._device)
+        loss = F.mse_loss(self.net(x), x)
+        self._optimizer.zero_grad()
+        torch.autograd.backward(loss)
+        self._optimizer.step()
+        self._decay.step()
+        self.step += 1
+        return loss.detach()
+
+
+def _write(out: Path, config: AutoencoderConfig, result: Result) -> None:
+    pictures = (
+        ("reconstructions.png", "images held out, and their reconstructions below"),
+        ("samples.png", "decoded draws from a normal of the codes"),
+    )
+    figures = [report.figure((out / name).read_bytes(), words) for name, words in pictures]
+    content = report.page(
+        f"ganfast train: {config.model}",
+        f"{config.steps} steps on 4,000 digits.",
+        report.section("Result", report.table(rows(result))),
+        report.section("Pictures", *figures),
+        report.section("Settings", report.table([(k, str(v)) for k, v in asdict(config).items()])),
+        report.section("Machine and versions", report.table(environment.facts())),
+    )
+    report.write(out / "report.html", content)

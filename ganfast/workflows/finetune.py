@@ -1,0 +1,247 @@
+"""Did the GAN help? A classifier on real, on synthetic, and on both, with few images and many."""
+
+import copy
+import math
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Literal, get_args
+
+import torch
+from torch import Tensor, nn
+
+from ganfast import data
+from ganfast.models.classifier import Classifier
+from ganfast.train import config as options
+from ganfast.workflows import classifiers, finetune_report, user_classifiers
+from ganfast.workflows.classifiers import Fit, Labelled
+from ganfast.workflows.gan import Config
+from ganfast.workflows.result_cache import Rounds
+from ganfast.workflows.sampler import Filters, Sampler, labels_of
+from ganfast.workflows.seed_statistics import difference, in_words, summary
+from ganfast.workflows.synthesize import load_dataset
+from ganfast.workflows.train import clear, trainer_of
+
+Labels = Literal["generator", "teacher"]
+
+MODES = ("real", "synthetic", "both", "pretrained")
+_VALIDATION = 0.2  # of the real images
+
+
+@dataclass(frozen=True)
+class Settings:
+    """Of the whole workflow.
+
+    Attributes:
+        data: an embedded data set by name, or an idx folder by path.
+        sizes: numbers of real images to train with.
+        test: images held out, on which accuracy is measured; no GAN and no classifier sees them.
+        seeds: runs of each kind.
+        synthetic: generated images for each size.
+        ratio: synthetic images for each real one where both are used.
+        labels: of synthetic images: asked of a class-conditional ``generator``, or read by a
+            ``teacher``, the classifier that was trained on the same real images.
+        gan: settings of ``ganfast train`` as ``field=value`` words; a GAN is trained on the same
+            real images as the classifier, so that nothing leaks in.
+        dataset: folder or npz of ``ganfast synthesize`` to be used in place of such GANs.
+        classifier: ``module:callable``, called with no arguments for each run; else a small one.
+        adapt: also train on real images with features that are alike on synthetic ones.
+        fit: how classifiers are trained.
+    """
+
+    data: str = "digits"
+    sizes: tuple[int, ...] = (50, 100, 500, 4000)
+    test: int = 1000
+    seeds: int = 3
+    synthetic: int = 2000
+    ratio: float = 1.0
+    labels: Labels = "generator"
+    gan: tuple[str, ...] = (
+        "model=cdcgan",
+        "steps=500",
+        "lr_g=2e-3",
+        "lr_d=1e-3",
+        "reuse_fakes=true",
+        "score_every=0",
+    )
+    dataset: str = ""
+    classifier: str = ""
+    adapt: bool = False
+    fit: Fit = field(default_factory=Fit)
+
+    def __post_init__(self) -> None:
+        if not self.sizes or min(self.sizes) < 20:
+            raise ValueError(f"sizes must be 20 images or more, got {self.sizes}")
+        if self.seeds < 1 or self.synthetic < 1 or not self.ratio > 0:
+            raise ValueError("seeds, synthetic and ratio must be positive")
+        if self.labels not in get_args(Labels):
+            raise ValueError(f"labels must be generator or teacher, got {self.labels!r}")
+
+    @property
+    def modes(self) -> tuple[str, ...]:
+        return (*MODES, "adapted") if self.adapt else MODES
+
+
+@dataclass(frozen=True)
+class Result:
+    """Accuracies by (size, mode), one for each seed."""
+
+    accuracies: dict[tuple[int, str], list[float]]
+
+    def rows(self, settings: Settings) -> list[list[str]]:
+        """A line for each size: the accuracies, and how far "both" and "real" differ."""
+        lines = []
+        for n in settings.sizes:
+            figures = [
+                str(summary([100 * a for a in self.accuracies[n, m]])) for m in settings.modes
+            ]
+            both, real = (self.accuracies[n, mode] for mode in ("both", "real"))
+            change = difference([100 * a for a in both], [100 * a for a in real])
+            lines.append([str(n), *figures, in_words(change)])
+        return lines
+
+
+def finetune(settings: Settings, out: Path, device: str = "cpu", overwrite: bool = False) -> Result:
+    """Train everything, and write ``rounds.json`` and ``report.html``; goes on where it stopped.
+
+    Raises:
+        FileExistsError: ``out`` holds a run of other settings.
+        ValueError: data, settings and classifier do not fit.
+    """
+    images = data.load(settings.data)
+    pool, test = classifiers.split(images, settings.test, seed=0)
+    if max(settings.sizes) > len(pool[0]):
+        raise ValueError(f"sizes must be at most {len(pool[0])}, got {max(settings.sizes)}")
+    rounds = Rounds(out / "rounds.json", asdict(settings), overwrite)
+    accuracies: dict[tuple[int, str], list[float]] = {}
+    for n in settings.sizes:
+        work = _Size(settings, n, pool, test, out, device, overwrite)
+        for seed in range(settings.seeds):
+            for mode in settings.modes:
+                figures = rounds((n, mode, seed), lambda: {"accuracy": work.accuracy(mode, seed)})  # noqa: B023
+                accuracies.setdefault((n, mode), []).append(figures["accuracy"])
+                print(f"{n} real images, {mode}, seed {seed}: {figures['accuracy']:.4f}")
+    result = Result(accuracies)
+    finetune_report.write(out, settings, result)
+    return result
+
+
+class _Size:
+    """All runs with one number of real images."""
+
+    def __init__(
+        self,
+        settings: Settings,
+        n: int,
+        pool: Labelled,
+        test: Labelled,
+        out: Path,
+        device: str,
+        overwrite: bool,
+    ) -> None:
+        self._settings, self._n, self._test = settings, n, test
+        self._out, self._device, self._overwrite = out, device, overwrite
+        held = math.ceil(_VALIDATION * n)
+        self._validation: Labelled = (pool[0][:held], pool[1][:held])
+        self._real: Labelled = (pool[0][held:n], pool[1][held:n])
+        self._classes = int(pool[1].max()) + 1
+        self._made: Labelled | None = None
+        self._nets: dict[str, nn.Module] = {}  # of the seed that was asked for last
+        self._seed = -1
+
+    def accuracy(self, mode: str, seed: int) -> float:
+        """On the images held out, after training in one of the modes."""
+        net = self._trained(mode, seed)
+        if mode == "both" and seed == 0 and isinstance(net, Classifier):
+            user_classifiers.save_classifier(net, self._out / f"both-{self._n}.safetensors")
+        return classifiers.accuracy(net, self._test)
+
+    def _trained(self, mode: str, seed: int) -> nn.Module:
+        """Trained once: other modes of the seed start from it, or are taught by it."""
+        if seed != self._seed:
+            self._nets.clear()
+            self._seed = seed
+        if mode not in self._nets:
+            self._nets[mode] = self._train(mode, seed)
+        return self._nets[mode]
+
+    def _train(self, mode: str, seed: int) -> nn.Module:
+        if mode == "pretrained":
+            net = copy.deepcopy(self._trained("synthetic", seed))
+            self._fit(net, self._real, seed)
+            return net
+        train: Labelled = self._real
+        other: Tensor | None = None
+        if mode == "synthetic":
+            train = self._synthetic(seed)
+        elif mode == "both":
+            train = self._union(self._synthetic(seed))
+        elif mode == "adapted":
+            other = self._synthetic(seed)[0]
+        net = self._net(seed)
+        self._fit(net, train, seed, other)
+        return net
+
+    def _fit(self, net: nn.Module, train: Labelled, seed: int, other: Tensor | None = None) -> None:
+        classifiers.fit(net, train, self._validation, self._settings.fit, seed, other)
+
+    def _net(self, seed: int) -> nn.Module:
+        if self._settings.classifier:
+            torch.manual_seed(seed)
+            return user_classifiers.classifier(self._settings.classifier)
+        return classifiers.small_classifier(self._classes, self._real[0], seed)
+
+    def _union(self, synthetic: Labelled) -> Labelled:
+        """Both, the real ones repeated until there are ``ratio`` synthetic ones for each."""
+        wanted = len(synthetic[0]) / self._settings.ratio / len(self._real[0])
+        times = max(1, round(wanted))
+        images = [synthetic[0], *[self._real[0]] * times]
+        return torch.cat(images), torch.cat([synthetic[1], *[self._real[1]] * times])
+
+    def _synthetic(self, seed: int) -> Labelled:
+        if self._made is None:
+            self._made = self._draw()
+        images, labels = self._made
+        if self._settings.labels == "teacher":
+            labels = classifiers.probabilities(self._trained("real", seed), images).argmax(1)
+        return images, labels
+
+    def _draw(self) -> Labelled:
+        s = self._settings
+        if s.dataset:
+            images, labels = load_dataset(Path(s.dataset))
+            return images[: s.synthetic], labels[: s.synthetic]
+        config = gan_config(s.gan, len(self._real[0]))
+        if s.labels == "generator" and not config.classes:
+            raise ValueError(
+                f"labels must be teacher for {config.model!r}, whose generator takes no labels"
+            )
+        real = data.ImageData(*self._real, name=f"{self._n} of {s.data}")
+        folder = self._out / f"gan-{self._n}"
+        sampler = trained(config, real, folder, self._device, self._overwrite)
+        labels = labels_of(s.synthetic, [1.0] * self._classes, 0)
+        if s.labels == "generator":
+            return sampler.draw(labels, (0, self._n)), labels
+        return sampler.natural(s.synthetic, (0, self._n)), labels
+
+
+def gan_config(words: Sequence[str], images: int) -> Config:
+    """A GAN's settings by ``field=value`` words, with batches that so many images fill."""
+    return options.read(Config, None, [f"batch_size={min(64, images)}", *words])
+
+
+def trained(
+    config: Config, real: data.ImageData, folder: Path, device: str, overwrite: bool
+) -> Sampler:
+    """A sampler of a GAN that was trained in the folder, now or before.
+
+    Raises KeyboardInterrupt where the training was stopped; it is saved.
+    """
+    trainer = trainer_of(config, folder, device, real)
+    if overwrite:
+        clear(folder, overwrite)
+    elif trainer.checkpoint_path.exists():
+        trainer.resume()
+    if not trainer.run():
+        raise KeyboardInterrupt
+    return Sampler(trainer.checkpoint_path, Filters(), device)

@@ -1,0 +1,113 @@
+"""What a generator and a discriminator can learn before they meet."""
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Literal
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from ganfast import data
+from ganfast.models import autoencoder, dcgan
+from ganfast.models.checkpoint import load
+from ganfast.train.regularizer import shifted
+from ganfast.workflows.gan import Config
+
+Method = Literal["autoencoder", "denoising", "rotation", "contrastive", "classifier", "transfer"]
+Weights = dict[str, Tensor]
+
+_TEMPERATURE = 0.5
+_NOISE = 0.1  # of a view
+
+
+def weights_of(
+    method: Method, config: Config, real: data.ImageData, steps: int, seed: int, source: str = ""
+) -> dict[str, Weights]:
+    """Weights under "generator" and "discriminator", whichever the method gives.
+
+    ``autoencoder`` and ``denoising``: decoder and encoder. ``rotation`` (Gidaris et al. 2018),
+    ``contrastive`` (Chen et al. 2020) and ``classifier``: a discriminator that told rotations,
+    images or classes apart. ``transfer``: both, of the checkpoint ``source``.
+
+    Raises:
+        FileNotFoundError, ValueError: source, model, labels and method do not fit.
+    """
+    if method == "transfer":
+        state = load(Path(source))
+        return {"generator": state["ema"], "discriminator": state["discriminator"]}
+    if config.model not in ("dcgan", "wgan"):
+        raise ValueError(f"model must be dcgan or wgan for {method!r}, got {config.model!r}")
+    torch.manual_seed(seed)
+    if method in ("autoencoder", "denoising"):
+        net = autoencoder.ConvAutoencoder(64, channels=config.channels, size=config.size)
+        if config.model == "wgan":
+            net.encoder = _discriminator(config, 64)
+        whole = net if method == "autoencoder" else autoencoder.Denoising(net)
+        _fit(whole, real, steps, seed, lambda x, y: F.mse_loss(whole(x), x))
+        return {"generator": net.decoder.state_dict(), "discriminator": net.encoder.state_dict()}
+    if method == "classifier" and real.labels is None:
+        raise ValueError(f"data must have labels for 'classifier': {real.name} has none")
+    classes = 0 if real.labels is None else int(real.labels.max()) + 1
+    outputs = {"rotation": 4, "contrastive": 64, "classifier": classes}[method]
+    d = _discriminator(config, outputs)
+    random = torch.Generator().manual_seed(seed)
+    losses: dict[str, Callable[[Tensor, Tensor], Tensor]] = {
+        "rotation": lambda x, y: rotation_loss(d, x),
+        "contrastive": lambda x, y: contrastive_loss(
+            d(_view(x, random)), d(_view(x, random)), _TEMPERATURE
+        ),
+        "classifier": lambda x, y: F.cross_entropy(d(x), y),
+    }
+    _fit(d, real, steps, seed, losses[method])
+    return {"discriminator": d.state_dict()}
+
+
+def rotation_loss(net: nn.Module, images: Tensor) -> Tensor:
+    """Cross-entropy of the four quarter turns of each image."""
+    turned = torch.cat([torch.rot90(images, k, (2, 3)) for k in range(4)])
+    turns = torch.arange(4, device=images.device).repeat_interleave(len(images))
+    return F.cross_entropy(net(turned), turns)
+
+
+def contrastive_loss(a: Tensor, b: Tensor, temperature: float) -> Tensor:
+    r"""NT-Xent: each of 2N embeddings against all others, its partner being the right one.
+
+    .. math:: -\frac{1}{2N} \sum_i \log
+        \frac{e^{s_{i p(i)} / \tau}}{\sum_{j \ne i} e^{s_{ij} / \tau}}
+
+    with cosines s and partners p(i), the other view of the same image (Chen et al. 2020).
+    """
+    n = len(a)
+    x = F.normalize(torch.cat([a, b]), dim=1)
+    similar = (x @ x.T / temperature).masked_fill(
+        torch.eye(2 * n, dtype=torch.bool, device=x.device), float("-inf")
+    )
+    partners = torch.arange(2 * n, device=x.device).roll(n)
+    return F.cross_entropy(similar, partners)
+
+
+def _view(images: Tensor, random: torch.Generator) -> Tensor:
+    return shifted(images, random) + _NOISE * torch.randn(images.shape, generator=random)
+
+
+def _discriminator(config: Config, outputs: int) -> dcgan.Discriminator:
+    norm: dcgan.Norm = "none" if config.model == "wgan" else "batch"
+    return dcgan.Discriminator(32, config.channels, config.size, outputs, norm)
+
+
+def _fit(
+    net: nn.Module,
+    real: data.ImageData,
+    steps: int,
+    seed: int,
+    loss: Callable[[Tensor, Tensor], Tensor],
+) -> None:
+    optimizer = torch.optim.Adam(net.parameters(), 1e-3)
+    stream = data.BatchStream(real, min(64, len(real)), seed)
+    net.train()
+    for _ in range(steps):
+        images, labels = next(stream)
+        optimizer.zero_grad()
+        torch.autograd.backward(loss(images, labels if labels is not None else images))
+        optimizer.step()

@@ -1,0 +1,175 @@
+"""Rank classifiers on synthetic images, and see whether real ones would rank them alike."""
+
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import NamedTuple
+
+import torch
+from torch import Tensor, nn
+
+from ganfast import data
+from ganfast.workflows import classifiers, correlation, rank_report, user_classifiers
+from ganfast.workflows.classifiers import Fit, Labelled
+from ganfast.workflows.correlation import Correlation
+from ganfast.workflows.finetune import gan_config, trained
+from ganfast.workflows.result_cache import Rounds
+from ganfast.workflows.sampler import labels_of
+from ganfast.workflows.synthesize import load_dataset
+
+# Images and channels of the classifiers that are trained where none are given: from poor to good.
+_LADDER = ((30, 2), (60, 4), (120, 4), (250, 8), (500, 8), (1000, 16), (2000, 16), (4000, 16))
+
+
+@dataclass(frozen=True)
+class Settings:
+    """Of the whole workflow.
+
+    Attributes:
+        models: classifiers, as files or ``module:callable``; where empty, eight are trained, on
+            more and more images.
+        data: an embedded data set by name, or an idx folder by path.
+        test: real images held out.
+        synthetic: generated images, class-balanced.
+        gan: settings of ``ganfast train`` for the class-conditional GAN, trained on all other
+            images.
+        dataset: folder or npz of ``ganfast synthesize`` to be used in its place.
+        draws: of the bootstrap.
+        seed: of classifiers and bootstrap.
+        fit: how classifiers are trained.
+    """
+
+    models: tuple[str, ...] = ()
+    data: str = "digits"
+    test: int = 1000
+    synthetic: int = 2000
+    gan: tuple[str, ...] = ("model=cdcgan", "steps=1500", "lr_g=2e-3", "lr_d=1e-3", "score_every=0")
+    dataset: str = ""
+    draws: int = 1000
+    seed: int = 0
+    fit: Fit = field(default_factory=Fit)
+
+    def __post_init__(self) -> None:
+        if len(self.models) == 1:
+            raise ValueError(f"models must be two or more to be ranked, got {self.models}")
+        for name in ("test", "synthetic", "draws"):
+            if getattr(self, name) < 1:
+                raise ValueError(f"{name} must be at least 1, got {getattr(self, name)}")
+
+
+class Standing(NamedTuple):
+    """One classifier on one set of images."""
+
+    accuracy: float
+    confidence: float
+    calibration_error: float
+
+
+@dataclass(frozen=True)
+class Result:
+    """Standings (synthetic, real) by name, the correlations of the two rankings, agreements."""
+
+    standings: dict[str, tuple[Standing, Standing]]
+    spearman: Correlation
+    kendall: Correlation
+    agreement_synthetic: Tensor
+    agreement_real: Tensor
+
+    def rows(self) -> list[list[str]]:
+        """A line for each classifier, the best on synthetic images first."""
+        ordered = sorted(self.standings.items(), key=lambda item: -item[1][0].accuracy)
+        return [
+            [
+                name,
+                *(f"{100 * of.accuracy:.2f}" for of in pair),
+                *(f"{100 * of.confidence:.1f}" for of in pair),
+                *(f"{of.calibration_error:.3f}" for of in pair),
+            ]
+            for name, pair in ordered
+        ]
+
+
+def rank(settings: Settings, out: Path, device: str = "cpu", overwrite: bool = False) -> Result:
+    """Train what is needed, and write ``report.html``; goes on where it was stopped.
+
+    Raises:
+        FileExistsError: ``out`` holds a run of other settings.
+        FileNotFoundError, ValueError: models, data and settings do not fit.
+    """
+    Rounds(out / "settings.json", asdict(settings), overwrite)(("settings",), dict)
+    pool, test = classifiers.split(data.load(settings.data), settings.test, seed=0)
+    nets = _given(settings) or _ladder(settings, pool, out, overwrite)
+    made = _synthetic(settings, pool, out, device, overwrite)
+    p_made, p_test = (
+        {name: _probabilities(name, net, images[0]) for name, net in nets.items()}
+        for images in (made, test)
+    )
+    sides = ((p_made, made[1]), (p_test, test[1]))
+    standings = {
+        name: (_standing(p_made[name], made[1]), _standing(p_test[name], test[1])) for name in nets
+    }
+    read = [
+        torch.stack([p.argmax(1) for p in probabilities.values()]) for probabilities, _ in sides
+    ]
+    right = [r == labels for r, (_, labels) in zip(read, sides, strict=True)]
+    spearman, kendall = correlation.bootstrap(right[0], right[1], settings.draws, settings.seed)
+    result = Result(
+        standings, spearman, kendall, correlation.agreement(read[0]), correlation.agreement(read[1])
+    )
+    rank_report.write(out, settings, result)
+    return result
+
+
+def _given(settings: Settings) -> dict[str, nn.Module]:
+    return {name: user_classifiers.classifier(name) for name in settings.models}
+
+
+def _ladder(settings: Settings, pool: Labelled, out: Path, overwrite: bool) -> dict[str, nn.Module]:
+    """Classifiers of different worth, each from its file, or trained and written."""
+    nets: dict[str, nn.Module] = {}
+    held = min(200, len(pool[0]) // 5)
+    validation = (pool[0][:held], pool[1][:held])
+    classes = int(pool[1].max()) + 1
+    for n, width in _LADDER:
+        n = min(n, len(pool[0]) - held)
+        name = f"{n} images, width {width}"
+        path = out / "classifiers" / f"{n}-{width}.safetensors"
+        if path.exists() and not overwrite:
+            nets[name] = user_classifiers.classifier(str(path))
+            continue
+        net = classifiers.small_classifier(classes, pool[0], settings.seed, width)
+        train = (pool[0][held : held + n], pool[1][held : held + n])
+        classifiers.fit(net, train, validation, settings.fit, settings.seed)
+        user_classifiers.save_classifier(net, path)
+        nets[name] = net
+    return nets
+
+
+def _synthetic(
+    settings: Settings, pool: Labelled, out: Path, device: str, overwrite: bool
+) -> Labelled:
+    if settings.dataset:
+        images, labels = load_dataset(Path(settings.dataset))
+        return images[: settings.synthetic], labels[: settings.synthetic]
+    config = gan_config(settings.gan, len(pool[0]))
+    if not config.classes:
+        raise ValueError(f"gan must be class-conditional, as cdcgan; got {config.model!r}")
+    real = data.ImageData(*pool, name=f"{len(pool[0])} of {settings.data}")
+    sampler = trained(config, real, out / "gan", device, overwrite)
+    labels = labels_of(settings.synthetic, [1.0] * sampler.classes, settings.seed)
+    return sampler.draw(labels, (settings.seed, 2)), labels
+
+
+def _probabilities(name: str, net: nn.Module, images: Tensor) -> Tensor:
+    try:
+        return classifiers.probabilities(net, images)
+    except RuntimeError as error:
+        raise ValueError(f"{name} does not take images {tuple(images.shape)}: {error}") from error
+
+
+def _standing(probabilities: Tensor, labels: Tensor) -> Standing:
+    confidence, read = probabilities.max(1)
+    return Standing(
+        float((read == labels).double().mean()),
+        float(confidence.mean()),
+        correlation.calibration_error(probabilities, labels),
+    )

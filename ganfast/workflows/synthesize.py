@@ -1,0 +1,200 @@
+"""Make a labelled data set from a checkpoint, with a card that says what it is worth."""
+
+import json
+import shutil
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Literal, get_args
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from ganfast._files import atomic_write
+from ganfast.reporting import environment, images, report
+from ganfast.workflows import gan
+from ganfast.workflows.quality import Quality, quality
+from ganfast.workflows.sampler import Filters, Sampler, labels_of
+
+Format = Literal["npz", "folder", "safetensors"]
+
+SHARD = 1000  # samples that are made, and resumed, as one
+_SHOWN = 40  # samples on the card, each beside its nearest real image
+
+
+@dataclass(frozen=True)
+class Order:
+    """What is asked for.
+
+    Attributes:
+        samples: how many.
+        shares: of the classes; equal ones where empty.
+        format: of the data set beside its shards.
+        seed: the same one gives the same data set.
+        filters: see :class:`ganfast.workflows.sampler.Filters`.
+    """
+
+    samples: int = 5000
+    shares: tuple[float, ...] = ()
+    format: Format = "npz"
+    seed: int = 0
+    filters: Filters = field(default_factory=Filters)
+
+    def __post_init__(self) -> None:
+        if self.samples < 10:
+            raise ValueError(f"samples must be at least 10, got {self.samples}")
+        if self.format not in get_args(Format):
+            raise ValueError(f"format must be {', '.join(get_args(Format))}, got {self.format!r}")
+
+
+def synthesize(
+    checkpoint: Path, out: Path, order: Order, device: str = "cpu", overwrite: bool = False
+) -> Quality:
+    """Write the data set and its card to ``out``: ``card.json``, ``card.html`` and their pictures.
+
+    Goes on where it was stopped.
+
+    Raises:
+        FileNotFoundError: there is no checkpoint.
+        FileExistsError: ``out`` holds a data set of another order or checkpoint.
+        ValueError: the checkpoint or the order do not fit.
+    """
+    sampler = Sampler(checkpoint, order.filters, device)
+    shares = list(order.shares) or [1.0] * sampler.classes
+    if len(shares) != sampler.classes:
+        raise ValueError(f"shares must be {sampler.classes}, one for each class, got {len(shares)}")
+    _claim(out, {"checkpoint": _identity(checkpoint), **asdict(order)}, overwrite)
+    labels = labels_of(order.samples, shares, order.seed)
+    made = torch.cat(
+        [
+            _shard(out, number, part, sampler, order.seed)
+            for number, part in enumerate(torch.split(labels, SHARD))
+        ]
+    )
+    _export(out, made, labels, order.format)
+    real = gan.real_images(sampler.config).images
+    found = quality(real, made)
+    _card(out, order, sampler, found, made, real[found.nearest])
+    return found
+
+
+def rows(found: Quality) -> list[tuple[str, str]]:
+    """The figures, in words."""
+    return [
+        ("FD (digits)", f"{found.fd:.2f}"),
+        ("inception score (digit classifier)", f"{found.inception_score:.2f}"),
+        ("precision", f"{found.precision:.3f}"),
+        ("recall", f"{found.recall:.3f}"),
+        ("nearer to a real image than real ones are", f"{found.closer:.1%}"),
+    ]
+
+
+def load_dataset(path: Path) -> tuple[Tensor, Tensor]:
+    """uint8 images (N, 1, H, W) and labels (N,) of the npz that ``synthesize`` wrote.
+
+    Raises FileNotFoundError, or ValueError where it is none.
+    """
+    file = path / "data.npz" if path.is_dir() else path
+    if not file.is_file():
+        raise FileNotFoundError(f"there is no data set {file}; synthesize one with --format npz")
+    try:
+        with np.load(file, allow_pickle=False) as arrays:
+            made, labels = (torch.from_numpy(arrays[name]) for name in ("images", "labels"))
+    except (KeyError, ValueError, OSError) as error:
+        raise ValueError(f"{file} is no data set of images and labels: {error}") from error
+    return made, labels
+
+
+def _claim(out: Path, order: dict[str, object], overwrite: bool) -> None:
+    """Note the order, or find that the folder has been made for the same one."""
+    path, text = out / "order.json", json.dumps(order, indent=1, sort_keys=True)
+    if path.exists() and path.read_text() != text:
+        if not overwrite:
+            raise FileExistsError(
+                f"{out} holds a data set of another order or checkpoint: --overwrite makes it "
+                "again, --out names another folder"
+            )
+        for folder in ("shards", "images"):
+            shutil.rmtree(out / folder, ignore_errors=True)
+        (out / "data.npz").unlink(missing_ok=True)
+    with atomic_write(path) as file:
+        file.write(text.encode())
+
+
+def _identity(checkpoint: Path) -> str:
+    import hashlib
+
+    return hashlib.sha256(checkpoint.read_bytes()).hexdigest()
+
+
+def _shard(out: Path, number: int, labels: Tensor, sampler: Sampler, seed: int) -> Tensor:
+    """The images of one shard: from its file, or made and written."""
+    from safetensors import SafetensorError
+    from safetensors.torch import load, save
+
+    path = out / "shards" / f"shard-{number:05d}.safetensors"
+    if path.exists():
+        try:
+            return load(path.read_bytes())["images"]
+        except (SafetensorError, KeyError) as error:
+            raise ValueError(f"{path} is damaged, delete it to make it again: {error}") from error
+    made = sampler.draw(labels, (seed, 1, number))
+    with atomic_write(path) as file:
+        file.write(save({"images": made, "labels": labels}))
+    return made
+
+
+def _export(out: Path, made: Tensor, labels: Tensor, form: Format) -> None:
+    if form == "npz":
+        with atomic_write(out / "data.npz") as file:
+            np.savez_compressed(file, images=made.numpy(), labels=labels.numpy())
+    if form == "folder":
+        for i, (image, label) in enumerate(zip(made, labels.tolist(), strict=True)):
+            path = out / "images" / str(label) / f"{i:06d}.png"
+            if not path.exists():
+                images.write_png(images.grid(image[None], padding=0), path)
+
+
+def _card(
+    out: Path, order: Order, sampler: Sampler, found: Quality, made: Tensor, nearest: Tensor
+) -> None:
+    figures = {k: v for k, v in found._asdict().items() if k != "nearest"}
+    config = asdict(sampler.config)
+    card = {"figures": figures, "order": asdict(order), "model": config}
+    with atomic_write(out / "card.json") as file:
+        file.write(json.dumps(card, indent=1).encode())
+    pairs = torch.stack([made[:_SHOWN], nearest[:_SHOWN]], 1).flatten(0, 1)
+    sheets = {"samples": made[: 2 * _SHOWN], "nearest": pairs}
+    pictures: dict[str, bytes] = {}
+    for name, shown in sheets.items():
+        path = out / f"{name}.png"
+        images.write_png(images.grid(shown, columns=10, scale=2), path)
+        pictures[name] = path.read_bytes()
+    content = report.page(
+        "ganfast synthesize: a data card",
+        f"{len(made)} images by {config['model']}, trained on {config['data']}.",
+        report.section("Figures", report.table(rows(found)), report.text(_FIGURES)),
+        report.section("Samples", report.figure(pictures["samples"], "the first samples")),
+        report.section(
+            "Memorised?",
+            report.figure(
+                pictures["nearest"], "samples, each with its nearest real image at its right"
+            ),
+            report.text(_MEMORISED),
+        ),
+        report.section("Order", report.table([(k, str(v)) for k, v in asdict(order).items()])),
+        report.section("Model", report.table([(k, str(v)) for k, v in config.items()])),
+        report.section("Machine and versions", report.table(environment.facts())),
+    )
+    report.write(out / "card.html", content)
+
+
+_FIGURES = (
+    "All figures are on the features and the classes of the digit classifier that comes with "
+    "ganfast, against the images that the model was trained on. Precision is the share of samples "
+    "that look like real ones, recall the share of real ones that look like samples."
+)
+_MEMORISED = (
+    "The last figure is the share of samples nearer to some real image than real images are to "
+    "each other in the median. New images have about a half; copies have all."
+)

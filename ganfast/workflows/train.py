@@ -1,0 +1,181 @@
+"""Train any of the GANs by name and write a report."""
+
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import torch
+from torch import Tensor, nn
+
+from ganfast import data, models
+from ganfast.reporting import environment, images, plot, report
+from ganfast.train import Trainer
+from ganfast.train.log import Record, read_records
+from ganfast.train.processes import Processes
+from ganfast.train.tensorboard import tensorboard
+from ganfast.train.wandb import wandb
+from ganfast.workflows import gan
+from ganfast.workflows.digit_scores import FD
+from ganfast.workflows.gan import Config
+
+if TYPE_CHECKING:
+    from PIL.Image import Image
+
+
+@dataclass(frozen=True)
+class Result:
+    """What a run ends with; ``scores`` are the distances of its records, and real against real."""
+
+    finished: bool
+    step: int
+    images_per_s: float
+    scores: list[tuple[int, float]]
+    real_against_real: float | None
+
+    @property
+    def best(self) -> float | None:
+        return min((fd for _, fd in self.scores), default=None)
+
+
+def trainer_of(
+    config: Config,
+    out: Path,
+    device: str,
+    real: data.ImageData | None = None,
+    pair: models.Gan | None = None,
+) -> Trainer:
+    """A trainer of the config, with pictures, scores and logs as it says.
+
+    ``real`` and ``pair`` stand in for the config's data and for networks with new weights. Raises
+    ValueError where data, model and config do not fit, as for fewer images than a batch. Of several
+    processes each takes its part of every batch.
+    """
+    real = real or gan.real_images(config)
+    if config.classes and real.labels is None:
+        raise ValueError(f"data must have labels for {config.model!r}: {real.name} has none")
+    pair = pair or gan.make(config)
+    processes, samples = Processes(), out / "samples"
+
+    def keep(step: int, pictures: Tensor) -> None:
+        sheet = images.grid(pictures, columns=10 if config.classes else None, scale=2)
+        images.write_png(sheet, samples / f"step_{step:06d}.png")
+
+    return Trainer(
+        pair.generator.to(device),
+        pair.discriminator.to(device),
+        data.BatchStream(real, config.batch_size, config.seed, (processes.rank, processes.count)),
+        config.make_loss(),
+        config,
+        out,
+        score=gan.score_of(config, real, device),
+        on_sample=keep,
+        on_record=_logs(config, out) if processes.first else None,
+        augment=gan.augmentation(config, distributed=processes.count > 1),
+    )
+
+
+def _logs(config: Config, out: Path) -> Callable[[Record], None] | None:
+    """What gets every record besides the run's own log."""
+    logs = [tensorboard(out)] if config.tensorboard else []
+    if config.wandb:
+        logs.append(wandb(config.wandb, out, asdict(config)))
+
+    def write(record: Record) -> None:
+        for log in logs:
+            log(record)
+
+    return write if logs else None
+
+
+def train(
+    config: Config,
+    out: Path,
+    device: str = "cpu",
+    resume: bool = False,
+    overwrite: bool = False,
+    resume_from: Path | None = None,
+) -> Result:
+    """Train, and write pictures, curves, log, checkpoints and ``report.html`` to ``out``.
+
+    Raises:
+        FileExistsError: ``out`` holds a run, and neither ``resume`` nor ``overwrite`` is set.
+        FileNotFoundError: ``resume`` is set and there is no run, or the data are not there.
+        ValueError: settings that do not fit each other, the data or the run to be resumed.
+    """
+    trainer = trainer_of(config, out, device)
+    if resume or resume_from is not None:
+        trainer.resume(resume_from)
+    elif trainer.writes:
+        clear(out, overwrite)
+    finished = trainer.run()
+    records = read_records(out / "metrics.jsonl")
+    result = Result(
+        finished=finished,
+        step=trainer.step,
+        images_per_s=trainer.images / trainer.seconds if trainer.step else 0.0,
+        scores=[(int(r["step"]), r["fd"]) for r in records if "fd" in r],
+        real_against_real=trainer.score.real_against_real() if trainer.score else None,  # type: ignore[attr-defined]
+    )
+    if trainer.writes:
+        images.write_png(interpolation(trainer.ema, config, device), out / "interpolation.png")
+        _write(out, config, result, records)
+    return result
+
+
+def rows(result: Result) -> list[tuple[str, str]]:
+    """What was measured, in words."""
+    lines = [("training speed", f"{result.images_per_s:.0f} images/s")]
+    if result.scores:
+        step, last = result.scores[-1]
+        lines += [
+            (f"{FD}, step {step}", f"{last:.2f}"),
+            (f"{FD}, best", f"{result.best:.2f}"),
+            (f"{FD}, step {result.scores[0][0]}", f"{result.scores[0][1]:.2f}"),
+            (f"{FD}, real vs real (two halves)", f"{result.real_against_real:.2f}"),
+        ]
+    return lines
+
+
+@torch.no_grad()
+def interpolation(generator: nn.Module, config: Config, device: str, side: int = 8) -> "Image":
+    """A sheet: each row goes from one latent to another on the sphere between them."""
+    random = torch.Generator().manual_seed(config.seed)
+    ends = torch.randn(2, side, *config.latent_shape, generator=random)
+    angle = torch.linspace(0, torch.pi / 2, side).view(1, side, *(1 for _ in config.latent_shape))
+    latents = (ends[0, :, None] * angle.cos() + ends[1, :, None] * angle.sin()).flatten(0, 1)
+    given: tuple[Tensor, ...] = ()
+    if config.classes:
+        given = ((torch.arange(side) % config.classes).repeat_interleave(side).to(device),)
+    return images.grid(generator(latents.to(device), *given), columns=side, scale=2)
+
+
+def clear(out: Path, overwrite: bool) -> None:
+    """Make room for a new run."""
+    if (out / "checkpoint.pt").exists() and not overwrite:
+        raise FileExistsError(
+            f"{out} holds a run: --resume continues it, --overwrite starts it again, "
+            "--out names another folder"
+        )
+    for old in (*out.glob("*.pt"), *out.glob("wandb-run"), *(out / "samples").glob("step_*.png")):
+        old.unlink(missing_ok=True)
+
+
+def _write(out: Path, config: Config, result: Result, records: list[dict[str, float]]) -> None:
+    sections = [report.section("Result", report.table(rows(result)))]
+    sheets = sorted((out / "samples").glob("step_*.png"))
+    pictures = [(sheets[-1], "the generator's moving average")] if sheets else []
+    for path, caption in (*pictures, (out / "interpolation.png", "from one latent to another")):
+        sections.append(report.section(path.stem, report.figure(path.read_bytes(), caption)))
+    if result.scores:
+        floor = result.real_against_real or 0.0
+        picture = plot.write(plot.curves(records, FD, floor), out / "curves.png")
+        sections.append(report.section("Over time", report.figure(picture, "the run's figures")))
+    settings = [(name, str(value)) for name, value in asdict(config).items()]
+    sections.append(report.section("Settings", report.table(settings)))
+    sections.append(report.section("Machine and versions", report.table(environment.facts())))
+    ended = "finished" if result.finished else f"stopped early, of {config.steps}"
+    lead = f"{config.model} on {config.data}: {result.step} steps ({ended})."
+    report.write(
+        out / "report.html", report.page(f"ganfast train: {config.model}", lead, *sections)
+    )
