@@ -13,47 +13,6 @@ namespace {
 // As kBlocksOfProcessor: four tensors' shares of double leave registers for one block.
 constexpr int kBlocksOfFourShares = 1;
 
-// d = x - y, u = vx - vy, where y and vy repeat along x. The gradient of y is not in the share's
-// place: see Call::with_gradients.
-template <class T>
-struct Repeated : Single<T> {
-  const Compute<T>* y;   // (period)
-  const Compute<T>* vy;  // (period), or null for zeros
-  int64_t period;
-
-  static Repeated of(const FlatTerm& term) {
-    return {Single<T>::of(term), static_cast<const Compute<T>*>(term.y),
-            static_cast<const Compute<T>*>(term.vy), term.period};
-  }
-
-  using Share = cuda::Share<T, 1>;
-
-  __device__ auto d(const Share& share) const { return minus(share, share.load(this->x), y); }
-  __device__ auto u(const Share& share) const {
-    return minus(share, load_given(share, this->vx), vy);
-  }
-
- private:
-  __device__ auto minus(const Share& share, const typename Share::Values& x,
-                        const Compute<T>* y) const {
-    struct {
-      Compute<T> values[Pack<T>::size];
-      __device__ Compute<T> operator()(int, int j) const { return values[j]; }
-    } difference;
-    if (y == nullptr || period == 1) {
-      const Compute<T> number = y == nullptr ? Compute<T>(0) : *y;
-      share.for_each([&](int i, int j) { difference.values[j] = load(x.at(i, j)) - number; });
-      return difference;
-    }
-    int64_t place = share.start % period;
-    share.for_each([&](int i, int j) {
-      difference.values[j] = load(x.at(i, j)) - y[place];
-      if (++place == period) place = 0;
-    });
-    return difference;
-  }
-};
-
 template <class F, class T, class Operands>
 struct Row {
   Operands of;  // tensors of n elements
@@ -63,11 +22,10 @@ struct Row {
   F functor;
   bool whole;  // 16-byte accesses are allowed
 
-  using Share = std::conditional_t<std::is_same_v<Operands, Repeated<T>>,
-                                   typename Repeated<T>::Share, cuda::Share<T>>;
+  using Tile = typename Operands::Tile;
 
-  __device__ Share share(int64_t tile) const {
-    const int64_t begin = (tile - first_tile) * Share::kTile;
+  __device__ Tile share(int64_t tile) const {
+    const int64_t begin = (tile - first_tile) * Tile::kTile;
     return {begin, n - begin, whole};
   }
 };
@@ -284,7 +242,7 @@ struct Call {
   const int64_t tables = (list.terms.size() + kMaxRows - 1) / kMaxRows;
 
   static int64_t tiles_of(const FlatTerm& term) {
-    constexpr int64_t tile = Row<F, T, Operands>::Share::kTile;
+    constexpr int64_t tile = Operands::Tile::kTile;
     return (term.n + tile - 1) / tile;
   }
 
@@ -303,18 +261,13 @@ struct Call {
       for (size_t k = first; k < std::min(first + kMaxRows, list.terms.size()); ++k) {
         const FlatTerm& term = list.terms[k];
         const auto of = Operands::of(term);
-        table.rows[table.count++] = {of,
-                                     term.n,
-                                     table.tiles,
-                                     term.weight,
-                                     F{static_cast<C>(term.a), static_cast<C>(term.b)},
-                                     of.whole()};
+        const F functor{static_cast<C>(term.a), static_cast<C>(term.b)};
+        table.rows[table.count++] = {of, term.n, table.tiles, term.weight, functor, of.whole()};
         table.tiles += tiles_of(term);
         each_tile |= dy_of_number(term) != nullptr;
       }
-      const int64_t blocks = each_tile                            ? table.tiles
-                             : table.tiles <= kMaxTilesOfOneBlock ? 1
-                                                                  : kMaxBlocks;
+      int64_t blocks = table.tiles <= kMaxTilesOfOneBlock ? 1 : kMaxBlocks;
+      if (each_tile) blocks = table.tiles;
       body(table, static_cast<int>(std::min(table.tiles, blocks)));
     }
   }

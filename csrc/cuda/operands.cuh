@@ -4,7 +4,7 @@
 // tensors. d(share) and u(share) return functions of the place in the share.
 #pragma once
 
-#include "pack.cuh"
+#include "table.cuh"
 
 namespace ganfast::cuda {
 
@@ -17,6 +17,8 @@ __device__ auto load_given(const Share& share, const T* from) {
 // d = x, u = vx
 template <class T>
 struct Single {
+  using Tile = Share<T>;  // of flat memory
+
   const T* x;
   const T* vx;  // like x, or null for zeros
   T* dx;        // like x, or null where it is not wanted
@@ -86,6 +88,48 @@ struct Pair : Single<T> {
     if (dy == nullptr) return;
     share.for_each([&](auto... at) { store(values.at(at...), -load(values.at(at...))); });
     share.store(values, dy);
+  }
+};
+
+// d = x - y, u = vx - vy, where y and vy repeat along x. The gradient of y, a sum over many places,
+// is left to others.
+template <class T>
+struct Repeated : Single<T> {
+  using Tile = Share<T, 1>;
+
+  const Compute<T>* y;   // (period)
+  const Compute<T>* vy;  // (period), or null for zeros
+  int64_t period;
+
+  template <class Term>
+  static Repeated of(const Term& term) {
+    return {Single<T>::of(term), static_cast<const Compute<T>*>(term.y),
+            static_cast<const Compute<T>*>(term.vy), term.period};
+  }
+
+  __device__ auto d(const Tile& share) const { return minus(share, share.load(this->x), y); }
+  __device__ auto u(const Tile& share) const {
+    return minus(share, load_given(share, this->vx), vy);
+  }
+
+ private:
+  __device__ auto minus(const Tile& share, const typename Tile::Values& x,
+                        const Compute<T>* y) const {
+    struct {
+      Compute<T> values[Pack<T>::size];
+      __device__ Compute<T> operator()(int, int j) const { return values[j]; }
+    } difference;
+    if (y == nullptr || period == 1) {
+      const Compute<T> number = y == nullptr ? Compute<T>(0) : *y;
+      share.for_each([&](int i, int j) { difference.values[j] = load(x.at(i, j)) - number; });
+      return difference;
+    }
+    int64_t place = share.start % period;
+    share.for_each([&](int i, int j) {
+      difference.values[j] = load(x.at(i, j)) - y[place];
+      if (++place == period) place = 0;
+    });
+    return difference;
   }
 };
 

@@ -17,9 +17,10 @@ constexpr int kBlocksOfProcessor = 2;
 // again; fixed, so that sums do not depend on the GPU.
 constexpr int64_t kSharingBlocks = 1024;
 
-// Sum of `value` over the warp, valid in its first thread. All of its threads must call it.
-__device__ inline double warp_sum(double value) {
-  for (int delta = kWarp / 2; delta > 0; delta /= 2)
+// Sum of `value` over `lanes` threads, a power of two, valid in the first of them. All threads of
+// the warp must call it.
+__device__ inline double warp_sum(double value, int lanes = kWarp) {
+  for (int delta = lanes / 2; delta > 0; delta /= 2)
     value += __shfl_down_sync(0xffffffffu, value, delta);
   return value;
 }

@@ -80,13 +80,6 @@ __device__ void load_weights(const Rows<F, T, Operands>& list, double* to) {
   __syncthreads();
 }
 
-// The sum over `lanes` threads, a power of two, valid in the first of them.
-__device__ inline double lanes_sum(double value, int lanes) {
-  for (int delta = lanes / 2; delta > 0; delta /= 2)
-    value += __shfl_down_sync(0xffffffffu, value, delta);
-  return value;
-}
-
 // Where the sums go: `partial` (positions, splits) of what several launches or blocks leave, or
 // `result` (positions).
 template <class C>
@@ -105,7 +98,7 @@ __device__ void finish_position(const Sharing& sharing, int64_t p, double sum,
     __syncthreads();  // before a sum over the block for the next
     if (threadIdx.x > 0) return;
   } else {
-    sum = lanes_sum(sum, sharing.lanes);
+    sum = warp_sum(sum, sharing.lanes);
     if (p >= sharing.positions || threadIdx.x % sharing.lanes > 0) return;
   }
   if (to.partial == nullptr) {
@@ -268,7 +261,7 @@ __global__ void __launch_bounds__(kThreads, kBlocksOfProcessor)
     double s = 0;
     for (int split = threadIdx.x % lanes; p < positions && split < splits; split += lanes)
       s += partial[p * splits + split];
-    s = lanes_sum(s, lanes);  // after which all have read
+    s = warp_sum(s, lanes);  // after which all have read
     if (p >= positions || threadIdx.x % lanes > 0) continue;
     partial[p * splits] = s;
     sum += term(p, s);
