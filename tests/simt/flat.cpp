@@ -204,22 +204,23 @@ int main() {
   compare_types<Softplus, double>(Functor::softplus, "float64");
   compare_types<Softplus, Float16>(Functor::softplus, "float16");
   compare_types<Softplus, BFloat16>(Functor::softplus, "bfloat16");
-  for (const bool per_term : {false, true}) {
-    // Many blocks and the second stage; a tensor of several tiles between small ones.
-    compare_all<Softplus, float>(Functor::softplus, {3, 12 * kTile, 1, kTile, kTile + 1}, per_term,
-                                 "many blocks");
-    // More tensors than one launch takes.
-    compare_all<Hinge, float>(Functor::hinge, std::vector<int64_t>(207, 3), per_term,
-                              "many tensors");
-    // Samples: shorter than a pack, longer, longer than a tile.
-    for (int64_t period : {3, 50, 1500}) {
-      compare<SquaredHinge, float, repeated>(Functor::squared_hinge,
-                                             {period, 4 * period, 3 * period}, per_term,
-                                             std::to_string(period) + " numbers", period);
-    }
-    compare<SquaredHinge, BFloat16, repeated>(Functor::squared_hinge, {70, 350}, per_term,
-                                              "70 numbers bfloat16", 70);
+  // Many blocks and the second stage; a tensor of several tiles between small ones.
+  const std::vector<int64_t> sizes{3, 12 * kTile, 1, kTile, kTile + 1};
+  compare_all<Softplus, float>(Functor::softplus, sizes, false, "many blocks");
+  compare<Abs, float, same>(Functor::l1, sizes, true, "many blocks");
+  // More tensors than one launch takes.
+  const std::vector<int64_t> many(203, 3);
+  compare<Hinge, float, none>(Functor::hinge, many, false, "many tensors");
+  compare<Hinge, float, repeated>(Functor::hinge, many, true, "many tensors");
+  compare_stats<Hinge, float>(Functor::hinge, many, false, "many tensors");
+  // Samples: shorter than a pack, longer, longer than a tile.
+  for (int64_t period : {3, 50, 1500}) {
+    compare<SquaredHinge, float, repeated>(Functor::squared_hinge, {period, 4 * period, 3 * period},
+                                           period == 50, std::to_string(period) + " numbers",
+                                           period);
   }
+  compare<SquaredHinge, BFloat16, repeated>(Functor::squared_hinge, {70, 350}, true,
+                                            "70 numbers bfloat16", 70);
   compare_stats_of_blocks({5, 2 * kTile, 7, kTile + 1, 2, 2});
   return report();
 }
