@@ -1,4 +1,6 @@
 // L = sum_k w_k * mean_i f(x_ki - y_ki) and its two derivatives on the CPU.
+#include "../ops/flat.h"
+
 #include "terms.h"
 
 namespace ganfast::cpu {
@@ -53,23 +55,6 @@ using Gradient = std::conditional_t<kind == repeated, Compute<T>, T>;
 template <Subtrahend kind>
 constexpr int64_t kStep = kind == repeated ? kStretch : kTile;
 
-// Calls body.operator()<F, T, kind>() with the types of a list.
-template <class Body>
-void with_list(const FlatList& list, Body body) {
-  const auto with_kind = [&]<Subtrahend kind>() {
-    with_types<kind != none>(list.functor, list.dtype,
-                             [&]<class F, class T>() { body.template operator()<F, T, kind>(); });
-  };
-  switch (list.subtrahend) {
-    case none:
-      return with_kind.template operator()<none>();
-    case same:
-      return with_kind.template operator()<same>();
-    case repeated:
-      return with_kind.template operator()<repeated>();
-  }
-}
-
 // What the terms' sums are returned as: one by one, or all together.
 template <class C>
 void write_sums(const FlatList& list, const std::vector<double>& sums, void* result) {
@@ -82,7 +67,7 @@ void write_sums(const FlatList& list, const std::vector<double>& sums, void* res
 
 // grad weight_k of a term
 template <class C>
-C scale_of(const FlatList& list, const FlatTerm& term, const void* grad) {
+C scale_of(const FlatList& list, const Term& term, const void* grad) {
   const int64_t k = list.per_term ? &term - list.terms.data() : 0;
   return static_cast<C>(double(static_cast<const C*>(grad)[k]) * term.weight);
 }
@@ -90,7 +75,7 @@ C scale_of(const FlatList& list, const FlatTerm& term, const void* grad) {
 // dy of a sample that repeats, a stretch of positions at a time: over the batch in its order. See
 // write_gradients for `write`.
 template <class C, class Write>
-void write_sample_gradient(const FlatTerm& term, C scale, Write write) {
+void write_sample_gradient(const Term& term, C scale, Write write) {
   at::parallel_for(0, (term.period + kStretch - 1) / kStretch, 1, [&](int64_t first, int64_t last) {
     for (int64_t p = first * kStretch; p < std::min(last * kStretch, term.period); p += kStretch) {
       const int64_t size = std::min(kStretch, term.period - p);
@@ -113,7 +98,7 @@ std::vector<double> write_gradients(const FlatList& list, const void* grad, Writ
   using C = Compute<T>;
   std::vector<double> of_y(kind == repeated ? count_tiles(list.terms) : 0);
   const std::vector<double> written =
-      sum_terms(list.terms, [&](const FlatTerm& term, int64_t first, int64_t size, int64_t tile) {
+      sum_terms(list.terms, [&](const Term& term, int64_t first, int64_t size, int64_t tile) {
         if (!sums && !term.dx && !term.dy) return 0.0;
         const C scale = scale_of<C>(list, term, grad);
         double sum = 0;
@@ -130,7 +115,7 @@ std::vector<double> write_gradients(const FlatList& list, const void* grad, Writ
   if constexpr (kind == repeated) {
     const std::vector<double> of_terms = sums_of_terms(list.terms, of_y);
     for (size_t k = 0; k < of_terms.size(); ++k) {
-      const FlatTerm& term = list.terms[k];
+      const Term& term = list.terms[k];
       if (term.dy && term.period == 1) *static_cast<C*>(term.dy) = of_terms[k];
       if (term.dy && term.period > 1)
         write_sample_gradient<C>(term, scale_of<C>(list, term, grad), write);
@@ -142,11 +127,11 @@ std::vector<double> write_gradients(const FlatList& list, const void* grad, Writ
 }  // namespace
 
 void flat_forward(const FlatList& list, void* loss, void* stats, double threshold) {
-  with_list(list, [&]<class F, class T, Subtrahend kind>() {
+  with_list<true>(list, [&]<class F, class T, Subtrahend kind>() {
     using C = Compute<T>;
     std::vector<Logits> logits(stats == nullptr ? 0 : count_tiles(list.terms));
     const std::vector<double> sums =
-        sum_terms(list.terms, [&](const FlatTerm& term, int64_t first, int64_t size, int64_t tile) {
+        sum_terms(list.terms, [&](const Term& term, int64_t first, int64_t size, int64_t tile) {
           if (stats != nullptr) {
             logits[tile] = logits_of(at<T>(term.x, first), size, static_cast<C>(threshold));
           }
@@ -160,7 +145,7 @@ void flat_forward(const FlatList& list, void* loss, void* stats, double threshol
     if (stats == nullptr) return;
     const Logits* next = logits.data();
     for (size_t k = 0; k < sums.size(); ++k) {
-      const FlatTerm& term = list.terms[k];
+      const Term& term = list.terms[k];
       write_stats(sums[k], total_of(next, tiles_of(term)), term.n, static_cast<C*>(stats) + 4 * k);
       next += tiles_of(term);
     }
@@ -168,10 +153,10 @@ void flat_forward(const FlatList& list, void* loss, void* stats, double threshol
 }
 
 void flat_backward(const FlatList& list, const void* grad) {
-  with_list(list, [&]<class F, class T, Subtrahend kind>() {
+  with_list<true>(list, [&]<class F, class T, Subtrahend kind>() {
     using C = Compute<T>;
     write_gradients<T, kind, false>(
-        list, grad, [](const FlatTerm& term, int64_t begin, int64_t n, C scale, auto* to) {
+        list, grad, [](const Term& term, int64_t begin, int64_t n, C scale, auto* to) {
           with_difference<T, kind>(term, begin, n, [&](auto d) {
             write_slopes(d, n, functor_of<F>(term), Constant<C>{scale}, to);
           });
@@ -181,10 +166,10 @@ void flat_backward(const FlatList& list, const void* grad) {
 }
 
 void flat_double_backward(const FlatList& list, const void* grad, void* dgrad) {
-  with_list(list, [&]<class F, class T, Subtrahend kind>() {
+  with_list<true>(list, [&]<class F, class T, Subtrahend kind>() {
     using C = Compute<T>;
     const std::vector<double> sums = write_gradients<T, kind, true>(
-        list, grad, [](const FlatTerm& term, int64_t begin, int64_t n, C scale, auto* to) {
+        list, grad, [](const Term& term, int64_t begin, int64_t n, C scale, auto* to) {
           C buffer[kTile];
           const C* u = cotangents<T, kind>(term, begin, n, buffer);
           return with_difference<T, kind>(term, begin, n, [&](auto d) {

@@ -91,11 +91,11 @@ struct Rows {
   const int64_t length = list.inner > 1 ? list.inner : list.outer;  // positions side by side
   const int64_t strips_of_image = (length + kStretch - 1) / kStretch;
   const int64_t strips = list.positions() / length * strips_of_image;
-  std::vector<FlatTerm> samples;  // (terms, positions), of those with samples of several elements
-  std::vector<RowsTerm> by_element;  // the others
+  std::vector<Term> samples;     // (terms, positions), of those with samples of several elements
+  std::vector<Term> by_element;  // the others
 
   explicit Rows(const RowsList& list) : list(list) {
-    for (RowsTerm term : list.terms) {
+    for (Term term : list.terms) {
       const auto s = static_cast<const C*>(term.sample_weight);
       const auto a = static_cast<const C*>(term.sample_a);
       if (list.normalize && s) {
@@ -104,13 +104,13 @@ struct Rows {
           total += sum_of(s + begin, std::min(kTile, list.outer - begin));
         term.weight *= list.outer / (total == 0 ? 1 : total);
       }
-      if (list.inner > 1 || (term.size == 1 && !a)) {
+      if (list.inner > 1 || (term.n == 1 && !a)) {
         by_element.push_back(term);
         continue;
       }
       samples.reserve(list.terms.size() * list.outer);
       for (int64_t p = 0; p < list.outer; ++p) {
-        samples.push_back(part(term, p * term.size, term.size));
+        samples.push_back(part(term, p * term.n, term.n));
         if (s) samples.back().weight *= s[p];
         if (a) samples.back().a = a[p];
       }
@@ -118,18 +118,14 @@ struct Rows {
   }
 
   // n elements of a term from `begin` on.
-  static FlatTerm part(const RowsTerm& term, int64_t begin, int64_t n) {
-    return {.x = at<T>(term.x, begin),
-            .y = at<T>(term.y, begin),
-            .vx = at<T>(term.vx, begin),
-            .vy = at<T>(term.vy, begin),
-            .dx = at<T>(term.dx, begin),
-            .dy = at<T>(term.dy, begin),
-            .n = n,
-            .period = n,
-            .weight = term.weight,
-            .a = term.a,
-            .b = term.b};
+  static Term part(const Term& term, int64_t begin, int64_t n) {
+    Term part = term;
+    part.n = n;
+    for (const void* Term::* of : {&Term::x, &Term::y, &Term::vx, &Term::vy})
+      part.*of = at<T>(term.*of, begin);
+    part.dx = at<T>(term.dx, begin);
+    part.dy = at<T>(term.dy, begin);
+    return part;
   }
 
   // Calls body(sample, position, begin, n) for the tiles of all samples.
@@ -137,7 +133,7 @@ struct Rows {
   void for_each_sample(Body body) const {
     const std::span all(samples);
     for_each_tile(all, count_tiles(all),
-                  [&](const FlatTerm& sample, int64_t begin, int64_t n, int64_t) {
+                  [&](const Term& sample, int64_t begin, int64_t n, int64_t) {
                     body(sample, (&sample - samples.data()) % list.outer, begin, n);
                   });
   }
@@ -145,7 +141,7 @@ struct Rows {
   template <class Body>
   void for_each_strip(Body body) const {
     int64_t elements = 1;
-    for (const RowsTerm& term : by_element) elements += term.size;
+    for (const Term& term : by_element) elements += term.n;
     const int64_t grain = std::max<int64_t>(1, kGrain * kTile / kStretch / elements);
     at::parallel_for(0, strips, grain, [&](int64_t first, int64_t last) {
       for (int64_t i = first; i < last; ++i) {
@@ -157,15 +153,15 @@ struct Rows {
 
   // Calls body(part) for each channel of a term's positions.
   template <class Body>
-  void for_each_channel(const RowsTerm& term, const Strip& strip, Body body) const {
+  void for_each_channel(const Term& term, const Strip& strip, Body body) const {
     const int64_t image = strip.position / length;
-    int64_t begin = image * term.size * length + strip.position % length;
-    for (int64_t channel = 0; channel < term.size; ++channel, begin += length)
+    int64_t begin = image * term.n * length + strip.position % length;
+    for (int64_t channel = 0; channel < term.n; ++channel, begin += length)
       body(part(term, begin, strip.n));
   }
 
   // The numbers s of a term's positions.
-  static const C* weights_of(const RowsTerm& term, const Strip& strip) {
+  static const C* weights_of(const Term& term, const Strip& strip) {
     static const auto ones = [] {
       std::array<C, kStretch> numbers;
       numbers.fill(1);
@@ -175,8 +171,7 @@ struct Rows {
   }
 
   // factor_p = q_p s_kp of a term's positions
-  static void factors_of(const RowsTerm& term, const Strip& strip, const Grad<C>& grad,
-                         C* factors) {
+  static void factors_of(const Term& term, const Strip& strip, const Grad<C>& grad, C* factors) {
     const C* s = weights_of(term, strip);
     if (!grad.derivatives)
       return multiply(grad.data + strip.position * grad.step, grad.step, s, strip.n, factors);
@@ -189,30 +184,20 @@ struct Rows {
   // add(part, term, strip, sums) adds for positions that are taken by element.
   template <class OfTile, class Add, class Finish>
   void sum(OfTile of_tile, Add add, Finish finish) const {
-    const std::vector<double> of_samples = sum_terms(
-        std::span(samples), [&](const FlatTerm& sample, int64_t begin, int64_t n, int64_t) {
+    const std::vector<double> of_samples =
+        sum_terms(std::span(samples), [&](const Term& sample, int64_t begin, int64_t n, int64_t) {
           return of_tile(sample, (&sample - samples.data()) % list.outer, begin, n);
         });
     for_each_strip([&](const Strip& strip) {
       double sums[kStretch] = {};
       for (size_t first = strip.position; first < of_samples.size(); first += list.outer)
         for (int64_t i = 0; i < strip.n; ++i) sums[i] += of_samples[first + i];
-      for (const RowsTerm& term : by_element)
-        for_each_channel(term, strip, [&](const FlatTerm& part) { add(part, term, strip, sums); });
+      for (const Term& term : by_element)
+        for_each_channel(term, strip, [&](const Term& part) { add(part, term, strip, sums); });
       finish(strip, sums);
     });
   }
 };
-
-// Calls body.operator()<F, T, kind>() with the types of a list.
-template <class Body>
-void with_list(const RowsList& list, Body body) {
-  const auto with_kind = [&]<Subtrahend kind>() {
-    with_types<kind != none>(list.functor, list.dtype,
-                             [&]<class F, class T>() { body.template operator()<F, T, kind>(); });
-  };
-  list.differences ? with_kind.template operator()<same>() : with_kind.template operator()<none>();
-}
 
 // sum of weight phi(s_p), whose derivatives in each s_p it writes, of n numbers
 template <class C>
@@ -240,11 +225,11 @@ void phi_double_backward(const RowsList& list, const Grad<Compute<T>>& grad, Com
   std::vector<C> q(list.positions());
   std::vector<double> partial(rows.strips);
   rows.sum(
-      [](const FlatTerm& sample, int64_t, int64_t begin, int64_t n) {
+      [](const Term& sample, int64_t, int64_t begin, int64_t n) {
         if (!sample.vx) return 0.0;
         return 2 * sample.weight * dot(at<T>(sample.x, begin), at<T>(sample.vx, begin), n);
       },
-      [](const FlatTerm& part, const RowsTerm& term, const Strip& strip, double* sums) {
+      [](const Term& part, const Term& term, const Strip& strip, double* sums) {
         if (!part.vx) return;
         add_products(at<T>(part.x, 0), at<T>(part.vx, 0), part.n, 2 * term.weight,
                      Rows<T>::weights_of(term, strip), sums);
@@ -257,7 +242,7 @@ void phi_double_backward(const RowsList& list, const Grad<Compute<T>>& grad, Com
         }
       });
   *dgrad = pairwise_sum(partial.data(), partial.size());
-  rows.for_each_sample([&](const FlatTerm& sample, int64_t p, int64_t begin, int64_t n) {
+  rows.for_each_sample([&](const Term& sample, int64_t p, int64_t begin, int64_t n) {
     if (!sample.dx) return;
     C buffer[kTile];
     const C* u = cotangents<T, none>(sample, begin, n, buffer);
@@ -265,13 +250,13 @@ void phi_double_backward(const RowsList& list, const Grad<Compute<T>>& grad, Com
             Constant<C>{C(2 * sample.weight * q[p])}, at<T>(sample.dx, begin));
   });
   rows.for_each_strip([&](const Strip& strip) {
-    for (const RowsTerm& term : rows.by_element) {
+    for (const Term& term : rows.by_element) {
       if (!term.dx) continue;
       C p[kStretch], of_t[kStretch], buffer[kStretch];
       const C factor = 2 * term.weight;
       Rows<T>::factors_of(term, strip, grad, p);
       multiply(&q[strip.position], 1, Rows<T>::weights_of(term, strip), strip.n, of_t);
-      rows.for_each_channel(term, strip, [&](const FlatTerm& part) {
+      rows.for_each_channel(term, strip, [&](const Term& part) {
         combine(at<T>(part.x, 0), cotangents<T, none>(part, 0, part.n, buffer), part.n,
                 Each<C>{factor, p}, Each<C>{factor, of_t}, at<T>(part.dx, 0));
       });
@@ -282,15 +267,15 @@ void phi_double_backward(const RowsList& list, const Grad<Compute<T>>& grad, Com
 }  // namespace
 
 void rows_forward(const RowsList& list, const RowsPhi& phi, void* result_, void* derivatives_) {
-  with_list(list, [&]<class F, class T, Subtrahend kind>() {
+  with_list<false>(list, [&]<class F, class T, Subtrahend kind>() {
     using C = Compute<T>;
     const Rows<T> rows(list);
     const auto result = static_cast<C*>(result_), derivatives = static_cast<C*>(derivatives_);
     const int64_t count = list.positions();
     std::vector<double> partial(derivatives ? rows.strips : 0);
-    rows.sum([](const FlatTerm& sample, int64_t, int64_t begin,
+    rows.sum([](const Term& sample, int64_t, int64_t begin,
                 int64_t n) { return sample.weight * sum_of_values<F, T, kind>(sample, begin, n); },
-             [](const FlatTerm& part, const RowsTerm& term, const Strip& strip, double* sums) {
+             [](const Term& part, const Term& term, const Strip& strip, double* sums) {
                const C* s = Rows<T>::weights_of(term, strip);
                const T* x = at<T>(part.x, 0);
                if (is_square<F, kind>(part))
@@ -310,28 +295,28 @@ void rows_forward(const RowsList& list, const RowsPhi& phi, void* result_, void*
 }
 
 void rows_backward(const RowsList& list, const RowsGrad& grad_) {
-  with_list(list, [&]<class F, class T, Subtrahend kind>() {
+  with_list<false>(list, [&]<class F, class T, Subtrahend kind>() {
     using C = Compute<T>;
     const Rows<T> rows(list);
     const Grad<C> grad(grad_);
-    const auto write = [](const FlatTerm& part, int64_t begin, int64_t n, C factor, auto factors) {
+    const auto write = [](const Term& part, int64_t begin, int64_t n, C factor, auto factors) {
       write_both<T, T, kind>(part, begin, n, factor, [&](T* to, C factor) {
         with_difference<T, kind>(part, begin, n, [&](auto d) {
           write_slopes(d, n, functor_of<F>(part), factors(factor), to);
         });
       });
     };
-    rows.for_each_sample([&](const FlatTerm& sample, int64_t p, int64_t begin, int64_t n) {
+    rows.for_each_sample([&](const Term& sample, int64_t p, int64_t begin, int64_t n) {
       if (!sample.dx && !sample.dy) return;
       write(sample, begin, n, C(sample.weight * grad.q(p)),
             [](C factor) { return Constant<C>{factor}; });
     });
     rows.for_each_strip([&](const Strip& strip) {
-      for (const RowsTerm& term : rows.by_element) {
+      for (const Term& term : rows.by_element) {
         if (!term.dx && !term.dy) continue;
         C q[kStretch];
         Rows<T>::factors_of(term, strip, grad, q);
-        rows.for_each_channel(term, strip, [&](const FlatTerm& part) {
+        rows.for_each_channel(term, strip, [&](const Term& part) {
           write(part, 0, part.n, C(term.weight), [&](C factor) { return Each<C>{factor, q}; });
         });
       }
@@ -346,11 +331,11 @@ void rows_double_backward(const RowsList& list, const RowsGrad& grad_, void* dgr
       phi_double_backward<T>(list, Grad<C>(grad_), static_cast<C*>(dgrad));
     });
   }
-  with_list(list, [&]<class F, class T, Subtrahend kind>() {
+  with_list<false>(list, [&]<class F, class T, Subtrahend kind>() {
     using C = Compute<T>;
     const Rows<T> rows(list);
     const Grad<C> grad(grad_);
-    const auto write = [](const FlatTerm& part, int64_t begin, int64_t n, C factor, auto loop) {
+    const auto write = [](const Term& part, int64_t begin, int64_t n, C factor, auto loop) {
       C buffer[kTile];
       const C* u = cotangents<T, kind>(part, begin, n, buffer);
       write_both<T, T, kind>(part, begin, n, factor, [&](T* to, C factor) {
@@ -359,7 +344,7 @@ void rows_double_backward(const RowsList& list, const RowsGrad& grad_, void* dgr
       });
     };
     rows.sum(
-        [&](const FlatTerm& sample, int64_t p, int64_t begin, int64_t n) {
+        [&](const Term& sample, int64_t p, int64_t begin, int64_t n) {
           double sum = 0;
           write(sample, begin, n, C(sample.weight * grad.q(p)),
                 [&](auto d, const C* u, F f, C factor, T* to) {
@@ -367,7 +352,7 @@ void rows_double_backward(const RowsList& list, const RowsGrad& grad_, void* dgr
                 });
           return sample.weight * sum;
         },
-        [&](const FlatTerm& part, const RowsTerm& term, const Strip& strip, double* sums) {
+        [&](const Term& part, const Term& term, const Strip& strip, double* sums) {
           C q[kStretch];
           Rows<T>::factors_of(term, strip, grad, q);
           write(part, 0, part.n, C(term.weight), [&](auto d, const C* u, F f, C factor, T* to) {

@@ -2,7 +2,7 @@
 // the type of computation, and the loops over f of them and its derivatives.
 #pragma once
 
-#include "../ops/flat.h"
+#include "../ops/list.h"
 #include "tiles.h"
 
 namespace ganfast::cpu {
@@ -151,7 +151,7 @@ T* at(void* data, int64_t begin) {
 
 // Calls body(d) with the differences of n elements of a term, up to kStretch where y repeats.
 template <class T, Subtrahend kind, class Body>
-auto with_difference(const FlatTerm& term, int64_t begin, int64_t n, Body body) {
+auto with_difference(const Term& term, int64_t begin, int64_t n, Body body) {
   const T* x = at<T>(term.x, begin);
   if constexpr (kind == none) {
     return body(One<T>{x});
@@ -166,7 +166,7 @@ auto with_difference(const FlatTerm& term, int64_t begin, int64_t n, Body body) 
 
 // u_i = vx_i - vy_i for n elements of a term; vx itself where there is no vy.
 template <class T, Subtrahend kind>
-const Compute<T>* cotangents(const FlatTerm& term, int64_t begin, int64_t n, Compute<T>* u) {
+const Compute<T>* cotangents(const Term& term, int64_t begin, int64_t n, Compute<T>* u) {
   using C = Compute<T>;
   const T* vx = at<T>(term.vx, begin);
   if (vx && !term.vy) return widen(vx, n, u);
@@ -183,20 +183,20 @@ const Compute<T>* cotangents(const FlatTerm& term, int64_t begin, int64_t n, Com
 }
 
 template <class F>
-F functor_of(const FlatTerm& term) {
+F functor_of(const Term& term) {
   using C = decltype(F::a);
   return {static_cast<C>(term.a), static_cast<C>(term.b)};
 }
 
 // Is f(x_i) = x_i^2, without a functor's other work?
 template <class F, Subtrahend kind>
-bool is_square(const FlatTerm& term) {
+bool is_square(const Term& term) {
   return std::is_same_v<F, Square<decltype(F::a)>> && kind == none && term.a == 0;
 }
 
 // sum of f(d_i) over n elements of a term
 template <class F, class T, Subtrahend kind>
-double sum_of_values(const FlatTerm& term, int64_t begin, int64_t n) {
+double sum_of_values(const Term& term, int64_t begin, int64_t n) {
   const T* x = at<T>(term.x, begin);
   if (is_square<F, kind>(term)) return dot(x, x, n);
   if constexpr (std::is_same_v<F, Identity<Compute<T>>>) {
@@ -211,7 +211,7 @@ double sum_of_values(const FlatTerm& term, int64_t begin, int64_t n) {
 // wanted in y, which is its negative; then makes the other. Where none is wanted, or To is not
 // their type, `to` is a buffer.
 template <class To, class T, Subtrahend kind, class Write>
-void write_both(const FlatTerm& term, int64_t begin, int64_t n, Compute<T> factor, Write write) {
+void write_both(const Term& term, int64_t begin, int64_t n, Compute<T> factor, Write write) {
   To buffer[kTile];
   T* const dx = at<T>(term.dx, begin);
   T* const dy = kind == same ? at<T>(term.dy, begin) : nullptr;
