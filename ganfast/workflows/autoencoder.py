@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from ganfast import data, features
 from ganfast._files import atomic_write
 from ganfast.models import autoencoder
-from ganfast.reporting import environment, images, report
+from ganfast.reporting import images, report
 from ganfast.train import runstate
 from ganfast.train.checkpoint import Checkpoints
 from ganfast.train.journal import Journal
@@ -19,7 +19,7 @@ from ganfast.train.processes import Processes
 from ganfast.train.signals import StopSignal
 from ganfast.workflows import classifiers
 from ganfast.workflows.digit_scores import FD, FrechetScore
-from ganfast.workflows.train import clear
+from ganfast.workflows.run_folder import clear
 
 MODELS = ("autoencoder", "conv-autoencoder", "denoising-autoencoder")
 _HELD = 1000
@@ -233,7 +233,6 @@ def _write(out: Path, config: AutoencoderConfig, result: Result) -> None:
         f"{config.steps} steps on 4,000 digits.",
         report.section("Result", report.table(rows(result))),
         report.section("Pictures", *figures),
-        report.section("Settings", report.table([(k, str(v)) for k, v in asdict(config).items()])),
-        report.section("Machine and versions", report.table(environment.facts())),
+        settings=asdict(config),
     )
     report.write(out / "report.html", content)
