@@ -6,7 +6,7 @@ from collections.abc import Mapping
 import torch
 from torch import Tensor, nn
 
-from ganfast.losses.distributed import mean_over_processes
+from ganfast.distributed import mean_over_processes
 from ganfast.losses.surrogate import gradients_of, scale_of, surrogate
 from ganfast.reference import compute_dtype
 

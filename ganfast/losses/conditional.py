@@ -13,7 +13,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from ganfast.losses.distributed import gather
+from ganfast.distributed import gather
 from ganfast.losses.reduction import Reduction, reduce_samples
 from ganfast.losses.sides import Side
 from ganfast.reference import compute_dtype

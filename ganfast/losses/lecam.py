@@ -6,7 +6,7 @@ import torch
 from torch import Tensor, nn
 
 from ganfast._checks import loss_dtype
-from ganfast.losses.distributed import mean_over_processes
+from ganfast.distributed import mean_over_processes
 from ganfast.losses.maps import MapWeights, Outputs, means_of_maps, pairs_of_maps
 from ganfast.losses.reduction import Reducer
 from ganfast.losses.sides import Side

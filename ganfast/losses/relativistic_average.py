@@ -7,7 +7,7 @@ from typing import Literal, TypedDict, get_args, overload
 from torch import Tensor
 from typing_extensions import Unpack
 
-from ganfast.losses.distributed import mean_over_processes
+from ganfast.distributed import mean_over_processes
 from ganfast.losses.maps import (
     MapReduction,
     MapWeights,
