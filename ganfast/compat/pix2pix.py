@@ -16,7 +16,7 @@ from typing import Any, get_args
 import torch
 from torch import Tensor, nn
 
-from ganfast.compat._criterion import reduce_sides, side_of
+from ganfast.compat._criterion import formula_of, reduce_sides
 from ganfast.penalties import mixed_points
 from ganfast.penalties._calls import gradients, reduced, refuse_compiled
 from ganfast.penalties.exact import Mode
@@ -73,7 +73,7 @@ class GANLoss(nn.Module):
             prediction: the discriminator's outputs, without a sigmoid.
             target_is_real: take them to be real, or to be fake.
         """
-        side = side_of(_FUNCTIONS[self.gan_mode], target_is_real, self._labels)
+        side = formula_of(_FUNCTIONS[self.gan_mode], target_is_real, self._labels)
         return reduce_sides(("prediction", prediction, side))
 
 

@@ -29,6 +29,7 @@ from torch import Tensor, nn
 
 from ganfast import ops
 from ganfast.compat import lecam
+from ganfast.distributed import gather
 from ganfast.losses import (
     auxiliary_classifier_loss,
     conditional_contrastive_loss,
@@ -37,7 +38,6 @@ from ganfast.losses import (
     generator_loss,
 )
 from ganfast.losses import crammer_singer_loss as _crammer_singer_loss
-from ganfast.losses.distributed import gather
 from ganfast.penalties import dragan, max_gp, r1_from_logits, wgan_gp
 from ganfast.penalties._calls import CallOptions
 from ganfast.reference import compute_dtype

@@ -8,7 +8,7 @@ from torch import Tensor, nn
 
 from ganfast._precision import warn_if_slow
 from ganfast.augment import AdaptiveAugment
-from ganfast.losses.maps import last_maps
+from ganfast.losses.outputs import last_maps
 from ganfast.train.average import MovingAverage
 from ganfast.train.batches import Batch
 from ganfast.train.compiled import Compiled
