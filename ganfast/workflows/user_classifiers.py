@@ -6,7 +6,7 @@ import torch
 from torch import nn
 
 from ganfast._files import atomic_write
-from ganfast.features.given import import_callable
+from ganfast.features.user_models import import_callable
 from ganfast.models.classifier import Classifier
 
 
