@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from ganfast import data
 from ganfast._files import atomic_write
-from ganfast.features.given import import_callable
+from ganfast.features.user_models import import_callable
 from ganfast.models.classifier import Classifier
 
 Labelled = tuple[Tensor, Tensor]  # uint8 images (N, C, H, W), labels (N,)
