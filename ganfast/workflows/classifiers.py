@@ -12,6 +12,7 @@ from ganfast import data
 from ganfast._files import atomic_write
 from ganfast.features.user_models import import_callable
 from ganfast.models.classifier import Classifier
+from ganfast.train.loop import Descent
 
 Labelled = tuple[Tensor, Tensor]  # uint8 images (N, C, H, W), labels (N,)
 
@@ -57,8 +58,7 @@ def fit(
     order = torch.Generator().manual_seed(seed)
     adversary = _Domain(net) if other_domain is not None else None
     parameters = [*net.parameters(), *(adversary.parameters() if adversary else ())]
-    optimizer = torch.optim.Adam(parameters, settings.lr)
-    decay = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, settings.steps)
+    descent = Descent(parameters, settings.lr, settings.steps)
     best, waited, weights = float("inf"), 0, copy.deepcopy(net.state_dict())
     for step in range(1, settings.steps + 1):
         net.train()
@@ -68,10 +68,7 @@ def fit(
             places = torch.randint(len(other_domain), (len(images),), generator=order)
             other = data.to_float(other_domain[places])
             loss = loss + adversary(images, other, step / settings.steps)
-        optimizer.zero_grad()
-        torch.autograd.backward(loss)
-        optimizer.step()
-        decay.step()
+        descent.step(loss)
         if step % settings.check_every == 0 or step == settings.steps:
             now = validation_loss(net, validation)
             waited = 0 if now < best else waited + 1

@@ -12,8 +12,8 @@ from ganfast.losses import AdversarialLoss
 from ganfast.models import cyclegan
 from ganfast.reporting import images, report
 from ganfast.train import TrainOptions
-from ganfast.train.cycle import CycleTrainer, Discriminators, Generators, PairStream
-from ganfast.train.log import Record, read_records
+from ganfast.train.cyclegan import CycleTrainer, Discriminators, Generators, PairStream
+from ganfast.train.journal import Record, read_records
 from ganfast.train.options import between, whole
 from ganfast.workflows.run_folder import clear
 

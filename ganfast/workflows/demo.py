@@ -12,7 +12,7 @@ from torch.nn.functional import binary_cross_entropy_with_logits
 
 from ganfast.losses import AdversarialLoss
 from ganfast.reporting import plot, report
-from ganfast.train.log import Record, read_records
+from ganfast.train.journal import Record, read_records
 from ganfast.workflows import gan
 from ganfast.workflows.digit_scores import FrechetScore
 from ganfast.workflows.run_folder import clear

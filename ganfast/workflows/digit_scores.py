@@ -10,7 +10,7 @@ from ganfast import data, features
 from ganfast.metrics import frechet_distance_from_features
 from ganfast.metrics.inception_score import inception_score
 from ganfast.metrics.prdc import prdc
-from ganfast.train.log import Record
+from ganfast.train.journal import Record
 
 FD = "FD (digits)"
 _SIDE = 28  # what the feature net takes

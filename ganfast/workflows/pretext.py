@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from ganfast import data
 from ganfast.models import autoencoder, dcgan
 from ganfast.models.checkpoint import load
+from ganfast.train.loop import Descent
 from ganfast.train.regularizer import shifted
 from ganfast.workflows.gan import Config
 
@@ -103,14 +104,12 @@ def _fit(
     seed: int,
     loss: Callable[[Tensor, Tensor], Tensor],
 ) -> None:
-    optimizer = torch.optim.Adam(net.parameters(), 1e-3)
+    descent = Descent(net.parameters(), 1e-3)
     stream = data.BatchStream(real, min(64, len(real)), seed)
     net.train()
     for _ in range(steps):
         images, labels = next(stream)
-        optimizer.zero_grad()
-        torch.autograd.backward(loss(images, labels if labels is not None else images))
-        optimizer.step()
+        descent.step(loss(images, labels if labels is not None else images))
 
 
 class Row(NamedTuple):

@@ -10,7 +10,7 @@ from ganfast._files import atomic_write
 from ganfast.data import ImageData
 from ganfast.reporting import plot, report
 from ganfast.train import config as options
-from ganfast.train.log import read_records
+from ganfast.train.journal import read_records
 from ganfast.workflows import gan, pretext
 from ganfast.workflows.digit_scores import FD
 from ganfast.workflows.gan import Config

@@ -9,12 +9,11 @@ import torch
 from torch import Tensor, nn
 
 from ganfast import data, models
+from ganfast.distributed import Processes
 from ganfast.reporting import images, plot, report
 from ganfast.train import Trainer
-from ganfast.train.log import Record, read_records
-from ganfast.train.processes import Processes
-from ganfast.train.tensorboard import tensorboard
-from ganfast.train.wandb import wandb
+from ganfast.train.journal import Record, read_records
+from ganfast.train.loggers import tensorboard, wandb
 from ganfast.workflows import gan
 from ganfast.workflows.digit_scores import FD
 from ganfast.workflows.gan import Config
