@@ -67,6 +67,11 @@ def gather(x: Tensor) -> Tensor:
 T = TypeVar("T")
 
 
+def is_first() -> bool:
+    """Whether this process writes, logs and scores: the first of torch.distributed, or the only."""
+    return not _initialized() or dist.get_rank() == 0
+
+
 class Processes:
     """Those of torch.distributed, where it is initialized, or this one alone."""
 
