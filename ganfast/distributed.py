@@ -7,8 +7,10 @@ import torch
 from torch import Tensor
 
 
-def _initialized() -> bool:
-    return torch.distributed.is_available() and torch.distributed.is_initialized()
+def process_count() -> int:
+    """Number of processes of torch.distributed; 1 if it is not initialized."""
+    initialized = torch.distributed.is_available() and torch.distributed.is_initialized()
+    return torch.distributed.get_world_size() if initialized else 1
 
 
 class _Sum(torch.autograd.Function):
@@ -31,31 +33,33 @@ def _sum(x: Tensor) -> Tensor:
 
 
 def mean_over_processes(x: Sequence[Tensor]) -> list[Tensor]:
-    """Mean of each tensor over all processes, in one exchange; x itself where there is one process.
+    """Return the mean of each tensor over all processes, in one exchange.
 
-    The gradient is summed over the processes, so that averaging the gradients of the parameters, as
-    DistributedDataParallel does, gives that of the loss over the global batch.
+    Gradients are summed over the processes. DistributedDataParallel then averages those of the
+    parameters, which gives the gradient of the loss over the global batch.
     """
-    if not _initialized():
+    count = process_count()
+    if count == 1:
         return list(x)
-    mean = _sum(torch.cat([t.reshape(-1) for t in x])) / torch.distributed.get_world_size()
+    mean = _sum(torch.cat([t.reshape(-1) for t in x])) / count
     parts = torch.split(mean, [t.numel() for t in x])
     return [part.view(t.shape) for part, t in zip(parts, x, strict=True)]
 
 
 def gather(x: Tensor) -> Tensor:
-    """Concatenate (B, ...) of all processes, of equal shapes, to (processes * B, ...).
+    """Concatenate the tensors (B, ...) of all processes, of equal shapes, to (processes * B, ...).
 
     Gradients are summed over the processes, as for :func:`mean_over_processes`.
     """
-    if not _initialized():
+    count = process_count()
+    if count == 1:
         return x
     if not x.is_floating_point():
-        parts = [torch.empty_like(x) for _ in range(torch.distributed.get_world_size())]
+        parts = [torch.empty_like(x) for _ in range(count)]
         torch.distributed.all_gather(parts, x.contiguous())
         return torch.cat(parts)
-    # A sum of zero-padded parts: its gradient is a sum again, of any order, on every backend.
+    # A sum of zero-padded parts has a sum as its gradient, of any order, on every backend.
     before = torch.distributed.get_rank() * x.shape[0]
-    after = torch.distributed.get_world_size() * x.shape[0] - before - x.shape[0]
+    after = count * x.shape[0] - before - x.shape[0]
     padded = torch.cat([x.new_zeros(before, *x.shape[1:]), x, x.new_zeros(after, *x.shape[1:])])
     return _sum(padded)
