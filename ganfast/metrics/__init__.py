@@ -25,7 +25,11 @@ from ganfast.metrics.statistics import (
 )
 from ganfast.metrics.stats_files import load_moments, save_moments
 from ganfast.metrics.text import bleu, rouge, self_bleu
-from ganfast.metrics.trace import trace_sqrt_product
+from ganfast.metrics.trace import (
+    BoundedTrace,
+    trace_sqrt_product,
+    trace_sqrt_product_with_bounds,
+)
 from ganfast.metrics.uncertainty import (
     Extrapolation,
     Interval,
@@ -36,6 +40,7 @@ from ganfast.metrics.uncertainty import (
 
 __all__ = [
     "PRDC",
+    "BoundedTrace",
     "EMAStatistics",
     "Extrapolation",
     "FrechetInceptionDistance",
@@ -72,4 +77,5 @@ __all__ = [
     "sliced_wasserstein",
     "sqrtm_psd",
     "trace_sqrt_product",
+    "trace_sqrt_product_with_bounds",
 ]

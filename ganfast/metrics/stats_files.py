@@ -30,7 +30,7 @@ def save_moments(
     Raises ValueError for a name that does not end in .npz.
     """
     if Path(path).suffix != ".npz":
-        raise ValueError(f"path: expected a name that ends in .npz, got {str(path)!r}")
+        raise ValueError(f"path must end in .npz, got {str(path)!r}")
     arrays = {"mu": moments.mean.cpu().numpy(), "sigma": moments.covariance.cpu().numpy()}
     if moments.n is not None:
         arrays["n"] = np.array(moments.n)
