@@ -6,13 +6,13 @@ from functools import lru_cache
 
 from torch import Tensor, nn
 
-from ganfast.losses.maps import MapReduction, MapWeights, Outputs, last_maps
+from ganfast.losses.formulas import Formula
+from ganfast.losses.outputs import MapReduction, MapWeights, Outputs, last_maps
 from ganfast.losses.reduction import Reducer
-from ganfast.losses.sides import Side
 
 
 @lru_cache(maxsize=64)
-def side_of(f: str, target_is_real: bool, labels: tuple[float, float] = (0.0, 1.0)) -> Side:
+def formula_of(f: str, target_is_real: bool, labels: tuple[float, float] = (0.0, 1.0)) -> Formula:
     """The side of a loss that takes outputs to be real, or to be fake.
 
     Args:
@@ -22,15 +22,15 @@ def side_of(f: str, target_is_real: bool, labels: tuple[float, float] = (0.0, 1.
         labels: of fake and of real outputs.
     """
     if f in ("square", "bce", "bce_with_logits"):
-        return Side(f, 1.0, float(labels[target_is_real]))
+        return Formula(f, 1.0, float(labels[target_is_real]))
     sign = -1.0 if target_is_real else 1.0
     if f == "identity":
-        return Side(f, sign, 0.0)
-    return Side(f, 1.0, sign, 1.0)
+        return Formula(f, sign, 0.0)
+    return Formula(f, 1.0, sign, 1.0)
 
 
 def reduce_sides(
-    *sides: tuple[str, Outputs, Side], scale: float = 1.0, map_reduction: MapReduction = "sum"
+    *sides: tuple[str, Outputs, Formula], scale: float = 1.0, map_reduction: MapReduction = "sum"
 ) -> Tensor:
     """Return the sum of the sides' losses in one launch; all have one function.
 
@@ -52,7 +52,7 @@ def reduce_sides(
 
 @lru_cache(maxsize=64)
 def _reducer(
-    sides: tuple[tuple[str, Side], ...], scale: float, map_reduction: MapReduction
+    sides: tuple[tuple[str, Formula], ...], scale: float, map_reduction: MapReduction
 ) -> Reducer:
     return Reducer(sides, MapWeights(scale, map_reduction, None))
 

@@ -17,10 +17,10 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from ganfast.compat._criterion import frozen, reduce_sides, side_of
+from ganfast.compat._criterion import formula_of, frozen, reduce_sides
 from ganfast.losses import feature_matching
 from ganfast.losses.features import FeatureDistance
-from ganfast.losses.sides import Side
+from ganfast.losses.formulas import Formula
 
 ADVERSARIAL_LOSSES = ["mse", "hinge", "hinge2"]
 
@@ -64,14 +64,14 @@ def hinge2_loss(x: Tensor) -> Tensor:
 
 
 # The losses that are one launch for a whole list.
-_SIDES: dict[AdvLossType, Side] = {
-    mse_real_loss: side_of("square", True),
-    mse_fake_loss: side_of("square", False),
-    hinge_real_loss: side_of("hinge", True),
-    hinge_fake_loss: side_of("hinge", False),
-    mse_loss: side_of("square", True),
-    hinge_loss: side_of("identity", True),
-    hinge2_loss: side_of("hinge", True),
+_SIDES: dict[AdvLossType, Formula] = {
+    mse_real_loss: formula_of("square", True),
+    mse_fake_loss: formula_of("square", False),
+    hinge_real_loss: formula_of("hinge", True),
+    hinge_fake_loss: formula_of("hinge", False),
+    mse_loss: formula_of("square", True),
+    hinge_loss: formula_of("identity", True),
+    hinge2_loss: formula_of("hinge", True),
 }
 
 

@@ -18,8 +18,8 @@ from importlib.util import find_spec
 
 from torch import Tensor, nn
 
-from ganfast.compat._criterion import reduce_sides, side_of
-from ganfast.losses.maps import Outputs
+from ganfast.compat._criterion import formula_of, reduce_sides
+from ganfast.losses.outputs import Outputs
 from ganfast.penalties import r1_from_logits, wgan_gp
 from ganfast.regularizers import path_lengths
 
@@ -89,11 +89,11 @@ class GANLoss(nn.Module):
         return self._loss(input, target_is_real, is_disc)
 
     def _loss(self, input: Outputs, target_is_real: bool, is_disc: bool) -> Tensor:
-        side = side_of(
+        side = formula_of(
             _FUNCTIONS[self.gan_type], target_is_real, (self.fake_label_val, self.real_label_val)
         )
         if self.gan_type == "hinge" and not is_disc:
-            side = side_of("identity", True)
+            side = formula_of("identity", True)
         scale = 1.0 if is_disc else self.loss_weight
         return reduce_sides(("input", input, side), scale=scale, map_reduction="mean")
 

@@ -49,9 +49,7 @@ def discriminator_loss(
     Raises:
         TypeError, ValueError: as :meth:`ganfast.losses.AdversarialLoss.discriminator`.
     """
-    loss, stats = _LEAST_SQUARES.discriminator(
-        disc_real_outputs, disc_generated_outputs, stats=True
-    )
+    loss, stats = _LEAST_SQUARES.discriminator_with_stats(disc_real_outputs, disc_generated_outputs)
     return loss, list(stats["real_loss"].unbind()), list(stats["fake_loss"].unbind())
 
 
@@ -67,5 +65,5 @@ def generator_loss(disc_outputs: Sequence[Tensor]) -> tuple[Tensor, list[Tensor]
     Raises:
         TypeError, ValueError: as :meth:`ganfast.losses.AdversarialLoss.generator`.
     """
-    loss, stats = _LEAST_SQUARES.generator(disc_outputs, stats=True)
+    loss, stats = _LEAST_SQUARES.generator_with_stats(disc_outputs)
     return loss, list(stats["fake_loss"].unbind())

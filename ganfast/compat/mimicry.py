@@ -20,7 +20,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from ganfast.compat._criterion import reduce_sides, side_of
+from ganfast.compat._criterion import formula_of, reduce_sides
 from ganfast.penalties import wgan_gp
 
 __all__ = [
@@ -46,7 +46,7 @@ def minimax_loss_gen(output_fake: Tensor, real_label_val: float = 1.0, **kwargs:
     """
     if kwargs:
         return _cross_entropy(output_fake, real_label_val, **kwargs)
-    side = side_of("bce_with_logits", True, (0.0, real_label_val))
+    side = formula_of("bce_with_logits", True, (0.0, real_label_val))
     return reduce_sides(("output_fake", output_fake, side))
 
 
@@ -76,7 +76,7 @@ def minimax_loss_dis(
 
 def ns_loss_gen(output_fake: Tensor) -> Tensor:
     """m[softplus(-f)]; scalar."""
-    return reduce_sides(("output_fake", output_fake, side_of("softplus", True)))
+    return reduce_sides(("output_fake", output_fake, formula_of("softplus", True)))
 
 
 def wasserstein_loss_dis(output_real: Tensor, output_fake: Tensor) -> Tensor:
@@ -86,7 +86,7 @@ def wasserstein_loss_dis(output_real: Tensor, output_fake: Tensor) -> Tensor:
 
 def wasserstein_loss_gen(output_fake: Tensor) -> Tensor:
     """-m[f]; scalar."""
-    return reduce_sides(("output_fake", output_fake, side_of("identity", True)))
+    return reduce_sides(("output_fake", output_fake, formula_of("identity", True)))
 
 
 def hinge_loss_dis(output_fake: Tensor, output_real: Tensor) -> Tensor:
@@ -118,8 +118,8 @@ def compute_gradient_penalty_loss(
 
 def _both(f: str, fake: Tensor, real: Tensor, labels: tuple[float, float] = (0.0, 1.0)) -> Tensor:
     return reduce_sides(
-        ("output_real", real, side_of(f, True, labels)),
-        ("output_fake", fake, side_of(f, False, labels)),
+        ("output_real", real, formula_of(f, True, labels)),
+        ("output_fake", fake, formula_of(f, False, labels)),
     )
 
 

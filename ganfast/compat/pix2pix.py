@@ -16,9 +16,9 @@ from typing import Any, get_args
 import torch
 from torch import Tensor, nn
 
-from ganfast.compat._criterion import reduce_sides, side_of
+from ganfast.compat._criterion import formula_of, reduce_sides
 from ganfast.penalties import mixed_points
-from ganfast.penalties._calls import gradients, reduced, refuse_compiled
+from ganfast.penalties._calls import Phi, gradients, reduced, refuse_compiled
 from ganfast.penalties.exact import Mode
 
 __all__ = ["GANLoss", "cal_gradient_penalty"]
@@ -73,7 +73,7 @@ class GANLoss(nn.Module):
             prediction: the discriminator's outputs, without a sigmoid.
             target_is_real: take them to be real, or to be fake.
         """
-        side = side_of(_FUNCTIONS[self.gan_mode], target_is_real, self._labels)
+        side = formula_of(_FUNCTIONS[self.gan_mode], target_is_real, self._labels)
         return reduce_sides(("prediction", prediction, side))
 
 
@@ -116,4 +116,4 @@ def cal_gradient_penalty(
     (point,) = mixed_points(real_data, fake_data, mode=type)
     point = point.detach().requires_grad_()
     g = gradients([netD(point)], [point], None)
-    return reduced(g, "centred", lambda_gp, constant), g[0].flatten(1)
+    return reduced(g, Phi("centred", lambda_gp, constant)), g[0].flatten(1)

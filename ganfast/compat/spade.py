@@ -21,8 +21,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from ganfast.compat._criterion import reduce_sides, side_of
-from ganfast.losses.maps import Outputs, last_maps
+from ganfast.compat._criterion import formula_of, reduce_sides
+from ganfast.losses.outputs import Outputs, last_maps
 
 _FUNCTIONS = {"ls": "square", "original": "bce_with_logits", "w": "identity", "hinge": "hinge"}
 
@@ -81,13 +81,13 @@ class GANLoss(nn.Module):
         Raises:
             ValueError: the generator's hinge loss of outputs that are to be fake.
         """
-        side = side_of(
+        side = formula_of(
             _FUNCTIONS[self.gan_mode], target_is_real, (self.fake_label, self.real_label)
         )
         if self.gan_mode == "hinge" and not for_discriminator:
             if not target_is_real:
                 raise ValueError("target_is_real must be True for the generator's hinge loss")
-            side = side_of("identity", True)
+            side = formula_of("identity", True)
         loss = reduce_sides(("input", input, side), map_reduction="mean")
         return loss if isinstance(input, Tensor) else loss.reshape(1)
 
@@ -127,7 +127,7 @@ class Pix2PixHDGANLoss(nn.Module):
             input: features of one discriminator, or of each, of which the last is its output.
             target_is_real: take the outputs to be real, or to be fake.
         """
-        side = side_of(self._f, target_is_real, (self.fake_label, self.real_label))
+        side = formula_of(self._f, target_is_real, (self.fake_label, self.real_label))
         outputs = last_maps("input", input)
         if isinstance(input[0], Tensor):  # one discriminator
             outputs = outputs[-1:]

@@ -21,8 +21,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from ganfast.compat._criterion import reduce_sides, side_of
-from ganfast.losses.sides import Side
+from ganfast.compat._criterion import formula_of, reduce_sides
+from ganfast.losses.formulas import Formula
 from ganfast.penalties import squared_norms, wgan_gp_from_logits
 from ganfast.reference import FUNCTORS, compute_dtype
 
@@ -69,7 +69,7 @@ def minimax_generator_loss(
         nonsaturating: which of both.
         reduction: ``mean``, ``sum``, or anything else for one number for each element.
     """
-    side = side_of("softplus", nonsaturating)
+    side = formula_of("softplus", nonsaturating)
     return _reduce(reduction, ("dgz", dgz, side), scale=1.0 if nonsaturating else -1.0)
 
 
@@ -87,21 +87,21 @@ def minimax_discriminator_loss(
     labels = (0.0, 1.0 - label_smoothing)
     return _reduce(
         reduction,
-        ("dx", dx, side_of("bce_with_logits", True, labels)),
-        ("dgz", dgz, side_of("bce_with_logits", False, labels)),
+        ("dx", dx, formula_of("bce_with_logits", True, labels)),
+        ("dgz", dgz, formula_of("bce_with_logits", False, labels)),
     )
 
 
 def least_squares_generator_loss(dgz: Tensor, c: float = 1.0, reduction: str = "mean") -> Tensor:
     """0.5 m[(f - c)^2]; ``reduction`` as of :func:`minimax_generator_loss`."""
-    return _reduce(reduction, ("dgz", dgz, Side("square", 1.0, c)), scale=0.5)
+    return _reduce(reduction, ("dgz", dgz, Formula("square", 1.0, c)), scale=0.5)
 
 
 def least_squares_discriminator_loss(
     dx: Tensor, dgz: Tensor, a: float = 0.0, b: float = 1.0, reduction: str = "mean"
 ) -> Tensor:
     """0.5 (m[(r - b)^2] + m[(f - a)^2]); ``reduction`` as of :func:`minimax_generator_loss`."""
-    real, fake = Side("square", 1.0, b), Side("square", 1.0, a)
+    real, fake = Formula("square", 1.0, b), Formula("square", 1.0, a)
     return _reduce(reduction, ("dx", dx, real), ("dgz", dgz, fake), scale=0.5)
 
 
@@ -124,12 +124,12 @@ def mutual_information_penalty(
 
 def wasserstein_generator_loss(fgz: Tensor, reduction: str = "mean") -> Tensor:
     """-m[f]; ``reduction`` as of :func:`minimax_generator_loss`."""
-    return _reduce(reduction, ("fgz", fgz, side_of("identity", True)))
+    return _reduce(reduction, ("fgz", fgz, formula_of("identity", True)))
 
 
 def wasserstein_discriminator_loss(fx: Tensor, fgz: Tensor, reduction: str = "mean") -> Tensor:
     """m[f] - m[r]; ``reduction`` as of :func:`minimax_generator_loss`."""
-    real, fake = side_of("identity", True), side_of("identity", False)
+    real, fake = formula_of("identity", True), formula_of("identity", False)
     return _reduce(reduction, ("fx", fx, real), ("fgz", fgz, fake))
 
 
@@ -188,15 +188,15 @@ def auxiliary_classification_loss(
 
 def energy_based_generator_loss(dgz: Tensor, reduction: str = "mean") -> Tensor:
     """m[f]; ``reduction`` as of :func:`minimax_generator_loss`."""
-    return _reduce(reduction, ("dgz", dgz, side_of("identity", False)))
+    return _reduce(reduction, ("dgz", dgz, formula_of("identity", False)))
 
 
 def energy_based_discriminator_loss(
     dx: Tensor, dgz: Tensor, margin: float, reduction: str = "mean"
 ) -> Tensor:
     """m[r] + m[relu(margin - f)]; ``reduction`` as of :func:`minimax_generator_loss`."""
-    return _reduce(reduction, ("dx", dx, side_of("identity", False))) + _reduce(
-        reduction, ("dgz", dgz, Side("hinge", 1.0, -1.0, margin))
+    return _reduce(reduction, ("dx", dx, formula_of("identity", False))) + _reduce(
+        reduction, ("dgz", dgz, Formula("hinge", 1.0, -1.0, margin))
     )
 
 
@@ -247,7 +247,7 @@ def install() -> None:
                 setattr(module, loss, globals()[loss])
 
 
-def _reduce(reduction: str, *sides: tuple[str, Tensor, Side], scale: float = 1.0) -> Tensor:
+def _reduce(reduction: str, *sides: tuple[str, Tensor, Formula], scale: float = 1.0) -> Tensor:
     if reduction == "mean":
         return reduce_sides(*sides, scale=scale)
     if reduction == "sum":

@@ -13,9 +13,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from ganfast.losses.distributed import gather
+from ganfast.distributed import gather
+from ganfast.losses.formulas import Formula
 from ganfast.losses.reduction import Reduction, reduce_samples
-from ganfast.losses.sides import Side
 from ganfast.reference import compute_dtype
 
 P = ParamSpec("P")
@@ -106,7 +106,7 @@ def crammer_singer_loss(
     index = labels.unsqueeze(1)
     highest = scores.scatter(1, index, -math.inf).max(1).values
     wrong_by = highest - scores.gather(1, index).squeeze(1)
-    return reduce_samples(wrong_by, reduction, weight, Side("hinge", 1.0, 1.0, margin))
+    return reduce_samples(wrong_by, reduction, weight, Formula("hinge", 1.0, 1.0, margin))
 
 
 def auxiliary_classifier_loss(

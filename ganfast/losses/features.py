@@ -8,7 +8,7 @@ from torch import Tensor
 
 from ganfast import ops
 from ganfast._checks import check_shapes
-from ganfast.losses.pairs import DISTANCES
+from ganfast.losses.formulas import DISTANCES
 
 FeatureDistance = Literal["l1", "l2", "relative_l1"]
 

@@ -8,7 +8,7 @@ from torch import Tensor
 
 from ganfast import ops
 from ganfast._checks import check_shapes
-from ganfast.losses.pairs import DISTANCES, Distance
+from ganfast.losses.formulas import DISTANCES, Distance
 
 
 def pixel_loss(real: Tensor, fake: Tensor, kind: Distance = "l1", weight: float = 1.0) -> Tensor:

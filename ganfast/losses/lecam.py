@@ -6,10 +6,10 @@ import torch
 from torch import Tensor, nn
 
 from ganfast._checks import loss_dtype
-from ganfast.losses.distributed import mean_over_processes
-from ganfast.losses.maps import MapWeights, Outputs, means_of_maps, pairs_of_maps
+from ganfast.distributed import mean_over_processes
+from ganfast.losses.formulas import Formula
+from ganfast.losses.outputs import MapWeights, Outputs, means_of_maps, pairs_of_maps
 from ganfast.losses.reduction import Reducer
-from ganfast.losses.sides import Side
 
 
 class LeCam(nn.Module):
@@ -69,10 +69,10 @@ class LeCam(nn.Module):
         self.on, self.decay, self.start_step = on, decay, start_step
         self.maps, self.distributed = maps, distributed
         sides = (
-            ("real", Side("squared_hinge", 1.0, 1.0)),
-            ("fake", Side("squared_hinge", 1.0, -1.0)),
+            ("real", Formula("squared_hinge", 1.0, 1.0)),
+            ("fake", Formula("squared_hinge", 1.0, -1.0)),
         )
-        self._reducer = Reducer(sides, MapWeights(1.0, "sum", None))
+        self._reducer = Reducer(sides, MapWeights())
         self.register_buffer("ema_real", torch.zeros(maps))
         self.register_buffer("ema_fake", torch.zeros(maps))
         self.register_buffer("updates", torch.zeros((), dtype=torch.int64))
