@@ -11,7 +11,7 @@ from ganfast.data.image_source import ImageSource, from_data, open_images
 from ganfast.evaluation.scores import FeatureSet
 from ganfast.features import Encoder
 from ganfast.metrics import load_moments
-from ganfast.metrics.stats_files import load_settings
+from ganfast.metrics.moments import load_settings
 
 
 def is_statistics(spec: str) -> bool:

@@ -3,24 +3,16 @@
 import copy
 import os
 from collections.abc import Mapping
-from typing import NamedTuple
 
 import torch
 from torch import Tensor
 from typing_extensions import Self
 
 from ganfast.metrics.matrix import add_lower_gram, mirrored
+from ganfast.metrics.moments import Moments, load_moments_and_weights, save_moments
 from ganfast.metrics.validation import Array, as_features
 
 _BLOCK = 2048  # rows turned to float64 at a time, so that a large update needs little more memory
-
-
-class Moments(NamedTuple):
-    """Mean (D,) and covariance (D, D) in float64, and the number of samples where it is known."""
-
-    mean: Tensor
-    covariance: Tensor
-    n: int | None = None
 
 
 class FrechetStatistics:
@@ -146,8 +138,6 @@ class FrechetStatistics:
         Written beside it and renamed, so that the file is whole or not there. Raises ValueError for
         fewer than 2 samples or for a name that does not end in .npz.
         """
-        from ganfast.metrics.stats_files import save_moments
-
         save_moments(path, self.moments, (self._weight, self._squared_weights))
 
     @classmethod
@@ -157,8 +147,6 @@ class FrechetStatistics:
         Raises ValueError for a file without the number of samples, which `load_moments` reads, and
         otherwise as `load_moments` does.
         """
-        from ganfast.metrics.stats_files import load_moments_and_weights
-
         moments, (weight, squared_weights) = load_moments_and_weights(path)
         if moments.n is None:
             raise ValueError(

@@ -15,7 +15,8 @@ from torch import Tensor
 
 from ganfast.metrics.frechet import centred, frechet_distance_from_features
 from ganfast.metrics.matrix import nuclear_norm, psd_root, sum_of_roots, times_root
-from ganfast.metrics.statistics import FrechetStatistics, Moments
+from ganfast.metrics.moments import Moments
+from ganfast.metrics.statistics import FrechetStatistics
 from ganfast.metrics.validation import SLACK, Array, as_features, as_mean, as_symmetric, to_float64
 
 Reference = FrechetStatistics | Moments
