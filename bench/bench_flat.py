@@ -17,7 +17,7 @@ from ganfast.losses import (
     relativistic_average_discriminator_loss,
     relativistic_discriminator_loss,
 )
-from ganfast.losses.sides import Kind
+from ganfast.losses.formulas import Kind
 
 Shape = tuple[int, ...]
 
@@ -187,7 +187,7 @@ def _with_stats(name: str, shapes: list[Shape]) -> Case:
         f"D loss with statistics, {name}",
         partial(_randn, *shapes, *shapes),
         eager,
-        lambda x: loss.discriminator(x[:n], x[n:], stats=True)[0],
+        lambda x: loss.discriminator_with_stats(x[:n], x[n:])[0],
     )
 
 

@@ -12,9 +12,8 @@ from torch import Tensor, nn
 from bench.kit import Case, Provider
 from ganfast import losses
 from ganfast.compat.pix2pix import GANLoss
-from ganfast.losses.pairs import Distance
-from ganfast.losses.relativistic_average import RelativisticKind
-from ganfast.losses.sides import Kind
+from ganfast.losses.formulas import Distance, Kind
+from ganfast.losses.relativistic import RelativisticKind
 
 SIZES = {"1": 1, "64": 2**6, "1k": 2**10, "64k": 2**16, "1M": 2**20, "4M": 2**22, "16M": 2**24}
 COLUMNS = 16  # of class scores and embeddings

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from ganfast import ops
-from ganfast.losses.distributed import mean_over_processes
+from ganfast.distributed import mean_over_processes
 
 PIECES = ("color", "translation", "cutout")
 

@@ -5,19 +5,18 @@ At the end of ``src/utils/losses.py``, add ::
     from ganfast.compat.studiogan import *
 
 Names and argument order are the project's. Masks and random numbers are made on the device, and
-nothing waits for it. Where the project is at fault, the intended formula is taken:
+nothing waits for it. The project's bugs are fixed:
 
-- ``Data2DataCrossEntropyLoss`` is the paper's; the project shifts the negative terms alone by their
+- ``Data2DataCrossEntropyLoss`` is the paper's; the project shifts only the negative terms by their
   maximum.
-- ``GatherLayer`` and the contrastive losses under DDP: gradients are those of the loss over all
+- ``GatherLayer`` and the contrastive losses under DDP have the gradients of the loss over all
   processes; the project's are smaller by the number of processes.
 - ``latent_optimise`` takes its ``lo_steps - 1`` steps; the project returns after the first.
-- Path lengths and gradients of 0 have the gradient 0 where the project's path lengths give NaN.
+- Path lengths and gradients of 0 have the gradient 0; the project's path lengths give NaN.
 
-TAC-GAN's losses of the twin head, ``Mi...``, are those that the project had until July 2022. Where
-``src/worker.py`` copies the loss of the other head in their place, with
-``copy.deepcopy(self.cond_loss)``, the twin is not trained; write ``losses.MiCrossEntropyLoss()``
-there, or what stands for the other kinds.
+TAC-GAN's losses of the twin head, ``Mi...``, are those that the project had until July 2022. Since
+then ``src/worker.py`` copies the loss of the other head, with ``copy.deepcopy(self.cond_loss)``,
+and the twin is not trained; write ``losses.MiCrossEntropyLoss()`` or its counterpart there.
 """
 
 import math
@@ -29,6 +28,7 @@ from torch import Tensor, nn
 
 from ganfast import ops
 from ganfast.compat import lecam
+from ganfast.distributed import gather
 from ganfast.losses import (
     auxiliary_classifier_loss,
     conditional_contrastive_loss,
@@ -37,9 +37,7 @@ from ganfast.losses import (
     generator_loss,
 )
 from ganfast.losses import crammer_singer_loss as _crammer_singer_loss
-from ganfast.losses.distributed import gather
 from ganfast.penalties import dragan, max_gp, r1_from_logits, wgan_gp
-from ganfast.penalties._calls import CallOptions
 from ganfast.reference import compute_dtype
 from ganfast.regularizers import path_length_deviations
 
@@ -79,13 +77,15 @@ __all__ = [
 
 Discriminator = Callable[..., Mapping[str, Any]]
 
+_TRAINING = {"eval": False}  # how the project calls its discriminator in training
+
 
 class GatherLayer:
     """The tensors of all processes, with gradients."""
 
     @staticmethod
     def apply(input: Tensor) -> tuple[Tensor, ...]:
-        """Return one tensor for each process, of the shape of the own."""
+        """Return one tensor per process, of the shape of the input."""
         return torch.split(gather(input), input.shape[0])
 
 
@@ -164,7 +164,7 @@ class MiData2DataCrossEntropyLoss(Data2DataCrossEntropyLoss):
 
 
 class PathLengthRegularizer:
-    """StyleGAN2's path length regularization; ``pl_no_weight_grad`` is kept and does nothing."""
+    """StyleGAN2's path length regularization; ``pl_no_weight_grad`` has no effect."""
 
     def __init__(
         self,
@@ -185,7 +185,7 @@ class PathLengthRegularizer:
 
 
 def enable_allreduce(dict_: Mapping[str, Tensor | None]) -> Tensor | float:
-    """Return 0 with gradients of 0 for all outputs, so that DDP sees their parameters."""
+    """Return 0 with gradients of 0 for all outputs, so that DDP sees all parameters."""
     loss: Tensor | float = 0
     for name, value in dict_.items():
         if value is not None and name != "label":
@@ -292,10 +292,6 @@ def latent_optimise(
     return zs, torch.stack(costs).sum() if cal_trsp_cost and costs else None
 
 
-def _called_with(labels: Tensor) -> CallOptions:
-    return {"args": (labels,), "kwargs": {"eval": False}, "output": "adv_output"}
-
-
 def cal_grad_penalty(
     real_images: Tensor,
     real_labels: Tensor,
@@ -305,7 +301,15 @@ def cal_grad_penalty(
 ) -> Tensor:
     """WGAN-GP: m[(||grad|| - 1)^2] between real and fake images."""
     real, fake = real_images.to(device), fake_images.to(device)
-    return wgan_gp(discriminator, real, fake, weight=1.0, **_called_with(real_labels))
+    return wgan_gp(
+        discriminator,
+        real,
+        fake,
+        weight=1.0,
+        args=(real_labels,),
+        kwargs=_TRAINING,
+        output="adv_output",
+    )
 
 
 def cal_dra_penalty(
@@ -313,7 +317,9 @@ def cal_dra_penalty(
 ) -> Tensor:
     """DRAGAN: m[(||grad|| - 1)^2] around real images."""
     real = real_images.to(device)
-    return dragan(discriminator, real, weight=1.0, **_called_with(real_labels))
+    return dragan(
+        discriminator, real, weight=1.0, args=(real_labels,), kwargs=_TRAINING, output="adv_output"
+    )
 
 
 def cal_maxgrad_penalty(
@@ -325,7 +331,9 @@ def cal_maxgrad_penalty(
 ) -> Tensor:
     """The largest squared norm of a sample's gradient between real and fake images."""
     real, fake = real_images.to(device), fake_images.to(device)
-    return max_gp(discriminator, real, fake, **_called_with(real_labels))
+    return max_gp(
+        discriminator, real, fake, args=(real_labels,), kwargs=_TRAINING, output="adv_output"
+    )
 
 
 def cal_r1_reg(adv_output: Tensor, images: Tensor, device: Any) -> Tensor:
@@ -339,7 +347,7 @@ def stylegan_cal_r1_reg(adv_output: Tensor, images: Tensor) -> Tensor:
 
 
 def adjust_k(current_k: float, topk_gamma: float, inf_k: float) -> float:
-    """The number of top-k fakes after one more epoch."""
+    """The number of highest fake outputs after one more epoch."""
     return max(current_k * topk_gamma, inf_k)
 
 

@@ -1,157 +1,205 @@
 """The losses of :class:`ganfast.losses.AdversarialLoss` in one call, and the schedule of top-k."""
 
+from collections.abc import Sequence
 from functools import lru_cache
-from typing import Literal, overload
 
 import torch
 from torch import Tensor
-from typing_extensions import Unpack
 
-from ganfast.losses.adversarial import (
-    AdversarialLoss,
-    DiscriminatorInputs,
-    GeneratorInputs,
-    Options,
-)
-from ganfast.losses.maps import Outputs
-from ganfast.losses.reduction import Stats
-from ganfast.losses.sides import Kind
-
-
-class DiscriminatorOptions(Options, DiscriminatorInputs):
-    """The options of :func:`discriminator_loss`."""
-
-
-class GeneratorOptions(Options, GeneratorInputs):
-    """The options of :func:`generator_loss`."""
+from ganfast.losses.adversarial import AdversarialLoss
+from ganfast.losses.formulas import Kind
+from ganfast.losses.outputs import MapReduction, Outputs
+from ganfast.losses.reduction import Reduction, Stats
 
 
 @lru_cache(maxsize=64)
-def _loss(kind: Kind, **options: Unpack[Options]) -> AdversarialLoss:
-    return AdversarialLoss(kind, **options)
+def _loss(
+    of_formula: tuple[Kind, bool, float, float, float, float],
+    targets: tuple[float, ...],
+    of_reduction: tuple[float, Reduction, MapReduction],
+    map_weights: tuple[float, ...] | None,
+) -> AdversarialLoss:
+    """One loss for equal options; tuples keep the calls short, and lists hashable."""
+    kind, from_probs, label_smoothing, fake_label_smoothing, label_flips, margin = of_formula
+    scale, reduction, map_reduction = of_reduction
+    return AdversarialLoss(
+        kind,
+        from_probs=from_probs,
+        label_smoothing=label_smoothing,
+        fake_label_smoothing=fake_label_smoothing,
+        label_flips=label_flips,
+        targets=targets,  # type: ignore[arg-type]
+        margin=margin,
+        scale=scale,
+        reduction=reduction,
+        map_reduction=map_reduction,
+        map_weights=map_weights,
+    )
 
 
-def _with_options(kind: Kind, options: Options) -> AdversarialLoss:
-    # Lists serve as well; what is cached has to be a tuple.
-    if "targets" in options:
-        options["targets"] = tuple(options["targets"])  # type: ignore[typeddict-item]
-    weights = options.get("map_weights")
-    if weights is not None:
-        options["map_weights"] = tuple(weights)
-    return _loss(kind, **options)
-
-
-@overload
-def discriminator_loss(
-    real: Outputs,
-    fake: Outputs,
-    kind: Kind = ...,
-    *,
-    stats: Literal[False] = ...,
-    **options: Unpack[DiscriminatorOptions],
-) -> Tensor: ...
-@overload
-def discriminator_loss(
-    real: Outputs,
-    fake: Outputs,
-    kind: Kind = ...,
-    *,
-    stats: Literal[True],
-    **options: Unpack[DiscriminatorOptions],
-) -> tuple[Tensor, Stats]: ...
 def discriminator_loss(
     real: Outputs,
     fake: Outputs,
     kind: Kind = "non_saturating",
     *,
-    stats: bool = False,
     real_weight: Outputs | None = None,
     fake_weight: Outputs | None = None,
     rng: torch.Generator | None = None,
-    **options: Unpack[Options],
-) -> Tensor | tuple[Tensor, Stats]:
+    from_probs: bool = False,
+    label_smoothing: float = 0.0,
+    fake_label_smoothing: float = 0.0,
+    label_flips: float = 0.0,
+    targets: tuple[float, float, float] = (0.0, 1.0, 1.0),
+    margin: float = 1.0,
+    scale: float = 1.0,
+    reduction: Reduction = "mean",
+    map_reduction: MapReduction = "sum",
+    map_weights: Sequence[float] | None = None,
+) -> Tensor:
     """Loss of the discriminator: :meth:`AdversarialLoss.discriminator` in one call.
 
     Args:
-        real: the discriminator's outputs for real samples, a tensor of any shape, a list of maps,
-            or a list of lists of which the last map counts.
-        fake: its outputs for fake samples, as many maps.
-        kind: see :class:`AdversarialLoss`.
-        stats, real_weight, fake_weight, rng: see :meth:`AdversarialLoss.discriminator`.
-        **options: the options of :class:`AdversarialLoss`.
+        real: the discriminator's outputs for real samples: a tensor of any shape, a list of maps,
+            or a list of lists whose last maps count.
+        fake: its outputs for fake samples, equally many maps.
+        kind: see :class:`AdversarialLoss`, as for the options from ``from_probs`` on.
+        real_weight, fake_weight, rng: see :meth:`AdversarialLoss.discriminator`.
 
     Returns:
-        Scalar, or (B,) for ``reduction="none"``; float64 for float64 outputs, else float32. With
-        ``stats`` also a dict of (maps,) tensors.
+        Scalar, or (B,) for ``reduction="none"``; float64 for float64 outputs, else float32.
 
     Raises:
         TypeError, ValueError: as :class:`AdversarialLoss`.
     """
-    loss = _with_options(kind, options)
-    if stats:
-        return loss.discriminator(
-            real, fake, stats=True, real_weight=real_weight, fake_weight=fake_weight, rng=rng
-        )
+    loss = _loss(
+        (kind, from_probs, label_smoothing, fake_label_smoothing, label_flips, margin),
+        tuple(targets),
+        (scale, reduction, map_reduction),
+        None if map_weights is None else tuple(map_weights),
+    )
     return loss.discriminator(real, fake, real_weight=real_weight, fake_weight=fake_weight, rng=rng)
 
 
-@overload
-def generator_loss(
+def discriminator_loss_with_stats(
+    real: Outputs,
     fake: Outputs,
-    kind: Kind = ...,
+    kind: Kind = "non_saturating",
     *,
-    stats: Literal[False] = ...,
-    **options: Unpack[GeneratorOptions],
-) -> Tensor: ...
-@overload
-def generator_loss(
-    fake: Outputs,
-    kind: Kind = ...,
-    *,
-    stats: Literal[True],
-    **options: Unpack[GeneratorOptions],
-) -> tuple[Tensor, Stats]: ...
+    real_weight: Outputs | None = None,
+    fake_weight: Outputs | None = None,
+    rng: torch.Generator | None = None,
+    from_probs: bool = False,
+    label_smoothing: float = 0.0,
+    fake_label_smoothing: float = 0.0,
+    label_flips: float = 0.0,
+    targets: tuple[float, float, float] = (0.0, 1.0, 1.0),
+    margin: float = 1.0,
+    scale: float = 1.0,
+    reduction: Reduction = "mean",
+    map_reduction: MapReduction = "sum",
+    map_weights: Sequence[float] | None = None,
+) -> tuple[Tensor, Stats]:
+    """Loss of the discriminator and statistics to log, from the same launch.
+
+    Arguments and errors are those of :func:`discriminator_loss`.
+
+    Returns:
+        The loss, and the statistics of :meth:`AdversarialLoss.discriminator_with_stats`.
+    """
+    loss = _loss(
+        (kind, from_probs, label_smoothing, fake_label_smoothing, label_flips, margin),
+        tuple(targets),
+        (scale, reduction, map_reduction),
+        None if map_weights is None else tuple(map_weights),
+    )
+    return loss.discriminator_with_stats(
+        real, fake, real_weight=real_weight, fake_weight=fake_weight, rng=rng
+    )
+
+
 def generator_loss(
     fake: Outputs,
     kind: Kind = "non_saturating",
     *,
-    stats: bool = False,
     fake_weight: Outputs | None = None,
     top_k: int | None = None,
-    **options: Unpack[Options],
-) -> Tensor | tuple[Tensor, Stats]:
+    from_probs: bool = False,
+    label_smoothing: float = 0.0,
+    fake_label_smoothing: float = 0.0,
+    label_flips: float = 0.0,
+    targets: tuple[float, float, float] = (0.0, 1.0, 1.0),
+    margin: float = 1.0,
+    scale: float = 1.0,
+    reduction: Reduction = "mean",
+    map_reduction: MapReduction = "sum",
+    map_weights: Sequence[float] | None = None,
+) -> Tensor:
     """Loss of the generator: :meth:`AdversarialLoss.generator` in one call.
 
     Args:
-        fake: the discriminator's outputs for fake samples, a tensor of any shape, a list of maps,
-            or a list of lists of which the last map counts.
-        kind: see :class:`AdversarialLoss`.
-        stats, fake_weight, top_k: see :meth:`AdversarialLoss.generator`.
-        **options: the options of :class:`AdversarialLoss`.
+        fake: the discriminator's outputs for fake samples: a tensor of any shape, a list of maps,
+            or a list of lists whose last maps count.
+        kind: see :class:`AdversarialLoss`, as for the options from ``from_probs`` on.
+        fake_weight, top_k: see :meth:`AdversarialLoss.generator`.
 
     Returns:
-        Scalar, or (B,) for ``reduction="none"``; float64 for float64 outputs, else float32. With
-        ``stats`` also a dict of (maps,) tensors.
+        Scalar, or (B,) for ``reduction="none"``; float64 for float64 outputs, else float32.
 
     Raises:
         TypeError, ValueError: as :class:`AdversarialLoss`.
     """
-    loss = _with_options(kind, options)
-    if stats:
-        return loss.generator(fake, stats=True, fake_weight=fake_weight, top_k=top_k)
+    loss = _loss(
+        (kind, from_probs, label_smoothing, fake_label_smoothing, label_flips, margin),
+        tuple(targets),
+        (scale, reduction, map_reduction),
+        None if map_weights is None else tuple(map_weights),
+    )
     return loss.generator(fake, fake_weight=fake_weight, top_k=top_k)
 
 
+def generator_loss_with_stats(
+    fake: Outputs,
+    kind: Kind = "non_saturating",
+    *,
+    fake_weight: Outputs | None = None,
+    top_k: int | None = None,
+    from_probs: bool = False,
+    label_smoothing: float = 0.0,
+    fake_label_smoothing: float = 0.0,
+    label_flips: float = 0.0,
+    targets: tuple[float, float, float] = (0.0, 1.0, 1.0),
+    margin: float = 1.0,
+    scale: float = 1.0,
+    reduction: Reduction = "mean",
+    map_reduction: MapReduction = "sum",
+    map_weights: Sequence[float] | None = None,
+) -> tuple[Tensor, Stats]:
+    """Loss of the generator and statistics to log, from the same launch.
+
+    Arguments and errors are those of :func:`generator_loss`.
+
+    Returns:
+        The loss, and the statistics of :meth:`AdversarialLoss.generator_with_stats`.
+    """
+    loss = _loss(
+        (kind, from_probs, label_smoothing, fake_label_smoothing, label_flips, margin),
+        tuple(targets),
+        (scale, reduction, map_reduction),
+        None if map_weights is None else tuple(map_weights),
+    )
+    return loss.generator_with_stats(fake, fake_weight=fake_weight, top_k=top_k)
+
+
 def top_k_schedule(k: int, step: int, *, gamma: float = 0.99, k_min: int | None = None) -> int:
-    r"""Number of highest outputs that train the generator after a number of steps or epochs.
+    r"""Number of highest outputs that train the generator after some steps or epochs.
 
     .. math:: \max(\lfloor k \gamma^{step} \rfloor, k_{min})
 
     Args:
-        k: at step 0, the size of the batch.
-        step: of the schedule, an epoch in the paper.
-        gamma: factor of a step, in (0, 1].
-        k_min: the lowest number, k / 2 where not given.
+        k: the number at step 0, the batch size.
+        step: step of the schedule, an epoch in the paper.
+        gamma: factor of one step, in (0, 1].
+        k_min: the lowest number; k / 2 if None.
 
     Raises:
         ValueError: an argument is out of range.

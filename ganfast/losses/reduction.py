@@ -1,4 +1,4 @@
-"""From the maps of a loss's sides to its value: over elements, samples and maps."""
+"""The reduction of a loss over elements, samples and maps, with weights, masks and label flips."""
 
 from collections.abc import Sequence
 from functools import lru_cache
@@ -7,35 +7,39 @@ from typing import Literal, get_args
 import torch
 from torch import Tensor
 
-from ganfast.losses.maps import MapWeights, Outputs, Terms
-from ganfast.losses.sides import Side
-from ganfast.losses.weighted import WeightedSide, is_mask, loss_of_samples, masked_mean
+from ganfast import ops
+from ganfast._checks import Name, loss_dtype
+from ganfast.losses.formulas import Formula
+from ganfast.losses.outputs import MapWeights, Outputs, Terms, stats_of_maps
+from ganfast.reference import FUNCTORS, along_samples, compute_dtype, divisor
 
 Reduction = Literal["mean", "sum", "none"]
 Stats = dict[str, Tensor]
+#: For each side (B,), or a mask that broadcasts to each map, or one mask for each map.
+SampleWeights = Sequence[Outputs | None]
 Parameters = tuple[list[float], list[float], list[float], list[tuple[str, int]]]
 
 _REDUCTIONS = get_args(Reduction)
 
 
 class Reducer:
-    """The sum of a loss's sides over their maps, by element or by sample, with statistics.
+    """The sum of the losses of one or two sides over their maps, by element or by sample.
 
     Args:
-        sides: name and side of each list of maps; they share f and b. A flipped sample of one of
-            two sides counts for the other.
+        sides: name and formula of each list of maps; the formulas share f and b. A flipped sample
+            of one side takes the formula of the other.
         weights: the factor of each map.
         reduction: of each map: mean, sum or none.
         threshold: what accuracies compare outputs with.
-        below: name of the side whose outputs should lie below it.
+        below: name of the side whose outputs should lie below the threshold.
 
     Raises:
-        ValueError: an unknown reduction.
+        ValueError: the reduction is unknown.
     """
 
     def __init__(
         self,
-        sides: Sequence[tuple[str, Side]],
+        sides: Sequence[tuple[str, Formula]],
         weights: MapWeights,
         reduction: Reduction = "mean",
         threshold: float = 0.0,
@@ -44,85 +48,74 @@ class Reducer:
         if reduction not in _REDUCTIONS:
             raise ValueError(f"reduction must be mean, sum or none, got {reduction!r}")
         self.reduction = reduction
-        self._f = sides[0][1].f
+        self.f = sides[0][1].f
         self._sides = sides
         self._weights = weights
         self._threshold = threshold
         self._below = below
-        # What terms have besides tensors, by the number of maps.
+        # By the number of maps, what the terms hold besides tensors.
         self._parameters: dict[int, Parameters] = {}
 
     def parameters(self, maps: int) -> Parameters:
-        """Weight, a and b of each term, and each side's name and number of maps."""
+        """Return weight, a and b of each term, and each side's name and number of maps."""
         parameters = self._parameters.get(maps)
         if parameters is None:
             weight, a, b = [], [], []
-            for _, side in self._sides:
-                weight += [side.weight * w for w in self._weights.of(maps)]
-                a += [side.a] * maps
-                b += [side.b] * maps
+            for _, formula in self._sides:
+                weight += [formula.weight * w for w in self._weights.of(maps)]
+                a += [formula.a] * maps
+                b += [formula.b] * maps
             parameters = weight, a, b, [(name, maps) for name, _ in self._sides]
             if not torch.compiler.is_compiling():  # the next call would be compiled again
                 self._parameters[maps] = parameters
         return parameters
 
     def terms(self, maps: Sequence[Sequence[Tensor]]) -> Terms:
-        """The sum over the sides, each with its maps."""
+        """Return the terms of the sum over the sides, each with its maps."""
         weight, a, b, sides = self.parameters(len(maps[0]))
         x = [*maps[0], *maps[1]] if len(maps) > 1 else [*maps[0]]
         if self.reduction == "sum":
             weight = [w * xk.numel() for w, xk in zip(weight, x, strict=True)]
-        return Terms(self._f, x, weight, a, b, sides)
+        return Terms(self.f, x, weight, a, b, sides)
 
     def __call__(
         self,
         maps: Sequence[Sequence[Tensor]],
-        stats: bool = False,
-        sample_weights: Sequence[Outputs | None] | None = None,
+        sample_weights: SampleWeights | None = None,
         label_flips: float = 0.0,
         rng: torch.Generator | None = None,
         minus: Sequence[Tensor] = (),
-    ) -> Tensor | tuple[Tensor, Stats]:
-        """Scalar or (B,); with ``stats`` also each side's mean output, accuracy and term.
+    ) -> Tensor:
+        """Return the loss, a scalar, or (B,) for the reduction ``none``.
 
         Args:
-            maps: as many for each side.
-            stats: return statistics too.
-            sample_weights: for each side (B,), or a mask, or one for each map, that broadcasts.
-            label_flips: the probability of a sample to be flipped, drawn from rng.
-            rng: the default one of the device where not given.
-            minus: subtracted from the maps of the one side that there is, and like them. Masks and
-                statistics take the differences instead.
+            maps: those of each side, equally many.
+            sample_weights: the weights of each side.
+            label_flips: the probability that a sample is flipped.
+            rng: draws the flips; the device's default generator if None.
+            minus: subtracted from the maps of a single side, of their shapes; not with masks.
         """
         if sample_weights is None and not label_flips and self.reduction != "none":
-            terms = self.terms(maps)
-            if not stats:
-                return terms.reduce()
-            loss, table = terms.reduce_with_stats(self._threshold)
+            return self.terms(maps).reduce()
+        weights = sample_weights or [None] * len(maps)
+        if self.reduction == "mean" and not label_flips and all(is_mask(w) for w in weights):
+            return _masked_mean(self.terms(maps), maps, weights)
+        return self._by_sample(maps, weights, label_flips, rng, minus, None)[0]
+
+    def with_stats(
+        self,
+        maps: Sequence[Sequence[Tensor]],
+        sample_weights: SampleWeights | None = None,
+        label_flips: float = 0.0,
+        rng: torch.Generator | None = None,
+    ) -> tuple[Tensor, Stats]:
+        """Return the loss, and each side's terms of it, mean outputs and accuracies, (maps,)."""
+        if sample_weights is None and not label_flips and self.reduction != "none":
+            loss, table = self.terms(maps).reduce_with_stats(self._threshold)
             return loss, self._named(table.chunk(len(maps)))
         weights = sample_weights or [None] * len(maps)
-        masks = [is_mask(weight) for weight in weights]
-        if any(masks):
-            terms = self.terms(maps)
-            if self.reduction == "mean" and all(masks) and not label_flips and not stats:
-                return masked_mean(terms, maps, weights)
-            terms.check(samples=bool(label_flips) or self.reduction == "none" or not all(masks))
-        others = reversed(self._sides)
-        sides = [
-            WeightedSide(name, of_side, side, weight, other, minus)
-            for (name, side), of_side, weight, (_, other) in zip(
-                self._sides, maps, weights, others, strict=True
-            )
-        ]
-        loss, tables = loss_of_samples(
-            sides,
-            self._weights.of(len(maps[0])),
-            self.reduction,
-            label_flips,
-            rng,
-            self._threshold if stats else None,
-        )
-        return (loss, self._named(tables)) if stats else loss
+        loss, tables = self._by_sample(maps, weights, label_flips, rng, (), self._threshold)
+        return loss, self._named(tables)
 
     def _named(self, tables: Sequence[Tensor]) -> Stats:
         """The statistics (maps, 4) of each side by their names."""
@@ -133,32 +126,246 @@ class Reducer:
             named[f"{name}_accuracy"] = table[:, 3 if name == self._below else 2]
         return named
 
+    def _by_sample(
+        self,
+        maps: Sequence[Sequence[Tensor]],
+        weights: SampleWeights,
+        label_flips: float,
+        rng: torch.Generator | None,
+        minus: Sequence[Tensor],
+        threshold: float | None,
+    ) -> tuple[Tensor, list[Tensor]]:
+        """One launch for all sides without masks, and plain torch for each map with a mask.
 
-_ITSELF = Side("identity", 1.0, 0.0)
+        With a threshold, also each side's statistics (maps, 4): the terms that add up to the loss,
+        or for ``none`` to its mean, and without weights the mean outputs and the shares above and
+        below the threshold.
+        """
+        masked = [is_mask(weight) for weight in weights]
+        if any(masked):
+            same_samples = bool(label_flips) or self.reduction == "none" or not all(masked)
+            self.terms(maps).check(samples=same_samples)
+        factors = self._weights.of(len(maps[0]))
+        terms = Terms(self.f, [], [], [], [], [])
+        sample_weight: list[Tensor | None] = []
+        sample_a: list[Tensor | None] = []
+        parts: list[Tensor] = []
+        tables: dict[str, Tensor] = {}
+        normalize = self.reduction != "sum"
+        for (name, own), (_, other), of_side, weight in zip(
+            self._sides, reversed(self._sides), maps, weights, strict=True
+        ):
+            x, scales = of_side[0], factors
+            samples = (x.shape[0] if x.dim() else 0) or 1  # the op refuses maps without samples
+            sign = a = None
+            if label_flips:
+                flips = torch.rand(x.shape[:1], device=x.device, generator=rng) < label_flips
+                sign = _either(flips, own.weight, other.weight, x)
+                a = _either(flips, own.a, other.a, x)
+            if sign is None and own.weight != 1:
+                scales = [own.weight * w for w in scales]
+            if is_mask(weight):
+                losses = [
+                    w * self._masked(f"{name}[{k}]", xk, own, a, sign, mask)
+                    for k, (w, xk, mask) in enumerate(
+                        zip(scales, of_side, _masks(name, weight, of_side), strict=True)
+                    )
+                ]
+                parts.append(torch.stack(losses).sum(0) if len(losses) > 1 else losses[0])
+                if threshold is not None:
+                    tables[name] = stats_of_maps([xk.detach() for xk in of_side], threshold)
+                    tables[name][:, 0] = torch.stack([loss.detach().mean() for loss in losses])
+                continue
+            s = None if weight is None else _sample_weight(name, weight, x)
+            if sign is not None:  # a sign does not count in the mean of the weights
+                normalize = False
+                if s is not None and self.reduction != "sum":
+                    s = s * (samples / divisor(s.sum()))
+                s = sign if s is None else sign * s
+            if self.reduction == "mean" and samples > 1:
+                scales = [w / samples for w in scales]
+            elif self.reduction == "sum":
+                scales = [
+                    w * (xk.numel() // samples) for w, xk in zip(scales, of_side, strict=True)
+                ]
+            terms.add(name, of_side, scales, own.a, own.b)
+            sample_weight += [s] * len(of_side)
+            sample_a += [a] * len(of_side)
+
+        def rows(of: slice) -> Tensor:
+            return ops.rows(
+                terms.x[of],
+                terms.f,
+                terms.weight[of],
+                terms.a[of],
+                terms.b[of],
+                minus,
+                sample_weight=sample_weight[of],
+                sample_a=sample_a[of],
+                normalize=normalize,
+                name=terms.name,
+            )
+
+        if terms.x:
+            of_samples = rows(slice(None))
+            parts.append(of_samples if self.reduction == "none" else of_samples.sum())
+            if threshold is not None:
+                table = stats_of_maps([x.detach() for x in terms.x], threshold)
+                with torch.no_grad():  # each map's part of the sum, a launch each
+                    of_maps = [rows(slice(k, k + 1)).sum() for k in range(len(terms.x))]
+                share = len(of_samples) if self.reduction == "none" else 1
+                table[:, 0] = torch.stack(of_maps) / share
+                names = [name for name, _ in terms.sides]
+                tables.update(zip(names, table.chunk(len(names)), strict=True))
+        loss = parts[0] if len(parts) == 1 else parts[0] + parts[1]
+        return loss, [tables[name] for name, _ in self._sides if tables]
+
+    def _masked(
+        self,
+        name: str,
+        x: Tensor,
+        formula: Formula,
+        a: Tensor | None,
+        sign: Tensor | None,
+        mask: Tensor,
+    ) -> Tensor:
+        """The loss of one map with a mask, and with a and sign (B,) of flipped samples."""
+        values = FUNCTORS[formula.f](
+            compute_dtype(x), formula.a if a is None else along_samples(a, x), formula.b
+        )
+        mask = _expanded(name, values, mask).to(values.dtype)
+        total = divisor(mask.sum())
+        values = mask * values if sign is None else mask * along_samples(sign, values) * values
+        if self.reduction == "sum":
+            return values.sum()
+        if self.reduction == "mean":
+            return values.sum() / total
+        rows = values.shape[0]
+        return values.reshape(rows, -1).sum(1) * (rows / total)
+
+
+def _masked_mean(terms: Terms, maps: Sequence[Sequence[Tensor]], weights: SampleWeights) -> Tensor:
+    """The sum of the maps' weighted means by masks, with one launch for all maps of one size.
+
+    To the op, each element is a sample with a weight of its own.
+    """
+    dtype, device = terms.x[0].dtype, terms.x[0].device
+    if any(x.dtype is not dtype or x.device != device for x in terms.x):
+        terms.check()
+    masks = [
+        mask
+        for (name, _), of_side, weight in zip(terms.sides, maps, weights, strict=True)
+        for mask in _masks(name, weight, of_side)
+    ]
+    sizes = [x.numel() for x in terms.x]
+    parts = []
+    for size in dict.fromkeys(sizes):
+        places = [k for k, of_map in enumerate(sizes) if of_map == size]
+        rows = ops.rows(
+            [terms.x[k].reshape(-1) for k in places],
+            terms.f,
+            [terms.weight[k] / max(size, 1) for k in places],
+            [terms.a[k] for k in places],
+            [terms.b[k] for k in places],
+            sample_weight=[_of_elements(terms, k, masks[k]) for k in places],
+            normalize=True,
+            name=_name_among(terms, places),
+        )
+        parts.append(rows.sum())
+    return parts[0] if len(parts) == 1 else torch.stack(parts).sum(0)
+
+
+def _name_among(terms: Terms, places: Sequence[int]) -> Name:
+    """The names of some of the terms."""
+    return lambda argument, k: terms.name(argument, places[k])
+
+
+def _of_elements(terms: Terms, k: int, mask: Tensor) -> Tensor:
+    """A mask's weight of each element of the k-th map, flat."""
+    x = terms.x[k]
+    if mask.shape != x.shape:
+        mask = _expanded(terms.name("x", k), x, mask)
+    dtype = loss_dtype(x)
+    return mask.reshape(-1) if mask.dtype is dtype else mask.reshape(-1).to(dtype)
+
+
+def _expanded(name: str, x: Tensor, mask: Tensor) -> Tensor:
+    """A mask in the shape of its map."""
+    if mask.dim() == 1:
+        mask = along_samples(mask, x)
+    try:
+        return mask.expand_as(x)
+    except RuntimeError:
+        raise ValueError(
+            f"the weights of {name} must be (B,) or broadcast to shape {list(x.shape)}, "
+            f"got shape {list(mask.shape)}"
+        ) from None
+
+
+def is_mask(weight: Outputs | None) -> bool:
+    """Whether weights are for elements or for each map, and not simply (B,)."""
+    return weight is not None and (not isinstance(weight, Tensor) or weight.dim() != 1)
+
+
+def _masks(name: str, weight: Outputs | None, maps: Sequence[Tensor]) -> list[Tensor]:
+    """A mask for each map."""
+    assert weight is not None
+    if isinstance(weight, Tensor):
+        return [weight] * len(maps)
+    if len(weight) != len(maps):
+        raise ValueError(
+            f"{name}_weight must be a tensor or have one for each of the {len(maps)} maps, "
+            f"got {len(weight)}"
+        )
+    masks = []
+    for k, mask in enumerate(weight):
+        if not isinstance(mask, Tensor):
+            raise TypeError(f"{name}_weight[{k}] must be a tensor, got {type(mask).__name__}")
+        masks.append(mask)
+    return masks
+
+
+def _sample_weight(name: str, weight: Outputs, x: Tensor) -> Tensor:
+    """Weights (B,) in the dtype of a loss over x."""
+    assert isinstance(weight, Tensor)
+    if x.dim() and weight.shape[0] != x.shape[0]:
+        raise ValueError(
+            f"{name}_weight must have one entry for each of the {x.shape[0]} samples, "
+            f"got shape {list(weight.shape)}"
+        )
+    return weight.to(loss_dtype(x))
+
+
+def _either(flips: Tensor, own: float, flipped: float, like: Tensor) -> Tensor | None:
+    """The number of each sample, or None if a flip does not change it."""
+    return None if own == flipped else torch.where(flips, flipped, own).to(loss_dtype(like))
+
+
+_IDENTITY = Formula("identity", 1.0, 0.0)
 
 
 @lru_cache(maxsize=64)
-def _of_samples(side: Side, reduction: Reduction) -> Reducer:
-    return Reducer([("values", side)], MapWeights(1.0, "sum", None), reduction)
+def _reducer_of_samples(formula: Formula, reduction: Reduction) -> Reducer:
+    return Reducer([("values", formula)], MapWeights(), reduction)
 
 
 def reduce_samples(
     values: Tensor,
     reduction: Reduction,
     weight: Tensor | None,
-    side: Side = _ITSELF,
+    formula: Formula = _IDENTITY,
 ) -> Tensor:
-    """Reduce a number (B,) of each sample, or a function of it: scalar, or for ``none`` (B,).
+    """Reduce one number per sample, or a function of it, to a scalar, or for ``none`` to (B,).
 
     Args:
         values: (B,), in the dtype of the loss.
         reduction: mean, sum or none.
-        weight: (B,). The mean becomes sum(w l) / sum(w), 0 where all weights are.
-        side: the function.
+        weight: (B,). The mean becomes sum(w l) / sum(w), or 0 if all weights are 0.
+        formula: the function.
 
     Raises:
         TypeError: the weight is not a tensor.
-        ValueError: an unknown reduction, or another number of weights.
+        ValueError: the reduction is unknown, or the weight does not fit the values.
     """
     if weight is not None:
         if not isinstance(weight, Tensor):
@@ -169,6 +376,4 @@ def reduce_samples(
                 f"samples, got shape {list(weight.shape)} on {weight.device}"
             )
     weights = None if weight is None else (weight,)
-    loss = _of_samples(side, reduction)(((values,),), sample_weights=weights)
-    assert isinstance(loss, Tensor)
-    return loss
+    return _reducer_of_samples(formula, reduction)(((values,),), weights)

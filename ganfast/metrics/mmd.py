@@ -11,8 +11,8 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
-from ganfast.metrics.arrays import Array, as_features, on_one_device
-from ganfast.metrics.products import products
+from ganfast.metrics.inner_products import inner_products
+from ganfast.metrics.validation import Array, as_features, on_one_device
 
 # A kernel, written over the inner products (N, M), given |x|^2 (N, 1) and |y|^2 (1, M).
 Kernel = Callable[[Tensor, Tensor, Tensor], Tensor]
@@ -44,7 +44,7 @@ def as_pair(x: Array, y: Array) -> tuple[Tensor, Tensor]:
     """Two checked feature sets (N, D) and (M, D) of one dtype, float32 or more, on one device."""
     one, two = as_features(x, "x").detach(), as_features(y, "y").detach()
     if one.shape[1] != two.shape[1]:
-        raise ValueError(f"y: expected {one.shape[1]} features as in x, got {two.shape[1]}")
+        raise ValueError(f"y must have {one.shape[1]} features as in x, got {two.shape[1]}")
     dtype = torch.promote_types(torch.promote_types(one.dtype, two.dtype), torch.float32)
     one, two = on_one_device(one.to(dtype), two.to(dtype))
     return one, two
@@ -134,4 +134,4 @@ def _sum(x: Tensor, y: Tensor, kernel: Kernel) -> float:
 
 def _values(x: Tensor, y: Tensor, kernel: Kernel) -> Tensor:
     xx, yy = x.square().sum(1, keepdim=True), y.square().sum(1).unsqueeze(0)
-    return kernel(products(x, y), xx, yy)
+    return kernel(inner_products(x, y), xx, yy)

@@ -1,13 +1,17 @@
-"""Checkpoints: written whole, read as plain tensors, refused when they do not fit."""
+"""Checkpoints: what is in them, written whole, refused if they do not fit."""
 
 import os
 import re
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
+from typing import Any, BinaryIO
 
 import torch
+from torch import Tensor, nn
 
 from ganfast._files import atomic_write
+from ganfast.distributed import Processes
 from ganfast.models.checkpoint import FORMAT, State, load
 
 
@@ -32,18 +36,18 @@ class Checkpoints:
     def save(self, state: State) -> None:
         """Write the newest; a crash leaves those before. The one before gets its step's name."""
         with atomic_write(self.newest) as file:
-            torch.save({"format": FORMAT, **state}, file)
+            _write(state, file)
             if self._keep > 1 and self._step is not None and self._step != state["step"]:
                 _link(self.newest, self._out / f"checkpoint-{self._step:08d}.pt")
         self._step = state["step"]
-        if not state["health"]["strikes"]:  # until then an older one may be needed
+        if _is_sound(state):  # until then an older one may be needed
             for path in self.older()[self._keep - 1 :]:
                 path.unlink(missing_ok=True)
 
     def save_best(self, state: State) -> None:
         """Write the best one."""
         with atomic_write(self.best) as file:
-            torch.save({"format": FORMAT, **state}, file)
+            _write(state, file)
 
     def load(self, path: Path | None = None) -> State:
         """Read the newest, or another one, as :func:`load` does.
@@ -61,7 +65,8 @@ class Checkpoints:
         for torn in self._out.glob(".*.pt.*.tmp"):  # of a run that was killed while it saved
             torn.unlink(missing_ok=True)
         # A newest one that is damaged, or of a later step, is no older one when it is replaced.
-        self._step = state["step"] if path in (None, self.newest) else None
+        step = state.get("step")
+        self._step = step if path in (None, self.newest) else None
         return state
 
     def sound(self) -> Iterator[State]:
@@ -69,7 +74,7 @@ class Checkpoints:
         for path in (self.newest, *self.older()):
             if path.exists() and _whole(path):
                 state = load(path)
-                if not state["health"]["strikes"]:
+                if _is_sound(state):
                     yield state
 
     def forget_after(self, step: int) -> None:
@@ -78,6 +83,41 @@ class Checkpoints:
             if int(path.stem.rpartition("-")[2]) > step:
                 path.unlink()
         self._step = None
+
+
+def _write(state: State, file: BinaryIO) -> None:
+    """Write a checkpoint to an open file; a full disk raises its own OSError."""
+    watched = _Watched(file)
+    try:
+        torch.save({"format": FORMAT, **state}, watched)  # type: ignore[arg-type]
+    except RuntimeError:  # torch says "unexpected pos", whatever happened to the file
+        if watched.error is None:
+            raise
+        raise watched.error from None
+
+
+class _Watched:
+    """A file that remembers the error of a write."""
+
+    def __init__(self, file: BinaryIO) -> None:
+        self._file = file
+        self.error: OSError | None = None
+
+    def write(self, data: bytes) -> int:
+        try:
+            return self._file.write(data)
+        except OSError as error:
+            self.error = error
+            raise
+
+    def flush(self) -> None:
+        self._file.flush()
+
+
+def _is_sound(state: State) -> bool:
+    """Whether no sign of divergence had been seen; runs without such signs are sound."""
+    health = state.get("health")
+    return not (isinstance(health, dict) and health.get("strikes"))
 
 
 def _whole(path: Path) -> bool:
@@ -96,3 +136,100 @@ def _link(path: Path, other: Path) -> None:
         except OSError:  # no hard links on this file system
             with atomic_write(other) as file:
                 file.write(path.read_bytes())
+
+
+def capture(parts: Mapping[str, Any], random: torch.Generator, processes: Processes) -> State:
+    """The state of the parts and of all random numbers, on the device of ``random``.
+
+    All but torch's own random numbers is the same in all processes.
+
+    Raises:
+        FloatingPointError: a weight is not finite.
+    """
+    state: State = {
+        "device": random.device.type,
+        "processes": processes.count,
+        "rng": processes.gathered(torch.get_rng_state()),
+        "random": random.get_state(),
+    }
+    if random.device.type == "cuda":
+        state["rng_cuda"] = processes.gathered(torch.cuda.get_rng_state(random.device))
+    for name, part in parts.items():
+        if isinstance(part, nn.Module):
+            _refuse_nonfinite(name, part)
+        state[name] = part.state_dict()
+    return state
+
+
+def restore(
+    parts: Mapping[str, Any], random: torch.Generator, processes: Processes, state: State
+) -> None:
+    """Bring back what :func:`capture` returned.
+
+    Raises:
+        ValueError: something is missing, or of another device, architecture or number of
+            processes; the networks are then as before.
+    """
+    needed = {"device", "rng", "random", *parts}
+    if random.device.type == "cuda":
+        needed.add("rng_cuda")
+    refuse_missing(state, needed)
+    if state["device"] != random.device.type:
+        raise ValueError(
+            f"the checkpoint was made on {state['device']}, the generator is on {random.device}"
+        )
+    made_by = state.get("processes", 1)
+    if made_by != processes.count:
+        raise ValueError(
+            f"the checkpoint was made by {made_by} processes, this run has {processes.count}"
+        )
+    for name, part in parts.items():
+        if isinstance(part, nn.Module):
+            _refuse_other(name, part, state[name])
+    # What may still not fit comes before the networks.
+    for name, part in sorted(parts.items(), key=lambda item: isinstance(item[1], nn.Module)):
+        with refused(name):
+            part.load_state_dict(state[name])
+    with refused("random numbers"):
+        random.set_state(state["random"])
+        torch.set_rng_state(processes.own(state["rng"]))
+        if random.device.type == "cuda":
+            torch.cuda.set_rng_state(processes.own(state["rng_cuda"]), random.device)
+
+
+def refuse_missing(state: State, names: Iterable[str]) -> None:
+    """Raise ValueError if a checkpoint lacks one of its parts."""
+    missing = sorted(set(names) - state.keys())
+    if missing:
+        raise ValueError(f"the checkpoint lacks {', '.join(missing)}")
+
+
+@contextmanager
+def refused(name: str) -> Iterator[None]:
+    """Turn what a state that does not fit raises into one sentence that names the part."""
+    try:
+        yield
+    except (ValueError, TypeError, KeyError, IndexError, AttributeError, RuntimeError) as error:
+        words = str(error).strip().partition("\n")[0]
+        raise ValueError(f"the checkpoint's {name} does not fit this run: {words}") from error
+
+
+def _refuse_nonfinite(name: str, module: nn.Module) -> None:
+    for key, parameter in module.named_parameters():
+        if not parameter.isfinite().all():
+            raise FloatingPointError(f"training failed: {name}'s {key} is no longer finite")
+
+
+def _refuse_other(name: str, module: nn.Module, state: State) -> None:
+    """Name the first parameter or buffer that does not fit."""
+    if not isinstance(state, dict) or not all(isinstance(v, Tensor) for v in state.values()):
+        raise ValueError(f"the checkpoint's {name} must hold tensors by name, got {type(state)}")
+    mine = module.state_dict()
+    for key in [*mine, *state]:
+        here = tuple(mine[key].shape) if key in mine else "absent"
+        there = tuple(state[key].shape) if key in state else "absent"
+        if here != there:
+            raise ValueError(
+                f"the checkpoint's {name} is another architecture: "
+                f"{key} is {there} there and {here} here"
+            )

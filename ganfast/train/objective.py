@@ -11,7 +11,7 @@ from ganfast.losses import (
     relativistic_discriminator_loss,
     relativistic_generator_loss,
 )
-from ganfast.losses.relativistic_average import RelativisticKind
+from ganfast.losses.relativistic import RelativisticKind
 
 LossName = Literal[
     "non_saturating",

@@ -13,6 +13,7 @@ from ganfast.losses import (
     cycle_loss,
     data_to_data_cross_entropy_loss,
     discriminator_loss,
+    discriminator_loss_with_stats,
     feature_matching,
     gaussian_code_loss,
     generator_loss,
@@ -20,6 +21,7 @@ from ganfast.losses import (
     relativistic_average_generator_loss,
     relativistic_discriminator_loss,
     relativistic_generator_loss,
+    relativistic_generator_loss_with_stats,
 )
 
 Call = Callable[[list[Tensor], list[Tensor], Tensor], Tensor]
@@ -32,16 +34,16 @@ def weight(x: list[Tensor]) -> Tensor:
 CALLS: dict[str, Call] = {
     "discriminator": lambda r, f, y: discriminator_loss(r, f),
     "discriminator stats": lambda r, f, y: sum(
-        discriminator_loss(r, f, "hinge2", stats=True)[1].values(),
-        discriminator_loss(r, f, "hinge2", stats=True)[0],
+        discriminator_loss_with_stats(r, f, "hinge2")[1].values(),
+        discriminator_loss_with_stats(r, f, "hinge2")[0],
     ).sum(),
     "discriminator stats with weights": lambda r, f, y: sum(
-        discriminator_loss(r, f, stats=True, reduction="none", real_weight=weight(r))[1].values(),
-        discriminator_loss(r, f, stats=True, reduction="none", real_weight=weight(r))[0].mean(),
+        discriminator_loss_with_stats(r, f, reduction="none", real_weight=weight(r))[1].values(),
+        discriminator_loss_with_stats(r, f, reduction="none", real_weight=weight(r))[0].mean(),
     ).sum(),
     "discriminator stats with a mask": lambda r, f, y: sum(
-        discriminator_loss(r, f, stats=True, real_weight=[x > 0 for x in r])[1].values(),
-        discriminator_loss(r, f, stats=True, real_weight=[x > 0 for x in r])[0],
+        discriminator_loss_with_stats(r, f, real_weight=[x > 0 for x in r])[1].values(),
+        discriminator_loss_with_stats(r, f, real_weight=[x > 0 for x in r])[0],
     ).sum(),
     "discriminator none": lambda r, f, y: discriminator_loss(r, f, reduction="none").sum(),
     "discriminator sum": lambda r, f, y: discriminator_loss(r, f, "bce", reduction="sum"),
@@ -64,8 +66,8 @@ CALLS: dict[str, Call] = {
         r, f, pair_weight=[x.detach() > 0 for x in r]
     ),
     "relativistic stats": lambda r, f, y: sum(
-        relativistic_generator_loss(r, f, stats=True)[1].values(),
-        relativistic_generator_loss(r, f, stats=True)[0],
+        relativistic_generator_loss_with_stats(r, f)[1].values(),
+        relativistic_generator_loss_with_stats(r, f)[0],
     ).sum(),
     "relativistic generator": lambda r, f, y: relativistic_generator_loss(r, f, "hinge"),
     "feature matching": lambda r, f, y: feature_matching([r[:2], r[2:]], [f[:2], f[2:]]),

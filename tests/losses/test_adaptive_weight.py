@@ -160,20 +160,20 @@ Change = Callable[[Tensor, Tensor, Tensor], dict[str, Tensor | None]]
     [
         (
             lambda x, nll, g: {"nll_loss": nll.detach()},
-            "nll_loss must depend on reconstruction, but",
+            "nll_loss must depend on reconstruction, got",
         ),
-        (lambda x, nll, g: {"g_loss": g.detach()}, "g_loss must depend on reconstruction, but"),
+        (lambda x, nll, g: {"g_loss": g.detach()}, "g_loss must depend on reconstruction, got"),
         (
             lambda x, nll, g: {"last_layer": torch.ones(2, requires_grad=True)},
-            "reconstruction must depend on last_layer, but",
+            "reconstruction must depend on last_layer, got",
         ),
         (
             lambda x, nll, g: {"last_layer": torch.ones(2)},
-            "reconstruction must depend on last_layer, but",
+            "reconstruction must depend on last_layer, got",
         ),
         (
             lambda x, nll, g: {"parameters": [torch.ones(2, requires_grad=True)]},
-            r"nll_loss must depend on parameters\[0\], but",
+            r"nll_loss must depend on parameters\[0\], got",
         ),
     ],
 )

@@ -16,7 +16,7 @@ X = torch.ones(3)
         ("vanilla", {}, "kind must be one of non_saturating, .*hinge.*, got 'vanilla'"),
         ("hinge", {"from_probs": True}, "from_probs must be False for 'hinge'"),
         ("least_squares", {"from_probs": True}, "from_probs must be False for 'least_squares'"),
-        ("hinge", {"targets": (0.0, 1.0, 0.0)}, "targets must not be given for 'hinge'"),
+        ("hinge", {"targets": (0.0, 1.0, 0.0)}, "targets must be the default for 'hinge', got"),
         ("bce", {"label_smoothing": 1.0}, r"label_smoothing must be in \[0, 1\), got 1.0"),
         ("bce", {"label_smoothing": -0.1}, r"label_smoothing must be in \[0, 1\), got -0.1"),
         ("bce", {"label_smoothing": float("nan")}, r"label_smoothing must be in .* got nan"),

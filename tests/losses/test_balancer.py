@@ -120,9 +120,9 @@ def test_options_that_cannot_be(options: dict[str, Any], message: str) -> None:
 
 def test_losses_that_do_not_fit() -> None:
     _, output, losses = problem()
-    with pytest.raises(ValueError, match="names of the weights, l1, features, adversarial; got l1"):
+    with pytest.raises(ValueError, match="names of the weights, l1, features, adversarial, got l1"):
         Balancer(WEIGHTS)({"l1": losses["l1"]}, output)
-    with pytest.raises(ValueError, match="features must depend on output, but"):
+    with pytest.raises(ValueError, match="features must depend on output, got"):
         Balancer(WEIGHTS)(losses | {"features": torch.ones(())}, output)
 
 

@@ -14,6 +14,7 @@ from ganfast.losses import (
     conditional_contrastive_loss,
     data_to_data_cross_entropy_loss,
     discriminator_loss,
+    discriminator_loss_with_stats,
     relativistic_average_discriminator_loss,
     relativistic_discriminator_loss,
 )
@@ -73,7 +74,7 @@ def trained(real: Tensor, fake: Tensor, labels: Tensor, distributed: bool) -> di
     net = nn.parallel.DistributedDataParallel(module) if distributed else module
     found = {}
     for name, loss in {
-        "hinge": lambda r, f: discriminator_loss(r, f, "hinge", stats=True)[0],
+        "hinge": lambda r, f: discriminator_loss_with_stats(r, f, "hinge")[0],
         "logistic pairs": relativistic_discriminator_loss,
         "weighted": lambda r, f: discriminator_loss(r, f, real_weight=torch.ones(len(r))),
         "each": lambda r, f: discriminator_loss([r, r], [f, f], reduction="none").mean(),

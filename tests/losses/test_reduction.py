@@ -22,7 +22,9 @@ from ganfast.losses import (
     gaussian_code_loss,
     relativistic_average_discriminator_loss,
     relativistic_average_generator_loss,
+    relativistic_average_generator_loss_with_stats,
     relativistic_discriminator_loss,
+    relativistic_discriminator_loss_with_stats,
     relativistic_generator_loss,
 )
 
@@ -125,8 +127,8 @@ def test_relativistic_averages(reduction: Any, which: str, n: int, kind: Any, se
 def test_statistics_of_pairs(weighted: bool) -> None:
     real, fake = maps(3, 0, torch.float64), maps(3, 1, torch.float64)
     weight = torch.tensor([0.0, 1.0, 2.0, 0.5]) if weighted else None
-    loss, stats = relativistic_discriminator_loss(
-        real, fake, "hinge", stats=True, pair_weight=weight, map_weights=[1.0, 2.0, 0.5]
+    loss, stats = relativistic_discriminator_loss_with_stats(
+        real, fake, "hinge", pair_weight=weight, map_weights=[1.0, 2.0, 0.5]
     )
     alone = relativistic_discriminator_loss(
         real, fake, "hinge", pair_weight=weight, map_weights=[1.0, 2.0, 0.5]
@@ -150,7 +152,7 @@ def test_statistics_of_pairs(weighted: bool) -> None:
 
 def test_statistics_of_averages() -> None:
     real, fake = maps(2, 0, torch.float64), maps(2, 1, torch.float64)
-    loss, stats = relativistic_average_generator_loss(real, fake, stats=True)
+    loss, stats = relativistic_average_generator_loss_with_stats(real, fake)
     torch.testing.assert_close(loss, relativistic_average_generator_loss(real, fake))
     expected = {
         "real_logits": [r.mean() - f.mean() for r, f in zip(real, fake, strict=True)],

@@ -137,7 +137,7 @@ def test_options_that_cannot_be(options: dict[str, Any], message: str) -> None:
 def test_shapes_that_differ_in_more_than_the_batch(over: Any, shapes: Any) -> None:
     real, fake = (torch.ones(shape) for shape in shapes)
     for loss in (relativistic_average_discriminator_loss, relativistic_average_generator_loss):
-        message = r"^real\[0\] and fake\[0\] must have one shape but for the batch, got \["
+        message = r"^real\[0\] and fake\[0\] must have one shape except for the batch, got \["
         with pytest.raises(ValueError, match=message):
             loss(real, fake, mean_over=over)
 

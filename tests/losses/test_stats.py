@@ -9,7 +9,11 @@ from numerics import LAYOUTS, bits
 from torch.library import opcheck
 
 from ganfast import ops, reference
-from ganfast.losses import AdversarialLoss, discriminator_loss, generator_loss
+from ganfast.losses import (
+    AdversarialLoss,
+    discriminator_loss_with_stats,
+    generator_loss_with_stats,
+)
 
 DTYPES = (torch.float64, torch.float32, torch.float16, torch.bfloat16)
 
@@ -26,7 +30,7 @@ def test_statistics(name: str, dtype: torch.dtype, data: st.DataObject) -> None:
     real, fake = (maps(n, data.draw(st.integers(0, 99)), dtype, layouts) for _ in range(2))
     weights = [0.5 + k for k in range(n)]
     loss = AdversarialLoss(kind, map_weights=weights, **options)
-    value, stats = loss.discriminator(real, fake, stats=True)
+    value, stats = loss.discriminator_with_stats(real, fake)
     assert bits(value) == bits(loss.discriminator(real, fake))
     assert list(stats) == [f"{s}_{q}" for s in ("real", "fake") for q in QUANTITIES]
     targets = options.get("targets", (0.0, 1.0)) if kind == "least_squares" else (0.0, 0.0)
@@ -42,7 +46,7 @@ def test_statistics(name: str, dtype: torch.dtype, data: st.DataObject) -> None:
                 assert not got.requires_grad
                 want = torch.as_tensor(expected[quantity], dtype=got.dtype)
                 torch.testing.assert_close(got[k], want, rtol=2e-6, atol=2e-6)
-    value, stats = loss.generator(fake, stats=True)
+    value, stats = loss.generator_with_stats(fake)
     assert list(stats) == [f"fake_{q}" for q in QUANTITIES]
     torch.testing.assert_close(stats["fake_loss"].sum(), value.detach(), rtol=1e-5, atol=1e-6)
 
@@ -52,13 +56,13 @@ QUANTITIES = ("loss", "logits", "accuracy")
 
 def test_a_logit_of_zero_is_right_for_neither_side() -> None:
     zero = torch.zeros(3)
-    _, stats = discriminator_loss(zero, zero, stats=True)
+    _, stats = discriminator_loss_with_stats(zero, zero)
     assert stats["real_accuracy"].item() == stats["fake_accuracy"].item() == 0
 
 
 def test_probabilities_are_compared_with_a_half() -> None:
     real, fake = torch.tensor([0.4, 0.6, 0.9, 0.5]), torch.tensor([0.1, 0.6, 0.2, 0.3])
-    _, stats = discriminator_loss(real, fake, from_probs=True, stats=True)
+    _, stats = discriminator_loss_with_stats(real, fake, from_probs=True)
     assert (stats["real_accuracy"].item(), stats["fake_accuracy"].item()) == (0.5, 0.75)
 
 
@@ -66,7 +70,7 @@ def test_targets_turned_round() -> None:
     """Real samples below the fake ones, as in lecam-gan."""
     real, fake = torch.tensor([-1.0, -0.5, 0.5]), torch.tensor([1.0, 2.0, 3.0])
     options = {"targets": (1.0, -1.0, -1.0)}
-    _, stats = discriminator_loss(real, fake, "least_squares", stats=True, **options)
+    _, stats = discriminator_loss_with_stats(real, fake, "least_squares", **options)
     assert stats["real_accuracy"].item() == pytest.approx(2 / 3)
     assert stats["fake_accuracy"].item() == 1
 
@@ -91,7 +95,7 @@ def test_weights_and_flips_count_in_the_terms_alone(
     def rng() -> torch.Generator:
         return torch.Generator().manual_seed(7)
 
-    value, stats = loss.discriminator(real, fake, stats=True, rng=rng(), **of)
+    value, stats = loss.discriminator_with_stats(real, fake, rng=rng(), **of)
     alone = loss.discriminator(real, fake, rng=rng(), **of)
     torch.testing.assert_close(value, alone)
     total = stats["real_loss"].sum() + stats["fake_loss"].sum()
@@ -105,7 +109,7 @@ def test_weights_and_flips_count_in_the_terms_alone(
         torch.testing.assert_close(
             (stats["real_loss"] + stats["fake_loss"])[k], of_map.mean().detach()
         )
-    _, expected = discriminator_loss(real, fake, stats=True)
+    _, expected = discriminator_loss_with_stats(real, fake)
     for name in ("real_logits", "real_accuracy", "fake_logits", "fake_accuracy"):
         torch.testing.assert_close(stats[name], expected[name])
         assert not stats[name].requires_grad
@@ -113,7 +117,7 @@ def test_weights_and_flips_count_in_the_terms_alone(
 
 def test_statistics_of_the_highest_fakes() -> None:
     fake = torch.arange(-5.0, 5.0)
-    _, stats = generator_loss(fake, "wasserstein", top_k=3, stats=True)
+    _, stats = generator_loss_with_stats(fake, "wasserstein", top_k=3)
     assert [v.item() for v in stats.values()] == [-3, 3, 0]
 
 
@@ -160,7 +164,7 @@ def test_derivatives_with_statistics() -> None:
     x = [torch.randn(5, dtype=torch.float64, requires_grad=True) for _ in range(2)]
 
     def loss(*x: torch.Tensor) -> torch.Tensor:
-        return discriminator_loss(x[:1], x[1:], stats=True)[0]
+        return discriminator_loss_with_stats(x[:1], x[1:])[0]
 
     assert torch.autograd.gradcheck(loss, x)
     assert torch.autograd.gradgradcheck(loss, x)
@@ -170,4 +174,4 @@ def test_derivatives_with_statistics() -> None:
 def test_errors_name_the_argument() -> None:
     x = torch.ones(3)
     with pytest.raises(TypeError, match=r"^fake\[0\] must have the dtype of"):
-        discriminator_loss(x, x.double(), stats=True)
+        discriminator_loss_with_stats(x, x.double())

@@ -10,7 +10,7 @@ from PIL import Image
 
 from ganfast import cli, data, features
 from ganfast.models.checkpoint import load
-from ganfast.train.log import read_records
+from ganfast.train.journal import read_records
 from ganfast.workflows import gan
 from ganfast.workflows.digit_scores import FrechetScore, as_digits, resized
 from ganfast.workflows.gan import Config
@@ -110,9 +110,9 @@ def test_the_ends_of_an_interpolation_are_the_latents():
     ("changes", "message"),
     [
         ({"model": "dcgn"}, "did you mean 'dcgan'"),
-        ({"limit": 1}, r"batch_size: expected 1 to 10, the number of images in digits, got 64"),
+        ({"limit": 1}, r"batch_size must be from 1 to 10, the number of images in digits, got 64"),
         ({"model": "dcgan", "size": 30}, "size must be 28, 32, 64, got 30"),
-        ({"channels": 3}, "channels: digits has 1, got 3"),
+        ({"channels": 3}, "channels must be 1, as digits has, got 3"),
         ({"loss": "hing"}, "loss must be one of"),
         ({"loss": "wasserstein", "label_smoothing": 0.1}, "label_smoothing must be 0"),
         ({"loss": "hinge", "sigmoid": True}, "from_probs must be False"),

@@ -1,8 +1,4 @@
-"""The processes of a distributed run: what they share, and what is each one's own.
-
-Each gets its part of every batch, and its gradients become the mean over all, so that all take the
-same steps. In a run of one process everything here is left out.
-"""
+"""The processes of a distributed run: collective arithmetic, differentiable and not."""
 
 import os
 from collections.abc import Iterator, Sequence
@@ -13,16 +9,83 @@ import torch
 import torch.distributed as dist
 from torch import Tensor, nn
 
+
+def process_count() -> int:
+    """Number of processes of torch.distributed; 1 if it is not initialized."""
+    initialized = dist.is_available() and dist.is_initialized()
+    return dist.get_world_size() if initialized else 1
+
+
+def process_rank() -> int:
+    """Number of this process in torch.distributed; 0 if it is not initialized."""
+    return dist.get_rank() if process_count() > 1 else 0
+
+
+class _Sum(torch.autograd.Function):
+    """Sum over the processes; its gradient is the sum of the gradients."""
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor) -> Tensor:
+        result = x.clone(memory_format=torch.contiguous_format)
+        dist.all_reduce(result)
+        return result
+
+    @staticmethod
+    def backward(ctx: Any, grad: Tensor) -> Tensor:
+        return _sum(grad)
+
+
+def _sum(x: Tensor) -> Tensor:
+    result: Tensor = _Sum.apply(x)  # type: ignore[no-untyped-call]
+    return result
+
+
+def mean_over_processes(x: Sequence[Tensor]) -> list[Tensor]:
+    """Return the mean of each tensor over all processes, in one exchange.
+
+    Gradients are summed over the processes. DistributedDataParallel then averages those of the
+    parameters, which gives the gradient of the loss over the global batch.
+    """
+    count = process_count()
+    if count == 1:
+        return list(x)
+    mean = _sum(torch.cat([t.reshape(-1) for t in x])) / count
+    parts = torch.split(mean, [t.numel() for t in x])
+    return [part.view(t.shape) for part, t in zip(parts, x, strict=True)]
+
+
+def gather(x: Tensor) -> Tensor:
+    """Concatenate the tensors (B, ...) of all processes, of equal shapes, to (processes * B, ...).
+
+    Gradients are summed over the processes, as for :func:`mean_over_processes`.
+    """
+    count = process_count()
+    if count == 1:
+        return x
+    if not x.is_floating_point():
+        parts = [torch.empty_like(x) for _ in range(count)]
+        dist.all_gather(parts, x.contiguous())
+        return torch.cat(parts)
+    # A sum of zero-padded parts has a sum as its gradient, of any order, on every backend.
+    before = dist.get_rank() * x.shape[0]
+    after = count * x.shape[0] - before - x.shape[0]
+    padded = torch.cat([x.new_zeros(before, *x.shape[1:]), x, x.new_zeros(after, *x.shape[1:])])
+    return _sum(padded)
+
+
 T = TypeVar("T")
+
+
+def is_first() -> bool:
+    """Whether this process writes, logs and scores: the first of torch.distributed, or the only."""
+    return process_rank() == 0
 
 
 class Processes:
     """Those of torch.distributed, where it is initialized, or this one alone."""
 
     def __init__(self) -> None:
-        joined = dist.is_available() and dist.is_initialized()
-        self.count = dist.get_world_size() if joined else 1
-        self.rank = dist.get_rank() if joined else 0
+        self.count, self.rank = process_count(), process_rank()
         # What hosts agree on does not wait for their devices.
         self._hosts = dist.new_group(backend="gloo") if self.count > 1 else None
 

@@ -1,4 +1,4 @@
-"""A discriminator's outputs as a list of maps, and the losses' reduction over it."""
+"""A discriminator's outputs as a list of maps, and the weighted sum of a function over them."""
 
 import math
 from collections.abc import Sequence
@@ -15,7 +15,7 @@ Outputs = Tensor | Sequence[Tensor] | Sequence[Sequence[Tensor]]
 
 
 def last_maps(name: str, outputs: Outputs) -> Sequence[Tensor]:
-    """The maps that losses are taken of: a tensor, a list's tensors, the last of each inner list.
+    """Return the maps that count: a tensor, a list's tensors, or the last one of each inner list.
 
     Raises:
         TypeError: the output is not a tensor, a list of tensors, or a list of such lists.
@@ -45,7 +45,7 @@ def _last(name: str, inner: Sequence[Tensor]) -> Tensor:
 
 
 def pairs_of_maps(real: Outputs, fake: Outputs) -> tuple[Sequence[Tensor], Sequence[Tensor]]:
-    """The maps of real and of fake samples, as many of the one as of the other."""
+    """Return the maps of real and of fake samples, equally many."""
     real, fake = last_maps("real", real), last_maps("fake", fake)
     if len(real) != len(fake):
         raise ValueError(
@@ -55,10 +55,13 @@ def pairs_of_maps(real: Outputs, fake: Outputs) -> tuple[Sequence[Tensor], Seque
 
 
 class MapWeights:
-    """The factor of each map in a loss: scale, weight, and 1 / maps for their mean."""
+    """The factor of each map in a loss: scale times weight, over the number of maps for a mean."""
 
     def __init__(
-        self, scale: float, map_reduction: MapReduction, map_weights: Sequence[float] | None
+        self,
+        scale: float = 1.0,
+        map_reduction: MapReduction = "sum",
+        map_weights: Sequence[float] | None = None,
     ) -> None:
         if map_reduction not in _MAP_REDUCTIONS:
             raise ValueError(f"map_reduction must be sum or mean, got {map_reduction!r}")
@@ -69,6 +72,7 @@ class MapWeights:
         self._weights = None if map_weights is None else list(map_weights)
 
     def of(self, maps: int) -> list[float]:
+        """Return the factors of that many maps."""
         scale = self._scale / maps if self._mean else self._scale
         if self._weights is None:
             return [scale] * maps
@@ -93,6 +97,7 @@ class Terms(NamedTuple):
     def add(
         self, name: str, maps: Sequence[Tensor], weights: Sequence[float], a: float, b: float
     ) -> None:
+        """Append the maps of a side."""
         self.x.extend(maps)
         self.weight.extend(weights)
         self.a.extend([a] * len(maps))
@@ -100,7 +105,7 @@ class Terms(NamedTuple):
         self.sides.append((name, len(maps)))
 
     def name(self, argument: str, k: int) -> str:
-        """The user's name of an op's tensor: ``real[0]``, or ``real_weight`` of its samples."""
+        """The caller's name of an op's tensor: ``real[0]``, or ``real_weight`` of its samples."""
         for side, maps in self.sides:
             if k < maps:
                 return f"{side}[{k}]" if argument == "x" else f"{side}_weight"
@@ -116,13 +121,8 @@ class Terms(NamedTuple):
         )
 
     def check(self, samples: bool = False) -> None:
-        """Refuse what the ops refuse; with ``samples``, maps of different numbers of samples."""
+        """Raise what the ops raise; with ``samples``, also if the numbers of samples differ."""
         (check_samples if samples else check_list)(self.x, self.name)
-
-
-def terms_of(f: str) -> Terms:
-    """Terms of one function, none yet."""
-    return Terms(f, [], [], [], [], [])
 
 
 def stats_of_maps(maps: Sequence[Tensor], threshold: float) -> Tensor:
