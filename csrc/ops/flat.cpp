@@ -25,7 +25,7 @@ bool repeats(const Tensor& y, const Tensor& x) {
 struct Flat : Lists {
   FlatList list;
 
-  Flat(TensorList xs, TensorList ys, GANFAST_TERMS, bool per_term) {
+  Flat(TensorList xs, TensorList ys, GANFAST_TERMS, bool per_term, bool broadcast = true) {
     const size_t count = xs.size();
     const Functor functor = functor_named(f);
     GANFAST_CHECK("flat", is_list(xs));
@@ -38,7 +38,7 @@ struct Flat : Lists {
     y.reserve(ys.size());
     for (size_t k = 0; k < count; ++k) {
       const bool by_sample = kind == Subtrahend::repeated && ys[k].sym_numel() != 1;
-      GANFAST_CHECK("flat", kind != Subtrahend::repeated || repeats(ys[k], xs[k]));
+      GANFAST_CHECK("flat", kind != Subtrahend::repeated || (broadcast && repeats(ys[k], xs[k])));
       x.push_back(by_sample ? xs[k].contiguous() : dense(xs[k]));
       if (!ys.empty())
         y.push_back(kind == Subtrahend::same ? dense_like(ys[k], x[k]) : ys[k].contiguous());
@@ -66,8 +66,8 @@ Tensor empty_result(TensorList x, bool per_term) {
 }
 
 variable_list forward(TensorList x, TensorList y, GANFAST_TERMS, bool per_term,
-                      std::optional<double> threshold) {
-  const Flat flat(x, y, f, weight, a, b, per_term);
+                      std::optional<double> threshold, bool broadcast) {
+  const Flat flat(x, y, f, weight, a, b, per_term, broadcast);
   GANFAST_CHECK("flat", !threshold || y.empty());
   variable_list made{empty_result(x, per_term)};
   if (threshold) made.push_back(at::empty({static_cast<int64_t>(x.size()), 4}, made[0].options()));
@@ -116,9 +116,11 @@ struct Family {
 using OfFlat = Autograd<Family, std::string_view, Floats, Floats, Floats>;
 
 variable_list forward_autograd(TensorList x, TensorList y, GANFAST_TERMS, bool per_term,
-                               std::optional<double> threshold) {
+                               std::optional<double> threshold, bool broadcast) {
   static const auto handle = op<decltype(forward)>("ganfast::flat");
-  const auto make = [&] { return handle.call(x, y, f, weight, a, b, per_term, threshold); };
+  const auto make = [&] {
+    return handle.call(x, y, f, weight, a, b, per_term, threshold, broadcast);
+  };
   if (!records(x) && !records(y)) return below_autograd(make);
   return with_graph(Inputs(x, y), c10::make_intrusive<OfFlat::Call>(x, y, f, weight, a, b), make);
 }

@@ -7,7 +7,6 @@ import torch
 from torch import Tensor
 
 from ganfast import ops
-from ganfast._checks import check_shapes
 from ganfast.losses.formulas import DISTANCES
 
 FeatureDistance = Literal["l1", "l2", "relative_l1"]
@@ -93,9 +92,16 @@ class _Pairs(NamedTuple):
 
     def reduce(self, f: str, weight: list[float], per_term: bool = False) -> Tensor:
         zeros = [0.0] * len(weight)
-        check_shapes(self.fake, self.real, self.name)
         return ops.flat(
-            self.fake, f, weight, zeros, zeros, self.real, per_term=per_term, name=self.name
+            self.fake,
+            f,
+            weight,
+            zeros,
+            zeros,
+            self.real,
+            per_term=per_term,
+            broadcast=False,
+            name=self.name,
         )
 
 

@@ -13,6 +13,7 @@ Inputs = Tensor | Sequence[Tensor]
 Discriminator = Callable[..., Any]
 Output = int | str | Callable[[Any], Any] | None
 Norm = Literal["sample", "pixel", "batch"]
+_NORMS = get_args(Norm)
 
 COMPILED = (
     "discriminator must be uncompiled for an exact penalty, got a compiled one: torch.compile has "
@@ -130,8 +131,8 @@ def reduced(
     g: Sequence[Tensor], phi: Phi, norm: Norm = "sample", mask: Tensor | None = None
 ) -> Tensor:
     """Return the penalty of gradients."""
-    if norm not in get_args(Norm):
-        raise ValueError(f"norm must be one of {', '.join(get_args(Norm))}, got {norm!r}")
+    if norm not in _NORMS:
+        raise ValueError(f"norm must be one of {', '.join(_NORMS)}, got {norm!r}")
     if not phi.eps >= 0:
         raise ValueError(f"eps must be at least 0, got {phi.eps}")
     if mask is not None:
