@@ -1,11 +1,11 @@
 """GANs by name: what a configuration file can ask for."""
 
-import difflib
 from collections.abc import Callable
 from dataclasses import dataclass
 
 from torch import nn
 
+from ganfast._names import check_name
 from ganfast.models import conditional, dcgan, mlp, sngan
 
 
@@ -37,18 +37,21 @@ def create(
     Raises:
         ValueError: no such name, and which is near; a size that the model has not.
     """
-    check_name(name)
+    check_model(name)
     if name in CONDITIONAL and classes < 1:
         raise ValueError(f"classes must be at least 1 for {name!r}, got {classes}")
     return GANS[name](channels, size, classes, sigmoid)
 
 
-def check_name(name: str) -> None:
+#: What ``ganfast train`` has besides the GANs of this module.
+OTHER_MODELS = ("cyclegan", "autoencoder", "conv-autoencoder", "denoising-autoencoder")
+
+
+def check_model(name: str) -> None:
     """Raise ValueError, with the nearest name, unless there is such a GAN."""
     if name not in GANS:
-        near = difflib.get_close_matches(name, GANS, 1)
-        meant = f" (did you mean {near[0]!r}?)" if near else ""
-        raise ValueError(f"model must be one of {', '.join(GANS)}, got {name!r}{meant}")
+        check_name("model", name, (*GANS, *OTHER_MODELS))
+        raise ValueError(f"model must be one of {', '.join(GANS)}, got {name!r}")
 
 
 def _mlp_1024(channels: int, size: int, classes: int, sigmoid: bool) -> Gan:

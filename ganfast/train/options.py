@@ -4,6 +4,8 @@ import math
 from dataclasses import dataclass, fields
 from typing import TYPE_CHECKING, Any, Literal, get_args
 
+from ganfast._names import check_name
+
 if TYPE_CHECKING:
     from _typeshed import DataclassInstance
 
@@ -191,5 +193,4 @@ def between(name: str, value: object, end: float, zero: bool = True) -> None:
 
 def one_of(name: str, value: object, known: tuple[str, ...]) -> None:
     """Check that a value is one of some words."""
-    if value not in known:
-        raise ValueError(f"{name} must be one of {', '.join(known)}, got {value!r}")
+    check_name(name, value, known)
