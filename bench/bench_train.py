@@ -148,7 +148,7 @@ def _ganfast_step(device: torch.device, changes: tuple[tuple[str, Any], ...]) ->
         data[:] = [real]
         trainer._random.manual_seed(0)
         trainer._round()
-        return trainer._figures.means(trainer.step)["loss_d"]
+        return trainer._metrics.means(trainer.step)["loss_d"]
 
     if options.cuda_graphs:  # from here on, each round is a replay
         for _ in range(4):

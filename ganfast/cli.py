@@ -91,14 +91,13 @@ def demo(
 ) -> None:
     """Train a DCGAN on the embedded digits: about two minutes on two cores, ends with a report."""
     from ganfast.workflows import demo as recipe
-    from ganfast.workflows import demo_report
 
     if resume and overwrite:
         raise ValueError("--resume and --overwrite exclude each other")
     steps = recipe.STEPS if steps is None else steps
     device = options.prepare(device, threads)
     result = recipe.demo(out, steps, seed, device, resume, overwrite)
-    print(demo_report.as_text(result))
+    options.print_rows(recipe.rows(result))
     print(f"report: {out / 'report.html'}")
     if not result.finished:
         again = f"ganfast demo --out {out} --steps {steps} --seed {seed} --device {device} --resume"

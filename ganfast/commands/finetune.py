@@ -20,10 +20,9 @@ def finetune(
     """Train a classifier on real, synthetic and both, and say whether the GAN helped."""
     from ganfast.train import config
     from ganfast.workflows import finetune as recipe
-    from ganfast.workflows import finetune_report
 
     device = options.prepare(device, threads)
     wanted = config.read(recipe.Settings, settings, set_ or [])
-    result = recipe.finetune(wanted, out, device, overwrite)
-    options.print_table(finetune_report.header(wanted), result.rows(wanted))
+    result = recipe.finetune(wanted, out, device, overwrite, on_result=print)
+    options.print_table(recipe.header(wanted), result.rows(wanted))
     print(f"report: {out / 'report.html'}")

@@ -20,11 +20,10 @@ def pretrain(
     """Train G or D before the GAN, and compare with a GAN from scratch at an equal budget."""
     from ganfast.train import config
     from ganfast.workflows import pretrain as recipe
-    from ganfast.workflows import pretrain_report
 
     device = options.prepare(device, threads)
     wanted = config.read(recipe.Settings, settings, set_ or [])
     result = recipe.pretrain(wanted, out, device, overwrite)
-    options.print_table(["network", "weight", ""], pretrain_report.taken(result))
-    rows = pretrain_report.rows(wanted, result)
+    options.print_table(["network", "weight", ""], recipe.taken(result))
+    rows = recipe.rows(wanted, result)
     options.print_rows([*rows, ("report", str(out / "report.html"))])

@@ -25,12 +25,11 @@ def rank(
 
     from ganfast.train import config
     from ganfast.workflows import rank as recipe
-    from ganfast.workflows import rank_report
 
     device = options.prepare(device, threads)
     wanted = config.read(recipe.Settings, settings, set_ or [])
     if model:
         wanted = replace(wanted, models=tuple(model))
     result = recipe.rank(wanted, out, device, overwrite)
-    options.print_table(rank_report.HEADER, result.rows())
-    options.print_rows([*rank_report.correlations(result), ("report", str(out / "report.html"))])
+    options.print_table(recipe.HEADER, result.rows())
+    options.print_rows([*recipe.correlations(result), ("report", str(out / "report.html"))])

@@ -25,8 +25,8 @@ def train(
     overwrite: Overwrite = False,
 ) -> None:
     """Train a GAN on the embedded digits or your images, as a YAML file and --set say."""
+    from ganfast.distributed import joined
     from ganfast.train import config
-    from ganfast.train.processes import joined
 
     words = [*(set_ or []), *([f"model={model}"] if model else [])]
     values = config.values_of(settings, words)
@@ -42,8 +42,8 @@ def _train(
     resume_from: Path | None,
     overwrite: bool,
 ) -> None:
+    from ganfast.distributed import Processes
     from ganfast.train import config
-    from ganfast.train.processes import Processes
     from ganfast.workflows import autoencoder, cyclegan, gan
     from ganfast.workflows import train as recipe
 

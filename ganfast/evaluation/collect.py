@@ -15,7 +15,7 @@ from ganfast._files import atomic_write
 from ganfast.data.image_source import ImageSource
 from ganfast.evaluation.progress import process, progress_bar
 from ganfast.features import Encoder
-from ganfast.features.given import UNKNOWN
+from ganfast.features.user_models import UNKNOWN
 from ganfast.metrics import FrechetStatistics
 
 OnError = Literal["stop", "skip"]

@@ -14,13 +14,13 @@ from ganfast.data import to_uint8
 from ganfast.data.image_source import ImageSource, as_channels
 from ganfast.evaluation.progress import progress_bar
 from ganfast.features import Encoder
-from ganfast.features.given import import_callable
+from ganfast.features.user_models import import_callable
 from ganfast.features.weight_files import sha256_of
 from ganfast.metrics import Spread
 from ganfast.models.checkpoint import load_gan
 
 
-class Sampler:
+class LatentSampler:
     """Images of a generator at normal latents, of all classes in turn where it has classes."""
 
     def __init__(
@@ -41,7 +41,7 @@ class Sampler:
         return images
 
 
-class Generated(ImageSource):
+class GeneratedImages(ImageSource):
     """``samples`` images of a function of a number; the same whatever part is asked for.
 
     The function gives images (n, 1 or 3, H, W), uint8 or floats in [-1, 1]. It is called for
@@ -64,7 +64,7 @@ class Generated(ImageSource):
         self.function, self._samples = function, samples
         self._seed, self._channels, self.name = seed, channels, name
         self._last: tuple[int, Tensor] | None = None  # a batch may be asked for in parts
-        if isinstance(function, Sampler) and function.classes:
+        if isinstance(function, LatentSampler) and function.classes:
             self.labels = [str(i % function.classes) for i in range(samples)]
         self.key = (
             None
@@ -88,7 +88,7 @@ class Generated(ImageSource):
             return self._last[1]
         with torch.random.fork_rng(), torch.no_grad():
             torch.manual_seed(self._seed * 1_000_003 + index)
-            if isinstance(self.function, Sampler):
+            if isinstance(self.function, LatentSampler):
                 images = self.function(self.batch, index * self.batch)
             else:
                 images = self.function(self.batch)
@@ -103,7 +103,7 @@ class Generated(ImageSource):
 
 def from_callable(
     name: str, samples: int, seed: int, channels: int, device: torch.device
-) -> Generated:
+) -> GeneratedImages:
     """``module:callable``: a function of a number, or a generator module with a ``latent_dim``.
 
     Raises ValueError for another thing.
@@ -112,29 +112,29 @@ def from_callable(
     if isinstance(found, type) and issubclass(found, nn.Module):
         found = found()
     if not isinstance(found, nn.Module):
-        return Generated(found, name, None, samples, seed, channels)
+        return GeneratedImages(found, name, None, samples, seed, channels)
     latent_dim: object = getattr(found, "latent_dim", None)
     if not isinstance(latent_dim, int):
         raise ValueError(f"{name}: expected a module with an int latent_dim, it has none")
-    sampler = Sampler(found, (latent_dim,), 0, device)
-    return Generated(sampler, name, None, samples, seed, channels)
+    sampler = LatentSampler(found, (latent_dim,), 0, device)
+    return GeneratedImages(sampler, name, None, samples, seed, channels)
 
 
 def from_checkpoint(
     path: Path, samples: int, seed: int, channels: int, device: torch.device
-) -> Generated:
+) -> GeneratedImages:
     """The moving average in a checkpoint of ``ganfast train`` or of the demo.
 
     A class-conditional one makes all classes in turn. Raises ValueError for another file.
     """
     gan, _ = load_gan(path)
-    sampler = Sampler(gan.generator, (gan.latent_dim,), gan.classes, device)
-    return Generated(sampler, str(path), sha256_of(path), samples, seed, channels)
+    sampler = LatentSampler(gan.generator, (gan.latent_dim,), gan.classes, device)
+    return GeneratedImages(sampler, str(path), sha256_of(path), samples, seed, channels)
 
 
-def need_latents(source: Generated) -> Sampler:
+def need_latents(source: GeneratedImages) -> LatentSampler:
     """Its sampler; raises ValueError for a function of a number, which has no latents."""
-    if not isinstance(source.function, Sampler):
+    if not isinstance(source.function, LatentSampler):
         raise ValueError(
             f"ppl: needs the latents of a generator, {source.name} is a function of a number; "
             "give a checkpoint, or a module with latent_dim"
@@ -142,7 +142,7 @@ def need_latents(source: Generated) -> Sampler:
     return source.function
 
 
-def path_length(source: Generated, encoder: Encoder, seed: int, quiet: bool) -> Spread:
+def path_length(source: GeneratedImages, encoder: Encoder, seed: int, quiet: bool) -> Spread:
     """The perceptual path length of a generator, by squared distances of an encoder's features.
 
     As many paths as the source has images; the images are not rounded to bytes. Raises ValueError

@@ -9,7 +9,7 @@ import torch
 from ganfast import data
 from ganfast.data.image_source import ImageSource, from_data, open_images
 from ganfast.evaluation import generators
-from ganfast.evaluation.scores import Side
+from ganfast.evaluation.scores import FeatureSet
 from ganfast.features import Encoder
 from ganfast.metrics import load_moments
 from ganfast.metrics.stats_files import load_settings
@@ -27,7 +27,7 @@ def is_statistics(spec: str) -> bool:
         raise ValueError(f"{spec}: expected a .npz file of arrays: {error}") from error
 
 
-def moments(spec: str, layers: tuple[str, ...], encoder: Encoder) -> Side:
+def moments(spec: str, layers: tuple[str, ...], encoder: Encoder) -> FeatureSet:
     """A statistics file as a side. Raises ValueError where it is of another feature net."""
     found = load_settings(spec)
     expected = encoder.settings
@@ -41,7 +41,7 @@ def moments(spec: str, layers: tuple[str, ...], encoder: Encoder) -> Side:
         for layer in layers
         if layer in ("features", "spatial")
     }
-    return Side(spec, next((m.n for m in by_layer.values()), None), dict(by_layer))
+    return FeatureSet(spec, next((m.n for m in by_layer.values()), None), dict(by_layer))
 
 
 def images(

@@ -8,7 +8,7 @@ from torch import Tensor
 
 from ganfast.evaluation.run import Result
 from ganfast.features.resize import resize
-from ganfast.reporting import environment, images, plot, report
+from ganfast.reporting import images, plot, report
 
 _THUMBNAIL = 96  # pixels
 
@@ -83,11 +83,9 @@ def page(result: Result, command: str) -> str:
         sections.append(
             report.section("Left out", *(report.text(problem) for problem in result.problems))
         )
-    settings = [("command", command), *result.settings.items()]
-    sections.append(report.section("Settings", report.table(settings)))
-    sections.append(report.section("Machine and versions", report.table(environment.facts())))
+    settings = {"command": command, **result.settings}
     lead = "; ".join(f"{name}: {value}" for name, value in rows(result)[:3])
-    return report.page("ganfast eval", lead, *sections)
+    return report.page("ganfast eval", lead, *sections, settings=settings)
 
 
 _NOT_FID = (

@@ -12,14 +12,14 @@ from ganfast import features, metrics
 from ganfast.data.image_source import ImageSource
 from ganfast.evaluation import inputs
 from ganfast.evaluation.collect import OnError, collect
-from ganfast.evaluation.generators import Generated, need_latents, path_length
+from ganfast.evaluation.generators import GeneratedImages, need_latents, path_length
 from ganfast.evaluation.progress import process
 from ganfast.evaluation.scores import (
     OF_FAKE_FEATURES,
     TABLE,
+    FeatureSet,
     Options,
     Row,
-    Side,
     common_classes,
     need_labels,
 )
@@ -75,8 +75,8 @@ class Result:
 
     rows: list[Row]
     label: str
-    real: Side
-    fake: Side
+    real: FeatureSet
+    fake: FeatureSet
     settings: dict[str, str]
     problems: list[str]
     notes: list[str]
@@ -133,11 +133,11 @@ def evaluate(
         )
     # Both are opened before the first one is computed: what is wrong with FAKE is said at once.
     one = _open(real, encoder, layers, settings, settings.samples)
-    n = one.n if isinstance(one, Side) else len(one)
+    n = one.n if isinstance(one, FeatureSet) else len(one)
     two = _open(fake, encoder, layers, settings, settings.samples or n)
     _refuse_at_once(wanted, one, two, settings.on_error)
     # Of few samples the distance is computed from the features, faster and more exactly.
-    few = all(isinstance(source, Side) or len(source) <= _FEW for source in (one, two))
+    few = all(isinstance(source, FeatureSet) or len(source) <= _FEW for source in (one, two))
     keep = few or pictures or any(TABLE[name].features for name in wanted)
     real_side, real_source, problems = _side(one, encoder, layers, keep, settings, quiet)
     fake_side, fake_source, more = _side(two, encoder, layers, keep, settings, quiet)
@@ -176,7 +176,7 @@ def statistics(spec: str, settings: Settings, quiet: bool = False) -> tuple[Mome
 
 def _open(
     spec: str, encoder: Encoder, layers: tuple[str, ...], settings: Settings, samples: int | None
-) -> Side | ImageSource:
+) -> FeatureSet | ImageSource:
     """Statistics, or images that are still to be computed."""
     if inputs.is_statistics(spec):
         return inputs.moments(spec, layers, encoder)
@@ -188,11 +188,14 @@ def _open(
 
 
 def _refuse_at_once(
-    wanted: list[str], real: Side | ImageSource, fake: Side | ImageSource, on_error: OnError
+    wanted: list[str],
+    real: FeatureSet | ImageSource,
+    fake: FeatureSet | ImageSource,
+    on_error: OnError,
 ) -> None:
     """Raise ValueError for metrics that these inputs cannot have."""
     if "ppl" in wanted:
-        if not isinstance(fake, Generated):
+        if not isinstance(fake, GeneratedImages):
             raise ValueError(f"ppl: needs a generator as FAKE, got images: {fake.name}")
         need_latents(fake)
     for side in (real, fake):
@@ -201,7 +204,7 @@ def _refuse_at_once(
             for name in wanted
             if TABLE[name].features and not (side is real and name in OF_FAKE_FEATURES)
         ]
-        if isinstance(side, Side) and of_features:
+        if isinstance(side, FeatureSet) and of_features:
             side.need("features", of_features[0])
         if "fid_intra" in wanted:
             need_labels(side)
@@ -210,14 +213,14 @@ def _refuse_at_once(
 
 
 def _side(
-    source: Side | ImageSource,
+    source: FeatureSet | ImageSource,
     encoder: Encoder,
     layers: tuple[str, ...],
     keep: bool,
     settings: Settings,
     quiet: bool,
-) -> tuple[Side, ImageSource | None, list[str]]:
-    if isinstance(source, Side):
+) -> tuple[FeatureSet, ImageSource | None, list[str]]:
+    if isinstance(source, FeatureSet):
         return source, None, []
     found = collect(
         source, encoder, layers, keep=keep, batch_size=settings.batch_size,
@@ -225,10 +228,10 @@ def _side(
     )  # fmt: skip
     if found.n < 2:
         raise ValueError(f"{source.name}: expected at least 2 images, got {found.n}")
-    side = Side(source.name, found.n, dict(found.statistics), found.features)
+    side = FeatureSet(source.name, found.n, dict(found.statistics), found.features)
     if source.labels is not None:
         side.labels = [y for i, y in enumerate(source.labels) if i not in found.problems]
-    if isinstance(source, Generated):
+    if isinstance(source, GeneratedImages):
         side.path_length = partial(path_length, source, encoder, quiet=quiet)
     return side, source, list(found.problems.values())
 
@@ -239,7 +242,7 @@ def _notes(real: ImageSource | None, fake: ImageSource | None) -> list[str]:
     return []
 
 
-def _same_dimensions(real: Side, fake: Side) -> None:
+def _same_dimensions(real: FeatureSet, fake: FeatureSet) -> None:
     for layer in real.moments.keys() & fake.moments.keys():
         one, two = (side.moments[layer].mean.shape[0] for side in (real, fake))
         if one != two:

@@ -13,7 +13,7 @@ from ganfast.metrics import FrechetStatistics, Moments, Spread
 
 
 @dataclass
-class Side:
+class FeatureSet:
     """Real or fake: its moments, and its features where they are at hand, by layer.
 
     ``labels`` names the class of each image; ``path_length`` is there for generators.
@@ -62,7 +62,7 @@ class Metric(NamedTuple):
 
     layer: str
     features: bool  # whether moments are not enough
-    rows: Callable[[Side, Side, str, Options], list[Row]]
+    rows: Callable[[FeatureSet, FeatureSet, str, Options], list[Row]]
 
 
 def _suffix(label: str) -> str:
@@ -70,23 +70,23 @@ def _suffix(label: str) -> str:
     return "" if label == "FID" else label.removeprefix("FD").rstrip()
 
 
-def _fid(real: Side, fake: Side, label: str, options: Options) -> list[Row]:
+def _fid(real: FeatureSet, fake: FeatureSet, label: str, options: Options) -> list[Row]:
     value = frechet(real, fake, "features", options.ddof)
     return [Row("fid", label, value)]
 
 
-def _sfid(real: Side, fake: Side, label: str, options: Options) -> list[Row]:
+def _sfid(real: FeatureSet, fake: FeatureSet, label: str, options: Options) -> list[Row]:
     name = "sFID" if label == "FID" else f"sFD{_suffix(label)}"
     return [Row("sfid", name, frechet(real, fake, "spatial", options.ddof))]
 
 
-def _fid_infinity(real: Side, fake: Side, label: str, options: Options) -> list[Row]:
+def _fid_infinity(real: FeatureSet, fake: FeatureSet, label: str, options: Options) -> list[Row]:
     features = fake.need("features", "fid_infinity")
     found = metrics.frechet_distance_infinity(real.moments["features"], features, seed=options.seed)
     return [Row("fid_infinity", f"{label}, infinitely many samples", found.value)]
 
 
-def _kid(real: Side, fake: Side, label: str, options: Options) -> list[Row]:
+def _kid(real: FeatureSet, fake: FeatureSet, label: str, options: Options) -> list[Row]:
     x, y = fake.need("features", "kid"), real.need("features", "kid")
     size = min(options.kid_subset_size, len(x), len(y))
     found = metrics.kid(x, y, subsets=options.kid_subsets, subset_size=size, seed=options.seed)
@@ -94,20 +94,20 @@ def _kid(real: Side, fake: Side, label: str, options: Options) -> list[Row]:
     return [Row("kid", name, found.mean, found.std)]
 
 
-def _cmmd(real: Side, fake: Side, label: str, options: Options) -> list[Row]:
+def _cmmd(real: FeatureSet, fake: FeatureSet, label: str, options: Options) -> list[Row]:
     value = metrics.cmmd(fake.need("features", "cmmd"), real.need("features", "cmmd"))
     own = label == "FD (clip_vitl14_336)"
     return [Row("cmmd", "CMMD" if own else f"CMMD on other features{_suffix(label)}", value)]
 
 
-def _is(real: Side, fake: Side, label: str, options: Options) -> list[Row]:
+def _is(real: FeatureSet, fake: FeatureSet, label: str, options: Options) -> list[Row]:
     logits = fake.need("logits", "is")
     splits = min(options.splits, len(logits))
     found = metrics.inception_score(logits, splits=splits, seed=options.seed)
     return [Row("is", f"IS{_suffix(label)}, {splits} splits", found.mean, found.std)]
 
 
-def _prdc(real: Side, fake: Side, label: str, options: Options) -> list[Row]:
+def _prdc(real: FeatureSet, fake: FeatureSet, label: str, options: Options) -> list[Row]:
     found = metrics.prdc(
         real.need("features", "prdc"), fake.need("features", "prdc"), k=options.k,
         strict=options.strict,
@@ -117,25 +117,25 @@ def _prdc(real: Side, fake: Side, label: str, options: Options) -> list[Row]:
     return [*rows, Row("f_score", f"F-score{suffix}", found.f_score)]
 
 
-def _mifid(real: Side, fake: Side, label: str, options: Options) -> list[Row]:
+def _mifid(real: FeatureSet, fake: FeatureSet, label: str, options: Options) -> list[Row]:
     value = metrics.mifid(real.need("features", "mifid"), fake.need("features", "mifid"))
     return [Row("mifid", "MiFID" if label == "FID" else f"MiFD{_suffix(label)}", value)]
 
 
-def _mind(real: Side, fake: Side, label: str, options: Options) -> list[Row]:
+def _mind(real: FeatureSet, fake: FeatureSet, label: str, options: Options) -> list[Row]:
     x, y = fake.need("features", "mind"), real.need("features", "mind")
     value = metrics.mind(x, y, seed=options.seed)
     return [Row("mind", f"MIND{_suffix(label)}", value)]
 
 
-def _realism(real: Side, fake: Side, label: str, options: Options) -> list[Row]:
+def _realism(real: FeatureSet, fake: FeatureSet, label: str, options: Options) -> list[Row]:
     found = metrics.realism(
         real.need("features", "realism"), fake.need("features", "realism"), k=options.k
     )
     return [Row("realism", f"realism{_suffix(label)}, median", median(found.tolist()))]
 
 
-def _fid_intra(real: Side, fake: Side, label: str, options: Options) -> list[Row]:
+def _fid_intra(real: FeatureSet, fake: FeatureSet, label: str, options: Options) -> list[Row]:
     x, y = (side.need("features", "fid_intra") for side in (real, fake))
     classes, one, two = common_classes(real, fake)
     number = {name: i for i, name in enumerate(classes)}
@@ -145,7 +145,7 @@ def _fid_intra(real: Side, fake: Side, label: str, options: Options) -> list[Row
     return [Row("fid_intra", name, sum(found) / len(found))]
 
 
-def _ppl(real: Side, fake: Side, label: str, options: Options) -> list[Row]:
+def _ppl(real: FeatureSet, fake: FeatureSet, label: str, options: Options) -> list[Row]:
     if fake.path_length is None:
         raise ValueError(f"ppl: needs a generator as FAKE, got images: {fake.name}")
     found = fake.path_length(options.seed)
@@ -212,7 +212,7 @@ def common_classes(real: Labelled, fake: Labelled) -> tuple[list[str], list[str]
     return names, one, two
 
 
-def frechet(real: Side, fake: Side, layer: str, ddof: int) -> float:
+def frechet(real: FeatureSet, fake: FeatureSet, layer: str, ddof: int) -> float:
     """Fréchet distance: from the features where they are few and at hand, else from moments."""
     x, y = real.features.get(layer), fake.features.get(layer)
     if x is not None and y is not None and min(len(x), len(y)) <= x.shape[1]:

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from ganfast._precision import warn_if_slow
-from ganfast.features import given, transformer, weight_files
+from ganfast.features import transformer, user_models, weight_files
 from ganfast.features.digits import SHA256, digits
 from ganfast.features.encoder import Encoder
 from ganfast.features.graphed import Graphed
@@ -68,9 +68,9 @@ def load(
     elif name in transformer.MODELS:
         encoder = transformer.load(name, resize or "clean", download)
     elif Path(name).suffix in (".pt", ".pth", ".ts") and Path(name).exists():
-        encoder = given.torchscript(Path(name))
+        encoder = user_models.torchscript(Path(name))
     elif ":" in name:
-        encoder = given.imported(name)
+        encoder = user_models.imported(name)
     else:
         raise ValueError(
             f"features: expected one of {', '.join(NAMES)}, module:callable or a TorchScript "

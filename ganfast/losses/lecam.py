@@ -93,7 +93,8 @@ class LeCam(nn.Module):
         real, fake = pairs_of_maps(real, fake)
         if len(real) != self.maps:
             raise ValueError(
-                f"real and fake must have {self.maps} maps, the number given as maps, got {len(real)}"
+                f"real and fake must have {self.maps} maps, the number given as maps, "
+                f"got {len(real)}"
             )
         terms = self._reducer.terms((real, fake))
         x = terms.x

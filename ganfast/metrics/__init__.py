@@ -1,7 +1,7 @@
 """Distances between distributions of features."""
 
-from ganfast.metrics.draws import Spread
 from ganfast.metrics.frechet import frechet_distance, frechet_distance_from_features
+from ganfast.metrics.frechet_loss import FrechetLoss
 from ganfast.metrics.image_metrics import (
     FrechetInceptionDistance,
     InceptionScore,
@@ -11,11 +11,11 @@ from ganfast.metrics.image_metrics import (
 )
 from ganfast.metrics.inception_score import inception_score
 from ganfast.metrics.kid import cmmd, kid
-from ganfast.metrics.loss import FrechetLoss
 from ganfast.metrics.matrix import inv_sqrtm_psd, polar_factor, sqrtm_psd
 from ganfast.metrics.mifid import mifid
 from ganfast.metrics.ppl import perceptual_path_length
 from ganfast.metrics.prdc import PRDC, prdc, realism
+from ganfast.metrics.sampling import Spread
 from ganfast.metrics.sliced import mind, sliced_wasserstein
 from ganfast.metrics.statistics import (
     EMAStatistics,

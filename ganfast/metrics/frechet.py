@@ -8,7 +8,10 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from ganfast.metrics.arrays import (
+from ganfast.metrics.matrix import nuclear_norm, once_differentiable, singular_vectors
+from ganfast.metrics.statistics import FrechetStatistics
+from ganfast.metrics.trace import Method, broadcast, clamped, trace_of, traces
+from ganfast.metrics.validation import (
     Array,
     as_features,
     as_mean,
@@ -16,9 +19,6 @@ from ganfast.metrics.arrays import (
     on_one_device,
     to_float64,
 )
-from ganfast.metrics.matrix import nuclear_norm, once_differentiable, singular_vectors
-from ganfast.metrics.statistics import FrechetStatistics
-from ganfast.metrics.trace import Method, broadcast, clamped, trace_of, traces
 
 
 def frechet_distance(

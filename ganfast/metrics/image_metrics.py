@@ -17,14 +17,14 @@ from torch import Tensor
 from typing_extensions import Self
 
 from ganfast.features import Encoder
-from ganfast.metrics.arrays import as_features
-from ganfast.metrics.draws import Spread
 from ganfast.metrics.frechet import frechet_distance
 from ganfast.metrics.inception_score import inception_score
 from ganfast.metrics.kid import kid
 from ganfast.metrics.mifid import mifid
 from ganfast.metrics.prdc import PRDC, prdc
+from ganfast.metrics.sampling import Spread
 from ganfast.metrics.statistics import FrechetStatistics
+from ganfast.metrics.validation import as_features
 
 Features = Encoder | Callable[[Tensor], Tensor]
 State = dict[str, Tensor]

@@ -5,8 +5,8 @@ from typing import Literal
 import torch
 from torch import Tensor
 
-from ganfast.metrics.arrays import Array, as_features, to_float64
-from ganfast.metrics.draws import Draws, Spread, permutations
+from ganfast.metrics.sampling import Draws, Spread, permutations
+from ganfast.metrics.validation import Array, as_features, to_float64
 
 Chunks = Literal["even", "ceil", "floor"]
 

@@ -5,9 +5,9 @@ from typing import Literal, get_args
 import torch
 from torch import Tensor
 
-from ganfast.metrics.arrays import Array
-from ganfast.metrics.draws import Draws, Spread, permutations
 from ganfast.metrics.mmd import as_pair, gaussian, mmd2, polynomial
+from ganfast.metrics.sampling import Draws, Spread, permutations
+from ganfast.metrics.validation import Array
 
 KernelName = Literal["poly", "rbf"]
 

@@ -6,8 +6,8 @@ from typing import Any, NamedTuple, NoReturn
 import torch
 from torch import Tensor
 
-from ganfast.metrics.arrays import EPS, Array, as_mean, as_symmetric
 from ganfast.metrics.polar import DOUBLE, polar_iteration
+from ganfast.metrics.validation import EPS, Array, as_mean, as_symmetric
 
 _POWER_STEPS = 3
 _LEAST_ROUNDINGS = 32  # a covariance has summed over samples: not D roundings alone

@@ -3,9 +3,9 @@
 import torch
 from torch import Tensor
 
-from ganfast.metrics.arrays import Array, to_float64
 from ganfast.metrics.frechet import frechet_distance_from_features
 from ganfast.metrics.mmd import as_pair
+from ganfast.metrics.validation import Array, to_float64
 
 _TILE = 4096
 

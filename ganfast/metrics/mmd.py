@@ -11,8 +11,8 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
-from ganfast.metrics.arrays import Array, as_features, on_one_device
-from ganfast.metrics.products import products
+from ganfast.metrics.inner_products import inner_products
+from ganfast.metrics.validation import Array, as_features, on_one_device
 
 # A kernel, written over the inner products (N, M), given |x|^2 (N, 1) and |y|^2 (1, M).
 Kernel = Callable[[Tensor, Tensor, Tensor], Tensor]
@@ -134,4 +134,4 @@ def _sum(x: Tensor, y: Tensor, kernel: Kernel) -> float:
 
 def _values(x: Tensor, y: Tensor, kernel: Kernel) -> Tensor:
     xx, yy = x.square().sum(1, keepdim=True), y.square().sum(1).unsqueeze(0)
-    return kernel(products(x, y), xx, yy)
+    return kernel(inner_products(x, y), xx, yy)

@@ -14,7 +14,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from ganfast.metrics.products import products
+from ganfast.metrics.inner_products import inner_products
 
 TILE = 1024
 _SPARE = 3  # candidates beyond the k nearest
@@ -174,7 +174,7 @@ def _check(k: int, available: int) -> None:
 
 def squares_of(a: Points, rows: slice, b: Points, columns: slice) -> Tensor:
     """Squared distances of scaled features (rows, columns) in float32."""
-    squares = products(a.scaled[rows], b.scaled[columns]).mul_(-2)
+    squares = inner_products(a.scaled[rows], b.scaled[columns]).mul_(-2)
     return squares.add_(a.squares[rows].unsqueeze(1)).add_(b.squares[columns])
 
 

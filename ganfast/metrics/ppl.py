@@ -7,7 +7,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from ganfast.metrics.draws import Spread
+from ganfast.metrics.sampling import Spread
 
 Interpolation = Literal["lerp", "slerp", "slerp_unit"]
 

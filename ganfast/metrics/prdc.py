@@ -5,7 +5,6 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from ganfast.metrics.arrays import Array
 from ganfast.metrics.mmd import as_pair
 from ganfast.metrics.neighbours import (
     Best,
@@ -16,6 +15,7 @@ from ganfast.metrics.neighbours import (
     squares_of,
     tiles,
 )
+from ganfast.metrics.validation import Array
 
 _CANDIDATES = 8
 

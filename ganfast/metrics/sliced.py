@@ -2,8 +2,8 @@
 
 import torch
 
-from ganfast.metrics.arrays import Array
 from ganfast.metrics.mmd import as_pair
+from ganfast.metrics.validation import Array
 
 _DIRECTIONS = 128  # projected and sorted at a time
 

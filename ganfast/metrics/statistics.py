@@ -9,8 +9,8 @@ import torch
 from torch import Tensor
 from typing_extensions import Self
 
-from ganfast.metrics.arrays import Array, as_features
 from ganfast.metrics.matrix import add_lower_gram, mirrored
+from ganfast.metrics.validation import Array, as_features
 
 _BLOCK = 2048  # rows turned to float64 at a time, so that a large update needs little more memory
 

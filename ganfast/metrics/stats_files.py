@@ -11,8 +11,8 @@ from typing import cast
 import numpy as np
 
 from ganfast._files import atomic_write
-from ganfast.metrics.arrays import as_mean, as_symmetric
 from ganfast.metrics.statistics import Moments
+from ganfast.metrics.validation import as_mean, as_symmetric
 
 _NAMES = {"mu", "sigma", "mu_s", "sigma_s", "n", "weights", "settings"}
 Weights = tuple[float, float]  # the sum of the weights and of their squares

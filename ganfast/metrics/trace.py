@@ -16,7 +16,6 @@ from typing import Any, Literal, NamedTuple, overload
 import torch
 from torch import Tensor
 
-from ganfast.metrics.arrays import Array, as_symmetric, on_one_device
 from ganfast.metrics.certificate import nuclear_bounds
 from ganfast.metrics.matrix import (
     once_differentiable,
@@ -27,6 +26,7 @@ from ganfast.metrics.matrix import (
     well_conditioned,
 )
 from ganfast.metrics.polar import iteration_for, polar_iteration
+from ganfast.metrics.validation import Array, as_symmetric, on_one_device
 
 #: ``eigenvalues`` of the product of the roots, ``polar`` iteration; ``auto``: polar on CUDA.
 Method = Literal["auto", "eigenvalues", "polar"]

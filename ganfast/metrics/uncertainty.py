@@ -13,10 +13,10 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from ganfast.metrics.arrays import SLACK, Array, as_features, as_mean, as_symmetric, to_float64
 from ganfast.metrics.frechet import centred, frechet_distance_from_features
 from ganfast.metrics.matrix import nuclear_norm, psd_root, sum_of_roots, times_root
 from ganfast.metrics.statistics import FrechetStatistics, Moments
+from ganfast.metrics.validation import SLACK, Array, as_features, as_mean, as_symmetric, to_float64
 
 Reference = FrechetStatistics | Moments
 
@@ -160,20 +160,20 @@ def _checked(reference: Reference, features: Array) -> tuple[Moments, Tensor]:
     return moments, x
 
 
-class _Spread(NamedTuple):
+class _Scatter(NamedTuple):
     """Mean (D,) and the sum of the squared distances from it, of n samples."""
 
     n: int
     mean: Tensor
     total: Tensor
 
-    def plus(self, other: "_Spread", sign: int = 1) -> "_Spread":
+    def plus(self, other: "_Scatter", sign: int = 1) -> "_Scatter":
         """With the other samples, or (-1) without them; Chan, Golub & LeVeque 1979."""
         n = self.n + sign * other.n
         share = sign * other.n / n
         delta = other.mean - self.mean
         total = self.total + sign * other.total + delta.square().sum() * (self.n * share)
-        return _Spread(n, self.mean + delta * share, total)
+        return _Scatter(n, self.mean + delta * share, total)
 
 
 class _Distances:
@@ -207,7 +207,7 @@ class _Samples:
     def __init__(self, distance: _Distances) -> None:
         self._distance = distance
         mean, root = distance.mean, distance.root.matrix
-        self.spread = _Spread(0, torch.zeros_like(mean), mean.new_zeros(()))
+        self.spread = _Scatter(0, torch.zeros_like(mean), mean.new_zeros(()))
         self.moments = FrechetStatistics(root.shape[1], root.device)
 
     def update(self, features: Tensor) -> None:
@@ -216,7 +216,7 @@ class _Samples:
             x = to_float64(features[start : start + _BLOCK]).to(self.spread.mean)
             mean = x.mean(dim=0)
             total = (x - mean).square().sum()
-            self.spread = self.spread.plus(_Spread(len(x), mean, total))
+            self.spread = self.spread.plus(_Scatter(len(x), mean, total))
             self.moments.update(times_root(x - self._distance.mean, self._distance.root))
 
     def without(self, part: "_Samples") -> "_Samples":

@@ -3,9 +3,10 @@
 import base64
 import html
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from ganfast._files import atomic_write
+from ganfast.reporting import environment
 
 _STYLE = """
 :root { color-scheme: light dark; --ink: #1c2430; --soft: #5d6876; --line: #dde2e8; --paper: #fff;
@@ -55,15 +56,24 @@ _SCROLLER = '<div class="wide" role="group" aria-label="Table" tabindex="0">'
 _LONG = 32  # characters of a cell that may take several lines
 
 
-def page(title: str, lead: str, *sections: str) -> str:
-    """The page: a title, one line under it, and what ``section`` returned."""
+def page(title: str, lead: str, *sections: str, settings: Mapping[str, object]) -> str:
+    """Return a whole page, which ends with the settings and the environment of the run.
+
+    Args:
+        title: heading, also of the browser's tab.
+        lead: one line under it.
+        *sections: what ``section`` returned.
+        settings: name and value of each setting of the run.
+    """
+    rows = [(name, str(value)) for name, value in settings.items()]
+    ending = section("Settings", table(rows)), section("Environment", table(environment.facts()))
     return (
         "<!doctype html>\n"
         '<html lang="en">\n<head>\n<meta charset="utf-8">\n'
         '<meta name="viewport" content="width=device-width, initial-scale=1">\n'
         f"<title>{html.escape(title)}</title>\n<style>\n{_STYLE}\n</style>\n</head>\n<body>\n"
         f'<h1>{html.escape(title)}</h1>\n<p class="lead">{html.escape(lead)}</p>\n'
-        + "\n".join(sections)
+        + "\n".join([*sections, *ending])
         + "\n</body>\n</html>\n"
     )
 

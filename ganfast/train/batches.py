@@ -17,10 +17,10 @@ class _Stateful(Protocol):
 
 
 class Batch(NamedTuple):
-    """Images (N, ...), floating, and what the networks get besides: labels (N,) or nothing."""
+    """Images (N, ...), floating, and a tuple of labels (N,), empty for networks without classes."""
 
     images: Tensor
-    given: tuple[Tensor, ...]
+    labels: tuple[Tensor, ...]
 
 
 class Batches:

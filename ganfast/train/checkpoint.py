@@ -1,13 +1,16 @@
-"""Checkpoints: written whole, read as plain tensors, refused when they do not fit."""
+"""Checkpoints: what is in them, written whole, refused if they do not fit."""
 
 import os
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
+from typing import Any
 
 import torch
+from torch import nn
 
 from ganfast._files import atomic_write
+from ganfast.distributed import Processes
 from ganfast.models.checkpoint import FORMAT, State, load
 
 
@@ -36,7 +39,7 @@ class Checkpoints:
             if self._keep > 1 and self._step is not None and self._step != state["step"]:
                 _link(self.newest, self._out / f"checkpoint-{self._step:08d}.pt")
         self._step = state["step"]
-        if not state["health"]["strikes"]:  # until then an older one may be needed
+        if _is_sound(state):  # until then an older one may be needed
             for path in self.older()[self._keep - 1 :]:
                 path.unlink(missing_ok=True)
 
@@ -69,7 +72,7 @@ class Checkpoints:
         for path in (self.newest, *self.older()):
             if path.exists() and _whole(path):
                 state = load(path)
-                if not state["health"]["strikes"]:
+                if _is_sound(state):
                     yield state
 
     def forget_after(self, step: int) -> None:
@@ -78,6 +81,11 @@ class Checkpoints:
             if int(path.stem.rpartition("-")[2]) > step:
                 path.unlink()
         self._step = None
+
+
+def _is_sound(state: State) -> bool:
+    """Whether no sign of divergence had been seen; runs without such signs are sound."""
+    return not state.get("health", {}).get("strikes")
 
 
 def _whole(path: Path) -> bool:
@@ -96,3 +104,74 @@ def _link(path: Path, other: Path) -> None:
         except OSError:  # no hard links on this file system
             with atomic_write(other) as file:
                 file.write(path.read_bytes())
+
+
+def capture(parts: Mapping[str, Any], random: torch.Generator, processes: Processes) -> State:
+    """The state of the parts and of all random numbers, on the device of ``random``.
+
+    All but torch's own random numbers is the same in all processes.
+
+    Raises:
+        FloatingPointError: a weight is not finite.
+    """
+    state: State = {
+        "device": random.device.type,
+        "processes": processes.count,
+        "rng": processes.gathered(torch.get_rng_state()),
+        "random": random.get_state(),
+    }
+    if random.device.type == "cuda":
+        state["rng_cuda"] = processes.gathered(torch.cuda.get_rng_state(random.device))
+    for name, part in parts.items():
+        if isinstance(part, nn.Module):
+            _refuse_nonfinite(name, part)
+        state[name] = part.state_dict()
+    return state
+
+
+def restore(
+    parts: Mapping[str, Any], random: torch.Generator, processes: Processes, state: State
+) -> None:
+    """Bring back what :func:`capture` returned.
+
+    Raises:
+        ValueError: it is of another device, architecture or number of processes; the parts are then
+            as before.
+    """
+    if state["device"] != random.device.type:
+        raise ValueError(
+            f"the checkpoint was made on {state['device']}, the generator is on {random.device}"
+        )
+    made_by = state.get("processes", 1)
+    if made_by != processes.count:
+        raise ValueError(
+            f"the checkpoint was made by {made_by} processes, this run has {processes.count}"
+        )
+    for name, part in parts.items():
+        if isinstance(part, nn.Module):
+            _refuse_other(name, part, state[name])
+    for name, part in parts.items():
+        part.load_state_dict(state[name])
+    random.set_state(state["random"])
+    torch.set_rng_state(processes.own(state["rng"]))
+    if random.device.type == "cuda":
+        torch.cuda.set_rng_state(processes.own(state["rng_cuda"]), random.device)
+
+
+def _refuse_nonfinite(name: str, module: nn.Module) -> None:
+    for key, parameter in module.named_parameters():
+        if not parameter.isfinite().all():
+            raise FloatingPointError(f"training failed: {name}'s {key} is no longer finite")
+
+
+def _refuse_other(name: str, module: nn.Module, state: State) -> None:
+    """Name the first parameter or buffer that does not fit."""
+    mine = module.state_dict()
+    for key in [*mine, *state]:
+        here = tuple(mine[key].shape) if key in mine else "absent"
+        there = tuple(state[key].shape) if key in state else "absent"
+        if here != there:
+            raise ValueError(
+                f"the checkpoint's {name} is another architecture: "
+                f"{key} is {there} there and {here} here"
+            )

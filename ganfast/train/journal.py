@@ -1,11 +1,100 @@
-"""Where a run's records go."""
+"""The log of a run: a JSONL file, a progress bar, and the user's own log."""
 
+import json
+import os
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from types import TracebackType
+from typing import Any
 
-from ganfast.train.log import JsonLog, Record
-from ganfast.train.progress import Progress
+from ganfast._files import atomic_write
+
+Record = dict[str, float]
+
+
+def read_records(path: str | os.PathLike[str]) -> list[Record]:
+    """Read a JSONL log; a torn last line, as a crash leaves it, is left out.
+
+    Raises:
+        ValueError: a line that is not the last is no JSON object with a step.
+    """
+    lines = Path(path).read_bytes().split(b"\n")
+    records = []
+    for number, line in enumerate(lines, start=1):
+        if not line:
+            continue
+        try:
+            record = json.loads(line)
+            record["step"] = int(record["step"])
+        except (ValueError, KeyError, TypeError):
+            if number == len(lines):  # no newline after it: the write was cut short
+                break
+            raise ValueError(f"{path}: line {number} is not a record with a step") from None
+        records.append(record)
+    return records
+
+
+class JsonLog:
+    """Append records to a JSONL file, each flushed, keeping old ones up to ``step``."""
+
+    def __init__(self, path: Path, step: int) -> None:
+        kept = [r for r in read_records(path) if r["step"] <= step] if path.exists() else []
+        with atomic_write(path) as file:
+            file.writelines(json.dumps(record).encode() + b"\n" for record in kept)
+        self._file = open(path, "ab", buffering=0)  # noqa: SIM115 - closed by __exit__
+
+    def write(self, record: Record) -> None:
+        self._file.write(json.dumps(record).encode() + b"\n")
+
+    def __enter__(self) -> "JsonLog":
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self._file.close()
+
+
+_PLAIN_LINES = 20  # at most, in a whole run
+
+
+class Progress:
+    """Show the newest figures of a run of ``steps`` rounds that starts after ``step``."""
+
+    def __init__(self, steps: int, step: int) -> None:
+        self._steps, self._step = steps, step
+        self._lines = self._due()
+        self._figures: Record = {}
+        self._bar: Any = None
+        if sys.stderr.isatty():
+            from tqdm import tqdm
+
+            self._bar = tqdm(total=steps, initial=step, unit="step", dynamic_ncols=True)
+
+    def advance(self) -> None:
+        self._step += 1
+        if self._bar is not None:
+            self._bar.update()
+
+    def show(self, figures: Record) -> None:
+        self._figures.update(figures)
+        text = ", ".join(f"{k} {v:.4g}" for k, v in self._figures.items() if k != "step")
+        if self._bar is not None:
+            self._bar.set_postfix_str(text)
+        elif self._due() > self._lines:
+            self._lines = self._due()
+            print(f"step {self._step}/{self._steps}: {text}", file=sys.stderr, flush=True)
+
+    def close(self) -> None:
+        if self._bar is not None:
+            self._bar.close()
+
+    def _due(self) -> int:
+        return self._step * _PLAIN_LINES // self._steps
 
 
 class Journal:

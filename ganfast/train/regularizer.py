@@ -6,10 +6,10 @@ import torch
 from torch import Tensor, nn
 
 from ganfast import penalties
+from ganfast.distributed import Processes
 from ganfast.losses import LeCam
 from ganfast.regularizers import consistency
 from ganfast.train.options import TrainOptions
-from ganfast.train.processes import Processes
 
 _BETWEEN = {  # at points between real and fake images
     "wgan_gp": penalties.wgan_gp,

@@ -8,15 +8,14 @@ from torch import Tensor, nn
 
 from ganfast._precision import warn_if_slow
 from ganfast.augment import AdaptiveAugment
+from ganfast.distributed import Processes
 from ganfast.losses.outputs import last_maps
-from ganfast.train.average import MovingAverage
+from ganfast.train.acceleration import Compiled
 from ganfast.train.batches import Batch
-from ganfast.train.compiled import Compiled
-from ganfast.train.figures import diversity, probability
 from ganfast.train.objective import Loss
 from ganfast.train.options import TrainOptions
-from ganfast.train.processes import Processes
 from ganfast.train.regularizer import Regularizer
+from ganfast.train.step_metrics import diversity, probability
 
 _AUTOCAST = {"bf16": torch.bfloat16, "fp16": torch.float16}
 
@@ -145,8 +144,8 @@ class Steps:
             fake_logits = self._outputs(fake, batch)
             loss = self.loss.discriminator(real_logits, fake_logits)
             self._adapt(real_logits)
-            terms = self.regularizer.on_logits(real, batch.given, real_logits, fake_logits)
-        terms += self.regularizer.on_gradients(real, fake, batch.given, number)
+            terms = self.regularizer.on_logits(real, batch.labels, real_logits, fake_logits)
+        terms += self.regularizer.on_gradients(real, fake, batch.labels, number)
         for term in terms:
             loss = loss + term
         torch.autograd.backward(self.scaler.scale(loss * share))
@@ -170,14 +169,14 @@ class Steps:
 
     def _fakes(self, batch: Batch) -> Tensor:
         """What the discriminator learns from."""
-        fake: Tensor = self._generate(self.latents(len(batch.images)), *batch.given)
+        fake: Tensor = self._generate(self.latents(len(batch.images)), *batch.labels)
         return fake
 
     def _generator_loss(self, batch: Batch) -> Tensor:
         if self._kept:
             fake = self._kept.pop(0)
         else:
-            fake = self._generate(self.latents(len(batch.images)), *batch.given)
+            fake = self._generate(self.latents(len(batch.images)), *batch.labels)
         logits = [self._outputs(self.augment(fake), batch)]
         if getattr(self.loss, "paired", False):
             with torch.no_grad():
@@ -186,7 +185,7 @@ class Steps:
 
     def _outputs(self, images: Tensor, batch: Batch) -> Any:
         try:
-            outputs = self._judge(images, *batch.given)
+            outputs = self._judge(images, *batch.labels)
         except RuntimeError as error:
             if self._fits or isinstance(error, torch.OutOfMemoryError):
                 raise
@@ -221,3 +220,28 @@ def _adam(
 
 def _same(images: Tensor) -> Tensor:
     return images
+
+
+class MovingAverage:
+    """ema <- decay * ema + (1 - decay) * weights, of a copy of a module.
+
+    Floating buffers too: batch norm's statistics of the averaged weights are not those of the last.
+    """
+
+    def __init__(self, ema: nn.Module, module: nn.Module, decay: float) -> None:
+        self._ema, self._module, self._decay = ema, module, decay
+
+    @torch.no_grad()
+    def update(self) -> None:
+        averages: list[Tensor] = []
+        values: list[Tensor] = []
+        for average, value in (
+            *zip(self._ema.parameters(), self._module.parameters(), strict=True),
+            *zip(self._ema.buffers(), self._module.buffers(), strict=True),
+        ):
+            if value.is_floating_point():
+                averages.append(average)
+                values.append(value)
+            else:
+                average.copy_(value)
+        torch._foreach_lerp_(averages, values, 1 - self._decay)

@@ -1,7 +1,9 @@
 """Autoencoders as generative baselines: reconstruct, and sample from a normal of their codes."""
 
+import math
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -9,17 +11,16 @@ from torch import Tensor, nn
 
 from ganfast import data, features
 from ganfast._files import atomic_write
+from ganfast.distributed import Processes
 from ganfast.models import autoencoder
-from ganfast.reporting import environment, images, report
-from ganfast.train import runstate
-from ganfast.train.checkpoint import Checkpoints
-from ganfast.train.journal import Journal
-from ganfast.train.options import one_of, refuse_other, whole
-from ganfast.train.processes import Processes
-from ganfast.train.signals import StopSignal
+from ganfast.models.checkpoint import State
+from ganfast.reporting import images, report
+from ganfast.train.journal import Record
+from ganfast.train.loop import Descent, Loop
+from ganfast.train.options import one_of, whole
 from ganfast.workflows import classifiers
 from ganfast.workflows.digit_scores import FD, FrechetScore
-from ganfast.workflows.train import clear
+from ganfast.workflows.run_folder import clear
 
 MODELS = ("autoencoder", "conv-autoencoder", "denoising-autoencoder")
 _HELD = 1000
@@ -93,13 +94,13 @@ def autoencode(
     if Processes().count > 1:
         raise ValueError(f"{config.model} trains in one process, this run has {Processes().count}")
     pool, held = classifiers.split(data.digits(), _HELD, seed=0)
-    net, checkpoints = make(config).to(device), Checkpoints(out, keep=2)
-    fit = Fit(net, data.ImageData(*pool, name="digits"), config, checkpoints)
+    net = make(config).to(device)
+    fit = Fit(net, data.ImageData(*pool, name="digits"), config, out)
     if resume or resume_from is not None:
         fit.resume(resume_from)
     else:
         clear(out, overwrite)
-    if not fit.run(out):
+    if not fit.run():
         return None
     net.to("cpu").eval()
     with torch.no_grad():
@@ -155,71 +156,47 @@ def rows(result: Result) -> list[tuple[str, str]]:
     ]
 
 
-class Fit:
-    """The training of an autoencoder: Adam on the squared error, its rate half a cosine."""
+class Fit(Loop):
+    """The training of an autoencoder on the squared error."""
+
+    _free_option = ""  # the learning rate falls over all steps
 
     def __init__(
-        self,
-        net: nn.Module,
-        real: data.ImageData,
-        config: AutoencoderConfig,
-        checkpoints: Checkpoints,
+        self, net: nn.Module, real: data.ImageData, config: AutoencoderConfig, out: Path
     ) -> None:
-        self.net, self.config, self.step = net, config, 0
-        self._checkpoints = checkpoints
         self._device = next(net.parameters()).device
-        self._optimizer = torch.optim.Adam(net.parameters(), config.lr)
-        self._decay = torch.optim.lr_scheduler.CosineAnnealingLR(self._optimizer, config.steps)
+        super().__init__(config, out, keep=2, random=torch.Generator(self._device))
+        self.net = net
+        self._descent = Descent(net.parameters(), config.lr, config.steps)
         self._stream = data.BatchStream(real, config.batch_size, config.seed)
-        self._parts = {"net": net, "optimizer": self._optimizer, "decay": self._decay}
-        self._random, self._alone = torch.Generator(self._device), Processes()
+        self._loss = torch.zeros(())
 
-    def run(self, out: Path) -> bool:
-        """Train to the last step; False where it was stopped, with a checkpoint saved."""
-        o = self.config
+    def run(self) -> bool:
         self.net.train()
-        with (
-            StopSignal() as stop,
-            Journal(out / "metrics.jsonl", self.step, self.step, o.steps) as journal,
-        ):
-            while self.step < o.steps and not stop.received:
-                loss = self._train()
-                journal.advance()
-                if self.step % o.log_every == 0 or self.step == o.steps:
-                    journal.write({"step": self.step, "loss": float(loss)})
-                    if not loss.isfinite():
-                        raise FloatingPointError(
-                            f"training failed by step {self.step}: the loss is {float(loss)}"
-                        )
-                if self.step % o.checkpoint_every == 0 or self.step == o.steps:
-                    self.save()
-            if stop.received:
-                self.save()
-        return self.step == o.steps
+        return super().run()
 
-    def save(self) -> None:
-        """Write the checkpoint. Raises FloatingPointError where a weight is not finite."""
-        state = runstate.capture(self._parts, self._random, self._alone)
-        state.update(step=self.step, options=asdict(self.config), data=self._stream.state_dict())
-        self._checkpoints.save({**state, "health": {"strikes": {}}})
-
-    def resume(self, path: Path | None) -> None:
-        """Go on from the newest checkpoint, or from another. Raises as ``autoencode``."""
-        state = self._checkpoints.load(path)
-        refuse_other(self.config, state["options"])
-        runstate.restore(self._parts, self._random, self._alone, state)
-        self._stream.load_state_dict(state["data"])
-        self.step = state["step"]
-
-    def _train(self) -> Tensor:
+    def _round(self) -> None:
         x = next(self._stream)[0].to(self._device)
         loss = F.mse_loss(self.net(x), x)
-        self._optimizer.zero_grad()
-        torch.autograd.backward(loss)
-        self._optimizer.step()
-        self._decay.step()
+        self._descent.step(loss)
+        self._loss = loss.detach()
         self.step += 1
-        return loss.detach()
+
+    def _record(self) -> Record:
+        loss = float(self._loss)
+        if not math.isfinite(loss):
+            raise FloatingPointError(f"training failed by step {self.step}: the loss is {loss}")
+        return {"step": self.step, "loss": loss}
+
+    def _parts(self) -> dict[str, Any]:
+        optimizer, decay = self._descent.optimizer, self._descent.decay
+        return {"net": self.net, "optimizer": optimizer, "decay": decay}
+
+    def _own_state(self) -> State:
+        return {"data": self._stream.state_dict()}
+
+    def _restore_own(self, state: State) -> None:
+        self._stream.load_state_dict(state["data"])
 
 
 def _write(out: Path, config: AutoencoderConfig, result: Result) -> None:
@@ -233,7 +210,6 @@ def _write(out: Path, config: AutoencoderConfig, result: Result) -> None:
         f"{config.steps} steps on 4,000 digits.",
         report.section("Result", report.table(rows(result))),
         report.section("Pictures", *figures),
-        report.section("Settings", report.table([(k, str(v)) for k, v in asdict(config).items()])),
-        report.section("Machine and versions", report.table(environment.facts())),
+        settings=asdict(config),
     )
     report.write(out / "report.html", content)

@@ -10,12 +10,12 @@ from torch import Tensor, nn
 from ganfast import data
 from ganfast.losses import AdversarialLoss
 from ganfast.models import cyclegan
-from ganfast.reporting import environment, images, report
+from ganfast.reporting import images, report
 from ganfast.train import TrainOptions
-from ganfast.train.cycle import CycleTrainer, Discriminators, Generators, PairStream
-from ganfast.train.log import Record, read_records
+from ganfast.train.cyclegan import CycleTrainer, Discriminators, Generators, PairStream
+from ganfast.train.journal import Record, read_records
 from ganfast.train.options import between, whole
-from ganfast.workflows.train import clear
+from ganfast.workflows.run_folder import clear
 
 CHANGES: dict[str, Callable[[Tensor], Tensor]] = {
     "inverted": lambda x: 255 - x,
@@ -235,7 +235,6 @@ def _write(out: Path, config: CycleConfig, result: Result) -> None:
         f"{config.a} and {config.b}: {result.step} steps.",
         report.section("Result", report.table(rows(result))),
         *(report.section("Samples", report.figure(s.read_bytes(), caption)) for s in sheets[-1:]),
-        report.section("Settings", report.table([(k, str(v)) for k, v in asdict(config).items()])),
-        report.section("Machine and versions", report.table(environment.facts())),
+        settings=asdict(config),
     )
     report.write(out / "report.html", content)

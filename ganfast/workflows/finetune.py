@@ -2,25 +2,30 @@
 
 import copy
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Literal, get_args
+from typing import TYPE_CHECKING, Literal, get_args
 
 import torch
 from torch import Tensor, nn
 
 from ganfast import data
 from ganfast.models.classifier import Classifier
+from ganfast.reporting import plot, report
 from ganfast.train import config as options
-from ganfast.workflows import classifiers, finetune_report, user_classifiers
+from ganfast.workflows import classifiers
 from ganfast.workflows.classifiers import Fit, Labelled
 from ganfast.workflows.gan import Config
-from ganfast.workflows.result_cache import Rounds
+from ganfast.workflows.run_folder import ResultCache, clear
 from ganfast.workflows.sampler import Filters, Sampler, labels_of
 from ganfast.workflows.seed_statistics import difference, in_words, summary
 from ganfast.workflows.synthesize import load_dataset
-from ganfast.workflows.train import clear, trainer_of
+from ganfast.workflows.train import trainer_of
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
 
 Labels = Literal["generator", "teacher"]
 
@@ -101,8 +106,16 @@ class Result:
         return lines
 
 
-def finetune(settings: Settings, out: Path, device: str = "cpu", overwrite: bool = False) -> Result:
+def finetune(
+    settings: Settings,
+    out: Path,
+    device: str = "cpu",
+    overwrite: bool = False,
+    on_result: Callable[[str], None] | None = None,
+) -> Result:
     """Train everything, and write ``rounds.json`` and ``report.html``; goes on where it stopped.
+
+    ``on_result`` is called with a line for each accuracy.
 
     Raises:
         FileExistsError: ``out`` holds a run of other settings.
@@ -112,18 +125,19 @@ def finetune(settings: Settings, out: Path, device: str = "cpu", overwrite: bool
     pool, test = classifiers.split(images, settings.test, seed=0)
     if max(settings.sizes) > len(pool[0]):
         raise ValueError(f"sizes must be at most {len(pool[0])}, got {max(settings.sizes)}")
-    rounds = Rounds(out / "rounds.json", asdict(settings), overwrite)
+    results = ResultCache(out / "rounds.json", asdict(settings), overwrite)
     accuracies: dict[tuple[int, str], list[float]] = {}
     for n in settings.sizes:
         work = _Size(settings, n, pool, test, out, device, overwrite)
         for seed in range(settings.seeds):
             for mode in settings.modes:
-                figures = rounds((n, mode, seed), lambda: {"accuracy": work.accuracy(mode, seed)})  # noqa: B023
-                accuracies.setdefault((n, mode), []).append(figures["accuracy"])
-                print(f"{n} real images, {mode}, seed {seed}: {figures['accuracy']:.4f}")
-    result = Result(accuracies)
-    finetune_report.write(out, settings, result)
-    return result
+                result = results((n, mode, seed), lambda: {"accuracy": work.accuracy(mode, seed)})  # noqa: B023
+                accuracies.setdefault((n, mode), []).append(result["accuracy"])
+                if on_result is not None:
+                    on_result(f"{n} real images, {mode}, seed {seed}: {result['accuracy']:.4f}")
+    found = Result(accuracies)
+    write_report(out, settings, found)
+    return found
 
 
 class _Size:
@@ -153,7 +167,7 @@ class _Size:
         """On the images held out, after training in one of the modes."""
         net = self._trained(mode, seed)
         if mode == "both" and seed == 0 and isinstance(net, Classifier):
-            user_classifiers.save_classifier(net, self._out / f"both-{self._n}.safetensors")
+            classifiers.save_classifier(net, self._out / f"both-{self._n}.safetensors")
         return classifiers.accuracy(net, self._test)
 
     def _trained(self, mode: str, seed: int) -> nn.Module:
@@ -188,7 +202,7 @@ class _Size:
     def _net(self, seed: int) -> nn.Module:
         if self._settings.classifier:
             torch.manual_seed(seed)
-            return user_classifiers.classifier(self._settings.classifier)
+            return classifiers.classifier(self._settings.classifier)
         return classifiers.small_classifier(self._classes, self._real[0], seed)
 
     def _union(self, synthetic: Labelled) -> Labelled:
@@ -245,3 +259,50 @@ def trained(
     if not trainer.run():
         raise KeyboardInterrupt
     return Sampler(trainer.checkpoint_path, Filters(), device)
+
+
+def header(settings: Settings) -> list[str]:
+    """Over ``Result.rows``."""
+    return ["real images", *settings.modes, "both - real, points [95 %]"]
+
+
+def write_report(out: Path, settings: Settings, result: Result) -> None:
+    """Write ``accuracy.png`` and ``report.html``."""
+    picture = plot.write(_plot(settings, result), out / "accuracy.png")
+    rows = result.rows(settings)
+    verdicts = "; ".join(f"{row[0]} images: {row[-1]}" for row in rows)
+    content = report.page(
+        "ganfast finetune: did the GAN help?",
+        f"Accuracy on {settings.test} real images held out. Both against real: {verdicts}.",
+        report.section(
+            "Accuracy in %, mean ± standard deviation",
+            report.table(rows, header=header(settings)),
+            report.text(_HOW.format(seeds=settings.seeds)),
+        ),
+        report.section("Over the number of real images", report.figure(picture, _BARS)),
+        settings=asdict(settings),
+    )
+    report.write(out / "report.html", content)
+
+
+_HOW = (
+    "{seeds} seeds: of the classifier's weights, its order of images and its dropout; the GAN of "
+    "each size is one. Of the real images a fifth says when to stop, the others train classifier "
+    "and GAN alike. The last column is the mean difference, seed by seed, with Student's 95 % "
+    "interval."
+)
+_BARS = "mean accuracy of each mode; bars are one standard deviation over the seeds"
+
+
+def _plot(settings: Settings, result: Result) -> "Figure":
+    figure, (axis,) = plot.panels(8, 4.6)
+    for mode in settings.modes:
+        points = [summary([100 * a for a in result.accuracies[n, mode]]) for n in settings.sizes]
+        spread = [0.0 if p.n == 1 else p.std for p in points]
+        means = [p.mean for p in points]
+        axis.errorbar(settings.sizes, means, spread, label=mode, marker="o", capsize=3, lw=1.4)
+    axis.set_xscale("log")
+    axis.set_xlabel("real images")
+    axis.set_ylabel("accuracy, %")
+    axis.legend(frameon=False)
+    return figure

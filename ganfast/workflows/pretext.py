@@ -1,8 +1,8 @@
 """What a generator and a discriminator can learn before they meet."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Literal
+from typing import Literal, NamedTuple
 
 import torch
 import torch.nn.functional as F
@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from ganfast import data
 from ganfast.models import autoencoder, dcgan
 from ganfast.models.checkpoint import load
+from ganfast.train.loop import Descent
 from ganfast.train.regularizer import shifted
 from ganfast.workflows.gan import Config
 
@@ -103,11 +104,47 @@ def _fit(
     seed: int,
     loss: Callable[[Tensor, Tensor], Tensor],
 ) -> None:
-    optimizer = torch.optim.Adam(net.parameters(), 1e-3)
+    descent = Descent(net.parameters(), 1e-3)
     stream = data.BatchStream(real, min(64, len(real)), seed)
     net.train()
     for _ in range(steps):
         images, labels = next(stream)
-        optimizer.zero_grad()
-        torch.autograd.backward(loss(images, labels if labels is not None else images))
-        optimizer.step()
+        descent.step(loss(images, labels if labels is not None else images))
+
+
+class Row(NamedTuple):
+    """One weight: its name, and whether it was ``taken``, or why not."""
+
+    name: str
+    status: str
+
+
+@torch.no_grad()
+def take(module: nn.Module, weights: Mapping[str, Tensor]) -> list[Row]:
+    """Copy every weight that has the same name and shape; say of every other why it was not.
+
+    Raises:
+        ValueError: none could be taken.
+    """
+    rows, mine = [], module.state_dict()
+    for name, value in mine.items():
+        other = weights.get(name)
+        if other is None:
+            rows.append(Row(name, "not in the source: drawn anew"))
+        elif other.shape != value.shape:
+            shapes = f"{_shape(other)} in the source, {_shape(value)} here"
+            rows.append(Row(name, f"{shapes}: drawn anew"))
+        else:
+            value.copy_(other)
+            rows.append(Row(name, "taken"))
+    rows += [Row(name, "not here: left") for name in weights if name not in mine]
+    if not any(row.status == "taken" for row in rows):
+        raise ValueError(
+            f"no weight of the source fits {type(module).__name__}: it has {list(weights)[:3]}, "
+            f"this has {list(mine)[:3]}"
+        )
+    return rows
+
+
+def _shape(x: Tensor) -> str:
+    return "x".join(map(str, x.shape)) or "one number"

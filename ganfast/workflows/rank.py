@@ -2,19 +2,24 @@
 
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 import torch
 from torch import Tensor, nn
 
 from ganfast import data
-from ganfast.workflows import classifiers, correlation, rank_report, user_classifiers
+from ganfast.reporting import plot, report
+from ganfast.workflows import classifiers, correlation
 from ganfast.workflows.classifiers import Fit, Labelled
 from ganfast.workflows.correlation import Correlation
 from ganfast.workflows.finetune import gan_config, trained
-from ganfast.workflows.result_cache import Rounds
+from ganfast.workflows.run_folder import claim
 from ganfast.workflows.sampler import labels_of
 from ganfast.workflows.synthesize import load_dataset
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
 
 # Images and channels of the classifiers that are trained where none are given: from poor to good.
 _LADDER = ((30, 2), (60, 4), (120, 4), (250, 8), (500, 8), (1000, 16), (2000, 16), (4000, 16))
@@ -95,7 +100,7 @@ def rank(settings: Settings, out: Path, device: str = "cpu", overwrite: bool = F
         FileExistsError: ``out`` holds a run of other settings.
         FileNotFoundError, ValueError: models, data and settings do not fit.
     """
-    Rounds(out / "settings.json", asdict(settings), overwrite)(("settings",), dict)
+    claim(out / "settings.json", asdict(settings), overwrite)
     pool, test = classifiers.split(data.load(settings.data), settings.test, seed=0)
     nets = _given(settings) or _ladder(settings, pool, out, overwrite)
     made = _synthetic(settings, pool, out, device, overwrite)
@@ -115,12 +120,12 @@ def rank(settings: Settings, out: Path, device: str = "cpu", overwrite: bool = F
     result = Result(
         standings, spearman, kendall, correlation.agreement(read[0]), correlation.agreement(read[1])
     )
-    rank_report.write(out, settings, result)
+    write_report(out, settings, result)
     return result
 
 
 def _given(settings: Settings) -> dict[str, nn.Module]:
-    return {name: user_classifiers.classifier(name) for name in settings.models}
+    return {name: classifiers.classifier(name) for name in settings.models}
 
 
 def _ladder(settings: Settings, pool: Labelled, out: Path, overwrite: bool) -> dict[str, nn.Module]:
@@ -134,12 +139,12 @@ def _ladder(settings: Settings, pool: Labelled, out: Path, overwrite: bool) -> d
         name = f"{n} images, width {width}"
         path = out / "classifiers" / f"{n}-{width}.safetensors"
         if path.exists() and not overwrite:
-            nets[name] = user_classifiers.classifier(str(path))
+            nets[name] = classifiers.classifier(str(path))
             continue
         net = classifiers.small_classifier(classes, pool[0], settings.seed, width)
         train = (pool[0][held : held + n], pool[1][held : held + n])
         classifiers.fit(net, train, validation, settings.fit, settings.seed)
-        user_classifiers.save_classifier(net, path)
+        classifiers.save_classifier(net, path)
         nets[name] = net
     return nets
 
@@ -173,3 +178,97 @@ def _standing(probabilities: Tensor, labels: Tensor) -> Standing:
         float(confidence.mean()),
         correlation.calibration_error(probabilities, labels),
     )
+
+
+HEADER = [
+    "classifier",
+    "synthetic accuracy, %",
+    "real accuracy, %",
+    "synthetic confidence, %",
+    "real confidence, %",
+    "synthetic ECE",
+    "real ECE",
+]
+
+
+def correlations(result: Result) -> list[tuple[str, str]]:
+    """The two rank correlations, in words."""
+    return [
+        ("Spearman's rank correlation [95 %]", str(result.spearman)),
+        ("Kendall's tau-b [95 %]", str(result.kendall)),
+        ("pairs that agree, synthetic", f"{_off_diagonal(result.agreement_synthetic):.1%}"),
+        ("pairs that agree, real", f"{_off_diagonal(result.agreement_real):.1%}"),
+    ]
+
+
+def write_report(out: Path, settings: Settings, result: Result) -> None:
+    """Write ``rankings.png`` and ``report.html``."""
+    picture = plot.write(_plot(result), out / "rankings.png")
+    sure = result.spearman.low > 0
+    rows = [
+        [name, *figures]
+        for name, (_, *figures) in zip(_numbered(result), result.rows(), strict=True)
+    ]
+    verdict = "rank the classifiers alike" if sure else "cannot be said to rank them alike"
+    content = report.page(
+        "ganfast rank: classifiers on synthetic images",
+        f"Synthetic and real images {verdict}: Spearman {result.spearman}.",
+        report.section("Standings", report.table(rows, header=HEADER), report.text(_HOW)),
+        report.section(
+            "Two rankings",
+            report.table(correlations(result)),
+            report.figure(picture, "each classifier's accuracy on both kinds of images"),
+        ),
+        report.section(
+            "Agreement on synthetic images, %", _matrix(result, result.agreement_synthetic)
+        ),
+        report.section("Agreement on real images, %", _matrix(result, result.agreement_real)),
+        settings=asdict(settings),
+    )
+    report.write(out / "report.html", content)
+
+
+_HOW = (
+    "Real images were held out from classifiers and GAN. ECE is the expected calibration error, "
+    "from 0 to 1, over 15 bins of confidence. Intervals are over images drawn anew from both sets."
+)
+
+
+def _off_diagonal(matrix: Tensor) -> float:
+    n = len(matrix)
+    return float((matrix.sum() - matrix.trace()) / (n * (n - 1)))
+
+
+def _order(result: Result) -> list[str]:
+    """Names of the classifiers as they stand; their places number them on the whole page."""
+    return [name for name, *_ in result.rows()]
+
+
+def _numbered(result: Result) -> list[str]:
+    return [f"{place}.\N{NO-BREAK SPACE}{name}" for place, name in enumerate(_order(result), 1)]
+
+
+def _matrix(result: Result, matrix: Tensor) -> str:
+    """Shares of a matrix over ``result.standings``, in the order of the table."""
+    given = list(result.standings)
+    order = [given.index(name) for name in _order(result)]
+    shares = (100 * matrix[order][:, order]).tolist()
+    rows = [
+        [name, *(f"{share:.1f}" for share in row)]
+        for name, row in zip(_numbered(result), shares, strict=True)
+    ]
+    return report.table(rows, header=["classifier", *(str(i + 1) for i in range(len(order)))])
+
+
+def _plot(result: Result) -> "Figure":
+    names = _numbered(result)
+    figure, (axis,) = plot.panels(6.4, 4.6 + 0.22 * len(names))
+    for place, (name, label) in enumerate(zip(_order(result), names, strict=True), 1):
+        synthetic, real = result.standings[name]
+        point = (100 * synthetic.accuracy, 100 * real.accuracy)
+        axis.plot(*point, "o", label=label)
+        axis.annotate(str(place), point, textcoords="offset points", xytext=(6, -12))
+    axis.set_xlabel("accuracy on synthetic images, %")
+    axis.set_ylabel("accuracy on real images, %")
+    figure.legend(frameon=False, fontsize="small", loc="outside lower left")  # covers no point
+    return figure

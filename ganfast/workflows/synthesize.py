@@ -11,9 +11,10 @@ import torch
 from torch import Tensor
 
 from ganfast._files import atomic_write
-from ganfast.reporting import environment, images, report
+from ganfast.reporting import images, report
 from ganfast.workflows import gan
-from ganfast.workflows.quality import Quality, quality
+from ganfast.workflows.digit_scores import Quality, quality
+from ganfast.workflows.run_folder import claim
 from ganfast.workflows.sampler import Filters, Sampler, labels_of
 
 Format = Literal["npz", "folder", "safetensors"]
@@ -63,7 +64,11 @@ def synthesize(
     shares = list(order.shares) or [1.0] * sampler.classes
     if len(shares) != sampler.classes:
         raise ValueError(f"shares must be {sampler.classes}, one for each class, got {len(shares)}")
-    _claim(out, {"checkpoint": _identity(checkpoint), **asdict(order)}, overwrite)
+    if overwrite:
+        for folder in ("shards", "images"):
+            shutil.rmtree(out / folder, ignore_errors=True)
+        (out / "data.npz").unlink(missing_ok=True)
+    claim(out / "order.json", {"checkpoint": _identity(checkpoint), **asdict(order)}, overwrite)
     labels = labels_of(order.samples, shares, order.seed)
     made = torch.cat(
         [
@@ -103,22 +108,6 @@ def load_dataset(path: Path) -> tuple[Tensor, Tensor]:
     except (KeyError, ValueError, OSError) as error:
         raise ValueError(f"{file} is no data set of images and labels: {error}") from error
     return made, labels
-
-
-def _claim(out: Path, order: dict[str, object], overwrite: bool) -> None:
-    """Note the order, or find that the folder has been made for the same one."""
-    path, text = out / "order.json", json.dumps(order, indent=1, sort_keys=True)
-    if path.exists() and path.read_text() != text:
-        if not overwrite:
-            raise FileExistsError(
-                f"{out} holds a data set of another order or checkpoint: --overwrite makes it "
-                "again, --out names another folder"
-            )
-        for folder in ("shards", "images"):
-            shutil.rmtree(out / folder, ignore_errors=True)
-        (out / "data.npz").unlink(missing_ok=True)
-    with atomic_write(path) as file:
-        file.write(text.encode())
 
 
 def _identity(checkpoint: Path) -> str:
@@ -183,8 +172,7 @@ def _card(
             report.text(_MEMORISED),
         ),
         report.section("Order", report.table([(k, str(v)) for k, v in asdict(order).items()])),
-        report.section("Model", report.table([(k, str(v)) for k, v in config.items()])),
-        report.section("Machine and versions", report.table(environment.facts())),
+        settings=config,
     )
     report.write(out / "card.html", content)
 

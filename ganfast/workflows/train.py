@@ -9,15 +9,15 @@ import torch
 from torch import Tensor, nn
 
 from ganfast import data, models
-from ganfast.reporting import environment, images, plot, report
+from ganfast.distributed import Processes
+from ganfast.reporting import images, plot, report
 from ganfast.train import Trainer
-from ganfast.train.log import Record, read_records
-from ganfast.train.processes import Processes
-from ganfast.train.tensorboard import tensorboard
-from ganfast.train.wandb import wandb
+from ganfast.train.journal import Record, read_records
+from ganfast.train.loggers import tensorboard, wandb
 from ganfast.workflows import gan
 from ganfast.workflows.digit_scores import FD
 from ganfast.workflows.gan import Config
+from ganfast.workflows.run_folder import clear
 
 if TYPE_CHECKING:
     from PIL.Image import Image
@@ -150,17 +150,6 @@ def interpolation(generator: nn.Module, config: Config, device: str, side: int =
     return images.grid(generator(latents.to(device), *given), columns=side, scale=2)
 
 
-def clear(out: Path, overwrite: bool) -> None:
-    """Make room for a new run."""
-    if (out / "checkpoint.pt").exists() and not overwrite:
-        raise FileExistsError(
-            f"{out} holds a run: --resume continues it, --overwrite starts it again, "
-            "--out names another folder"
-        )
-    for old in (*out.glob("*.pt"), *out.glob("wandb-run"), *(out / "samples").glob("step_*.png")):
-        old.unlink(missing_ok=True)
-
-
 def _write(out: Path, config: Config, result: Result, records: list[dict[str, float]]) -> None:
     sections = [report.section("Result", report.table(rows(result)))]
     sheets = sorted((out / "samples").glob("step_*.png"))
@@ -171,11 +160,8 @@ def _write(out: Path, config: Config, result: Result, records: list[dict[str, fl
         floor = result.real_against_real or 0.0
         picture = plot.write(plot.curves(records, FD, floor), out / "curves.png")
         sections.append(report.section("Over time", report.figure(picture, "the run's figures")))
-    settings = [(name, str(value)) for name, value in asdict(config).items()]
-    sections.append(report.section("Settings", report.table(settings)))
-    sections.append(report.section("Machine and versions", report.table(environment.facts())))
     ended = "finished" if result.finished else f"stopped early, of {config.steps}"
     lead = f"{config.model} on {config.data}: {result.step} steps ({ended})."
-    report.write(
-        out / "report.html", report.page(f"ganfast train: {config.model}", lead, *sections)
-    )
+    title = f"ganfast train: {config.model}"
+    content = report.page(title, lead, *sections, settings=asdict(config))
+    report.write(out / "report.html", content)

@@ -276,8 +276,8 @@ def test_all_classes_of_a_checkpoint_in_turn(tmp_path):
             labels.extend(y.tolist())
             return torch.zeros(len(z), 1, 4, 4)
 
-    sampler = generators.Sampler(Conditional(), (5,), 100, torch.device("cpu"))
-    source = generators.Generated(sampler, "conditional", None, 300, 0, 1)
+    sampler = generators.LatentSampler(Conditional(), (5,), 100, torch.device("cpu"))
+    source = generators.GeneratedImages(sampler, "conditional", None, 300, 0, 1)
     source.read(0, 300)
     assert labels[:300] == [i % 100 for i in range(300)]
     assert list(source.labels) == [str(y) for y in labels[:300]]

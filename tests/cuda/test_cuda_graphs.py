@@ -8,7 +8,7 @@ import torch
 from torch import nn
 
 from ganfast.augment import AdaptiveAugment
-from ganfast.train.graphs import Graphs
+from ganfast.train.acceleration import Graphs
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "train"))
 import toy

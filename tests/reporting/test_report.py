@@ -17,25 +17,21 @@ from hypothesis import strategies as st
 
 from ganfast.evaluation import page as eval_page
 from ganfast.evaluation import run, scores
-from ganfast.reporting import images, report
+from ganfast.reporting import environment, images, report
 from ganfast.workflows import (
     autoencoder,
     cyclegan,
     demo,
-    demo_report,
     finetune,
-    finetune_report,
     gan,
     pretrain,
-    pretrain_report,
     rank,
-    rank_report,
     synthesize,
     train,
 )
 from ganfast.workflows.correlation import Correlation
-from ganfast.workflows.quality import Quality
-from ganfast.workflows.transfer import Row
+from ganfast.workflows.digit_scores import Quality
+from ganfast.workflows.pretext import Row
 
 VOID = {"meta", "img"}
 
@@ -93,9 +89,11 @@ def test_everything_given_is_shown_as_it_is(title, lead, rows, caption, png):
             lead,
             report.section("first", report.table(rows, header=("name", "value"))),
             report.section(title, report.row(report.figure(png, caption)), report.text(lead)),
+            settings=dict(rows),
         )
     )
-    assert page.cells == ["name", "value", *(cell for row in rows for cell in row)]
+    shown = [("name", "value"), *rows, *dict(rows).items(), *environment.facts()]
+    assert page.cells == [cell for row in shown for cell in row]
     [(source, alt)] = page.images
     assert alt == caption
     assert base64.b64decode(source.removeprefix("data:image/png;base64,")) == png
@@ -104,7 +102,7 @@ def test_everything_given_is_shown_as_it_is(title, lead, rows, caption, png):
 
 
 def test_write(tmp_path):
-    report.write(tmp_path / "a" / "report.html", report.page("Fréchet", ""))
+    report.write(tmp_path / "a" / "report.html", report.page("Fréchet", "", settings={}))
     assert "<h1>Fréchet</h1>" in (tmp_path / "a" / "report.html").read_text(encoding="utf-8")
 
 
@@ -125,7 +123,8 @@ def test_only_long_cells_take_several_lines():
 
 
 def test_the_style_has_a_rule_for_every_class_and_asks_for_what_pages_need():
-    page = report.page("", "", report.table([("a", "b" * 40)]), report.table([("1",)], ("n",)))
+    tables = report.table([("a", "b" * 40)]), report.table([("1",)], ("n",))
+    page = report.page("", "", *tables, settings={})
     style = re.search("<style>(.*?)</style>", page, re.S).group(1)
     for name in set(" ".join(re.findall('class="(.*?)"', page)).split()):
         assert re.search(rf"\.{name}\b", style), name
@@ -162,7 +161,7 @@ def ranked(names):
 
 
 def rank_page(out, names):
-    rank_report.write(out, rank.Settings(models=names), ranked(names))
+    rank.write_report(out, rank.Settings(models=names), ranked(names))
 
 
 def finetune_page(out):
@@ -172,19 +171,19 @@ def finetune_page(out):
         for n in settings.sizes
         for mode in settings.modes
     }
-    finetune_report.write(out, settings, finetune.Result(accuracies))
+    finetune.write_report(out, settings, finetune.Result(accuracies))
 
 
 def pretrain_page(out):
     curves = [[(100, 30.0), (200, 20.0)], [(100, 31.0), (200, 22.0)]]
     status = "(64, 1, 3, 3) in the source, (64, 3, 3, 3) here: drawn anew"
     taken = {"generator": [Row("layers.0.conv.weight", "taken"), Row("layers.1.weight", status)]}
-    pretrain_report.write(out, pretrain.Settings(), pretrain.Result(curves, curves, taken))
+    pretrain.write_report(out, pretrain.Settings(), pretrain.Result(curves, curves, taken))
 
 
 def demo_page(out):
     result = demo.Result(True, 500, 158.6, 2.1, 0.8, 300.0, [100] * 10, 142.0, 238.0, 37.0)
-    demo_report.write(out, result, RECORDS, {**asdict(demo.options(500, 0)), "device": "cpu"})
+    demo.write_report(out, result, RECORDS, {**asdict(demo.options(500, 0)), "device": "cpu"})
 
 
 def train_page(out):
@@ -217,8 +216,8 @@ def evaluate_page(out):
             scores.Row("kid", "KD (dinov2_vitl14), 100 x 1000", 0.00123, 0.0002),
         ],
         label="FD (dinov2_vitl14)",
-        real=scores.Side(FOLDER, 50000, {}),
-        fake=scores.Side("runs/a/checkpoint.pt", 50000, {}),
+        real=scores.FeatureSet(FOLDER, 50000, {}),
+        fake=scores.FeatureSet("runs/a/checkpoint.pt", 50000, {}),
         settings={"features": "dinov2_vitl14", "weights": "a3" * 32},
         problems=[f"{FOLDER}{'x' * 200}.png: broken"],
         notes=[f"{FOLDER} has images of several sizes"],

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ganfast.train.log import JsonLog, read_records
+from ganfast.train.journal import JsonLog, read_records
 
 
 @given(

@@ -17,7 +17,7 @@ from torch import nn
 
 from ganfast.models.checkpoint import load
 from ganfast.train import Relativistic
-from ganfast.train.health import RECORDS, Health
+from ganfast.train.step_metrics import STRIKES, Health
 
 sys.path.insert(0, str(Path(__file__).parent))
 import toy
@@ -219,7 +219,7 @@ def test_health_wants_several_records_in_a_row(ill):
         row = row + 1 if wrong else 0
         record = {"step": 1, "d_real": 0.999, "d_fake": 0.001 if wrong else 0.02}
         found = health.check(record)
-        assert (found is not None) == (row >= RECORDS)
+        assert (found is not None) == (row >= STRIKES)
         assert health.strikes == ({"d_wins": row} if row else {})
 
 
@@ -227,10 +227,10 @@ def test_health_wants_several_records_in_a_row(ill):
 def test_collapse_is_named(name):
     health = Health(probabilities=False)
     critic = {"d_real": 1.0, "d_fake": 0.0}
-    for _ in range(2 * RECORDS):  # it has only begun
+    for _ in range(2 * STRIKES):  # it has only begun
         assert health.check({"step": 1, name: 0.04, **critic}) is None
     assert health.check({"step": 1, name: 0.5, **critic}) is None
-    for _ in range(RECORDS - 1):
+    for _ in range(STRIKES - 1):
         assert health.check({"step": 1, name: 0.04, **critic}) is None
     assert f"collapsed, its {name} is 0.040" in health.check({"step": 1, name: 0.04, **critic})
     assert health.check({"step": 1, name: 0.06}) is None

@@ -16,8 +16,8 @@ from torch import nn
 from ganfast.augment import AdaptiveAugment
 from ganfast.losses import AdversarialLoss
 from ganfast.train import Relativistic, loss_by_name
-from ganfast.train.figures import diversity
 from ganfast.train.regularizer import shifted
+from ganfast.train.step_metrics import diversity
 
 sys.path.insert(0, str(Path(__file__).parent))
 import toy

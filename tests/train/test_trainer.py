@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 from torch import nn
 from torch.utils.data import DataLoader, TensorDataset
 
-from ganfast.train.signals import StopSignal
+from ganfast.train.loop import StopSignal
 
 sys.path.insert(0, str(Path(__file__).parent))
 import toy

@@ -20,7 +20,7 @@ def test_a_run_writes_what_it_learned(tmp_path, few_digits, model):
     assert min(result.fd_reconstructions, result.fd_samples) > result.fd_real > 0
     net = autoencoder.make(config)
     net.load_state_dict(load((tmp_path / "autoencoder.safetensors").read_bytes()))
-    _, held = autoencoder.classify.split(data.digits(), 1000, seed=0)
+    _, held = autoencoder.classifiers.split(data.digits(), 1000, seed=0)
     with torch.no_grad():
         back = net.eval()(data.to_float(held[0]))
     assert float((back - data.to_float(held[0])).square().mean()) == pytest.approx(result.error)
@@ -35,7 +35,7 @@ def test_a_killed_run_goes_on_to_the_same_bits(tmp_path, monkeypatch, few_digits
     settings = {"model": "denoising-autoencoder", "steps": 9, "checkpoint_every": 3}
     config = AutoencoderConfig(**settings, latent_dim=8, log_every=2)
     assert autoencoder.autoencode(config, tmp_path / "whole")
-    train = autoencoder.Fit._train
+    train = autoencoder.Fit._round
 
     def dies(fit):
         if fit.step == 5:
@@ -43,7 +43,7 @@ def test_a_killed_run_goes_on_to_the_same_bits(tmp_path, monkeypatch, few_digits
         return train(fit)
 
     with monkeypatch.context() as patch:
-        patch.setattr(autoencoder.Fit, "_train", dies)
+        patch.setattr(autoencoder.Fit, "_round", dies)
         with pytest.raises(SystemExit):
             autoencoder.autoencode(config, tmp_path / "killed")
     with pytest.raises(FileExistsError, match="holds a run"):
@@ -60,7 +60,7 @@ def test_a_killed_run_goes_on_to_the_same_bits(tmp_path, monkeypatch, few_digits
 
 def test_a_signal_saves_and_it_goes_on(tmp_path, monkeypatch, few_digits):
     config = AutoencoderConfig(steps=20, latent_dim=8)
-    train = autoencoder.Fit._train
+    train = autoencoder.Fit._round
 
     def told(fit):
         if fit.step == 6:
@@ -68,7 +68,7 @@ def test_a_signal_saves_and_it_goes_on(tmp_path, monkeypatch, few_digits):
         return train(fit)
 
     with monkeypatch.context() as patch:
-        patch.setattr(autoencoder.Fit, "_train", told)
+        patch.setattr(autoencoder.Fit, "_round", told)
         assert autoencoder.autoencode(config, tmp_path) is None
     assert checkpoint.load(tmp_path / "checkpoint.pt")["step"] == 7
     assert autoencoder.autoencode(config, tmp_path, resume=True)

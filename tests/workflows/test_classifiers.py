@@ -14,9 +14,9 @@ from torch import nn
 
 from ganfast import data
 from ganfast.models.classifier import Classifier
-from ganfast.workflows import classifiers, user_classifiers
+from ganfast.workflows import classifiers
 from ganfast.workflows.classifiers import Fit
-from ganfast.workflows.result_cache import Rounds
+from ganfast.workflows.run_folder import ResultCache
 from ganfast.workflows.seed_statistics import difference, in_words, summary
 
 
@@ -140,19 +140,19 @@ def test_wrong_splits_are_named():
 
 def test_classifiers_come_back_from_files(tmp_path, monkeypatch):
     model = Classifier(3, 5, 2, 20).eval()
-    user_classifiers.save_classifier(model, tmp_path / "a.safetensors")
-    back = user_classifiers.classifier(str(tmp_path / "a.safetensors"))
+    classifiers.save_classifier(model, tmp_path / "a.safetensors")
+    back = classifiers.classifier(str(tmp_path / "a.safetensors"))
     x = torch.randn(4, 2, 20, 20)
     assert torch.equal(back(x), model(x))
     torch.jit.trace(model, x).save(str(tmp_path / "b.pt"))
-    torch.testing.assert_close(user_classifiers.classifier(str(tmp_path / "b.pt"))(x), model(x))
+    torch.testing.assert_close(classifiers.classifier(str(tmp_path / "b.pt"))(x), model(x))
     monkeypatch.chdir(tmp_path)
     (tmp_path / "mine_for_test.py").write_text(
         "import torch\ndef net():\n    return torch.nn.Flatten()\nready = torch.nn.ReLU()\n"
         "def none():\n    return 3\n"
     )
-    assert isinstance(user_classifiers.classifier("mine_for_test:net"), nn.Flatten)
-    assert isinstance(user_classifiers.classifier("mine_for_test:ready"), nn.ReLU)
+    assert isinstance(classifiers.classifier("mine_for_test:net"), nn.Flatten)
+    assert isinstance(classifiers.classifier("mine_for_test:ready"), nn.ReLU)
     (tmp_path / "c.safetensors").write_bytes(b"nonsense")
     (tmp_path / "c.pt").write_bytes(b"nonsense")
     for name, error, message in (
@@ -165,7 +165,7 @@ def test_classifiers_come_back_from_files(tmp_path, monkeypatch):
         ("resnet", ValueError, "expected module:callable"),
     ):
         with pytest.raises(error, match=message):
-            user_classifiers.classifier(name)
+            classifiers.classifier(name)
 
 
 @drawn(st.lists(st.floats(-1e3, 1e3), min_size=2, max_size=31))
@@ -200,17 +200,17 @@ def test_rounds_are_made_once(tmp_path):
 
         return run
 
-    rounds = Rounds(path, {"a": (1, 2)}, overwrite=False)
+    rounds = ResultCache(path, {"a": (1, 2)}, overwrite=False)
     assert rounds((50, "real", 0), make(1.5)) == {"x": 1.5}
-    again = Rounds(path, {"a": (1, 2)}, overwrite=False)
+    again = ResultCache(path, {"a": (1, 2)}, overwrite=False)
     assert again((50, "real", 0), make(9.0)) == {"x": 1.5}
     assert again((50, "real", 1), make(2.5)) == {"x": 2.5}
     assert made == [1.5, 2.5]
     with pytest.raises(FileExistsError, match="another a: --overwrite"):
-        Rounds(path, {"a": (1, 3)}, overwrite=False)
-    fresh = Rounds(path, {"a": (1, 3)}, overwrite=True)
+        ResultCache(path, {"a": (1, 3)}, overwrite=False)
+    fresh = ResultCache(path, {"a": (1, 3)}, overwrite=True)
     assert fresh((50, "real", 0), make(7.0)) == {"x": 7.0}
     assert json.loads(path.read_text())["rounds"] == [[[50, "real", 0], {"x": 7.0}]]
     path.write_text("{")
     with pytest.raises(ValueError, match="cannot be read"):
-        Rounds(path, {}, overwrite=False)
+        ResultCache(path, {}, overwrite=False)

@@ -12,7 +12,7 @@ from ganfast import cli, data
 from ganfast.losses import AdversarialLoss
 from ganfast.models.checkpoint import load
 from ganfast.train import TrainOptions
-from ganfast.train.cycle import CycleTrainer, Discriminators, Generators, PairStream
+from ganfast.train.cyclegan import CycleTrainer, Discriminators, Generators, PairStream
 from ganfast.workflows.cyclegan import CycleConfig, CycleScore, cycle, domains
 
 SMALL = {"width": 2, "blocks": 1, "depth": 1, "batch_size": 4, "pool": 6, "sample_every": 0}

@@ -14,7 +14,7 @@ from torch import nn
 from ganfast import data, features
 from ganfast.metrics import frechet_distance_from_features
 from ganfast.train.options import refuse_other
-from ganfast.workflows import demo_report, timing
+from ganfast.workflows import demo
 from ganfast.workflows.demo import Result, options
 from ganfast.workflows.digit_scores import FrechetScore
 
@@ -102,7 +102,7 @@ def test_scores_of_a_perfect_generator():
 
 
 def test_losses_are_timed_side_by_side():
-    fused, plain = timing.loss_times(8, "cpu", repeats=5)
+    fused, plain = demo.loss_times(8, "cpu", repeats=5)
     assert 0 < fused < 1e6
     assert 0 < plain < 1e6
 
@@ -120,7 +120,7 @@ def test_the_table_names_missing_digits():
         loss_us_plain=25.0,
         seconds=125.0,
     )
-    table = demo_report.as_text(result)
+    table = "\n".join(map(str, demo.rows(result)))
     assert "10.0 (5.0% of untrained)" in table
     assert "0, 8" in table
     assert "2.50 x as fast" in table

@@ -18,7 +18,11 @@ def results():
 
 
 def test_every_system_is_one_that_can_be_asked_for(results):
-    kinds = (results.gan.Config, results.cycle.CycleConfig, results.autoencode.AutoencoderConfig)
+    kinds = (
+        results.gan.Config,
+        results.cyclegan.CycleConfig,
+        results.autoencoder.AutoencoderConfig,
+    )
     systems = (results.GANS, results.CYCLES, results.AUTOENCODERS)
     for kind, of_kind in zip(kinds, systems, strict=True):
         for words in of_kind.values():

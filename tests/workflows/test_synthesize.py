@@ -16,8 +16,8 @@ from torch import nn
 
 from ganfast import data, features
 from ganfast.workflows import synthesize as recipe
+from ganfast.workflows.digit_scores import quality
 from ganfast.workflows.gan import Config
-from ganfast.workflows.quality import quality
 from ganfast.workflows.sampler import Filters, Sampler, labels_of
 from ganfast.workflows.synthesize import Order, load_dataset, synthesize
 from ganfast.workflows.train import train
@@ -155,7 +155,7 @@ def test_shards_are_resumed_not_made_again(conditional, tmp_path, monkeypatch):
     assert torch.equal(shard["images"], whole[0][16:32])
     assert torch.equal(shard["labels"], whole[1][16:32])
 
-    with pytest.raises(FileExistsError, match="another order"):
+    with pytest.raises(FileExistsError, match="another seed"):
         synthesize(conditional, tmp_path / "parts", dataclasses.replace(order, seed=5))
     synthesize(conditional, tmp_path / "parts", dataclasses.replace(order, seed=5), overwrite=True)
     assert not torch.equal(load_dataset(tmp_path / "parts")[0], whole[0])

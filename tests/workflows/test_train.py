@@ -10,7 +10,7 @@ from PIL import Image
 
 from ganfast import cli, data, features
 from ganfast.models.checkpoint import load
-from ganfast.train.log import read_records
+from ganfast.train.journal import read_records
 from ganfast.workflows import gan
 from ganfast.workflows.digit_scores import FrechetScore, as_digits, resized
 from ganfast.workflows.gan import Config

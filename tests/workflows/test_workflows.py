@@ -11,7 +11,7 @@ import torch.nn.functional as F
 from ganfast import cli, data
 from ganfast.models import dcgan
 from ganfast.train.regularizer import shifted
-from ganfast.workflows import finetune, gan, pretext, pretrain, rank, transfer
+from ganfast.workflows import finetune, gan, pretext, pretrain, rank
 from ganfast.workflows.classifiers import Fit
 from ganfast.workflows.gan import Config
 from ganfast.workflows.train import train
@@ -61,14 +61,14 @@ def test_no_image_of_the_test_is_trained_on(tmp_path, monkeypatch):
         seen.extend([train[0], validation[0]])
         return 0
 
-    monkeypatch.setattr(finetune.classify, "fit", fit)
+    monkeypatch.setattr(finetune.classifiers, "fit", fit)
     drawn, next_ = [], data.BatchStream.__next__
     monkeypatch.setattr(
         data.BatchStream, "__next__", lambda self: drawn.append(next_(self)[0]) or next_(self)
     )
     settings = dataclasses.replace(FINETUNE, sizes=(60,), seeds=1)
     finetune.finetune(settings, tmp_path)
-    pool, test = finetune.classify.split(data.digits(), 100, seed=0)
+    pool, test = finetune.classifiers.split(data.digits(), 100, seed=0)
     held = {image.numpy().tobytes() for image in test[0]}
     allowed = {image.numpy().tobytes() for image in pool[0][:60]}
     validation = {image.numpy().tobytes() for image in pool[0][:12]}
@@ -81,7 +81,7 @@ def test_no_image_of_the_test_is_trained_on(tmp_path, monkeypatch):
 
 
 def test_the_union_has_its_ratio(tmp_path):
-    pool, test = finetune.classify.split(data.digits(), 100, seed=0)
+    pool, test = finetune.classifiers.split(data.digits(), 100, seed=0)
     settings = dataclasses.replace(FINETUNE, ratio=0.5, synthetic=96)
     size = finetune._Size(settings, 60, pool, test, tmp_path, "cpu", False)
     synthetic = torch.zeros(96, 1, 28, 28, dtype=torch.uint8), torch.zeros(96).long()
@@ -96,13 +96,13 @@ def test_labels_by_a_teacher_and_given_images(tmp_path):
     settings = dataclasses.replace(
         FINETUNE, sizes=(30,), seeds=1, labels="teacher", dataset=str(tmp_path / "data.npz")
     )
-    pool, test = finetune.classify.split(digits, 100, seed=0)
+    pool, test = finetune.classifiers.split(digits, 100, seed=0)
     size = finetune._Size(settings, 30, pool, test, tmp_path, "cpu", False)
     images, labels = size._synthetic(0)
     assert torch.equal(images, digits.images[:40])
     teacher = size._net(0)
     size._fit(teacher, size._real, 0)
-    assert torch.equal(labels, finetune.classify.probabilities(teacher, images).argmax(1))
+    assert torch.equal(labels, finetune.classifiers.probabilities(teacher, images).argmax(1))
     natural = dataclasses.replace(
         settings, dataset="", gan=("model=mlp-128", "steps=2", "score_every=0", "sample_every=0")
     )
@@ -115,14 +115,14 @@ def test_labels_by_a_teacher_and_given_images(tmp_path):
 
 
 def test_what_modes_share_is_trained_once(tmp_path, monkeypatch):
-    fits, fit = [], finetune.classify.fit
-    monkeypatch.setattr(finetune.classify, "fit", lambda *a: fits.append(a[1]) or fit(*a))
+    fits, fit = [], finetune.classifiers.fit
+    monkeypatch.setattr(finetune.classifiers, "fit", lambda *a: fits.append(a[1]) or fit(*a))
     digits = data.digits()
     np.savez(tmp_path / "data.npz", images=digits.images[:40], labels=np.full(40, 3))
     settings = dataclasses.replace(
         FINETUNE, sizes=(60,), seeds=1, labels="teacher", dataset=str(tmp_path / "data.npz")
     )
-    pool, test = finetune.classify.split(digits, 100, seed=0)
+    pool, test = finetune.classifiers.split(digits, 100, seed=0)
     size = finetune._Size(settings, 60, pool, test, tmp_path, "cpu", False)
     accuracy = {mode: size.accuracy(mode, 0) for mode in settings.modes}
     assert len(fits) == 5  # one for each mode, the teacher being "real"
@@ -131,7 +131,7 @@ def test_what_modes_share_is_trained_once(tmp_path, monkeypatch):
     net = size._net(0)
     for images in (size._synthetic(0), size._real):
         fit(net, images, size._validation, settings.fit, 0)
-    assert finetune.classify.accuracy(net, test) == accuracy["pretrained"]
+    assert finetune.classifiers.accuracy(net, test) == accuracy["pretrained"]
 
 
 @pytest.mark.parametrize(
@@ -165,7 +165,7 @@ def test_rank_is_resumed_and_ranks(tmp_path, monkeypatch, few_digits):
     assert result.agreement_real.diagonal().tolist() == [1.0] * 8
     page = (tmp_path / "report.html").read_text()
     assert "Kendall" in page
-    monkeypatch.setattr(rank.classify, "fit", None)  # all is there: nothing is trained again
+    monkeypatch.setattr(rank.classifiers, "fit", None)  # all is there: nothing is trained again
     again = rank.rank(RANK, tmp_path)
     assert again.standings == result.standings
     assert str(again.spearman) == str(result.spearman)  # which may be nan
@@ -195,7 +195,7 @@ def test_what_is_learned_first_fits_the_gan(method, model):
     )
     assert set(found) == parts
     for part, weights in found.items():
-        rows = transfer.take(getattr(pair, part), weights)
+        rows = pretext.take(getattr(pair, part), weights)
         other = [row.name for row in rows if row.status != "taken"]
         assert all("drawn anew" in row.status for row in rows if row.name in other)
         last = max(int(row.name.split(".")[1]) for row in rows)
@@ -211,14 +211,14 @@ def test_every_weight_is_in_the_table():
     module = torch.nn.Linear(2, 3)
     before = module.bias.detach().clone()
     weights = {"weight": torch.ones(3, 2), "bias": torch.ones(4), "extra": torch.ones(1)}
-    rows = dict(transfer.take(module, weights))
+    rows = dict(pretext.take(module, weights))
     assert rows["weight"] == "taken"
     assert "4 in the source, 3 here" in rows["bias"]
     assert rows["extra"] == "not here: left"
     assert torch.equal(module.bias, before)
-    assert transfer.take(module, {"weight": torch.ones(3, 2)})[1].status.startswith("not in the")
+    assert pretext.take(module, {"weight": torch.ones(3, 2)})[1].status.startswith("not in the")
     with pytest.raises(ValueError, match="no weight of the source fits Linear"):
-        transfer.take(module, {"a": torch.ones(1)})
+        pretext.take(module, {"a": torch.ones(1)})
 
 
 def test_first_losses_are_their_definitions():

@@ -6,7 +6,7 @@ from torch import Tensor
 _WORTH = 64  # rows from which the repacking is less than what it saves
 
 
-def products(a: Tensor, b: Tensor) -> Tensor:
+def inner_products(a: Tensor, b: Tensor) -> Tensor:
     """All inner products (N, M) of rows (N, D) and (M, D), as ``a @ b.T``.
 
     In float32 on a CPU they are taken by oneDNN, which does here twice what MKL does on a CPU that

@@ -3,10 +3,10 @@
 import torch
 from torch import Tensor, nn
 
-from ganfast.metrics.arrays import SLACK, as_features, to_float64
 from ganfast.metrics.frechet import centred, distance_of_roots
 from ganfast.metrics.matrix import psd_root
 from ganfast.metrics.uncertainty import Reference, moments_of
+from ganfast.metrics.validation import SLACK, as_features, to_float64
 
 
 class FrechetLoss(nn.Module):

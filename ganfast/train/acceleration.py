@@ -1,12 +1,41 @@
-"""Whole rounds as CUDA graphs: one launch in place of thousands."""
+"""Networks through torch.compile, and whole rounds as CUDA graphs."""
 
+import warnings
 from collections.abc import Callable, Hashable, Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from ganfast.train.batches import Batch
+
+
+class Compiled:
+    """Call a network compiled for the shapes that it meets, or as it is where that fails.
+
+    Its weights stay those of the module, which itself stays as it is: penalties need its second
+    derivatives, and torch.compile has none.
+    """
+
+    def __init__(self, module: nn.Module, name: str) -> None:
+        self._module, self._name = module, name
+        self._call: Any = torch.compile(module, dynamic=False)
+        self._tried = False
+
+    def __call__(self, *inputs: Any) -> Any:
+        if self._tried:
+            return self._call(*inputs)
+        self._tried = True
+        try:
+            return self._call(*inputs)
+        except torch.OutOfMemoryError:
+            raise
+        except (RuntimeError, ImportError, OSError) as error:
+            self._call = self._module
+            words = str(error).strip().partition("\n")[0]
+            warnings.warn(f"the {self._name} is not compiled: {words}", stacklevel=2)
+            return self._module(*inputs)
+
 
 Batches = Sequence[Sequence[Batch]]
 
@@ -74,7 +103,7 @@ class Graphs:
     def _capture(self, batches: Batches, number: int) -> _Captured:
         """Record a round, which does not run it."""
         static = [
-            [Batch(b.images.clone(), tuple(x.clone() for x in b.given)) for b in each]
+            [Batch(b.images.clone(), tuple(x.clone() for x in b.labels)) for b in each]
             for each in batches
         ]
         graph = torch.cuda.CUDAGraph()
@@ -85,4 +114,4 @@ class Graphs:
 
 
 def _tensors(batches: Batches) -> list[Tensor]:
-    return [x for each in batches for batch in each for x in (batch.images, *batch.given)]
+    return [x for each in batches for batch in each for x in (batch.images, *batch.labels)]

@@ -10,11 +10,11 @@ import torch
 from torch import Tensor, nn
 
 from ganfast.data import BatchStream, ImageData
+from ganfast.distributed import Processes
 from ganfast.losses import ImagePool, cycle_loss, identity_loss
 from ganfast.train.batches import Batch
 from ganfast.train.objective import Loss
 from ganfast.train.options import TrainOptions
-from ganfast.train.processes import Processes
 from ganfast.train.steps import Steps
 from ganfast.train.trainer import Trainer
 

@@ -1,4 +1,4 @@
-"""Records for Weights & Biases, where it is installed."""
+"""Loggers for ``on_record``: TensorBoard, and Weights & Biases."""
 
 import uuid
 from collections.abc import Callable, Mapping
@@ -6,7 +6,27 @@ from pathlib import Path
 from typing import Any
 
 from ganfast._files import atomic_write
-from ganfast.train.log import Record
+from ganfast.train.journal import Record
+
+
+def tensorboard(out: Path) -> Callable[[Record], None]:
+    """A function for ``on_record`` of a trainer: writes each figure to ``out``/tensorboard.
+
+    Raises ValueError where TensorBoard is not installed.
+    """
+    try:
+        from torch.utils.tensorboard import SummaryWriter
+    except ImportError as error:
+        raise ValueError("tensorboard is not installed: pip install tensorboard") from error
+    writer = SummaryWriter(str(out / "tensorboard"))
+
+    def write(record: Record) -> None:
+        for name, value in record.items():
+            if name != "step":
+                writer.add_scalar(name, value, int(record["step"]))
+        writer.flush()
+
+    return write
 
 
 def wandb(project: str, out: Path, settings: Mapping[str, Any]) -> Callable[[Record], None]:

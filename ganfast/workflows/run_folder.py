@@ -1,0 +1,95 @@
+"""The folder of a run: whose it is, and the results that it keeps."""
+
+import json
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+from ganfast._files import atomic_write
+
+Key = tuple[str | int, ...]
+
+
+def clear(out: Path, overwrite: bool) -> None:
+    """Make room for a new training run in ``out``.
+
+    Raises FileExistsError if ``out`` holds a run and ``overwrite`` is False.
+    """
+    if (out / "checkpoint.pt").exists() and not overwrite:
+        raise FileExistsError(
+            f"{out} holds a run: --resume continues it, --overwrite starts it again, "
+            "--out names another folder"
+        )
+    for old in (*out.glob("*.pt"), *out.glob("wandb-run"), *(out / "samples").glob("step_*.png")):
+        old.unlink(missing_ok=True)
+
+
+def claim(path: Path, settings: Mapping[str, object], overwrite: bool) -> None:
+    """Write the settings of a run to ``path``, or find that it was made with the same ones.
+
+    Raises:
+        FileExistsError: ``path`` has other settings and ``overwrite`` is False.
+        ValueError: ``path`` cannot be read.
+    """
+    if not path.exists() or overwrite:
+        with atomic_write(path) as file:
+            file.write(json.dumps({"settings": settings}).encode())
+    else:
+        _refuse_other(path, _read(path), settings)
+
+
+class ResultCache:
+    """Results by key in one JSON file, kept as they come, so that a workflow resumes.
+
+    Args:
+        path: the file.
+        settings: of the workflow; they are kept in the file, too.
+        overwrite: start again, whatever the file holds.
+
+    Raises:
+        FileExistsError: ``path`` has other settings and ``overwrite`` is False.
+        ValueError: ``path`` cannot be read.
+    """
+
+    def __init__(self, path: Path, settings: Mapping[str, object], overwrite: bool) -> None:
+        self._path, self._settings = path, settings
+        self._results: dict[Key, dict[str, float]] = {}
+        if path.exists() and not overwrite:
+            saved = _read(path)
+            try:
+                self._results = {tuple(key): result for key, result in saved["rounds"]}
+            except (ValueError, KeyError, TypeError) as error:
+                raise ValueError(f"{path} cannot be read: {error}") from error
+            _refuse_other(path, saved, settings)
+
+    def __call__(self, key: Key, compute: Callable[[], dict[str, float]]) -> dict[str, float]:
+        """Return the result of a key: from the file, or computed and written at once."""
+        if key not in self._results:
+            self._results[key] = compute()
+            rows = [[list(k), v] for k, v in self._results.items()]
+            with atomic_write(self._path) as file:
+                file.write(json.dumps({"settings": self._settings, "rounds": rows}).encode())
+        return self._results[key]
+
+
+def _read(path: Path) -> dict[str, Any]:
+    try:
+        saved = json.loads(path.read_text())
+    except ValueError as error:
+        raise ValueError(f"{path} cannot be read: {error}") from error
+    if not isinstance(saved, dict):
+        raise ValueError(f"{path} cannot be read: it must hold an object, got {saved!r}")
+    return saved
+
+
+def _refuse_other(path: Path, saved: Mapping[str, object], settings: Mapping[str, object]) -> None:
+    found = saved.get("settings", saved)  # the first version of synthesize had no such key
+    if not isinstance(found, dict):
+        raise ValueError(f"{path} cannot be read: it must hold settings, got {found!r}")
+    wanted = json.loads(json.dumps(settings))  # tuples become lists, as in the file
+    differ = [name for name in wanted if found.get(name) != wanted[name]]
+    if differ:
+        raise FileExistsError(
+            f"{path.parent} was made with another {differ[0]}: --overwrite starts again, "
+            "--out names another folder"
+        )
