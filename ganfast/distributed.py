@@ -12,7 +12,13 @@ from torch import Tensor, nn
 
 def process_count() -> int:
     """Number of processes of torch.distributed; 1 if it is not initialized."""
-    return dist.get_world_size() if dist.is_available() and dist.is_initialized() else 1
+    initialized = dist.is_available() and dist.is_initialized()
+    return dist.get_world_size() if initialized else 1
+
+
+def process_rank() -> int:
+    """Number of this process in torch.distributed; 0 if it is not initialized."""
+    return dist.get_rank() if process_count() > 1 else 0
 
 
 class _Sum(torch.autograd.Function):
@@ -70,12 +76,16 @@ def gather(x: Tensor) -> Tensor:
 T = TypeVar("T")
 
 
+def is_first() -> bool:
+    """Whether this process writes, logs and scores: the first of torch.distributed, or the only."""
+    return process_rank() == 0
+
+
 class Processes:
     """Those of torch.distributed, where it is initialized, or this one alone."""
 
     def __init__(self) -> None:
-        self.count = process_count()
-        self.rank = dist.get_rank() if self.count > 1 else 0
+        self.count, self.rank = process_count(), process_rank()
         # What hosts agree on does not wait for their devices.
         self._hosts = dist.new_group(backend="gloo") if self.count > 1 else None
 
