@@ -130,7 +130,7 @@ class _CycleSteps(Steps):
         self.weights = weights
         self.pools = tuple(ImagePool(pool, 2 * options.seed + k) for k in range(2))
 
-    def _fakes(self, batch: Batch) -> Tensor:
+    def _discriminator_fakes(self, batch: Batch) -> Tensor:
         made = self._generate(batch.images)
         return torch.stack([pool(made[:, k]) for k, pool in enumerate(self.pools)], 1)
 

@@ -43,13 +43,13 @@ def test_words_win_and_numbers_may_be_written_as_people_do(tmp_path):
         ("stepps: 5", [], ValueError, "unknown field 'stepps'; did you mean 'steps'"),
         ("steps: 5\nx: 1", [], ValueError, r"unknown field 'x'; known are \['accumulate'"),
         ("steps: 5", ["lr=1"], ValueError, "unknown field 'lr'; did you mean 'lr_d'|'lr_g'"),
-        ("steps: 5", ["lr_g"], ValueError, "expected field=value, got 'lr_g'"),
+        ("steps: 5", ["lr_g"], ValueError, "settings must be field=value, got 'lr_g'"),
         ("steps: many", [], TypeError, "steps must be an int, got 'many'"),
         ("steps: 5\nlr_g: fast", [], TypeError, "lr_g must be a number, got 'fast'"),
         ("steps: 5\npenalty: r3", [], ValueError, "penalty must be one of none, r1"),
-        ("[1, 2]", [], ValueError, "expected fields and values, got list"),
-        ("a: [", [], ValueError, "not YAML"),
-        ("!!python/object/apply:os.getcwd []", [], ValueError, "not YAML"),
+        ("[1, 2]", [], ValueError, "must hold fields and values, got list"),
+        ("a: [", [], ValueError, "is not YAML"),
+        ("!!python/object/apply:os.getcwd []", [], ValueError, "is not YAML"),
     ],
 )
 def test_what_is_wrong_is_named(tmp_path, text, words, error, message):
