@@ -8,7 +8,7 @@ from torch import Tensor, nn
 from torch.nn.utils import parametrizations, parametrize
 
 from ganfast import ops
-from ganfast.penalties._calls import Inputs, Output, maps, outputs_at
+from ganfast.penalties._calls import Inputs, Output, output_maps, outputs_at
 from ganfast.penalties.approximate import mean_squared_difference
 from ganfast.reference import compute_dtype
 
@@ -29,7 +29,7 @@ def consistency(outputs: Inputs, augmented: Inputs, *, weight: float = 10.0) -> 
     Returns:
         Scalar, the sum over maps.
     """
-    return mean_squared_difference(maps(outputs), maps(augmented), weight)
+    return mean_squared_difference(output_maps(outputs), output_maps(augmented), weight)
 
 
 def latent_diversity(images: Tensor, moved: Tensor, *, weight: float = 0.5) -> Tensor:
@@ -55,7 +55,7 @@ def disc_shift(real_logits: Inputs, *, weight: float = 0.001) -> Tensor:
     Returns:
         Scalar, the sum over maps.
     """
-    logits = maps(real_logits)
+    logits = output_maps(real_logits)
     zeros = [0.0] * len(logits)
     return ops.flat(logits, "square", [weight] * len(logits), zeros, zeros)
 

@@ -18,7 +18,7 @@ from torch import Tensor, nn
 
 from ganfast.compat._criterion import formula_of, reduce_sides
 from ganfast.penalties import mixed_points
-from ganfast.penalties._calls import gradients, reduced, refuse_compiled
+from ganfast.penalties._calls import Phi, gradients, reduced, refuse_compiled
 from ganfast.penalties.exact import Mode
 
 __all__ = ["GANLoss", "cal_gradient_penalty"]
@@ -116,4 +116,4 @@ def cal_gradient_penalty(
     (point,) = mixed_points(real_data, fake_data, mode=type)
     point = point.detach().requires_grad_()
     g = gradients([netD(point)], [point], None)
-    return reduced(g, "centred", lambda_gp, constant), g[0].flatten(1)
+    return reduced(g, Phi("centred", lambda_gp, constant)), g[0].flatten(1)

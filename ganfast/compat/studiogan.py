@@ -39,7 +39,6 @@ from ganfast.losses import (
 )
 from ganfast.losses import crammer_singer_loss as _crammer_singer_loss
 from ganfast.penalties import dragan, max_gp, r1_from_logits, wgan_gp
-from ganfast.penalties._calls import CallOptions
 from ganfast.reference import compute_dtype
 from ganfast.regularizers import path_length_deviations
 
@@ -78,6 +77,8 @@ __all__ = [
 ]
 
 Discriminator = Callable[..., Mapping[str, Any]]
+
+_TRAINING = {"eval": False}  # how the project calls its discriminator in training
 
 
 class GatherLayer:
@@ -292,10 +293,6 @@ def latent_optimise(
     return zs, torch.stack(costs).sum() if cal_trsp_cost and costs else None
 
 
-def _called_with(labels: Tensor) -> CallOptions:
-    return {"args": (labels,), "kwargs": {"eval": False}, "output": "adv_output"}
-
-
 def cal_grad_penalty(
     real_images: Tensor,
     real_labels: Tensor,
@@ -305,7 +302,15 @@ def cal_grad_penalty(
 ) -> Tensor:
     """WGAN-GP: m[(||grad|| - 1)^2] between real and fake images."""
     real, fake = real_images.to(device), fake_images.to(device)
-    return wgan_gp(discriminator, real, fake, weight=1.0, **_called_with(real_labels))
+    return wgan_gp(
+        discriminator,
+        real,
+        fake,
+        weight=1.0,
+        args=(real_labels,),
+        kwargs=_TRAINING,
+        output="adv_output",
+    )
 
 
 def cal_dra_penalty(
@@ -313,7 +318,9 @@ def cal_dra_penalty(
 ) -> Tensor:
     """DRAGAN: m[(||grad|| - 1)^2] around real images."""
     real = real_images.to(device)
-    return dragan(discriminator, real, weight=1.0, **_called_with(real_labels))
+    return dragan(
+        discriminator, real, weight=1.0, args=(real_labels,), kwargs=_TRAINING, output="adv_output"
+    )
 
 
 def cal_maxgrad_penalty(
@@ -325,7 +332,9 @@ def cal_maxgrad_penalty(
 ) -> Tensor:
     """The largest squared norm of a sample's gradient between real and fake images."""
     real, fake = real_images.to(device), fake_images.to(device)
-    return max_gp(discriminator, real, fake, **_called_with(real_labels))
+    return max_gp(
+        discriminator, real, fake, args=(real_labels,), kwargs=_TRAINING, output="adv_output"
+    )
 
 
 def cal_r1_reg(adv_output: Tensor, images: Tensor, device: Any) -> Tensor:

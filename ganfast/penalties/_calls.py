@@ -1,9 +1,7 @@
 """How a penalty calls a discriminator, and takes the gradient of what it returns."""
 
-import inspect
 from collections.abc import Callable, Mapping, Sequence
-from functools import wraps
-from typing import Any, Literal, ParamSpec, TypedDict, get_args
+from typing import Any, Literal, NamedTuple, get_args
 
 import torch
 from torch import Tensor
@@ -11,66 +9,34 @@ from torch.amp.grad_scaler import GradScaler
 
 from ganfast import ops
 
-P = ParamSpec("P")
 Inputs = Tensor | Sequence[Tensor]
 Discriminator = Callable[..., Any]
 Output = int | str | Callable[[Any], Any] | None
 Norm = Literal["sample", "pixel", "batch"]
 
 COMPILED = (
-    "the discriminator is compiled, and torch.compile has no double backward, which an exact "
-    "penalty needs: call the penalty with the module as it was before torch.compile (its "
+    "discriminator must be uncompiled for an exact penalty, got a compiled one: torch.compile has "
+    "no double backward; call the penalty with the module as it was before torch.compile (its "
     "parameters are the same), or use ganfast.penalties.approximate_r1"
 )
 
 
-class CallOptions(TypedDict, total=False):
-    """How the discriminator is called."""
+class Phi(NamedTuple):
+    """A penalty as a function of squared norms: see :func:`ganfast.ops.norms`."""
 
-    args: Sequence[Any]
-    kwargs: Mapping[str, Any] | None
-    output: Output
-
-
-class NormOptions(TypedDict, total=False):
-    """How gradients become one number."""
-
-    norm: Norm
-    mask: Tensor | None
-    scaler: GradScaler | None
-
-
-class ExactOptions(CallOptions, NormOptions, total=False):
-    """The options of all exact penalties."""
-
-
-def strict(penalty: Callable[P, Tensor]) -> Callable[P, Tensor]:
-    """Refuse keywords that a penalty does not have.
-
-    Of ``**options: Unpack[...]`` type checkers know the names; at run time, Python takes any.
-    """
-    *parameters, options = inspect.signature(penalty).parameters.values()
-    (named,) = get_args(options.annotation)
-    chosen = [x.name for x in parameters if x.kind is inspect.Parameter.KEYWORD_ONLY]
-    has = ", ".join([*chosen, *sorted(named.__optional_keys__)])
-    known = {x.name for x in parameters} | named.__optional_keys__
-
-    @wraps(penalty)
-    def checked(*args: P.args, **kwargs: P.kwargs) -> Tensor:
-        for name in kwargs:
-            if name not in known:
-                raise TypeError(f"{penalty.__name__} has no option {name!r}; it has {has}")
-        return penalty(*args, **kwargs)
-
-    return checked
+    name: str
+    weight: float
+    a: float = 0.0
+    eps: float = 0.0
 
 
 def tensors(name: str, inputs: Inputs | None) -> list[Tensor]:
-    """The tensors in an argument: one, or those of a list; each with samples along its first
-    dimension."""
+    """Return the tensors of an argument, one or a list, all with the same number of samples."""
     listed = [inputs] if isinstance(inputs, Tensor) else inputs
     if not isinstance(listed, (list, tuple)):
-        raise TypeError(f"{name} must be a tensor or a list of tensors, got {type(inputs)}")
+        raise TypeError(
+            f"{name} must be a tensor or a list of tensors, got {type(inputs).__name__}"
+        )
     if not listed:
         raise ValueError(f"{name} must hold at least one tensor, got an empty list")
     for k, x in enumerate(listed):
@@ -88,15 +54,14 @@ def tensors(name: str, inputs: Inputs | None) -> list[Tensor]:
     return list(listed)
 
 
-def maps(returned: Any, output: Output = None) -> list[Tensor]:
-    """The tensors in what a discriminator returned that a penalty is of."""
+def output_maps(returned: Any, output: Output = None) -> list[Tensor]:
+    """Return the tensors that a penalty takes from the return value of a discriminator."""
     if output is not None:
         returned = output(returned) if callable(output) else returned[output]
     elif isinstance(returned, (tuple, Mapping)):
-        kind = type(returned).__name__
         raise TypeError(
-            f"the discriminator returned a {kind}: output must say which of it the penalty is of "
-            "(an index, a key, or a function of it)"
+            "output must be an index, a key or a function that picks from the "
+            f"{type(returned).__name__} that the discriminator returns, got None"
         )
     listed = [returned] if isinstance(returned, Tensor) else returned
     if (
@@ -112,7 +77,7 @@ def maps(returned: Any, output: Output = None) -> list[Tensor]:
 
 
 def refuse_compiled(discriminator: Discriminator) -> None:
-    """Raise where torch would, later and in other words."""
+    """Raise RuntimeError for a compiled module, where torch would fail later and less clearly."""
     modules = discriminator.modules() if isinstance(discriminator, torch.nn.Module) else ()
     if hasattr(discriminator, "_torchdynamo_orig_callable") or any(
         "_orig_mod" in module._modules or module._compiled_call_impl is not None
@@ -128,17 +93,17 @@ def outputs_at(
     kwargs: Mapping[str, Any] | None = None,
     output: Output = None,
 ) -> list[Tensor]:
-    """The discriminator's outputs at the points."""
-    return maps(discriminator(*points, *args, **(kwargs or {})), output)
+    """Return the discriminator's outputs at the points."""
+    return output_maps(discriminator(*points, *args, **(kwargs or {})), output)
 
 
 def gradients(
     outputs: Sequence[Tensor], points: Sequence[Tensor], scaler: GradScaler | None
 ) -> list[Tensor]:
-    """Gradients of the sum of all outputs in each point, with the graph for another backward.
+    """Return the gradients of the sum of all outputs at each point, with their graph.
 
-    With a scaler the outputs are scaled on the way and the gradients unscaled in float32, both on
-    the device. The factor is the scale over the batch, as in the loss of a mean: float16 holds it.
+    With a scaler the outputs are scaled and the gradients unscaled in float32, both on the device.
+    The factor is the scale over the batch size, as in the loss of a mean: float16 holds it.
     """
     if scaler is None:
         cotangents = [torch.ones_like(x) for x in outputs]
@@ -162,24 +127,18 @@ def gradients(
 
 
 def reduced(
-    g: Sequence[Tensor],
-    phi: str,
-    weight: float,
-    a: float = 0.0,
-    norm: Norm = "sample",
-    eps: float = 0.0,
-    mask: Tensor | None = None,
+    g: Sequence[Tensor], phi: Phi, norm: Norm = "sample", mask: Tensor | None = None
 ) -> Tensor:
-    """The penalty of gradients: :func:`ganfast.ops.norms` with the options of a penalty."""
+    """Return the penalty of gradients."""
     if norm not in get_args(Norm):
         raise ValueError(f"norm must be one of {', '.join(get_args(Norm))}, got {norm!r}")
-    if not eps >= 0:
-        raise ValueError(f"eps must be at least 0, got {eps}")
+    if not phi.eps >= 0:
+        raise ValueError(f"eps must be at least 0, got {phi.eps}")
     if mask is not None:
         g = [gk * mask for gk in g]
     if norm == "batch":
         g = [gk.reshape(1, -1) for gk in g]
-    penalty = ops.norms(g, phi, weight, a, eps, norm == "pixel")
+    penalty = ops.norms(g, *phi, norm == "pixel")
     if mask is None:
         return penalty
     share = mask.mean()
@@ -189,58 +148,30 @@ def reduced(
 def penalty_at(
     discriminator: Discriminator,
     points: Sequence[Tensor],
-    phi: str,
-    weight: float,
-    a: float,
-    options: ExactOptions,
-    eps: float = 0.0,
+    phi: Phi,
+    args: Sequence[Any],
+    kwargs: Mapping[str, Any] | None,
+    output: Output,
+    norm: Norm,
+    mask: Tensor | None,
+    scaler: GradScaler | None,
 ) -> Tensor:
-    """An exact penalty of a discriminator at points, which are taken as constants."""
+    """Return an exact penalty of a discriminator at points, which are taken as constants."""
     refuse_compiled(discriminator)
     leaves = [x.detach().requires_grad_() for x in points]
     with torch.enable_grad():
-        outputs = outputs_at(
-            discriminator,
-            leaves,
-            options.get("args", ()),
-            options.get("kwargs"),
-            options.get("output"),
-        )
-        g = gradients(outputs, leaves, options.get("scaler"))
-        return reduced(
-            g,
-            phi,
-            weight,
-            a,
-            options.get("norm", "sample"),
-            eps,
-            options.get("mask"),
-        )
+        outputs = outputs_at(discriminator, leaves, args, kwargs, output)
+        return reduced(gradients(outputs, leaves, scaler), phi, norm, mask)
 
 
-def gradients_of(
+def gradients_of_logits(
     name: str, logits: Inputs, points: Inputs, scaler: GradScaler | None
 ) -> list[Tensor]:
-    """Gradients of outputs that were computed at `points`."""
+    """Return the gradients of outputs that were computed at the points."""
     listed = tensors(name, points)
     if not all(x.requires_grad for x in listed):
         raise ValueError(
-            f"{name} must require gradients before the discriminator is called with it: "
-            f"{name} = {name}.detach().requires_grad_()"
+            f"{name} must require gradients before the discriminator is called with it, got "
+            f"requires_grad=False: {name} = {name}.detach().requires_grad_()"
         )
-    return gradients(maps(logits), listed, scaler)
-
-
-def penalty_of(
-    name: str,
-    logits: Inputs,
-    points: Inputs,
-    phi: str,
-    weight: float,
-    a: float,
-    options: NormOptions,
-    eps: float = 0.0,
-) -> Tensor:
-    """An exact penalty from outputs that were computed at `points`."""
-    g = gradients_of(name, logits, points, options.get("scaler"))
-    return reduced(g, phi, weight, a, options.get("norm", "sample"), eps, options.get("mask"))
+    return gradients(output_maps(logits), listed, scaler)

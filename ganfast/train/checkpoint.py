@@ -1,13 +1,14 @@
-"""Checkpoints: what is in them, written whole, refused if they do not fit."""
+"""Checkpoints: their content, atomic writes, and checks that they fit a run."""
 
 import os
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from ganfast._files import atomic_write
 from ganfast.distributed import Processes
@@ -15,43 +16,48 @@ from ganfast.models.checkpoint import FORMAT, State, load
 
 
 class Checkpoints:
-    """The checkpoints of a run: the newest, some before it, and the best.
+    """The checkpoint files of a run: the newest, some older ones, and the best.
 
     Args:
         out: folder of the run.
-        keep: how many of the newest to keep.
+        keep: number of newest checkpoints to keep.
     """
 
     def __init__(self, out: Path, keep: int) -> None:
         self.newest, self.best = out / "checkpoint.pt", out / "best.pt"
         self._out, self._keep = out, keep
-        self._step: int | None = None  # of the newest, where this object knows it
+        self._step: int | None = None  # step of the newest file, if this object knows it
 
     def older(self) -> list[Path]:
-        """Those before the newest, the last one first."""
+        """Return the checkpoints before the newest, latest first."""
         found = self._out.glob("checkpoint-*.pt")
         return sorted((p for p in found if re.fullmatch(r".*-\d{8}\.pt", p.name)), reverse=True)
 
     def save(self, state: State) -> None:
-        """Write the newest; a crash leaves those before. The one before gets its step's name."""
+        """Write the newest checkpoint; the previous one is renamed to its step.
+
+        A crash leaves the earlier checkpoints intact.
+        """
         with atomic_write(self.newest) as file:
-            torch.save({"format": FORMAT, **state}, file)
+            _write(state, file)
             if self._keep > 1 and self._step is not None and self._step != state["step"]:
                 _link(self.newest, self._out / f"checkpoint-{self._step:08d}.pt")
         self._step = state["step"]
-        if _is_sound(state):  # until then an older one may be needed
+        if _is_sound(state):  # until then a roll-back may need an older one
             for path in self.older()[self._keep - 1 :]:
                 path.unlink(missing_ok=True)
 
     def save_best(self, state: State) -> None:
-        """Write the best one."""
+        """Write the best checkpoint."""
         with atomic_write(self.best) as file:
-            torch.save({"format": FORMAT, **state}, file)
+            _write(state, file)
 
     def load(self, path: Path | None = None) -> State:
-        """Read the newest, or another one, as :func:`load` does.
+        """Read the newest checkpoint, or the one at ``path``.
 
-        Where the newest is damaged, the error names the last one that is not.
+        Raises:
+            FileNotFoundError: there is no checkpoint.
+            ValueError: the file is damaged; for the newest, the error names an intact older one.
         """
         try:
             state = load(path or self.newest)
@@ -61,14 +67,15 @@ class Checkpoints:
             if offer is None:
                 raise
             raise ValueError(f"{error}; {offer}, from before it, is whole: resume that") from error
-        for torn in self._out.glob(".*.pt.*.tmp"):  # of a run that was killed while it saved
+        for torn in self._out.glob(".*.pt.*.tmp"):  # left by a run that was killed while saving
             torn.unlink(missing_ok=True)
-        # A newest one that is damaged, or of a later step, is no older one when it is replaced.
-        self._step = state["step"] if path in (None, self.newest) else None
+        # After loading an older file, the newest is damaged or ahead: it is not kept when replaced.
+        step = state.get("step")
+        self._step = step if path in (None, self.newest) else None
         return state
 
     def sound(self) -> Iterator[State]:
-        """Those that can be read and were saved while all was well, the newest first."""
+        """Yield the readable checkpoints saved without a sign of divergence, newest first."""
         for path in (self.newest, *self.older()):
             if path.exists() and _whole(path):
                 state = load(path)
@@ -76,16 +83,46 @@ class Checkpoints:
                     yield state
 
     def forget_after(self, step: int) -> None:
-        """Delete all from after a step, but the best."""
+        """Delete all checkpoints after a step, except the best."""
         for path in self.older():
             if int(path.stem.rpartition("-")[2]) > step:
                 path.unlink()
         self._step = None
 
 
+def _write(state: State, file: BinaryIO) -> None:
+    """Write a checkpoint to an open file; a full disk raises its own OSError."""
+    watched = _Watched(file)
+    try:
+        torch.save({"format": FORMAT, **state}, watched)  # type: ignore[arg-type]
+    except RuntimeError:  # torch says "unexpected pos", whatever happened to the file
+        if watched.error is None:
+            raise
+        raise watched.error from None
+
+
+class _Watched:
+    """A file that remembers the error of a write."""
+
+    def __init__(self, file: BinaryIO) -> None:
+        self._file = file
+        self.error: OSError | None = None
+
+    def write(self, data: bytes) -> int:
+        try:
+            return self._file.write(data)
+        except OSError as error:
+            self.error = error
+            raise
+
+    def flush(self) -> None:
+        self._file.flush()
+
+
 def _is_sound(state: State) -> bool:
-    """Whether no sign of divergence had been seen; runs without such signs are sound."""
-    return not state.get("health", {}).get("strikes")
+    """Return True if the run had shown no sign of divergence."""
+    health = state.get("health")
+    return not (isinstance(health, dict) and health.get("strikes"))
 
 
 def _whole(path: Path) -> bool:
@@ -97,19 +134,24 @@ def _whole(path: Path) -> bool:
 
 
 def _link(path: Path, other: Path) -> None:
-    """Give a file a second name; one that is there stays."""
+    """Give a file a second name, unless that name exists."""
     if path.exists() and not other.exists():
         try:
             os.link(path, other)
-        except OSError:  # no hard links on this file system
+        except OSError:  # this file system has no hard links
             with atomic_write(other) as file:
                 file.write(path.read_bytes())
 
 
 def capture(parts: Mapping[str, Any], random: torch.Generator, processes: Processes) -> State:
-    """The state of the parts and of all random numbers, on the device of ``random``.
+    """Return the state of the parts and of all random number generators.
 
-    All but torch's own random numbers is the same in all processes.
+    Everything except torch's own random numbers is the same in all processes.
+
+    Args:
+        parts: objects with a ``state_dict``, by name.
+        random: generator of the run, on the run's device.
+        processes: the processes that train together.
 
     Raises:
         FloatingPointError: a weight is not finite.
@@ -132,12 +174,16 @@ def capture(parts: Mapping[str, Any], random: torch.Generator, processes: Proces
 def restore(
     parts: Mapping[str, Any], random: torch.Generator, processes: Processes, state: State
 ) -> None:
-    """Bring back what :func:`capture` returned.
+    """Restore what :func:`capture` returned.
 
     Raises:
-        ValueError: it is of another device, architecture or number of processes; the parts are then
-            as before.
+        ValueError: a part is missing, or the device, architecture or number of processes differs.
+            The networks are then unchanged.
     """
+    needed = {"device", "rng", "random", *parts}
+    if random.device.type == "cuda":
+        needed.add("rng_cuda")
+    refuse_missing(state, needed)
     if state["device"] != random.device.type:
         raise ValueError(
             f"the checkpoint was made on {state['device']}, the generator is on {random.device}"
@@ -150,12 +196,32 @@ def restore(
     for name, part in parts.items():
         if isinstance(part, nn.Module):
             _refuse_other(name, part, state[name])
-    for name, part in parts.items():
-        part.load_state_dict(state[name])
-    random.set_state(state["random"])
-    torch.set_rng_state(processes.own(state["rng"]))
-    if random.device.type == "cuda":
-        torch.cuda.set_rng_state(processes.own(state["rng_cuda"]), random.device)
+    # What may still not fit comes before the networks.
+    for name, part in sorted(parts.items(), key=lambda item: isinstance(item[1], nn.Module)):
+        with refused(name):
+            part.load_state_dict(state[name])
+    with refused("random numbers"):
+        random.set_state(state["random"])
+        torch.set_rng_state(processes.own(state["rng"]))
+        if random.device.type == "cuda":
+            torch.cuda.set_rng_state(processes.own(state["rng_cuda"]), random.device)
+
+
+def refuse_missing(state: State, names: Iterable[str]) -> None:
+    """Raise ValueError if a checkpoint lacks one of its parts."""
+    missing = sorted(set(names) - state.keys())
+    if missing:
+        raise ValueError(f"the checkpoint lacks {', '.join(missing)}")
+
+
+@contextmanager
+def refused(name: str) -> Iterator[None]:
+    """Turn what a state that does not fit raises into one sentence that names the part."""
+    try:
+        yield
+    except (ValueError, TypeError, KeyError, IndexError, AttributeError, RuntimeError) as error:
+        words = str(error).strip().partition("\n")[0]
+        raise ValueError(f"the checkpoint's {name} does not fit this run: {words}") from error
 
 
 def _refuse_nonfinite(name: str, module: nn.Module) -> None:
@@ -165,7 +231,9 @@ def _refuse_nonfinite(name: str, module: nn.Module) -> None:
 
 
 def _refuse_other(name: str, module: nn.Module, state: State) -> None:
-    """Name the first parameter or buffer that does not fit."""
+    """Raise ValueError, naming the first parameter or buffer that does not fit."""
+    if not isinstance(state, dict) or not all(isinstance(v, Tensor) for v in state.values()):
+        raise ValueError(f"the checkpoint's {name} must hold tensors by name, got {type(state)}")
     mine = module.state_dict()
     for key in [*mine, *state]:
         here = tuple(mine[key].shape) if key in mine else "absent"

@@ -156,6 +156,8 @@ class TrainOptions:
 
 def refuse_other(options: "DataclassInstance", saved: dict[str, Any], free: str = "") -> None:
     """Raise ValueError if a checkpoint's options differ from these, except for ``free``."""
+    if not isinstance(saved, dict):
+        raise ValueError(f"the checkpoint's options must be settings by name, got {saved!r}")
     for field in fields(options):
         # A checkpoint without the option is older than it and was made with its default.
         mine, theirs = getattr(options, field.name), saved.get(field.name, field.default)

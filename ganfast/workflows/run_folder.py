@@ -1,19 +1,44 @@
-"""The folder of a run: whose it is, and the results that it keeps."""
+"""The folder of a run: one writer, the settings it was made with, and cached results."""
 
+import functools
+import inspect
 import json
 from collections.abc import Callable, Mapping
+from contextlib import nullcontext
 from pathlib import Path
-from typing import Any
+from typing import Any, ParamSpec, TypeVar
 
 from ganfast._files import atomic_write
+from ganfast._lock import hold
+from ganfast.distributed import is_first
+
+P = ParamSpec("P")
+T = TypeVar("T")
 
 Key = tuple[str | int, ...]
 
 
-def clear(out: Path, overwrite: bool) -> None:
-    """Make room for a new training run in ``out``.
+def one_writer(workflow: Callable[P, T]) -> Callable[P, T]:
+    """Let a workflow with an argument ``out`` write that folder alone, as one launch.
 
-    Raises FileExistsError if ``out`` holds a run and ``overwrite`` is False.
+    The workflow raises BlockingIOError if another process writes it.
+    """
+    signature = inspect.signature(workflow)
+
+    @functools.wraps(workflow)
+    def alone(*args: P.args, **kwargs: P.kwargs) -> T:
+        out = signature.bind(*args, **kwargs).arguments["out"]
+        with hold(out) if is_first() else nullcontext():
+            return workflow(*args, **kwargs)
+
+    return alone
+
+
+def clear(out: Path, overwrite: bool) -> None:
+    """Delete an old training run in ``out``.
+
+    Raises:
+        FileExistsError: ``out`` holds a run and ``overwrite`` is False.
     """
     if (out / "checkpoint.pt").exists() and not overwrite:
         raise FileExistsError(
@@ -25,7 +50,7 @@ def clear(out: Path, overwrite: bool) -> None:
 
 
 def claim(path: Path, settings: Mapping[str, object], overwrite: bool) -> None:
-    """Write the settings of a run to ``path``, or find that it was made with the same ones.
+    """Write the settings of a run to ``path``, or check that it holds the same ones.
 
     Raises:
         FileExistsError: ``path`` has other settings and ``overwrite`` is False.
@@ -39,12 +64,12 @@ def claim(path: Path, settings: Mapping[str, object], overwrite: bool) -> None:
 
 
 class ResultCache:
-    """Results by key in one JSON file, kept as they come, so that a workflow resumes.
+    """Results by key in one JSON file, written as they come, so that a workflow can resume.
 
     Args:
         path: the file.
-        settings: of the workflow; they are kept in the file, too.
-        overwrite: start again, whatever the file holds.
+        settings: settings of the workflow, which the file also holds.
+        overwrite: ignore what the file holds.
 
     Raises:
         FileExistsError: ``path`` has other settings and ``overwrite`` is False.
@@ -63,7 +88,7 @@ class ResultCache:
             _refuse_other(path, saved, settings)
 
     def __call__(self, key: Key, compute: Callable[[], dict[str, float]]) -> dict[str, float]:
-        """Return the result of a key: from the file, or computed and written at once."""
+        """Return the result of a key from the file, or compute and write it."""
         if key not in self._results:
             self._results[key] = compute()
             rows = [[list(k), v] for k, v in self._results.items()]

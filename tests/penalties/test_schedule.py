@@ -74,8 +74,8 @@ def test_gamma_is_in_the_state() -> None:
 @pytest.mark.parametrize(
     ("arguments", "match"),
     [
-        ({"target": 0.0}, "target must be positive, got 0"),
-        ({"target": 1.0, "rate": float("nan")}, "rate must be positive, got nan"),
+        ({"target": 0.0}, "target must be positive and finite, got 0"),
+        ({"target": 1.0, "rate": float("nan")}, "rate must be positive and finite, got nan"),
         ({"target": 1.0, "gamma": 3.0, "bounds": (4.0, 5.0)}, "bounds must be positive and hold"),
     ],
 )
