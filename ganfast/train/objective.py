@@ -1,4 +1,4 @@
-"""What the trainer asks of a loss, and losses by name."""
+"""The losses that the trainer takes, by protocol and by name."""
 
 from typing import Any, Literal, Protocol, get_args
 
@@ -54,10 +54,10 @@ _ALIASES = {
 
 
 class Loss(Protocol):
-    """What the trainer asks of a loss; ``ganfast.losses.AdversarialLoss`` is one.
+    """What the trainer needs of a loss; ``ganfast.losses.AdversarialLoss`` has it.
 
-    Where it has a true ``paired``, the generator's loss takes the outputs for real samples, too.
-    Where it has a true ``from_probs``, outputs are logged as the probabilities that they are.
+    With an attribute ``paired`` that is true, ``generator`` also gets the outputs for real samples.
+    With ``from_probs`` true, outputs are logged as probabilities, without a sigmoid.
     """
 
     def discriminator(self, real_logits: Any, fake_logits: Any, /) -> Tensor: ...
@@ -66,7 +66,7 @@ class Loss(Protocol):
 
 
 class Relativistic:
-    """Relativistic pairing, RpGAN: sp(-(r - f)) for the discriminator, sp(r - f) for the generator.
+    """Relativistic pairing (RpGAN): softplus(f - r) for the discriminator, softplus(r - f) for G.
 
     Source: Jolicoeur-Martineau 2018; R3GAN.
     """
@@ -82,10 +82,10 @@ class Relativistic:
 
 
 class RelativisticAverage:
-    """Against the mean output of the other side, over all processes: RaSGAN, RaLSGAN, RaHinge.
+    """Relativistic averages over all processes: RaSGAN, RaLSGAN and RaHinge.
 
     Args:
-        function: of :func:`ganfast.losses.relativistic_average_discriminator_loss`.
+        function: as for :func:`ganfast.losses.relativistic_average_discriminator_loss`.
 
     Source: Jolicoeur-Martineau 2018.
     """
@@ -110,16 +110,24 @@ class RelativisticAverage:
 def loss_by_name(
     name: LossName, label_smoothing: float = 0.0, from_probs: bool = False
 ) -> "AdversarialLoss | Relativistic | RelativisticAverage":
-    """A loss by its name: a kind of :class:`ganfast.losses.AdversarialLoss`, or a relativistic one.
+    """Make a loss: a kind of :class:`ganfast.losses.AdversarialLoss`, or a relativistic one.
+
+    Args:
+        name: one of ``LossName``.
+        label_smoothing: as for ``AdversarialLoss``.
+        from_probs: the discriminator's outputs are probabilities instead of logits.
 
     Raises:
-        ValueError: no such name, or an option that the loss does not have.
+        ValueError: the name is unknown, or the loss does not have the option.
     """
     check_name("loss", name, get_args(LossName), _ALIASES)
     if not name.startswith("relativistic"):
         return AdversarialLoss(name, label_smoothing=label_smoothing, from_probs=from_probs)  # type: ignore[arg-type]
     if label_smoothing or from_probs:
-        raise ValueError(f"label_smoothing and from_probs must not be given for {name!r}")
+        raise ValueError(
+            f"label_smoothing and from_probs must not be given for {name!r}, "
+            f"got {label_smoothing} and {from_probs}"
+        )
     function = name.removeprefix("relativistic_average").removeprefix("_")
     if name == "relativistic":
         return Relativistic()

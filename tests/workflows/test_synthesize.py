@@ -10,7 +10,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
-from safetensors.torch import load
+from safetensors.torch import load, save
 from scipy import stats
 from torch import nn
 
@@ -318,17 +318,22 @@ def test_a_damaged_shard_is_named_and_drawn_again(conditional, tmp_path, damage)
     assert (tmp_path / "data.npz").read_bytes() == whole
 
 
+IMAGES, LABELS = np.zeros((3, 1, 4, 4), "uint8"), np.zeros(3, "int64")
+
+
 @pytest.mark.parametrize(
     ("arrays", "message"),
     [
-        ({"images": np.zeros((3, 1, 4, 4), "uint8")}, "labels"),
-        ({"images": np.zeros((3, 4, 4), "uint8"), "labels": np.zeros(3, "int64")}, "images must be"),
-        ({"images": np.zeros((3, 1, 4, 4)), "labels": np.zeros(3, "int64")}, "images must be uint8"),
-        ({"images": np.zeros((3, 1, 4, 4), "uint8"), "labels": np.zeros(2, "int64")}, "labels must"),
-        ({"images": np.zeros((3, 1, 4, 4), "uint8"), "labels": np.zeros(3)}, "labels must be int64"),
-        ({"images": np.array([None] * 3), "labels": np.zeros(3, "int64")}, "is no data set"),
+        ({"images": IMAGES}, "labels"),
+        ({"images": IMAGES[:, 0], "labels": LABELS}, "images must be uint8"),
+        ({"images": IMAGES.astype("float32"), "labels": LABELS}, "images must be uint8"),
+        ({"images": IMAGES[:0], "labels": LABELS[:0]}, "images must be uint8"),
+        ({"images": IMAGES, "labels": LABELS[:2]}, "labels must be int64"),
+        ({"images": IMAGES, "labels": LABELS.astype("float64")}, "labels must be int64"),
+        ({"images": IMAGES, "labels": LABELS - 1}, "labels must be int64"),
+        ({"images": np.array([None] * 3), "labels": LABELS}, "is no data set"),
     ],
-)  # fmt: skip
+)
 def test_data_sets_of_another_kind_are_refused(tmp_path, arrays, message):
     np.savez(tmp_path / "data.npz", **arrays)
     with pytest.raises(ValueError, match=rf"data\.npz.*{message}"):
