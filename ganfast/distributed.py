@@ -67,6 +67,20 @@ def gather(x: Tensor) -> Tensor:
 T = TypeVar("T")
 
 
+def rank_and_world_size() -> tuple[int, int]:
+    """Return the rank of this process and the number of processes."""
+    return (dist.get_rank(), dist.get_world_size()) if _initialized() else (0, 1)
+
+
+def gather_objects(value: T) -> list[T]:
+    """Return the values of all processes, in order of rank."""
+    values: list[Any] = [value]
+    if _initialized():
+        values = [None] * dist.get_world_size()
+        dist.all_gather_object(values, value)
+    return values
+
+
 class Processes:
     """Those of torch.distributed, where it is initialized, or this one alone."""
 

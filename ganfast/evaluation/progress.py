@@ -1,16 +1,9 @@
-"""Progress bars of long work, and the process that shows them."""
+"""Progress bars of long work."""
 
 import sys
 from typing import Any
 
-import torch
-
-
-def rank_and_world_size() -> tuple[int, int]:
-    """Return the rank of this process and the number of processes."""
-    if torch.distributed.is_available() and torch.distributed.is_initialized():
-        return torch.distributed.get_rank(), torch.distributed.get_world_size()
-    return 0, 1
+from ganfast.distributed import rank_and_world_size
 
 
 def progress_bar(name: str, n: int, quiet: bool) -> Any:

@@ -9,9 +9,9 @@ from torch import Tensor
 
 from ganfast import features, metrics
 from ganfast.data.image_source import ImageSource
+from ganfast.distributed import rank_and_world_size
 from ganfast.evaluation import inputs
 from ganfast.evaluation.collect import OnError, collect
-from ganfast.evaluation.progress import rank_and_world_size
 from ganfast.evaluation.scores import (
     OF_FAKE_FEATURES,
     TABLE,
