@@ -125,7 +125,7 @@ class RelativisticLoss:
     def generator_with_stats(
         self, fake: Outputs, real: Outputs, *, pair_weight: Outputs | None = None
     ) -> tuple[Tensor, Stats]:
-        """Loss of the generator, and statistics of f - r as ``discriminator_with_stats`` has them."""
+        """Loss of the generator, and the statistics of f - r, by their names."""
         return self._loss_with_stats(("fake", "real"), fake, real, pair_weight)
 
     def _loss(
