@@ -92,9 +92,7 @@ class LeCam(nn.Module):
         """
         real, fake = pairs_of_maps(real, fake)
         if len(real) != self.maps:
-            raise ValueError(
-                f"real and fake must have maps = {self.maps} maps, got {len(real)}"
-            )
+            raise ValueError(f"real and fake must have {self.maps} maps, got {len(real)}")
         terms = self._reducer.terms((real, fake))
         x = terms.x
         # Modules look up buffers last, which is slow: do it once.
