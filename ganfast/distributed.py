@@ -10,8 +10,15 @@ import torch.distributed as dist
 from torch import Tensor, nn
 
 
-def _initialized() -> bool:
-    return dist.is_available() and dist.is_initialized()
+def process_count() -> int:
+    """Number of processes of torch.distributed; 1 if it is not initialized."""
+    initialized = dist.is_available() and dist.is_initialized()
+    return dist.get_world_size() if initialized else 1
+
+
+def process_rank() -> int:
+    """Number of this process in torch.distributed; 0 if it is not initialized."""
+    return dist.get_rank() if process_count() > 1 else 0
 
 
 class _Sum(torch.autograd.Function):
@@ -34,32 +41,34 @@ def _sum(x: Tensor) -> Tensor:
 
 
 def mean_over_processes(x: Sequence[Tensor]) -> list[Tensor]:
-    """Mean of each tensor over all processes, in one exchange; x itself where there is one process.
+    """Return the mean of each tensor over all processes, in one exchange.
 
-    The gradient is summed over the processes, so that averaging the gradients of the parameters, as
-    DistributedDataParallel does, gives that of the loss over the global batch.
+    Gradients are summed over the processes. DistributedDataParallel then averages those of the
+    parameters, which gives the gradient of the loss over the global batch.
     """
-    if not _initialized():
+    count = process_count()
+    if count == 1:
         return list(x)
-    mean = _sum(torch.cat([t.reshape(-1) for t in x])) / dist.get_world_size()
+    mean = _sum(torch.cat([t.reshape(-1) for t in x])) / count
     parts = torch.split(mean, [t.numel() for t in x])
     return [part.view(t.shape) for part, t in zip(parts, x, strict=True)]
 
 
 def gather(x: Tensor) -> Tensor:
-    """Concatenate (B, ...) of all processes, of equal shapes, to (processes * B, ...).
+    """Concatenate the tensors (B, ...) of all processes, of equal shapes, to (processes * B, ...).
 
     Gradients are summed over the processes, as for :func:`mean_over_processes`.
     """
-    if not _initialized():
+    count = process_count()
+    if count == 1:
         return x
     if not x.is_floating_point():
-        parts = [torch.empty_like(x) for _ in range(dist.get_world_size())]
+        parts = [torch.empty_like(x) for _ in range(count)]
         dist.all_gather(parts, x.contiguous())
         return torch.cat(parts)
-    # A sum of zero-padded parts: its gradient is a sum again, of any order, on every backend.
+    # A sum of zero-padded parts has a sum as its gradient, of any order, on every backend.
     before = dist.get_rank() * x.shape[0]
-    after = dist.get_world_size() * x.shape[0] - before - x.shape[0]
+    after = count * x.shape[0] - before - x.shape[0]
     padded = torch.cat([x.new_zeros(before, *x.shape[1:]), x, x.new_zeros(after, *x.shape[1:])])
     return _sum(padded)
 
@@ -67,17 +76,17 @@ def gather(x: Tensor) -> Tensor:
 T = TypeVar("T")
 
 
-def rank_and_world_size() -> tuple[int, int]:
-    """Return the rank of this process and the number of processes."""
-    return (dist.get_rank(), dist.get_world_size()) if _initialized() else (0, 1)
+def is_first() -> bool:
+    """Whether this process writes, logs and scores: the first of torch.distributed, or the only."""
+    return process_rank() == 0
 
 
 def gather_objects(value: T) -> list[T]:
     """Return the values of all processes, in order of rank."""
-    values: list[Any] = [value]
-    if _initialized():
-        values = [None] * dist.get_world_size()
-        dist.all_gather_object(values, value)
+    if process_count() == 1:
+        return [value]
+    values: list[Any] = [None] * process_count()
+    dist.all_gather_object(values, value)
     return values
 
 
@@ -85,9 +94,7 @@ class Processes:
     """Those of torch.distributed, where it is initialized, or this one alone."""
 
     def __init__(self) -> None:
-        joined = _initialized()
-        self.count = dist.get_world_size() if joined else 1
-        self.rank = dist.get_rank() if joined else 0
+        self.count, self.rank = process_count(), process_rank()
         # What hosts agree on does not wait for their devices.
         self._hosts = dist.new_group(backend="gloo") if self.count > 1 else None
 

@@ -217,10 +217,12 @@ def _processes() -> Iterator[bool]:
     """Join the processes of torchrun, if it started this one; yield whether this is the first."""
     import torch
 
+    from ganfast.distributed import is_first
+
     if "TORCHELASTIC_RUN_ID" in os.environ and int(os.environ.get("WORLD_SIZE", "1")) > 1:
         torch.distributed.init_process_group("gloo")
     try:
-        yield not torch.distributed.is_initialized() or torch.distributed.get_rank() == 0
+        yield is_first()
     except KeyboardInterrupt:
         print("stopped; with --state DIR the same command goes on from here", file=sys.stderr)
         sys.exit(INTERRUPTED)

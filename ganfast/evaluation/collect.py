@@ -13,7 +13,7 @@ from torch import Tensor
 
 from ganfast._files import atomic_write
 from ganfast.data.image_source import ImageSource
-from ganfast.distributed import gather_objects, rank_and_world_size
+from ganfast.distributed import gather_objects, process_count, process_rank
 from ganfast.evaluation.progress import progress_bar
 from ganfast.features import Encoder
 from ganfast.features.user_models import UNKNOWN
@@ -79,10 +79,9 @@ def collect(
     """
     if batch_size < 1:
         raise ValueError(f"batch_size must be at least 1, got {batch_size}")
-    rank, world = rank_and_world_size()
     key = _key(source, encoder, layers)
     starts = list(range(0, len(source), SHARD))
-    mine = range(rank, len(starts), world)
+    mine = range(process_rank(), len(starts), process_count())
     statistics: dict[str, FrechetStatistics] = {}
     kept: dict[int, dict[str, Tensor]] = {}
     problems: dict[int, str] = {}
@@ -105,7 +104,7 @@ def collect(
             problems |= shard.problems
             if keep:
                 kept[index] = shard.features
-    if world > 1:
+    if process_count() > 1:
         statistics, kept, problems = _of_all(statistics, kept, problems, layers)
     if not statistics:
         raise ValueError(f"{source.name}: none of the {len(source)} images can be used")

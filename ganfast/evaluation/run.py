@@ -9,7 +9,7 @@ from torch import Tensor
 
 from ganfast import features, metrics
 from ganfast.data.image_source import ImageSource
-from ganfast.distributed import rank_and_world_size
+from ganfast.distributed import is_first
 from ganfast.evaluation import inputs
 from ganfast.evaluation.collect import OnError, collect
 from ganfast.evaluation.scores import (
@@ -23,10 +23,10 @@ from ganfast.evaluation.scores import (
 )
 from ganfast.features import Encoder
 from ganfast.features.resize import Mode
-from ganfast.metrics import Moments, neighbours
+from ganfast.metrics import Moments
 
 _SHOWN = 24  # images of each side on a sheet of the report
-_NEIGHBOURS = 5
+_ROWS, _NEIGHBOURS = 8, 5  # fake images, and the real ones nearest to each
 _FEW = 2048  # up to so many images on both sides, the distance is computed from the features
 _CURVE_KS = (1, 2, 3, 5, 8, 12)
 _CURVE_SAMPLES = 5000  # of each side, for the curve of precision and recall
@@ -210,7 +210,7 @@ def evaluate(
         seconds=0.0,
         images=sum(len(s) for s in (real_source, fake_source) if s is not None),
     )
-    if rank_and_world_size()[0] > 0:
+    if not is_first():
         return result
     if "ppl" in wanted and fake_source is not None:
         from ganfast.evaluation.generators import path_length
@@ -355,9 +355,9 @@ def _draw(
     if real is None or fake is None or result.problems:
         return  # with images left out, a row of features no longer tells its file
     x, y = result.real.features["features"], result.fake.features["features"]
-    a, b = neighbours.points(x, y[: _NEIGHBOURS + 3])
-    k = min(_NEIGHBOURS, len(x))
-    for i, row in enumerate(neighbours.nearest(b, k, a).indices.tolist()):
+    distances = torch.cdist(y[:_ROWS], x, compute_mode="donot_use_mm_for_euclid_dist")
+    nearest = distances.topk(min(_NEIGHBOURS, len(x)), largest=False).indices
+    for i, row in enumerate(nearest.tolist()):
         own = fake.read(i, i + 1)[0][0]
         result.neighbours.append((own, [real.read(j, j + 1)[0][0] for j in row]))
     for k in _CURVE_KS:

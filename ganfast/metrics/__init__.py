@@ -1,4 +1,4 @@
-"""Distances between distributions of features."""
+"""Distances between distributions of features, and metrics of images and texts."""
 
 from ganfast.metrics.frechet import frechet_distance, frechet_distance_from_features
 from ganfast.metrics.frechet_loss import FrechetLoss

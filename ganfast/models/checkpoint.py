@@ -23,7 +23,7 @@ def load(path: Path) -> State:
         ValueError: the file is damaged, or no checkpoint of this trainer.
     """
     if not path.is_file():
-        raise FileNotFoundError(f"there is no checkpoint {path} to resume from")
+        raise FileNotFoundError(f"there is no checkpoint {path}")
     try:
         with zipfile.ZipFile(path) as archive:  # torch itself does not look at the checksums
             damaged = archive.testzip()
@@ -71,15 +71,23 @@ def load_gan(path: Path) -> tuple[Gan, State]:
         ValueError: it is not a checkpoint of ``ganfast train``, or not one of a GAN.
     """
     state = load(path)
-    options: State = state["options"]
-    if "model" not in options:
+    options = state.get("options")
+    if not isinstance(options, dict) or "model" not in options:
         raise ValueError(f"{path} was not made by ganfast train: it does not say what model it is")
     if options["model"] not in GANS:
         raise ValueError(f"{path} must be the checkpoint of a GAN, got one of {options['model']!r}")
     shape = ("model", "channels", "size", "labels", "sigmoid", "spectral_norm")
+    missing = [name for name in shape if name not in options]
+    missing += [name for name in ("ema", "discriminator") if name not in state]
+    if missing:
+        raise ValueError(f"{path} lacks {', '.join(missing)}")
     gan = build(**{name: options[name] for name in shape})
-    gan.generator.load_state_dict(state["ema"])
-    gan.discriminator.load_state_dict(state["discriminator"])
+    for network, name in ((gan.generator, "ema"), (gan.discriminator, "discriminator")):
+        try:
+            network.load_state_dict(state[name])
+        except (RuntimeError, TypeError, AttributeError) as error:
+            words = " ".join(str(error).split())
+            raise ValueError(f"{path}: {name} does not fit {options['model']}: {words}") from error
     for module in (gan.generator, gan.discriminator):
         module.eval().requires_grad_(False)
     return gan, options

@@ -2,12 +2,13 @@
 
 import os
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from ganfast._files import atomic_write
 from ganfast.distributed import Processes
@@ -35,7 +36,7 @@ class Checkpoints:
     def save(self, state: State) -> None:
         """Write the newest; a crash leaves those before. The one before gets its step's name."""
         with atomic_write(self.newest) as file:
-            torch.save({"format": FORMAT, **state}, file)
+            _write(state, file)
             if self._keep > 1 and self._step is not None and self._step != state["step"]:
                 _link(self.newest, self._out / f"checkpoint-{self._step:08d}.pt")
         self._step = state["step"]
@@ -46,7 +47,7 @@ class Checkpoints:
     def save_best(self, state: State) -> None:
         """Write the best one."""
         with atomic_write(self.best) as file:
-            torch.save({"format": FORMAT, **state}, file)
+            _write(state, file)
 
     def load(self, path: Path | None = None) -> State:
         """Read the newest, or another one, as :func:`load` does.
@@ -64,7 +65,8 @@ class Checkpoints:
         for torn in self._out.glob(".*.pt.*.tmp"):  # of a run that was killed while it saved
             torn.unlink(missing_ok=True)
         # A newest one that is damaged, or of a later step, is no older one when it is replaced.
-        self._step = state["step"] if path in (None, self.newest) else None
+        step = state.get("step")
+        self._step = step if path in (None, self.newest) else None
         return state
 
     def sound(self) -> Iterator[State]:
@@ -83,9 +85,39 @@ class Checkpoints:
         self._step = None
 
 
+def _write(state: State, file: BinaryIO) -> None:
+    """Write a checkpoint to an open file; a full disk raises its own OSError."""
+    watched = _Watched(file)
+    try:
+        torch.save({"format": FORMAT, **state}, watched)  # type: ignore[arg-type]
+    except RuntimeError:  # torch says "unexpected pos", whatever happened to the file
+        if watched.error is None:
+            raise
+        raise watched.error from None
+
+
+class _Watched:
+    """A file that remembers the error of a write."""
+
+    def __init__(self, file: BinaryIO) -> None:
+        self._file = file
+        self.error: OSError | None = None
+
+    def write(self, data: bytes) -> int:
+        try:
+            return self._file.write(data)
+        except OSError as error:
+            self.error = error
+            raise
+
+    def flush(self) -> None:
+        self._file.flush()
+
+
 def _is_sound(state: State) -> bool:
     """Whether no sign of divergence had been seen; runs without such signs are sound."""
-    return not state.get("health", {}).get("strikes")
+    health = state.get("health")
+    return not (isinstance(health, dict) and health.get("strikes"))
 
 
 def _whole(path: Path) -> bool:
@@ -135,9 +167,13 @@ def restore(
     """Bring back what :func:`capture` returned.
 
     Raises:
-        ValueError: it is of another device, architecture or number of processes; the parts are then
-            as before.
+        ValueError: something is missing, or of another device, architecture or number of
+            processes; the networks are then as before.
     """
+    needed = {"device", "rng", "random", *parts}
+    if random.device.type == "cuda":
+        needed.add("rng_cuda")
+    refuse_missing(state, needed)
     if state["device"] != random.device.type:
         raise ValueError(
             f"the checkpoint was made on {state['device']}, the generator is on {random.device}"
@@ -150,12 +186,32 @@ def restore(
     for name, part in parts.items():
         if isinstance(part, nn.Module):
             _refuse_other(name, part, state[name])
-    for name, part in parts.items():
-        part.load_state_dict(state[name])
-    random.set_state(state["random"])
-    torch.set_rng_state(processes.own(state["rng"]))
-    if random.device.type == "cuda":
-        torch.cuda.set_rng_state(processes.own(state["rng_cuda"]), random.device)
+    # What may still not fit comes before the networks.
+    for name, part in sorted(parts.items(), key=lambda item: isinstance(item[1], nn.Module)):
+        with refused(name):
+            part.load_state_dict(state[name])
+    with refused("random numbers"):
+        random.set_state(state["random"])
+        torch.set_rng_state(processes.own(state["rng"]))
+        if random.device.type == "cuda":
+            torch.cuda.set_rng_state(processes.own(state["rng_cuda"]), random.device)
+
+
+def refuse_missing(state: State, names: Iterable[str]) -> None:
+    """Raise ValueError if a checkpoint lacks one of its parts."""
+    missing = sorted(set(names) - state.keys())
+    if missing:
+        raise ValueError(f"the checkpoint lacks {', '.join(missing)}")
+
+
+@contextmanager
+def refused(name: str) -> Iterator[None]:
+    """Turn what a state that does not fit raises into one sentence that names the part."""
+    try:
+        yield
+    except (ValueError, TypeError, KeyError, IndexError, AttributeError, RuntimeError) as error:
+        words = str(error).strip().partition("\n")[0]
+        raise ValueError(f"the checkpoint's {name} does not fit this run: {words}") from error
 
 
 def _refuse_nonfinite(name: str, module: nn.Module) -> None:
@@ -166,6 +222,8 @@ def _refuse_nonfinite(name: str, module: nn.Module) -> None:
 
 def _refuse_other(name: str, module: nn.Module, state: State) -> None:
     """Name the first parameter or buffer that does not fit."""
+    if not isinstance(state, dict) or not all(isinstance(v, Tensor) for v in state.values()):
+        raise ValueError(f"the checkpoint's {name} must hold tensors by name, got {type(state)}")
     mine = module.state_dict()
     for key in [*mine, *state]:
         here = tuple(mine[key].shape) if key in mine else "absent"

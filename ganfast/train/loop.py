@@ -4,6 +4,7 @@ import signal
 import threading
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Mapping
+from contextlib import nullcontext
 from dataclasses import asdict
 from pathlib import Path
 from types import FrameType, TracebackType
@@ -12,9 +13,10 @@ from typing import Any, ClassVar, Protocol
 import torch
 from torch import Tensor
 
+from ganfast._lock import hold
 from ganfast.distributed import Processes
 from ganfast.models.checkpoint import State
-from ganfast.train.checkpoint import Checkpoints, capture, restore
+from ganfast.train.checkpoint import Checkpoints, capture, refuse_missing, refused, restore
 from ganfast.train.journal import Journal, Record, Silent
 from ganfast.train.options import refuse_other
 
@@ -108,6 +110,7 @@ class Loop(ABC):
         process after ``resume``.
 
         Raises:
+            BlockingIOError: another process trains to ``out``.
             FileExistsError: ``out`` holds a checkpoint that was not resumed.
             FloatingPointError: a loss is not finite; the checkpoint is from before.
         """
@@ -115,6 +118,10 @@ class Loop(ABC):
             raise FileExistsError(
                 f"{self.checkpoint_path} exists: resume it, or train to another folder"
             )
+        with hold(self.out) if self.writes else nullcontext():
+            return self._run()
+
+    def _run(self) -> bool:
         with StopSignal() as stop, self._open_journal() as self._journal:
             if not self._begun:
                 self._look()
@@ -152,12 +159,14 @@ class Loop(ABC):
                 (``steps`` may differ), architecture, device or number of processes.
         """
         state = self._checkpoints.load(None if path is None else Path(path))
+        refuse_missing(state, ("options",))
         refuse_other(self._options, state["options"], free=self._free_option)
         self._restore(state)
         self._begun = True
         self._processes.wait()  # none may write before all have read
 
     _free_option = "steps"  # that a resumed run may change
+    _own_names: tuple[str, ...] = ()  # what ``_own_state`` returns
 
     def _state(self) -> State:
         own = self._own_state()
@@ -165,9 +174,13 @@ class Loop(ABC):
         return {"step": self.step, "options": asdict(self._options), **own, **parts}
 
     def _restore(self, state: State) -> None:
+        refuse_missing(state, ("step", *self._own_names))
+        if not isinstance(state["step"], int):
+            raise ValueError(f"the checkpoint's step must be an int, got {state['step']!r}")
         restore(self._parts(), self._random, self._processes, state)
         self.step = state["step"]
-        self._restore_own(state)
+        with refused("progress"):
+            self._restore_own(state)
 
     def _write(self, record: Record) -> None:
         self._journal.write(record)

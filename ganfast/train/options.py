@@ -154,6 +154,8 @@ class TrainOptions:
 
 def refuse_other(options: "DataclassInstance", saved: dict[str, Any], free: str = "") -> None:
     """Raise ValueError where a checkpoint's options are not these, but for the one ``free``."""
+    if not isinstance(saved, dict):
+        raise ValueError(f"the checkpoint's options must be settings by name, got {saved!r}")
     for field in fields(options):
         # An option that is newer than the checkpoint was at its default.
         mine, theirs = getattr(options, field.name), saved.get(field.name, field.default)

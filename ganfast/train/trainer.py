@@ -24,6 +24,9 @@ from ganfast.train.steps import Steps
 
 _ROLLBACKS = 3  # at most, in one run
 
+# What a checkpoint keeps of the trainer itself.
+_COUNTERS = ("seconds", "images", "rollbacks", "best", "since_best")
+
 
 class Trainer(Loop):
     """Train a generator against a discriminator and keep the generator's moving average.
@@ -95,6 +98,8 @@ class Trainer(Loop):
         self._samples = self._fixed_samples()
         self._metrics = StepMetrics(options.log_every, self.device, self._processes)
         self._health = Health(getattr(loss, "kind", None) not in ("wasserstein", "relativistic"))
+
+    _own_names = (*_COUNTERS, "data", "figures")
 
     @property
     def best_path(self) -> Path:
@@ -196,9 +201,14 @@ class Trainer(Loop):
 
     def _restore_own(self, state: State) -> None:
         for name in _COUNTERS:
+            if not isinstance(state[name], int | float):
+                raise ValueError(f"{name} must be a number, got {state[name]!r}")
             setattr(self, name, state[name])
         self._batches.load_state_dict(self._processes.own(state["data"]))
-        self._metrics.rows.copy_(self._processes.own(state["figures"]))
+        rows = self._processes.own(state["figures"])
+        if rows.shape != self._metrics.rows.shape:
+            raise ValueError(f"figures must have shape {tuple(self._metrics.rows.shape)}")
+        self._metrics.rows.copy_(rows)
         self._play = self._make_play()
 
     def _parts(self) -> dict[str, Any]:
@@ -247,10 +257,6 @@ class Trainer(Loop):
         if self.writes:
             self._checkpoints.forget_after(self.step)
         self.save()
-
-
-# What a checkpoint keeps of the trainer itself.
-_COUNTERS = ("seconds", "images", "rollbacks", "best", "since_best")
 
 
 def _device(module: nn.Module, name: str) -> torch.device:

@@ -20,7 +20,7 @@ from ganfast.train.loop import Descent, Loop
 from ganfast.train.options import one_of, whole
 from ganfast.workflows import classifiers
 from ganfast.workflows.digit_scores import FD, FrechetScore
-from ganfast.workflows.run_folder import clear
+from ganfast.workflows.run_folder import clear, one_writer
 
 MODELS = ("autoencoder", "conv-autoencoder", "denoising-autoencoder")
 _HELD = 1000
@@ -70,6 +70,7 @@ class Result:
     fd_real: float
 
 
+@one_writer
 def autoencode(
     config: AutoencoderConfig,
     out: Path,
@@ -160,6 +161,7 @@ class Fit(Loop):
     """The training of an autoencoder on the squared error."""
 
     _free_option = ""  # the learning rate falls over all steps
+    _own_names = ("data",)
 
     def __init__(
         self, net: nn.Module, real: data.ImageData, config: AutoencoderConfig, out: Path

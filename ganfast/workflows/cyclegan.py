@@ -15,7 +15,7 @@ from ganfast.train import TrainOptions
 from ganfast.train.cyclegan import CycleTrainer, Discriminators, Generators, PairStream
 from ganfast.train.journal import Record, read_records
 from ganfast.train.options import between, whole
-from ganfast.workflows.run_folder import clear
+from ganfast.workflows.run_folder import clear, one_writer
 
 CHANGES: dict[str, Callable[[Tensor], Tensor]] = {
     "inverted": lambda x: 255 - x,
@@ -126,6 +126,7 @@ def domains(config: CycleConfig) -> tuple[data.ImageData, data.ImageData]:
     return a, b
 
 
+@one_writer
 def cycle(
     config: CycleConfig,
     out: Path,

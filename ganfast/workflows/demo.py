@@ -15,7 +15,7 @@ from ganfast.reporting import plot, report
 from ganfast.train.journal import Record, read_records
 from ganfast.workflows import gan
 from ganfast.workflows.digit_scores import FrechetScore
-from ganfast.workflows.run_folder import clear
+from ganfast.workflows.run_folder import clear, one_writer
 from ganfast.workflows.train import trainer_of
 
 STEPS = 2000
@@ -53,6 +53,7 @@ class Result:
     seconds: float
 
 
+@one_writer
 def demo(
     out: Path,
     steps: int = STEPS,

@@ -17,7 +17,7 @@ from ganfast.train import config as options
 from ganfast.workflows import classifiers
 from ganfast.workflows.classifiers import Fit, Labelled
 from ganfast.workflows.gan import Config
-from ganfast.workflows.run_folder import ResultCache, clear
+from ganfast.workflows.run_folder import ResultCache, clear, one_writer
 from ganfast.workflows.sampler import Filters, Sampler, labels_of
 from ganfast.workflows.seed_statistics import difference, in_words, summary
 from ganfast.workflows.synthesize import load_dataset
@@ -106,6 +106,7 @@ class Result:
         return lines
 
 
+@one_writer
 def finetune(
     settings: Settings,
     out: Path,

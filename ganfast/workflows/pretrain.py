@@ -15,7 +15,7 @@ from ganfast.workflows import gan, pretext
 from ganfast.workflows.digit_scores import FD
 from ganfast.workflows.gan import Config
 from ganfast.workflows.pretext import Method, Weights, weights_of
-from ganfast.workflows.run_folder import claim, clear
+from ganfast.workflows.run_folder import claim, clear, one_writer
 from ganfast.workflows.seed_statistics import Summary, difference, in_words, summary
 from ganfast.workflows.train import trainer_of
 
@@ -82,6 +82,7 @@ class Result:
         return summary(a), summary(b), difference(b, a)
 
 
+@one_writer
 def pretrain(settings: Settings, out: Path, device: str = "cpu", overwrite: bool = False) -> Result:
     """Train everything, and write ``report.html``; goes on where it was stopped.
 

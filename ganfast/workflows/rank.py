@@ -13,7 +13,7 @@ from ganfast.workflows import classifiers, correlation
 from ganfast.workflows.classifiers import Fit, Labelled
 from ganfast.workflows.correlation import Correlation
 from ganfast.workflows.finetune import gan_config, trained
-from ganfast.workflows.run_folder import claim
+from ganfast.workflows.run_folder import claim, one_writer
 from ganfast.workflows.sampler import labels_of
 from ganfast.workflows.synthesize import load_dataset
 
@@ -93,6 +93,7 @@ class Result:
         ]
 
 
+@one_writer
 def rank(settings: Settings, out: Path, device: str = "cpu", overwrite: bool = False) -> Result:
     """Train what is needed, and write ``report.html``; goes on where it was stopped.
 

@@ -1,13 +1,37 @@
 """The folder of a run: whose it is, and the results that it keeps."""
 
+import functools
+import inspect
 import json
 from collections.abc import Callable, Mapping
+from contextlib import nullcontext
 from pathlib import Path
-from typing import Any
+from typing import Any, ParamSpec, TypeVar
 
 from ganfast._files import atomic_write
+from ganfast._lock import hold
+from ganfast.distributed import is_first
+
+P = ParamSpec("P")
+T = TypeVar("T")
 
 Key = tuple[str | int, ...]
+
+
+def one_writer(workflow: Callable[P, T]) -> Callable[P, T]:
+    """Let a workflow with an argument ``out`` write that folder alone, as one launch.
+
+    The workflow raises BlockingIOError if another process writes it.
+    """
+    signature = inspect.signature(workflow)
+
+    @functools.wraps(workflow)
+    def alone(*args: P.args, **kwargs: P.kwargs) -> T:
+        out = signature.bind(*args, **kwargs).arguments["out"]
+        with hold(out) if is_first() else nullcontext():
+            return workflow(*args, **kwargs)
+
+    return alone
 
 
 def clear(out: Path, overwrite: bool) -> None:

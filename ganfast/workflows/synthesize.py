@@ -14,7 +14,7 @@ from ganfast._files import atomic_write
 from ganfast.reporting import images, report
 from ganfast.workflows import gan
 from ganfast.workflows.digit_scores import Quality, quality
-from ganfast.workflows.run_folder import claim
+from ganfast.workflows.run_folder import claim, one_writer
 from ganfast.workflows.sampler import Filters, Sampler, labels_of
 
 Format = Literal["npz", "folder", "safetensors"]
@@ -48,6 +48,7 @@ class Order:
             raise ValueError(f"format must be {', '.join(get_args(Format))}, got {self.format!r}")
 
 
+@one_writer
 def synthesize(
     checkpoint: Path, out: Path, order: Order, device: str = "cpu", overwrite: bool = False
 ) -> Quality:

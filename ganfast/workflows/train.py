@@ -17,7 +17,7 @@ from ganfast.train.loggers import tensorboard, wandb
 from ganfast.workflows import gan
 from ganfast.workflows.digit_scores import FD
 from ganfast.workflows.gan import Config
-from ganfast.workflows.run_folder import clear
+from ganfast.workflows.run_folder import clear, one_writer
 
 if TYPE_CHECKING:
     from PIL.Image import Image
@@ -88,6 +88,7 @@ def _logs(config: Config, out: Path) -> Callable[[Record], None] | None:
     return write if logs else None
 
 
+@one_writer
 def train(
     config: Config,
     out: Path,

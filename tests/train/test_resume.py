@@ -315,3 +315,87 @@ def test_records_reach_the_users_own_log(tmp_path):
     lines = (tmp_path / "metrics.jsonl").read_text().splitlines()
     assert seen == [json.loads(line) for line in lines]
     assert len(seen) == 4
+
+
+VALUES = (7, "x", {}, [], {"a": 1}, torch.zeros(3))
+PARTS = sorted(
+    {"device", "rng", "random", "generator", "discriminator", "ema", "optimizer_g", "optimizer_d"}
+    | {"scaler", "lecam", "health", "step", "seconds", "images", "rollbacks", "best", "since_best"}
+    | {"data", "figures", "options"}
+)
+
+
+@pytest.mark.parametrize("part", PARTS)
+def test_a_part_that_is_missing_is_one_sentence(run, tmp_path, part):
+    out = tmp_path / "run"
+    shutil.copytree(run, out)
+    state = load(out / "checkpoint.pt")
+    del state[part]
+    torch.save(state, out / "checkpoint.pt")
+    with pytest.raises(ValueError, match=rf"^the checkpoint lacks {part}$"):
+        toy.trainer(out, keep_checkpoints=2).resume()
+
+
+@pytest.mark.parametrize("value", VALUES, ids=repr)
+@pytest.mark.parametrize("part", sorted({*PARTS} - {"seconds", "images", "best", "step", "scaler"}))
+def test_a_part_of_another_kind_is_one_sentence_or_does_no_harm(run, tmp_path, part, value):
+    out = tmp_path / "run"
+    shutil.copytree(run, out)
+    state = load(out / "checkpoint.pt")
+    state[part] = value
+    torch.save(state, out / "checkpoint.pt")
+    trainer = toy.trainer(out, keep_checkpoints=2)
+    before = [p.clone() for p in trainer.generator.parameters()]
+    if (part == "lecam" and value == {}) or (
+        part in ("rollbacks", "since_best") and value is VALUES[0]
+    ):
+        return  # which it could be
+    with pytest.raises(ValueError, match=r"^.*checkpoint.*$"):
+        trainer.resume()
+    if part not in ("rng", "random", "data", "figures", "rollbacks", "since_best"):
+        assert all(map(torch.equal, before, trainer.generator.parameters()))
+
+
+SMALL_DISK = """
+import resource, signal, sys
+from pathlib import Path
+from ganfast.train.checkpoint import Checkpoints
+import torch
+signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+checkpoints = Checkpoints(Path(sys.argv[1]), 2)
+checkpoints.save({"step": 1, "x": torch.zeros(10)})
+resource.setrlimit(resource.RLIMIT_FSIZE, (20_000, 20_000))
+try:
+    checkpoints.save({"step": 2, "x": torch.zeros(100_000)})
+except OSError as error:
+    print(error.strerror, error.filename)
+"""
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="no limits of resources")
+def test_a_disk_that_is_full_says_so_and_the_checkpoint_stays(tmp_path):
+    run = subprocess.run(
+        [sys.executable, "-c", SMALL_DISK, str(tmp_path)],
+        capture_output=True, text=True, check=True, timeout=120,
+    )  # fmt: skip
+    assert run.stdout == f"File too large {tmp_path / 'checkpoint.pt'}\n"
+    assert load(tmp_path / "checkpoint.pt")["step"] == 1
+    assert not list(tmp_path.glob(".*.tmp"))
+
+
+def test_another_process_may_not_train_to_the_same_folder(tmp_path):
+    program = (
+        "import sys\nfrom ganfast._lock import hold\n"
+        "with hold(sys.argv[1]):\n    print('held', flush=True)\n    sys.stdin.read()\n"
+    )
+    with subprocess.Popen(
+        [sys.executable, "-c", program, str(tmp_path)],
+        stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True,
+    ) as other:  # fmt: skip
+        assert other.stdout.readline() == "held\n"
+        trainer = toy.trainer(tmp_path)
+        with pytest.raises(BlockingIOError, match=f"process {other.pid} on"):
+            trainer.run()
+        assert trainer.step == 0
+        other.kill()
+    assert trainer.run()

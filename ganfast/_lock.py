@@ -1,0 +1,124 @@
+"""One writer for each run folder."""
+
+import json
+import os
+import socket
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+_NAME = ".lock"
+_BEAT = 10.0  # seconds between two signs of life
+_DEAD = 60.0  # seconds without one after which another host's run is taken for dead
+
+_held: dict[Path, int] = {}  # by this process, and how many times
+
+
+@contextmanager
+def hold(folder: str | os.PathLike[str]) -> Iterator[None]:
+    """Be the only process that writes a run folder, until the block ends.
+
+    On one machine the kernel's lock on ``folder``/.lock decides, which ends with its process. File
+    systems that several machines share may keep such locks to each machine: there the host's name
+    in the file, and its time, renewed every ten seconds, show that another machine still writes. A
+    process may hold a folder several times, as a workflow and its training do.
+
+    Raises:
+        BlockingIOError: another process writes the folder.
+        OSError: the folder cannot be written.
+    """
+    root = Path(folder).resolve()
+    if _held.get(root):
+        _held[root] += 1
+        try:
+            yield
+        finally:
+            _held[root] -= 1
+        return
+    root.mkdir(parents=True, exist_ok=True)
+    path = root / _NAME
+    descriptor, locked = _open(path)
+    ended = threading.Event()
+    try:
+        if not locked or _writes_elsewhere(path):
+            raise BlockingIOError(
+                f"{folder} must not be written by two runs at the same time: {_owner(path)} "
+                "writes it; wait for that run, stop it, or name another folder"
+            )
+        os.ftruncate(descriptor, 0)
+        os.pwrite(descriptor, json.dumps(_self()).encode(), 0)
+        threading.Thread(target=_beat, args=(path, ended), daemon=True).start()
+        _held[root] = 1
+        try:
+            yield
+        finally:
+            del _held[root]
+            path.unlink(missing_ok=True)
+    finally:
+        ended.set()
+        os.close(descriptor)
+
+
+def _self() -> dict[str, object]:
+    return {"host": socket.gethostname(), "pid": os.getpid()}
+
+
+def _open(path: Path) -> tuple[int, bool]:
+    """Open the file, and say whether its lock is ours."""
+    while True:
+        descriptor = os.open(path, os.O_RDWR | os.O_CREAT, 0o666)
+        if not _lock(descriptor):
+            return descriptor, False
+        try:
+            if os.fstat(descriptor).st_ino == path.stat().st_ino:
+                return descriptor, True
+        except FileNotFoundError:
+            pass
+        os.close(descriptor)  # its run ended, and removed it, between our two calls
+
+
+def _lock(descriptor: int) -> bool:
+    """Take the kernel's lock; True also where the file system has none."""
+    try:
+        import fcntl
+    except ImportError:  # Windows
+        return True
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    except OSError:
+        pass
+    return True
+
+
+def _writes_elsewhere(path: Path) -> bool:
+    """Whether a process on another machine has shown a sign of life of late."""
+    owner = _read(path)
+    fresh = time.time() - path.stat().st_mtime < _DEAD
+    return fresh and owner.get("host") not in (None, socket.gethostname())
+
+
+def _owner(path: Path) -> str:
+    owner = _read(path)
+    if not owner:
+        return "another process"
+    return f"process {owner.get('pid')} on {owner.get('host')}"
+
+
+def _read(path: Path) -> dict[str, object]:
+    try:
+        owner = json.loads(path.read_text())
+    except (OSError, ValueError):
+        return {}
+    return owner if isinstance(owner, dict) else {}
+
+
+def _beat(path: Path, ended: threading.Event) -> None:
+    while not ended.wait(_BEAT):
+        try:
+            os.utime(path)
+        except OSError:  # the folder is gone: the run itself will say so
+            return
