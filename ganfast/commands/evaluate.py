@@ -169,7 +169,7 @@ def stats(
 def weights(download: Download = False) -> None:
     """Say which weights are here, which are missing, and where to put them."""
     from ganfast.features import weight_files
-    from ganfast.features.digits import SHA256
+    from ganfast.features.digit_network import SHA256
 
     public = weight_files.INCEPTION
     path = weight_files.find(public)

@@ -21,10 +21,10 @@ from typing_extensions import Self
 from ganfast.distributed import gather_objects
 from ganfast.features import Encoder
 from ganfast.metrics.frechet import frechet_distance
-from ganfast.metrics.inception_score import Chunks, inception_score
-from ganfast.metrics.kid import KernelName, kid
-from ganfast.metrics.mifid import mifid
-from ganfast.metrics.prdc import PRDC, prdc
+from ganfast.metrics.kernel_distance import KernelName, kid
+from ganfast.metrics.logit_scores import Chunks, inception_score
+from ganfast.metrics.memorization import mifid
+from ganfast.metrics.precision_recall import PRDC, prdc
 from ganfast.metrics.sampling import Draws, Spread
 from ganfast.metrics.statistics import FrechetStatistics
 from ganfast.metrics.validation import as_features
