@@ -27,7 +27,7 @@ Features = Annotated[
     str, typer.Option(help="inception, digits, dinov2_*, clip_*, module:callable or a .pt file.")
 ]
 Resize = Annotated[
-    str | None, typer.Option(help="clean, tf1, torch, antialias or none.  [default: clean]")
+    str | None, typer.Option(help="clean, tf1, torch, antialias or none.", show_default="clean")
 ]
 Dims = Annotated[int, typer.Option(help="Layer of Inception: 64, 192, 768 or 2048.")]
 Weights = Annotated[str | None, typer.Option(help="File of Inception's weights.")]
@@ -35,7 +35,7 @@ Sha256 = Annotated[str | None, typer.Option(help="Of --weights, unless they are 
 Dtype = Annotated[str, typer.Option(help="float32 or bf16, inside the network.")]
 Batch = Annotated[int, typer.Option("--batch-size", min=1, help="Images at a time.")]
 Samples = Annotated[
-    int | None, typer.Option(min=2, help="Images of a generator.  [default: as many as REAL]")
+    int | None, typer.Option(min=2, help="Images of a generator.", show_default="as many as REAL")
 ]
 OnError = Annotated[str, typer.Option(help="stop at images that cannot be used, or skip them.")]
 State = Annotated[
