@@ -92,7 +92,7 @@ main()
     }  # fmt: skip
     assert "ganfast.evaluation.generators" not in ours
     assert len(ours) <= 70
-    assert not {"matplotlib", "scipy", "yaml", "tensorboard", "transformers"} & set(loaded)
+    assert not {"matplotlib", "scipy", "sympy", "yaml", "tensorboard", "transformers"} & set(loaded)
 
 
 def test_build_info() -> None:

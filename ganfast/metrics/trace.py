@@ -122,8 +122,9 @@ def clamped(value: Tensor, low: Tensor | float, high: Tensor | float | None = No
 
 def broadcast(sigma1: Tensor, sigma2: Tensor) -> tuple[Tensor, Tensor]:
     """Return both with the same leading dimensions."""
-    shape = torch.broadcast_shapes(sigma1.shape, sigma2.shape)  # type: ignore[no-untyped-call]
-    return sigma1.expand(shape), sigma2.expand(shape)
+    # Not torch.broadcast_shapes, which imports sympy.
+    one, two = torch.broadcast_tensors(sigma1, sigma2)  # type: ignore[no-untyped-call]
+    return one, two
 
 
 def scaled(sigma1: Tensor, sigma2: Tensor) -> tuple[Tensor, Tensor, Tensor]:
