@@ -24,10 +24,10 @@ from ganfast.evaluation.scores import (
 )
 from ganfast.features import Encoder
 from ganfast.features.resize import Mode
-from ganfast.metrics import Moments, neighbours
+from ganfast.metrics import Moments
 
 _SHOWN = 24  # images of each side on a sheet of the report
-_NEIGHBOURS = 5
+_ROWS, _NEIGHBOURS = 8, 5  # fake images, and the real ones nearest to each
 _FEW = 2048  # up to so many images on both sides, the distance is computed from the features
 _CURVE_KS = (1, 2, 3, 5, 8, 12)
 _CURVE_SAMPLES = 5000  # of each side, for the curve of precision and recall
@@ -403,9 +403,9 @@ def _draw(
     if real is None or fake is None or result.problems:
         return  # with images left out, a row of features no longer tells its file
     x, y = result.real.features["features"], result.fake.features["features"]
-    a, b = neighbours.points(x, y[: _NEIGHBOURS + 3])
-    k = min(_NEIGHBOURS, len(x))
-    for i, row in enumerate(neighbours.nearest(b, k, a).indices.tolist()):
+    distances = torch.cdist(y[:_ROWS], x, compute_mode="donot_use_mm_for_euclid_dist")
+    nearest = distances.topk(min(_NEIGHBOURS, len(x)), largest=False).indices
+    for i, row in enumerate(nearest.tolist()):
         own = fake.read(i, i + 1)[0][0]
         result.neighbours.append((own, [real.read(j, j + 1)[0][0] for j in row]))
     for k in _CURVE_KS:

@@ -8,8 +8,8 @@ from torch import Tensor, nn
 
 from ganfast import data, features
 from ganfast.metrics import frechet_distance_from_features
-from ganfast.metrics.inception_score import inception_score
-from ganfast.metrics.prdc import prdc
+from ganfast.metrics.logit_scores import inception_score
+from ganfast.metrics.precision_recall import prdc
 from ganfast.train.journal import Record
 
 FD = "FD (digits)"
