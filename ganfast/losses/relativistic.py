@@ -63,9 +63,6 @@ class RelativisticLoss:
     Source: Jolicoeur-Martineau 2018, The relativistic discriminator; R3GAN (logistic).
     """
 
-    #: The generator's loss takes the outputs for real samples, too.
-    paired = True
-
     def __init__(
         self,
         kind: RelativisticKind = "logistic",
@@ -114,7 +111,7 @@ class RelativisticLoss:
         return self._loss_with_stats(("real", "fake"), real, fake, pair_weight)
 
     def generator(
-        self, fake: Outputs, real: Outputs, *, pair_weight: Outputs | None = None
+        self, real: Outputs, fake: Outputs, *, pair_weight: Outputs | None = None
     ) -> Tensor:
         """Loss of the generator, with the arguments of :meth:`discriminator`.
 
@@ -123,9 +120,9 @@ class RelativisticLoss:
         return self._loss(("fake", "real"), fake, real, pair_weight)
 
     def generator_with_stats(
-        self, fake: Outputs, real: Outputs, *, pair_weight: Outputs | None = None
+        self, real: Outputs, fake: Outputs, *, pair_weight: Outputs | None = None
     ) -> tuple[Tensor, Stats]:
-        """Loss of the generator, and the statistics of :meth:`discriminator_with_stats` for f - r."""
+        """Loss of the generator, and :meth:`discriminator_with_stats`'s statistics, of f - r."""
         return self._loss_with_stats(("fake", "real"), fake, real, pair_weight)
 
     def _loss(
@@ -194,9 +191,6 @@ class RelativisticAverageLoss:
 
     Source: Jolicoeur-Martineau 2018, The relativistic discriminator.
     """
-
-    #: The generator's loss takes the outputs for real samples, too.
-    paired = True
 
     def __init__(
         self,
@@ -270,8 +264,8 @@ class RelativisticAverageLoss:
 
     def generator(
         self,
-        fake: Outputs,
         real: Outputs,
+        fake: Outputs,
         *,
         real_weight: Outputs | None = None,
         fake_weight: Outputs | None = None,
@@ -284,8 +278,8 @@ class RelativisticAverageLoss:
 
     def generator_with_stats(
         self,
-        fake: Outputs,
         real: Outputs,
+        fake: Outputs,
         *,
         real_weight: Outputs | None = None,
         fake_weight: Outputs | None = None,
@@ -362,7 +356,7 @@ def relativistic_generator_loss(
     """:meth:`RelativisticLoss.generator` in one call, with the options of that class."""
     weights = None if map_weights is None else tuple(map_weights)
     loss = _pair_loss(kind, scale, reduction, map_reduction, weights)
-    return loss.generator(fake, real, pair_weight=pair_weight)
+    return loss.generator(real, fake, pair_weight=pair_weight)
 
 
 @lru_cache(maxsize=64)
@@ -423,7 +417,7 @@ def relativistic_average_generator_loss(
     weights = None if map_weights is None else tuple(map_weights)
     means = (mean_over, detach_mean, distributed)
     loss = _average_loss(kind, means, scale, reduction, map_reduction, weights)
-    return loss.generator(fake, real, real_weight=real_weight, fake_weight=fake_weight)
+    return loss.generator(real, fake, real_weight=real_weight, fake_weight=fake_weight)
 
 
 @lru_cache(maxsize=64)

@@ -151,7 +151,7 @@ def test_statistics_of_pairs(weighted: bool) -> None:
 
 def test_statistics_of_averages() -> None:
     real, fake = maps(2, 0, torch.float64), maps(2, 1, torch.float64)
-    loss, stats = RelativisticAverageLoss().generator_with_stats(fake, real)
+    loss, stats = RelativisticAverageLoss().generator_with_stats(real, fake)
     torch.testing.assert_close(loss, relativistic_average_generator_loss(real, fake))
     expected = {
         "real_logits": [r.mean() - f.mean() for r, f in zip(real, fake, strict=True)],
