@@ -1,6 +1,6 @@
 """Drop-in for the adversarial losses of AudioCraft and EnCodec, ``audiocraft.adversarial.losses``.
 
-``audiocraft/adversarial/__init__.py``: change ``from .losses import (`` to ::
+In ``audiocraft/adversarial/__init__.py``, change ``from .losses import (`` to::
 
     from ganfast.compat.audiocraft import (
 

@@ -159,9 +159,8 @@ def g_path_regularize(
 def _register() -> None:
     if find_spec("basicsr") is None:
         return
-    registry = import_module(
-        "basicsr.losses"
-    ).LOSS_REGISTRY  # imported first, so that it holds basicsr's own classes
+    # Importing the package registers basicsr's own classes, which are then replaced.
+    registry = import_module("basicsr.losses").LOSS_REGISTRY
     for loss in (GANLoss, MultiScaleGANLoss):
         registry._obj_map[loss.__name__] = loss
 

@@ -30,7 +30,7 @@ class Reducer:
             of one side takes the formula of the other.
         weights: the factor of each map.
         reduction: of each map: mean, sum or none.
-        threshold: what accuracies compare outputs with.
+        threshold: the value that accuracies compare outputs with.
         below: name of the side whose outputs should lie below the threshold.
 
     Raises:
@@ -53,7 +53,7 @@ class Reducer:
         self._weights = weights
         self._threshold = threshold
         self._below = below
-        # By the number of maps, what the terms hold besides tensors.
+        # The numbers of the terms, by the number of maps.
         self._parameters: dict[int, Parameters] = {}
 
     def parameters(self, maps: int) -> Parameters:

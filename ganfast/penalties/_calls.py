@@ -1,4 +1,4 @@
-"""How a penalty calls a discriminator, and takes the gradient of what it returns."""
+"""Calls of a discriminator by the penalties, and gradients of its outputs."""
 
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Literal, NamedTuple, get_args
