@@ -1,4 +1,4 @@
-"""The processes of a distributed run: collective arithmetic, differentiable and not."""
+"""The processes of a distributed run, and collective operations with and without gradients."""
 
 import os
 from collections.abc import Iterator, Sequence
@@ -22,7 +22,7 @@ def process_rank() -> int:
 
 
 class _Sum(torch.autograd.Function):
-    """Sum over the processes; its gradient is the sum of the gradients."""
+    """Sum over processes; the gradient is the sum of all processes' gradients."""
 
     @staticmethod
     def forward(ctx: Any, x: Tensor) -> Tensor:
@@ -43,8 +43,12 @@ def _sum(x: Tensor) -> Tensor:
 def mean_over_processes(x: Sequence[Tensor]) -> list[Tensor]:
     """Return the mean of each tensor over all processes, in one exchange.
 
-    Gradients are summed over the processes. DistributedDataParallel then averages those of the
-    parameters, which gives the gradient of the loss over the global batch.
+    The gradient is summed over processes. Averaging the gradients of the parameters afterwards, as
+    DistributedDataParallel does, then gives the gradient of the loss over the global batch. A
+    single process gets ``x`` itself.
+
+    Args:
+        x: tensors with the same shapes in all processes.
     """
     count = process_count()
     if count == 1:
@@ -55,9 +59,12 @@ def mean_over_processes(x: Sequence[Tensor]) -> list[Tensor]:
 
 
 def gather(x: Tensor) -> Tensor:
-    """Concatenate the tensors (B, ...) of all processes, of equal shapes, to (processes * B, ...).
+    """Concatenate the tensors (B, ...) of all processes to (processes * B, ...).
 
-    Gradients are summed over the processes, as for :func:`mean_over_processes`.
+    Gradients are summed over processes, as in :func:`mean_over_processes`.
+
+    Args:
+        x: tensor with the same shape in all processes.
     """
     count = process_count()
     if count == 1:
@@ -66,7 +73,7 @@ def gather(x: Tensor) -> Tensor:
         parts = [torch.empty_like(x) for _ in range(count)]
         dist.all_gather(parts, x.contiguous())
         return torch.cat(parts)
-    # A sum of zero-padded parts has a sum as its gradient, of any order, on every backend.
+    # Sum zero-padded parts: gradients of any order are sums too, and every backend has sums.
     before = dist.get_rank() * x.shape[0]
     after = count * x.shape[0] - before - x.shape[0]
     padded = torch.cat([x.new_zeros(before, *x.shape[1:]), x, x.new_zeros(after, *x.shape[1:])])
@@ -81,26 +88,35 @@ def is_first() -> bool:
     return process_rank() == 0
 
 
+def gather_objects(value: T) -> list[T]:
+    """Return the values of all processes, in order of rank."""
+    values: list[Any] = [value]
+    if process_count() > 1:
+        values = [None] * process_count()
+        dist.all_gather_object(values, value)
+    return values
+
+
 class Processes:
-    """Those of torch.distributed, where it is initialized, or this one alone."""
+    """The processes of torch.distributed, or this one alone if it is not initialized."""
 
     def __init__(self) -> None:
         self.count, self.rank = process_count(), process_rank()
-        # What hosts agree on does not wait for their devices.
+        # Decisions of the hosts go through gloo, so that they do not wait for the devices.
         self._hosts = dist.new_group(backend="gloo") if self.count > 1 else None
 
     @property
     def first(self) -> bool:
-        """Whether this is the one that writes, logs and scores."""
+        """True in the process that writes, logs and scores."""
         return self.rank == 0
 
     def part(self, x: Tensor) -> Tensor:
-        """This process's rows of those (count * n, ...) that all have drawn alike."""
+        """Return this process's share (n, ...) of a tensor (count * n, ...) that all hold."""
         return x.chunk(self.count)[self.rank]
 
     @torch.no_grad()
     def average(self, tensors: Sequence[Tensor]) -> None:
-        """Each becomes its mean over the processes, in one exchange."""
+        """Replace each tensor by its mean over processes, in one exchange."""
         if self.count == 1 or not tensors:
             return
         flat = torch.cat([x.reshape(-1) for x in tensors])
@@ -110,33 +126,33 @@ class Processes:
             x.copy_(mean.view_as(x))
 
     def average_buffers(self, *modules: nn.Module) -> None:
-        """So that batch norm's statistics are those of all data, and the same everywhere."""
+        """Average floating-point buffers, so that all have batch norm's statistics of all data."""
         if self.count > 1:
             buffers = [b for module in modules for b in module.buffers()]
             self.average([b for b in buffers if b.is_floating_point()])
 
     def start_alike(self, *modules: nn.Module) -> None:
-        """All get the first one's weights; what each draws for itself, as dropout, differs."""
+        """Give all processes the first one's weights, and each its own seed for dropout."""
         if self.count == 1:
             return
         for module in modules:
             for tensor in (*module.parameters(), *module.buffers()):
-                dense = tensor.detach().contiguous()  # gloo takes no other
+                dense = tensor.detach().contiguous()  # gloo needs it
                 dist.broadcast(dense, 0)
                 tensor.detach().copy_(dense)
         if self.rank:
             torch.manual_seed((torch.initial_seed() + self.rank) % 2**63)
 
-    def any(self, told: bool) -> bool:
-        """Whether one of them was told so."""
+    def any(self, value: bool) -> bool:
+        """Return True if the value is true in any process."""
         if self.count == 1:
-            return told
-        flag = torch.tensor(int(told))
+            return value
+        flag = torch.tensor(int(value))
         dist.all_reduce(flag, dist.ReduceOp.MAX, self._hosts)
         return bool(flag)
 
     def from_first(self, value: T) -> T:
-        """The first one's value."""
+        """Return the value of the first process."""
         if self.count == 1:
             return value
         values = [value]
@@ -144,7 +160,7 @@ class Processes:
         return values[0]
 
     def gathered(self, value: T) -> T | list[T]:
-        """The values of all, or of one alone itself."""
+        """Return the values of all processes; a single process gets its value itself."""
         if self.count == 1:
             return value
         values: list[Any] = [None] * self.count
@@ -152,18 +168,18 @@ class Processes:
         return values
 
     def own(self, gathered: Any) -> Any:
-        """This process's value of what was gathered."""
+        """Return this process's value out of what ``gathered`` returned."""
         return gathered if self.count == 1 else gathered[self.rank]
 
     def wait(self) -> None:
-        """Until all are here."""
+        """Wait for all processes."""
         if self.count > 1:
             dist.barrier(self._hosts)
 
 
 @contextmanager
 def joined(device: str) -> Iterator[str]:
-    """Within the block, join the processes that torchrun has started; gives this one's device."""
+    """Within the block, join the processes that torchrun started; yield this one's device."""
     if int(os.environ.get("WORLD_SIZE", "1")) == 1:
         yield device
         return

@@ -1,4 +1,4 @@
-"""Small generators and discriminators to train out of the box, and other nets of the workflows."""
+"""Small networks to train out of the box: GANs, autoencoders and a classifier."""
 
 from ganfast.models import autoencoder, classifier, conditional, cyclegan, dcgan, mlp, sngan
 from ganfast.models.registry import GANS, LATENTS, Gan, create

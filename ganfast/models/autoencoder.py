@@ -1,4 +1,4 @@
-"""Autoencoders: a multilayer one, a convolutional one that fits the DCGAN, and noise for both."""
+"""Autoencoders: a multilayer one, one with the DCGAN's networks, and denoising for both."""
 
 import math
 from collections.abc import Sequence
@@ -16,8 +16,8 @@ class Autoencoder(nn.Module):
 
     Args:
         latent_dim: size of a code.
-        widths: of the encoder's hidden layers; the decoder has them in reverse.
-        shape: of one image, (channels, height, width).
+        widths: widths of the encoder's hidden layers; the decoder reverses them.
+        shape: shape of one image, (channels, height, width).
     """
 
     def __init__(
@@ -42,12 +42,14 @@ class Autoencoder(nn.Module):
 
 
 class ConvAutoencoder(nn.Module):
-    """A DCGAN discriminator as encoder, a DCGAN generator as decoder: they fit a GAN's weights.
+    """A DCGAN discriminator as encoder and a DCGAN generator as decoder.
+
+    The weights of both fit into a DCGAN.
 
     Args:
         latent_dim: size of a code.
-        encoder_width, decoder_width: as ``width`` of the DCGAN's two networks.
-        channels, size: of the images.
+        encoder_width, decoder_width: ``width`` of the DCGAN's discriminator and generator.
+        channels, size: channels and side of the images.
     """
 
     def __init__(
@@ -69,13 +71,16 @@ class ConvAutoencoder(nn.Module):
 
 
 class Denoising(nn.Module):
-    r"""An autoencoder that sees :math:`x + \sigma \epsilon`, in training mode alone.
+    r"""An autoencoder that gets :math:`x + \sigma \epsilon` in training mode (Vincent et al. 2008).
 
-    Vincent et al. 2008. The target of the reconstruction is x itself.
+    The target of the reconstruction is x itself.
 
     Args:
-        autoencoder: has ``encoder``, ``decoder`` and ``latent_dim``.
-        sigma: standard deviation of the noise, images being in [-1, 1].
+        autoencoder: the autoencoder whose networks this module trains.
+        sigma: standard deviation of the noise, for images in [-1, 1].
+
+    Raises:
+        ValueError: ``sigma`` is not positive.
     """
 
     def __init__(self, autoencoder: Autoencoder | ConvAutoencoder, sigma: float = 0.5) -> None:

@@ -1,4 +1,4 @@
-"""Checkpoints of the trainer, read without running code, and the GANs in them."""
+"""Read the trainer's checkpoints, and the GANs in them, without running code."""
 
 import pickle
 import zipfile
@@ -8,7 +8,6 @@ from typing import Any
 import torch
 
 from ganfast.models.registry import GANS, Gan, create
-from ganfast.regularizers import spectral_normalise
 
 State = dict[str, Any]
 
@@ -19,13 +18,13 @@ def load(path: Path) -> State:
     """Read a checkpoint to the CPU without running any code in it.
 
     Raises:
-        FileNotFoundError: there is none.
-        ValueError: the file is damaged, or no checkpoint of this trainer.
+        FileNotFoundError: the file does not exist.
+        ValueError: the file is damaged, or is not a checkpoint of this trainer.
     """
     if not path.is_file():
         raise FileNotFoundError(f"there is no checkpoint {path}")
     try:
-        with zipfile.ZipFile(path) as archive:  # torch itself does not look at the checksums
+        with zipfile.ZipFile(path) as archive:  # torch itself does not verify the checksums
             damaged = archive.testzip()
         if damaged is not None:
             raise ValueError(f"the checksum of its part {damaged} is wrong")
@@ -48,27 +47,14 @@ _UNREADABLE = (
 )
 
 
-def build(
-    model: str, channels: int, size: int, labels: int, sigmoid: bool, spectral_norm: bool
-) -> Gan:
-    """Return both networks of a run's settings, with new weights.
-
-    Raises ValueError where the model cannot be built so.
-    """
-    gan = create(model, channels=channels, size=size, classes=labels, sigmoid=sigmoid)
-    if spectral_norm:
-        spectral_normalise(gan.discriminator)
-    return gan
-
-
 def load_gan(path: Path) -> tuple[Gan, State]:
-    """Return a trained GAN, in eval mode on the CPU, and the settings of its run.
+    """Read a trained GAN, in eval mode on the CPU, and the settings of its run.
 
-    The generator has the weights of its moving average.
+    The generator gets the weights of its moving average.
 
     Raises:
-        FileNotFoundError: there is no such file.
-        ValueError: it is not a checkpoint of ``ganfast train``, or not one of a GAN.
+        FileNotFoundError: the file does not exist.
+        ValueError: the file is not a checkpoint of ``ganfast train``, or its model is not a GAN.
     """
     state = load(path)
     options = state.get("options")
@@ -81,7 +67,15 @@ def load_gan(path: Path) -> tuple[Gan, State]:
     missing += [name for name in ("ema", "discriminator") if name not in state]
     if missing:
         raise ValueError(f"{path} lacks {', '.join(missing)}")
-    gan = build(**{name: options[name] for name in shape})
+    model, channels, size, labels, sigmoid, spectral_norm = (options[name] for name in shape)
+    gan = create(
+        model,
+        channels=channels,
+        size=size,
+        classes=labels,
+        sigmoid=sigmoid,
+        spectral_norm=spectral_norm,
+    )
     for network, name in ((gan.generator, "ema"), (gan.discriminator, "discriminator")):
         try:
             network.load_state_dict(state[name])

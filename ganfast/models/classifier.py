@@ -1,4 +1,4 @@
-"""The small convolutional classifier with which tutorials read digits."""
+"""The small convolutional classifier of digits that tutorials use."""
 
 from torch import Tensor, nn
 
@@ -8,15 +8,14 @@ from ganfast.models.parts import check_images
 class Classifier(nn.Module):
     """Map images (N, channels, size, size) to logits (N, classes).
 
-    Two convolutions of 3 x 3, one maximum over 2 x 2, and a hidden layer, with dropout before and
-    after it.
+    Two 3 x 3 convolutions, 2 x 2 max pooling, and a hidden layer with dropout before and after it.
 
     Args:
         classes: number of labels.
-        width: channels of the first convolution; the second has twice, the hidden layer four times
-            as many.
-        channels, size: of the images.
-        dropout: before and after the hidden layer.
+        width: channels of the first convolution. The second has twice as many, the hidden layer has
+            four times as many units.
+        channels, size: channels and side of the images.
+        dropout: probabilities of dropout before and after the hidden layer.
     """
 
     def __init__(
@@ -34,7 +33,7 @@ class Classifier(nn.Module):
             nn.Conv2d(channels, width, 3),
             nn.ReLU(inplace=True),
             nn.Conv2d(width, 2 * width, 3),
-            nn.MaxPool2d(2),  # before the ReLU, which it commutes with: a fourth of the work
+            nn.MaxPool2d(2),  # commutes with the ReLU and leaves it a quarter of the work
             nn.ReLU(inplace=True),
             nn.Dropout(dropout[0]),
             nn.Flatten(),

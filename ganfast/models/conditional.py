@@ -13,12 +13,12 @@ from ganfast.models.parts import check_images, check_labels, check_latents, star
 class Generator(nn.Module):
     """Map latents (N, latent_dim) and labels (N,) to images (N, channels, size, size) in [-1, 1].
 
-    Each label is embedded, and the embedding stands beside the latent at DCGAN's door.
+    A DCGAN generator gets the latent and the label's embedding, concatenated.
 
     Args:
         latent_dim: size of one latent.
         classes: number of labels.
-        width, channels, size: as of :class:`ganfast.models.dcgan.Generator`.
+        width, channels, size: as for :class:`ganfast.models.dcgan.Generator`.
         embedding: size of a label's embedding.
     """
 
@@ -35,7 +35,7 @@ class Generator(nn.Module):
         self.latent_dim, self.classes = latent_dim, classes
         self.embedding = nn.Embedding(classes, embedding)
         self.body = dcgan.Generator(latent_dim + embedding, width, channels, size)
-        nn.init.normal_(self.embedding.weight)  # of the latents' size
+        nn.init.normal_(self.embedding.weight)  # the scale of the latents
 
     def forward(self, latents: Tensor, labels: Tensor) -> Tensor:
         check_latents(latents, self.latent_dim)
@@ -47,15 +47,15 @@ class Generator(nn.Module):
 class Discriminator(nn.Module):
     r"""Map images (N, channels, size, size) and labels (N,) to logits (N,).
 
-    With features phi of the image, the logit is
+    With features :math:`\phi` of the image x and an embedding v of the label y, the logit is
 
     .. math:: w^T \phi(x) + b + v_y^T \phi(x)
 
     Args:
         classes: number of labels.
-        width, channels, size, norm: as of :class:`ganfast.models.dcgan.Discriminator`.
-        features: size of phi.
-        sigmoid: give probabilities in place of logits.
+        width, channels, size, norm: as for :class:`ganfast.models.dcgan.Discriminator`.
+        features: size of :math:`\phi`.
+        sigmoid: return probabilities instead of logits.
     """
 
     def __init__(

@@ -4,12 +4,14 @@ from torch import Tensor, nn
 
 
 class Generator(nn.Module):
-    """Map images (N, inputs, H, W) to images (N, outputs, H, W) in [-1, 1]; H and W by fours.
+    """Map images (N, inputs, H, W) to images (N, outputs, H, W) in [-1, 1].
+
+    H and W are multiples of 4.
 
     Args:
         inputs, outputs: channels of the two domains.
         width: channels of the largest maps; 64 in the paper.
-        blocks: residual blocks; 9 in the paper from 256 pixels on, 6 below.
+        blocks: residual blocks; in the paper 9 from 256 pixels on, 6 below.
     """
 
     def __init__(self, inputs: int = 3, outputs: int = 3, width: int = 64, blocks: int = 9) -> None:
@@ -48,10 +50,10 @@ class Discriminator(nn.Module):
     """Map images (N, channels, H, W) to a map of logits, one for each patch.
 
     Args:
-        channels: of the images.
+        channels: channels of the images.
         width: channels of the largest maps; 64 in the paper.
-        depth: strided layers; 3 sees patches of 70 pixels, 2 of 34, 1 of 16.
-        sigmoid: give probabilities in place of logits.
+        depth: strided layers; 3 make patches of 70 pixels, 2 of 34, 1 of 16.
+        sigmoid: return probabilities instead of logits.
     """
 
     def __init__(
@@ -113,7 +115,7 @@ def _odd(images: Tensor) -> bool:
 
 
 def _start(module: nn.Module) -> None:
-    """The paper's start: weights N(0, 0.02), biases 0."""
+    """Initialize as in the paper: weights N(0, 0.02), biases 0."""
     if isinstance(module, nn.Conv2d | nn.ConvTranspose2d):
         nn.init.normal_(module.weight, 0.0, 0.02)
         if module.bias is not None:

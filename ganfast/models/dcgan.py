@@ -13,13 +13,17 @@ Norm = Literal["batch", "instance", "none"]
 class Generator(nn.Module):
     """Map latents (N, latent_dim) ~ N(0, 1) to images (N, channels, size, size) in [-1, 1].
 
-    With ``channels=3``, ``size=64`` and 100 latents it is the paper's, a bias of the images added.
+    With ``channels=3``, ``size=64`` and ``latent_dim=100`` it is the paper's generator, except for
+    a bias in the last layer.
 
     Args:
         latent_dim: size of one latent.
-        width: channels of the largest hidden maps; they double as the maps halve.
-        channels: of the images.
+        width: channels of the largest hidden maps; each halving of the maps doubles them.
+        channels: channels of the images.
         size: side of the images: 28, 32 or 64.
+
+    Raises:
+        ValueError: ``size`` is another one.
     """
 
     def __init__(
@@ -51,18 +55,21 @@ class Generator(nn.Module):
 
 
 class Discriminator(nn.Module):
-    """Map images (N, channels, size, size) to logits (N,): large where an image looks real.
+    """Map images (N, channels, size, size) to logits (N,), large for images that look real.
 
-    With more ``outputs`` it gives (N, outputs) and serves as an encoder or a classifier. Without
-    batch norm it is a critic, as WGAN-GP needs one: the penalty is of single samples.
+    With several ``outputs`` it returns (N, outputs) and serves as an encoder or a classifier. A
+    WGAN-GP critic needs ``norm="none"``, because its penalty is defined for single samples.
 
     Args:
-        width: channels of the largest hidden maps; they double as the maps halve.
-        channels: of the images.
+        width: channels of the largest hidden maps; each halving of the maps doubles them.
+        channels: channels of the images.
         size: side of the images: 28, 32 or 64.
         outputs: numbers for each image.
-        norm: between the layers.
-        sigmoid: give probabilities in place of logits.
+        norm: normalization between the layers.
+        sigmoid: return probabilities instead of logits.
+
+    Raises:
+        ValueError: ``size`` is another one.
     """
 
     def __init__(

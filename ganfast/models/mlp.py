@@ -1,4 +1,4 @@
-"""Multilayer perceptrons, as the first tutorials of GANs train them on digits."""
+"""Multilayer perceptrons, the networks of the first GAN tutorials on digits."""
 
 import math
 from collections.abc import Sequence
@@ -14,9 +14,9 @@ class Generator(nn.Module):
 
     Args:
         latent_dim: size of one latent.
-        widths: of the hidden layers, each followed by ``LeakyReLU(slope)``.
-        shape: of one image, (channels, height, width).
-        slope: of the leaky rectifiers; 0 is ReLU.
+        widths: widths of the hidden layers, each followed by ``LeakyReLU(slope)``.
+        shape: shape of one image, (channels, height, width).
+        slope: slope of the leaky rectifiers; 0 is ReLU.
     """
 
     def __init__(
@@ -46,11 +46,11 @@ class Discriminator(nn.Module):
     """Map images (N, *shape) to logits (N,).
 
     Args:
-        widths: of the hidden layers, each followed by ``LeakyReLU(slope)`` and dropout.
-        shape: of one image, (channels, height, width).
-        slope: of the leaky rectifiers; 0 is ReLU.
-        dropout: probability of each unit to be left out.
-        sigmoid: give probabilities in place of logits.
+        widths: widths of the hidden layers, each followed by ``LeakyReLU(slope)`` and dropout.
+        shape: shape of one image, (channels, height, width).
+        slope: slope of the leaky rectifiers; 0 is ReLU.
+        dropout: probability of dropping a unit.
+        sigmoid: return probabilities instead of logits.
     """
 
     def __init__(

@@ -1,16 +1,20 @@
-"""What the models share: image sizes, checks at the door, the end of a discriminator, starts."""
+"""Parts that models share: image sizes, input checks, output layers, initialization."""
 
 import torch
 from torch import Tensor, nn
 
-# Side of the images: side of the smallest maps, and how often they are doubled.
+# Side of the images -> side of the smallest maps and number of doublings.
 SIZES = {28: (7, 2), 32: (4, 3), 64: (4, 4)}
 
 
 def stages(size: int) -> tuple[int, int]:
-    """Side of the smallest maps and number of doublings to ``size``; ValueError for other sizes."""
+    """Return the side of the smallest maps and the number of doublings from there to ``size``.
+
+    Raises:
+        ValueError: the size is unknown.
+    """
     if size not in SIZES:
-        raise ValueError(f"size must be {', '.join(map(str, SIZES))}, got {size}")
+        raise ValueError(f"size must be one of {', '.join(map(str, SIZES))}, got {size}")
     return SIZES[size]
 
 
@@ -28,7 +32,7 @@ def check_images(images: Tensor, *shape: int) -> None:
 
 
 def check_labels(labels: Tensor | None, count: int) -> Tensor:
-    """Labels (N,) of int64, or TypeError and ValueError where they are not."""
+    """Return the labels. Raises TypeError unless they are int64, ValueError unless (count,)."""
     if not isinstance(labels, Tensor) or labels.dtype != torch.int64:
         kind = labels.dtype if isinstance(labels, Tensor) else type(labels).__name__
         raise TypeError(f"labels must be an int64 tensor, got {kind}")
@@ -38,14 +42,17 @@ def check_labels(labels: Tensor | None, count: int) -> Tensor:
 
 
 def ending(outputs: int, sigmoid: bool) -> list[nn.Module]:
-    """From maps (N, outputs, 1, 1) to (N, outputs), or (N,) where there is one; sigmoid on top."""
+    """Return layers that flatten maps (N, outputs, 1, 1) to (N, outputs), or (N,) for one output.
+
+    With ``sigmoid`` a sigmoid follows.
+    """
     flat = nn.Flatten(0) if outputs == 1 else nn.Flatten(1)
     return [flat, nn.Sigmoid()] if sigmoid else [flat]
 
 
 @torch.no_grad()
 def start_dcgan(module: nn.Module) -> None:
-    """DCGAN's start: weights N(0, 0.02), batch-norm scales N(1, 0.02), biases 0."""
+    """Initialize as DCGAN: weights N(0, 0.02), batch-norm scales N(1, 0.02), biases 0."""
     if isinstance(module, nn.Conv2d | nn.ConvTranspose2d | nn.Linear | nn.Embedding):
         nn.init.normal_(module.weight, 0.0, 0.02)
         bias = getattr(module, "bias", None)

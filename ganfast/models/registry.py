@@ -1,19 +1,23 @@
-"""GANs by name: what a configuration file can ask for."""
+"""The GANs that settings can name."""
 
-import difflib
 from collections.abc import Callable
 from dataclasses import dataclass
 
 from torch import nn
 
+from ganfast._names import check_name
 from ganfast.models import conditional, dcgan, mlp, sngan
+from ganfast.regularizers import spectral_normalise
 
 
 @dataclass(frozen=True)
 class Gan:
     """A generator and a discriminator that fit each other.
 
-    ``classes`` is 0, or the number of labels that both take as a second argument.
+    Attributes:
+        generator, discriminator: the networks.
+        latent_dim: size of one latent.
+        classes: number of labels that both networks take as a second argument, or 0.
     """
 
     generator: nn.Module
@@ -22,63 +26,67 @@ class Gan:
     classes: int = 0
 
 
+Factory = Callable[[int, int, int, bool], Gan]  # of channels, size, classes, sigmoid
+
+
 def create(
-    name: str, *, channels: int = 1, size: int = 28, classes: int = 10, sigmoid: bool = False
+    name: str,
+    *,
+    channels: int = 1,
+    size: int = 28,
+    classes: int = 10,
+    sigmoid: bool = False,
+    spectral_norm: bool = False,
 ) -> Gan:
-    """A GAN by its name in ``GANS``, with weights drawn anew.
+    """Make a GAN by its name in ``GANS``, with new weights.
 
     Args:
         name: ``mlp-1024``, ``mlp-256``, ``mlp-128``, ``dcgan``, ``wgan`` (a DCGAN whose critic has
             no batch norm), ``cdcgan`` (class-conditional) or ``sngan``.
-        channels, size: of the images.
-        classes: labels of a class-conditional GAN; the others leave it.
-        sigmoid: the discriminator gives probabilities in place of logits.
+        channels, size: channels and side of the images.
+        classes: number of labels of a class-conditional GAN; other GANs ignore it.
+        sigmoid: the discriminator returns probabilities instead of logits.
+        spectral_norm: normalize all layers of the discriminator spectrally.
 
     Raises:
-        ValueError: no such name, and which is near; a size that the model has not.
+        ValueError: the name is unknown (the error names the nearest one), or the model does not
+            have the size.
     """
-    check_name(name)
+    check_model(name)
     if name in CONDITIONAL and classes < 1:
         raise ValueError(f"classes must be at least 1 for {name!r}, got {classes}")
-    return GANS[name](channels, size, classes, sigmoid)
+    gan = GANS[name](channels, size, classes, sigmoid)
+    if spectral_norm:
+        spectral_normalise(gan.discriminator)
+    return gan
 
 
-def check_name(name: str) -> None:
-    """Raise ValueError, with the nearest name, unless there is such a GAN."""
+#: What ``ganfast train`` has besides the GANs of this module.
+OTHER_MODELS = ("cyclegan", "autoencoder", "conv-autoencoder", "denoising-autoencoder")
+
+
+def check_model(name: str) -> None:
+    """Raise ValueError, naming the nearest GAN, unless ``GANS`` has the name."""
     if name not in GANS:
-        near = difflib.get_close_matches(name, GANS, 1)
-        meant = f" (did you mean {near[0]!r}?)" if near else ""
-        raise ValueError(f"model must be one of {', '.join(GANS)}, got {name!r}{meant}")
+        check_name("model", name, (*GANS, *OTHER_MODELS))
+        raise ValueError(f"model must be one of {', '.join(GANS)}, got {name!r}")
 
 
-def _mlp_1024(channels: int, size: int, classes: int, sigmoid: bool) -> Gan:
-    shape = (channels, size, size)
-    return Gan(
-        mlp.Generator(100, shape=shape), mlp.Discriminator(shape=shape, sigmoid=sigmoid), 100
-    )
+def _mlp(widths: tuple[int, ...], slope: float, dropout: float) -> Factory:
+    def make(channels: int, size: int, classes: int, sigmoid: bool) -> Gan:
+        shape = (channels, size, size)
+        generator = mlp.Generator(100, widths, shape, slope)
+        return Gan(generator, mlp.Discriminator(widths[::-1], shape, slope, dropout, sigmoid), 100)
+
+    return make
 
 
-def _mlp_256(channels: int, size: int, classes: int, sigmoid: bool) -> Gan:
-    shape = (channels, size, size)
-    generator = mlp.Generator(100, (128, 256), shape)
-    return Gan(generator, mlp.Discriminator((256, 128), shape, dropout=0, sigmoid=sigmoid), 100)
+def _dcgan(norm: dcgan.Norm) -> Factory:
+    def make(channels: int, size: int, classes: int, sigmoid: bool) -> Gan:
+        discriminator = dcgan.Discriminator(32, channels, size, norm=norm, sigmoid=sigmoid)
+        return Gan(dcgan.Generator(64, 64, channels, size), discriminator, 64)
 
-
-def _mlp_128(channels: int, size: int, classes: int, sigmoid: bool) -> Gan:
-    shape = (channels, size, size)
-    generator = mlp.Generator(100, (128,), shape, slope=0)
-    discriminator = mlp.Discriminator((128,), shape, slope=0, dropout=0, sigmoid=sigmoid)
-    return Gan(generator, discriminator, 100)
-
-
-def _dcgan(channels: int, size: int, classes: int, sigmoid: bool) -> Gan:
-    discriminator = dcgan.Discriminator(32, channels, size, sigmoid=sigmoid)
-    return Gan(dcgan.Generator(64, 64, channels, size), discriminator, 64)
-
-
-def _wgan(channels: int, size: int, classes: int, sigmoid: bool) -> Gan:
-    discriminator = dcgan.Discriminator(32, channels, size, norm="none", sigmoid=sigmoid)
-    return Gan(dcgan.Generator(64, 64, channels, size), discriminator, 64)
+    return make
 
 
 def _cdcgan(channels: int, size: int, classes: int, sigmoid: bool) -> Gan:
@@ -90,17 +98,17 @@ def _cdcgan(channels: int, size: int, classes: int, sigmoid: bool) -> Gan:
 
 
 def _sngan(channels: int, size: int, classes: int, sigmoid: bool) -> Gan:
-    # A quarter of the paper's channels, which a CPU trains in minutes.
+    # A quarter of the paper's channels, so that a CPU trains it in minutes.
     generator = sngan.Generator(128, 64, channels, size)
     return Gan(generator, sngan.Discriminator(32, channels, size, sigmoid), 128)
 
 
-GANS: dict[str, Callable[[int, int, int, bool], Gan]] = {
-    "mlp-1024": _mlp_1024,
-    "mlp-256": _mlp_256,
-    "mlp-128": _mlp_128,
-    "dcgan": _dcgan,
-    "wgan": _wgan,
+GANS: dict[str, Factory] = {
+    "mlp-1024": _mlp((256, 512, 1024), slope=0.2, dropout=0.3),
+    "mlp-256": _mlp((128, 256), slope=0.2, dropout=0),
+    "mlp-128": _mlp((128,), slope=0, dropout=0),
+    "dcgan": _dcgan("batch"),
+    "wgan": _dcgan("none"),
     "cdcgan": _cdcgan,
     "sngan": _sngan,
 }

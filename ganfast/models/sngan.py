@@ -1,7 +1,7 @@
 """SNGAN's residual networks (Miyato et al. 2018, arXiv:1802.05957), for 28, 32 and 64 pixels.
 
-The discriminator comes without spectral normalization: ``ganfast.regularizers.spectral_normalise``
-puts it on.
+The discriminator has no spectral normalization yet; ``ganfast.regularizers.spectral_normalise``
+adds it.
 """
 
 import math
@@ -18,7 +18,7 @@ class Generator(nn.Module):
     Args:
         latent_dim: size of one latent.
         width: channels of all hidden maps; 256 in the paper, at 32 pixels.
-        channels: of the images.
+        channels: channels of the images.
         size: side of the images: 28, 32 or 64.
     """
 
@@ -50,9 +50,9 @@ class Discriminator(nn.Module):
 
     Args:
         width: channels of all hidden maps; 128 in the paper.
-        channels: of the images.
+        channels: channels of the images.
         size: side of the images: 28, 32 or 64.
-        sigmoid: give probabilities in place of logits.
+        sigmoid: return probabilities instead of logits.
     """
 
     def __init__(
@@ -76,7 +76,7 @@ class Discriminator(nn.Module):
 
 
 class _Up(nn.Module):
-    """Twice the size, with batch norm before each convolution."""
+    """A residual block that doubles the size, with batch norm before each convolution."""
 
     def __init__(self, inner: int, outer: int) -> None:
         super().__init__()
@@ -88,13 +88,13 @@ class _Up(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         h = self.conv1(_doubled(F.relu(self.norm1(x))))
         h = self.conv2(F.relu(self.norm2(h)))
-        # 1 x 1 and nearest neighbours change places without changing the result.
+        # A 1 x 1 convolution commutes with nearest-neighbour upsampling and is cheaper before it.
         out: Tensor = h + _doubled(self.shortcut(x))
         return out
 
 
 class _Down(nn.Module):
-    """Half the size, or the same; the shortcut is learned where it halves."""
+    """A residual block that halves the size or keeps it; a halving block learns its shortcut."""
 
     def __init__(self, width: int, halve: bool) -> None:
         super().__init__()
@@ -110,7 +110,7 @@ class _Down(nn.Module):
 
 
 class _First(nn.Module):
-    """From an image to maps of half its size, without a rectifier on the image."""
+    """The first residual block: halves the size and does not rectify the image."""
 
     def __init__(self, channels: int, width: int) -> None:
         super().__init__()
@@ -129,7 +129,7 @@ def _doubled(x: Tensor) -> Tensor:
 
 
 def _start(module: nn.Module) -> None:
-    """The paper's start: Xavier uniform, a gain of sqrt(2) in the convolutions of the blocks."""
+    """Initialize as in the paper: Xavier uniform, with a gain of sqrt(2) in 3 x 3 convolutions."""
     if isinstance(module, nn.Linear | nn.Conv2d):
         blockwise = isinstance(module, nn.Conv2d) and module.kernel_size == (3, 3)
         nn.init.xavier_uniform_(module.weight, math.sqrt(2) if blockwise else 1.0)

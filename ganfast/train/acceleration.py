@@ -1,4 +1,4 @@
-"""Networks through torch.compile, and whole rounds as CUDA graphs."""
+"""Networks under torch.compile, and whole rounds as CUDA graphs."""
 
 import warnings
 from collections.abc import Callable, Hashable, Sequence
@@ -11,9 +11,9 @@ from ganfast.train.batches import Batch
 
 
 class Compiled:
-    """Call a network compiled for the shapes that it meets, or as it is where that fails.
+    """A compiled network, or the network itself if compilation fails.
 
-    Its weights stay those of the module, which itself stays as it is: penalties need its second
+    It shares the weights of the module and leaves the module uncompiled: penalties need second
     derivatives, and torch.compile has none.
     """
 
@@ -32,38 +32,39 @@ class Compiled:
             raise
         except (RuntimeError, ImportError, OSError) as error:
             self._call = self._module
-            words = str(error).strip().partition("\n")[0]
-            warnings.warn(f"the {self._name} is not compiled: {words}", stacklevel=2)
+            reason = str(error).strip().partition("\n")[0]
+            warnings.warn(f"the {self._name} is not compiled: {reason}", stacklevel=2)
             return self._module(*inputs)
 
 
-Batches = Sequence[Sequence[Batch]]
+RoundBatches = Sequence[Sequence[Batch]]  # for each step of the discriminator, its batches
 
-_WARM_UP = 3  # rounds of a kind before its capture: libraries choose, optimizers make their state
+# Rounds of a kind before its capture: libraries pick algorithms, optimizers create their state.
+_WARM_UP = 3
 
 
 class _Captured(NamedTuple):
     graph: torch.cuda.CUDAGraph
-    batches: Batches  # what the graph reads
-    figures: Tensor  # what it writes
+    batches: RoundBatches  # the graph reads them
+    metrics: Tensor  # the graph writes them
 
 
 class Graphs:
-    """Play rounds as ``play`` does, from the fourth of each kind on by replay of its graph.
+    """Train rounds by CUDA graphs: from the fourth of each kind on, its graph is replayed.
 
-    The warm-up's rounds are rounds of the training. All that a round changes must lie in tensors
-    that stay where they are: make a new one where optimizers have got another state.
+    The rounds of the warm-up train too. A graph is bound to the memory of weights and optimizer
+    states; make a new object after loading other optimizer states.
 
     Args:
-        play: trains one round on batches, from a number of the discriminator's steps on, and
-            returns its figures.
-        kind: which rounds, by that number, do the same on the host.
-        random: what is drawn from in a round, besides the device's default generator.
+        play: trains one round on batches, given the number of the discriminator's first step, and
+            returns its metrics.
+        kind: maps that number to a key that is equal for rounds with the same work on the host.
+        random: generator that a round draws from, besides the device's default one.
     """
 
     def __init__(
         self,
-        play: Callable[[Batches, int], Tensor],
+        play: Callable[[RoundBatches, int], Tensor],
         kind: Callable[[int], Hashable],
         random: torch.Generator,
     ) -> None:
@@ -71,37 +72,37 @@ class Graphs:
         self._warm: dict[Hashable, int] = {}
         self._captured: dict[Hashable, _Captured] = {}
         self._stream = torch.cuda.Stream(random.device)  # type: ignore[no-untyped-call]
-        self._pool = torch.cuda.graph_pool_handle()  # graphs that never run at a time share memory
+        self._pool = torch.cuda.graph_pool_handle()  # graphs never run at once and share memory
 
-    def __call__(self, batches: Batches, number: int) -> Tensor:
-        kind = self._kind(number)
+    def __call__(self, batches: RoundBatches, d_step: int) -> Tensor:
+        kind = self._kind(d_step)
         if self._warm.setdefault(kind, 0) < _WARM_UP:
             self._warm[kind] += 1
-            return self._aside(batches, number)
+            return self._play_on_side_stream(batches, d_step)
         if kind not in self._captured:
-            self._captured[kind] = self._capture(batches, number)
-        graph, static, figures = self._captured[kind]
-        for mine, given in zip(_tensors(static), _tensors(batches), strict=True):
-            if mine.shape != given.shape:
+            self._captured[kind] = self._capture(batches, d_step)
+        graph, static, metrics = self._captured[kind]
+        for fixed, new in zip(_tensors(static), _tensors(batches), strict=True):
+            if fixed.shape != new.shape:
                 raise ValueError(
-                    f"cuda_graphs needs batches of one shape, got {tuple(given.shape)} after "
-                    f"{tuple(mine.shape)}"
+                    f"batches must keep one shape under cuda_graphs, {tuple(fixed.shape)}, "
+                    f"got {tuple(new.shape)}"
                 )
-            mine.copy_(given, non_blocking=True)
+            fixed.copy_(new, non_blocking=True)
         graph.replay()
-        return figures.clone()
+        return metrics.clone()
 
-    def _aside(self, batches: Batches, number: int) -> Tensor:
-        """Play on a side stream: work of the default one must not be captured."""
-        here = torch.cuda.current_stream()
-        self._stream.wait_stream(here)
+    def _play_on_side_stream(self, batches: RoundBatches, d_step: int) -> Tensor:
+        """Train a round on the side stream: a capture must not meet work on the default one."""
+        default = torch.cuda.current_stream()
+        self._stream.wait_stream(default)
         with torch.cuda.stream(self._stream):
-            figures = self._play(batches, number)
-        here.wait_stream(self._stream)
-        return figures
+            metrics = self._play(batches, d_step)
+        default.wait_stream(self._stream)
+        return metrics
 
-    def _capture(self, batches: Batches, number: int) -> _Captured:
-        """Record a round, which does not run it."""
+    def _capture(self, batches: RoundBatches, d_step: int) -> _Captured:
+        """Record a round without running it."""
         static = [
             [Batch(b.images.clone(), tuple(x.clone() for x in b.labels)) for b in each]
             for each in batches
@@ -109,9 +110,9 @@ class Graphs:
         graph = torch.cuda.CUDAGraph()
         graph.register_generator_state(self._random)
         with torch.cuda.graph(graph, pool=self._pool, stream=self._stream):
-            figures = self._play(static, number)
-        return _Captured(graph, static, figures)
+            metrics = self._play(static, d_step)
+        return _Captured(graph, static, metrics)
 
 
-def _tensors(batches: Batches) -> list[Tensor]:
+def _tensors(batches: RoundBatches) -> list[Tensor]:
     return [x for each in batches for batch in each for x in (batch.images, *batch.labels)]

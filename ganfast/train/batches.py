@@ -1,4 +1,4 @@
-"""Real images, and their labels, from whatever the user iterates over."""
+"""Real images, and their labels, from any iterable of batches."""
 
 import io
 import pickle
@@ -24,11 +24,20 @@ class Batch(NamedTuple):
 
 
 class Batches:
-    """Draw image batches without end from any iterable, started again whenever it ends.
+    """Draw image batches without end from any iterable, which is restarted whenever it ends.
 
-    A batch is a tensor of images, a tuple or list whose first item is one, or a dict with one under
-    "images". With ``classes`` it has labels, 0 to classes - 1, int64 (N,), as second item or under
-    "labels". Data with ``state_dict`` and ``load_state_dict`` resume exactly where they were.
+    A batch is a tensor of images, a tuple or list that starts with one, or a dict with one under
+    "images". Data with ``state_dict`` and ``load_state_dict`` resume exactly where they stopped.
+
+    Args:
+        data: the iterable.
+        device: device of the batches.
+        classes: number of labels, or 0. If above 0, a batch has labels from 0 to classes - 1, int64
+            (N,), as its second item or under "labels".
+        memory_format: of images (N, C, H, W).
+
+    Raises:
+        TypeError: ``data`` is not iterable.
     """
 
     def __init__(
@@ -45,7 +54,12 @@ class Batches:
         self._iterator: Iterator[Any] | None = None
 
     def draw(self) -> Batch:
-        """The next batch, on the device."""
+        """Return the next batch, on the device.
+
+        Raises:
+            TypeError: the batch is of another kind, or its images or labels have another dtype.
+            ValueError: there is no batch, it is empty, or its labels are out of range.
+        """
         if self._iterator is None:
             self._iterator = iter(self._data)
         batch = next(self._iterator, None)
@@ -54,13 +68,13 @@ class Batches:
             batch = next(self._iterator, None)
             if batch is None:
                 raise ValueError(
-                    "data gave no batch: it is empty, or an iterator that cannot start again"
+                    "data must give a batch, got none: it is empty, or cannot start again"
                 )
         images = _part(batch, 0, "images")
         if not isinstance(images, Tensor):
             raise TypeError(
                 "data must give tensors, tuples or lists that start with one, or dicts with "
-                f'"images"; got {type(batch).__name__} with {type(images).__name__} for images'
+                f'"images", got {type(batch).__name__} with {type(images).__name__} for images'
             )
         if not images.is_floating_point():
             raise TypeError(
@@ -80,13 +94,13 @@ class Batches:
             kind = labels.dtype if isinstance(labels, Tensor) else type(labels).__name__
             raise TypeError(
                 'data must give int64 labels as second item or under "labels", since classes is '
-                f"{self._classes}; got {kind}"
+                f"{self._classes}, got {kind}"
             )
         if labels.shape != (count,):
             raise ValueError(
                 f"data must give labels of shape ({count},), got {tuple(labels.shape)}"
             )
-        if labels.device.type == "cpu":  # elsewhere the host would wait
+        if labels.device.type == "cpu":  # on a GPU the check would make the host wait
             low, high = int(labels.min()), int(labels.max())
             if low < 0 or high >= self._classes:
                 raise ValueError(
@@ -95,7 +109,11 @@ class Batches:
         return (labels.to(self._device, non_blocking=True),)
 
     def state_dict(self) -> Any:
-        """Where the data stand, or None where they cannot say."""
+        """Return the position in the data, or None if they have no ``state_dict``.
+
+        Raises:
+            TypeError: the data's state holds objects that a checkpoint cannot load again.
+        """
         if not isinstance(self._data, _Stateful):
             return None
         state, copy = self._data.state_dict(), io.BytesIO()
@@ -111,7 +129,11 @@ class Batches:
         return state
 
     def load_state_dict(self, state: Any) -> None:
-        """Go to where other data stood. Raises ValueError where only one of the two can say."""
+        """Continue from the position of other data.
+
+        Raises:
+            ValueError: only one of the two has a position.
+        """
         if isinstance(self._data, _Stateful) != (state is not None):
             with_state = "checkpoint's" if state is not None else "given"
             raise ValueError(f"only the {with_state} data can resume (state_dict), not both")
@@ -121,7 +143,7 @@ class Batches:
 
 
 def _part(batch: Any, index: int, name: str) -> Any:
-    """An item of a tuple, a list or a dict; a tensor alone is the first."""
+    """Return an item of a tuple, a list or a dict; a bare tensor is the first item."""
     if isinstance(batch, dict):
         return batch.get(name)
     if isinstance(batch, tuple | list):

@@ -1,4 +1,4 @@
-"""Checkpoints: what is in them, written whole, refused if they do not fit."""
+"""Checkpoints: their content, atomic writes, and checks that they fit a run."""
 
 import os
 import re
@@ -16,43 +16,48 @@ from ganfast.models.checkpoint import FORMAT, State, load
 
 
 class Checkpoints:
-    """The checkpoints of a run: the newest, some before it, and the best.
+    """The checkpoint files of a run: the newest, some older ones, and the best.
 
     Args:
         out: folder of the run.
-        keep: how many of the newest to keep.
+        keep: number of newest checkpoints to keep.
     """
 
     def __init__(self, out: Path, keep: int) -> None:
         self.newest, self.best = out / "checkpoint.pt", out / "best.pt"
         self._out, self._keep = out, keep
-        self._step: int | None = None  # of the newest, where this object knows it
+        self._step: int | None = None  # step of the newest file, if this object knows it
 
     def older(self) -> list[Path]:
-        """Those before the newest, the last one first."""
+        """Return the checkpoints before the newest, latest first."""
         found = self._out.glob("checkpoint-*.pt")
         return sorted((p for p in found if re.fullmatch(r".*-\d{8}\.pt", p.name)), reverse=True)
 
     def save(self, state: State) -> None:
-        """Write the newest; a crash leaves those before. The one before gets its step's name."""
+        """Write the newest checkpoint; the previous one is renamed to its step.
+
+        A crash leaves the earlier checkpoints intact.
+        """
         with atomic_write(self.newest) as file:
             _write(state, file)
             if self._keep > 1 and self._step is not None and self._step != state["step"]:
                 _link(self.newest, self._out / f"checkpoint-{self._step:08d}.pt")
         self._step = state["step"]
-        if _is_sound(state):  # until then an older one may be needed
+        if _is_sound(state):  # until then a roll-back may need an older one
             for path in self.older()[self._keep - 1 :]:
                 path.unlink(missing_ok=True)
 
     def save_best(self, state: State) -> None:
-        """Write the best one."""
+        """Write the best checkpoint."""
         with atomic_write(self.best) as file:
             _write(state, file)
 
     def load(self, path: Path | None = None) -> State:
-        """Read the newest, or another one, as :func:`load` does.
+        """Read the newest checkpoint, or the one at ``path``.
 
-        Where the newest is damaged, the error names the last one that is not.
+        Raises:
+            FileNotFoundError: there is no checkpoint.
+            ValueError: the file is damaged; for the newest, the error names an intact older one.
         """
         try:
             state = load(path or self.newest)
@@ -62,15 +67,15 @@ class Checkpoints:
             if offer is None:
                 raise
             raise ValueError(f"{error}; {offer}, from before it, is whole: resume that") from error
-        for torn in self._out.glob(".*.pt.*.tmp"):  # of a run that was killed while it saved
+        for torn in self._out.glob(".*.pt.*.tmp"):  # left by a run that was killed while saving
             torn.unlink(missing_ok=True)
-        # A newest one that is damaged, or of a later step, is no older one when it is replaced.
+        # After loading an older file, the newest is damaged or ahead: it is not kept when replaced.
         step = state.get("step")
         self._step = step if path in (None, self.newest) else None
         return state
 
     def sound(self) -> Iterator[State]:
-        """Those that can be read and were saved while all was well, the newest first."""
+        """Yield the readable checkpoints saved without a sign of divergence, newest first."""
         for path in (self.newest, *self.older()):
             if path.exists() and _whole(path):
                 state = load(path)
@@ -78,7 +83,7 @@ class Checkpoints:
                     yield state
 
     def forget_after(self, step: int) -> None:
-        """Delete all from after a step, but the best."""
+        """Delete all checkpoints after a step, except the best."""
         for path in self.older():
             if int(path.stem.rpartition("-")[2]) > step:
                 path.unlink()
@@ -115,7 +120,7 @@ class _Watched:
 
 
 def _is_sound(state: State) -> bool:
-    """Whether no sign of divergence had been seen; runs without such signs are sound."""
+    """Return True if the run had shown no sign of divergence."""
     health = state.get("health")
     return not (isinstance(health, dict) and health.get("strikes"))
 
@@ -129,19 +134,24 @@ def _whole(path: Path) -> bool:
 
 
 def _link(path: Path, other: Path) -> None:
-    """Give a file a second name; one that is there stays."""
+    """Give a file a second name, unless that name exists."""
     if path.exists() and not other.exists():
         try:
             os.link(path, other)
-        except OSError:  # no hard links on this file system
+        except OSError:  # this file system has no hard links
             with atomic_write(other) as file:
                 file.write(path.read_bytes())
 
 
 def capture(parts: Mapping[str, Any], random: torch.Generator, processes: Processes) -> State:
-    """The state of the parts and of all random numbers, on the device of ``random``.
+    """Return the state of the parts and of all random number generators.
 
-    All but torch's own random numbers is the same in all processes.
+    Everything except torch's own random numbers is the same in all processes.
+
+    Args:
+        parts: objects with a ``state_dict``, by name.
+        random: generator of the run, on the run's device.
+        processes: the processes that train together.
 
     Raises:
         FloatingPointError: a weight is not finite.
@@ -164,11 +174,11 @@ def capture(parts: Mapping[str, Any], random: torch.Generator, processes: Proces
 def restore(
     parts: Mapping[str, Any], random: torch.Generator, processes: Processes, state: State
 ) -> None:
-    """Bring back what :func:`capture` returned.
+    """Restore what :func:`capture` returned.
 
     Raises:
-        ValueError: something is missing, or of another device, architecture or number of
-            processes; the networks are then as before.
+        ValueError: a part is missing, or the device, architecture or number of processes differs.
+            The networks are then unchanged.
     """
     needed = {"device", "rng", "random", *parts}
     if random.device.type == "cuda":
@@ -221,7 +231,7 @@ def _refuse_nonfinite(name: str, module: nn.Module) -> None:
 
 
 def _refuse_other(name: str, module: nn.Module, state: State) -> None:
-    """Name the first parameter or buffer that does not fit."""
+    """Raise ValueError, naming the first parameter or buffer that does not fit."""
     if not isinstance(state, dict) or not all(isinstance(v, Tensor) for v in state.values()):
         raise ValueError(f"the checkpoint's {name} must hold tensors by name, got {type(state)}")
     mine = module.state_dict()

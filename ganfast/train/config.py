@@ -1,4 +1,4 @@
-"""Settings from YAML files and ``field=value`` words, checked against a dataclass."""
+"""Settings from YAML files and ``field=value`` words, as a dataclass."""
 
 import difflib
 from collections.abc import Iterator, Mapping, Sequence
@@ -12,20 +12,32 @@ T = TypeVar("T")
 
 
 def read(kind: type[T], path: str | Path | None = None, words: Sequence[str] = ()) -> T:
-    """A dataclass from a YAML file of its fields, some of them then set by ``field=value`` words.
+    """Read a dataclass from a YAML file; ``field=value`` words override the file.
 
-    Lists become tuples, and what YAML takes for text, as ``1e-3``, a number where the field is one.
+    Lists become tuples. In a float field, text becomes a number, because YAML reads ``1e-3`` as
+    text.
+
+    Args:
+        kind: the dataclass.
+        path: YAML file of its fields.
+        words: settings such as ``steps=100``; the value is YAML.
 
     Raises:
         FileNotFoundError: there is no such file.
-        TypeError, ValueError: the file is no YAML mapping, a word has no ``=``, a field is not
-            known (and which one is near), or as the dataclass itself.
+        TypeError: the dataclass refuses the type of a field.
+        ValueError: the file is not a YAML mapping, a word has no ``=``, a field is unknown (the
+            error names the nearest one), or the dataclass refuses a value.
     """
     return from_mapping(kind, values_of(path, words))
 
 
 def values_of(path: str | Path | None, words: Sequence[str]) -> dict[str, Any]:
-    """The fields that a file and words set, unchecked. Raises as :func:`read` for both."""
+    """Return the fields that a file and words set, without checking them.
+
+    Raises:
+        FileNotFoundError: there is no such file.
+        ValueError: the file is not a YAML mapping, or a word has no ``=``.
+    """
     values: dict[str, Any] = {}
     if path is not None:
         values.update(_mapping(Path(path)))
@@ -40,7 +52,12 @@ def values_of(path: str | Path | None, words: Sequence[str]) -> dict[str, Any]:
 
 
 def from_mapping(kind: type[T], values: Mapping[str, Any]) -> T:
-    """A dataclass from a mapping, as :func:`read` says."""
+    """Make a dataclass from a mapping of its fields, with the conversions of :func:`read`.
+
+    Raises:
+        TypeError: the dataclass refuses the type of a field.
+        ValueError: a field is unknown, or the dataclass refuses a value.
+    """
     hints = get_type_hints(kind)
     known = {field.name for field in fields(kind) if field.init}  # type: ignore[arg-type]
     for name in values:
@@ -65,7 +82,7 @@ def _mapping(path: Path) -> dict[str, Any]:
     if values is None:
         return {}
     if not isinstance(values, dict):
-        raise ValueError(f"{path}: expected fields and values, got {type(values).__name__}")
+        raise ValueError(f"{path} must hold fields and values, got {type(values).__name__}")
     return values
 
 
@@ -117,7 +134,7 @@ def _fitting(name: str, value: Any, hint: Any) -> Any:
             # As gan=[steps=2], so also fit=[steps=2].
             inner = value if isinstance(value, dict) else values_of(None, value)
             return from_mapping(kind, inner)  # type: ignore[arg-type]
-        if get_origin(kind) is tuple and isinstance(value, list):
+        if get_origin(kind) is tuple and isinstance(value, list | tuple):
             items = get_args(kind)
             of_each = items[:1] * len(value) if items[-1] is Ellipsis else items
             if len(of_each) == len(value):

@@ -1,9 +1,10 @@
 """CycleGAN: two generators and two discriminators in the same loop.
 
-Images of both domains go through it side by side, as (N, 2, C, H, W): domain A and domain B.
+A batch holds images of both domains side by side, (N, 2, C, H, W): domain A, then domain B.
 """
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -13,6 +14,7 @@ from ganfast.data import BatchStream, ImageData
 from ganfast.distributed import Processes
 from ganfast.losses import ImagePool, cycle_loss, identity_loss
 from ganfast.train.batches import Batch
+from ganfast.train.journal import Record
 from ganfast.train.objective import Loss
 from ganfast.train.options import TrainOptions
 from ganfast.train.steps import Steps
@@ -20,7 +22,7 @@ from ganfast.train.trainer import Trainer
 
 
 class Generators(nn.Module):
-    """Translate pairs (N, 2, C, H, W): the first becomes F(b), the second G(a)."""
+    """Translate pairs (a, b) of shape (N, 2, C, H, W) to pairs (F(b), G(a))."""
 
     def __init__(self, a_to_b: nn.Module, b_to_a: nn.Module) -> None:
         super().__init__()
@@ -31,7 +33,7 @@ class Generators(nn.Module):
 
 
 class Discriminators(nn.Module):
-    """Logits of pairs (N, 2, C, H, W): a map for each domain."""
+    """Map pairs (N, 2, C, H, W) to logits: one map for each domain."""
 
     def __init__(self, a: nn.Module, b: nn.Module) -> None:
         super().__init__()
@@ -42,15 +44,21 @@ class Discriminators(nn.Module):
 
 
 class PairStream(Iterator[Tensor]):
-    """Unpaired batches of two domains side by side, float32 (B, 2, C, H, W), without end.
+    """Endless unpaired batches of two domains side by side, float32 (B, 2, C, H, W).
 
-    Raises ValueError for a batch size above either number of images, or images of two shapes.
+    Args:
+        a, b: images of the two domains.
+        batch_size: images of each domain in a batch.
+        seed: seed of the order.
+
+    Raises:
+        ValueError: a domain has fewer images than a batch, or the images have two shapes.
     """
 
     def __init__(self, a: ImageData, b: ImageData, batch_size: int, seed: int) -> None:
         if a.images.shape[1:] != b.images.shape[1:]:
             shapes = [tuple(x.images.shape[1:]) for x in (a, b)]
-            raise ValueError(f"both domains must have images of one shape, got {shapes}")
+            raise ValueError(f"a and b must have images of one shape, got {shapes}")
         self._streams = (
             BatchStream(a, batch_size, 2 * seed),
             BatchStream(b, batch_size, 2 * seed + 1),
@@ -70,31 +78,41 @@ class PairStream(Iterator[Tensor]):
 class CycleTrainer(Trainer):
     """Train :class:`Generators` against :class:`Discriminators` (Zhu et al. 2017).
 
-    Arguments as of :class:`ganfast.train.Trainer`, with data that gives pairs.
-
     Args:
-        cycle: weight of m|F(G(a)) - a| + m|G(F(b)) - b|.
-        identity: weight of m|F(a) - a| + m|G(b) - b|.
-        pool: earlier fakes that each discriminator may see again; 50 in the paper.
-        shown: pairs (N, 2, C, H, W) that ``on_sample`` gets translated.
+        generator, discriminator, loss, options, out, score, on_sample: as for
+            :class:`ganfast.train.Trainer`.
+        data: batches of pairs (N, 2, C, H, W), such as a :class:`PairStream`.
+        cycle: weight of mean|F(G(a)) - a| + mean|G(F(b)) - b|.
+        identity: weight of mean|F(a) - a| + mean|G(b) - b|.
+        pool: number of earlier fakes that each discriminator may see again; 50 in the paper.
+        shown: pairs (N, 2, C, H, W) whose translations ``on_sample`` gets.
     """
 
     def __init__(
         self,
-        *arguments: Any,
+        generator: nn.Module,
+        discriminator: nn.Module,
+        data: Iterable[Any],
+        loss: Loss,
+        options: TrainOptions,
+        out: str | Path,
+        *,
+        score: Callable[[nn.Module], Record] | None = None,
+        on_sample: Callable[[int, Tensor], None] | None = None,
         cycle: float = 10.0,
         identity: float = 5.0,
         pool: int = 50,
         shown: Tensor,
-        **hooks: Any,
     ) -> None:
         self._weights, self._pool, self._shown = (cycle, identity), pool, shown
-        super().__init__(*arguments, **hooks)
+        super().__init__(
+            generator, discriminator, data, loss, options, out, score=score, on_sample=on_sample
+        )
 
     def _make_steps(self, loss: Loss, augment: Callable[[Tensor], Tensor] | None) -> Steps:
         return _CycleSteps(
-            self.generator, self.discriminator, loss, self.options, self._random, augment,
-            self.ema, self._processes, self._weights, self._pool,
+            self.generator, self.discriminator, loss, self.options, self._random, self.ema,
+            self._processes, self._weights, self._pool,
         )  # fmt: skip
 
     def _fixed_samples(self) -> Batch:
@@ -114,38 +132,34 @@ class _CycleSteps(Steps):
         loss: Loss,
         options: TrainOptions,
         random: torch.Generator,
-        augment: Callable[[Tensor], Tensor] | None,
         ema: nn.Module,
         processes: Processes,
         weights: tuple[float, float],
         pool: int,
     ) -> None:
         if options.reuse_fakes:
-            raise ValueError("reuse_fakes must be False: the pool gives the discriminators others")
+            raise ValueError("reuse_fakes must be False for a CycleGAN with image pools, got True")
         if options.cuda_graphs:
-            raise ValueError("cuda_graphs must be False: the pools are drawn from on the host")
+            raise ValueError("cuda_graphs must be False for a CycleGAN with image pools, got True")
         if processes.count > 1:
-            raise ValueError("a CycleGAN trains in one process: its image pools are not shared")
-        super().__init__(generators, discriminators, loss, options, random, augment, ema, processes)
+            raise ValueError(f"processes must be 1 for a CycleGAN, got {processes.count}")
+        super().__init__(generators, discriminators, loss, options, random, None, ema, processes)
         self.weights = weights
         self.pools = tuple(ImagePool(pool, 2 * options.seed + k) for k in range(2))
 
-    def _fakes(self, batch: Batch) -> Tensor:
+    def _discriminator_fakes(self, batch: Batch) -> Tensor:
         made = self._generate(batch.images)
         return torch.stack([pool(made[:, k]) for k, pool in enumerate(self.pools)], 1)
 
     def _generator_loss(self, batch: Batch) -> Tensor:
         real = batch.images
         fake = self._generate(real)
-        loss = self.loss.generator(self._outputs(self.augment(fake), batch))
+        loss = self.loss.generator(self._outputs(fake, batch))
         cycled = self._generate(fake)
-        real_a, real_b = real.unbind(1)
+        same = self._generate(real.flip(1))  # (F(a), G(b))
+        a, b = real.unbind(1)
         cycle, identity = self.weights
-        back = cycle_loss(
-            real_a, cycled[:, 0], real_b, cycled[:, 1], weight_a=cycle, weight_b=cycle
+        loss = loss + cycle_loss(a, cycled[:, 0], b, cycled[:, 1], weight_a=cycle, weight_b=cycle)
+        return loss + identity_loss(
+            a, same[:, 0], b, same[:, 1], weight_a=identity, weight_b=identity
         )
-        same = self._generate(real.flip(1))  # F of a stands first, G of b second
-        kept = identity_loss(
-            real_a, same[:, 0], real_b, same[:, 1], weight_a=identity, weight_b=identity
-        )
-        return loss + back + kept

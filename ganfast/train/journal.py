@@ -14,10 +14,10 @@ Record = dict[str, float]
 
 
 def read_records(path: str | os.PathLike[str]) -> list[Record]:
-    """Read a JSONL log; a torn last line, as a crash leaves it, is left out.
+    """Read a JSONL log, without a last line that a crash has cut short.
 
     Raises:
-        ValueError: a line that is not the last is no JSON object with a step.
+        ValueError: a line before the last is not a JSON object with a step.
     """
     lines = Path(path).read_bytes().split(b"\n")
     records = []
@@ -28,7 +28,7 @@ def read_records(path: str | os.PathLike[str]) -> list[Record]:
             record = json.loads(line)
             record["step"] = int(record["step"])
         except (ValueError, KeyError, TypeError):
-            if number == len(lines):  # no newline after it: the write was cut short
+            if number == len(lines):  # no newline follows: the write was cut short
                 break
             raise ValueError(f"{path}: line {number} is not a record with a step") from None
         records.append(record)
@@ -36,7 +36,7 @@ def read_records(path: str | os.PathLike[str]) -> list[Record]:
 
 
 class JsonLog:
-    """Append records to a JSONL file, each flushed, keeping old ones up to ``step``."""
+    """Append records to a JSONL file, unbuffered, after dropping old records past ``step``."""
 
     def __init__(self, path: Path, step: int) -> None:
         kept = [r for r in read_records(path) if r["step"] <= step] if path.exists() else []
@@ -63,12 +63,12 @@ _PLAIN_LINES = 20  # at most, in a whole run
 
 
 class Progress:
-    """Show the newest figures of a run of ``steps`` rounds that starts after ``step``."""
+    """Show the newest values of a run of ``steps`` rounds that starts after ``step``."""
 
     def __init__(self, steps: int, step: int) -> None:
         self._steps, self._step = steps, step
         self._lines = self._due()
-        self._figures: Record = {}
+        self._values: Record = {}
         self._bar: Any = None
         if sys.stderr.isatty():
             from tqdm import tqdm
@@ -80,9 +80,9 @@ class Progress:
         if self._bar is not None:
             self._bar.update()
 
-    def show(self, figures: Record) -> None:
-        self._figures.update(figures)
-        text = ", ".join(f"{k} {v:.4g}" for k, v in self._figures.items() if k != "step")
+    def show(self, record: Record) -> None:
+        self._values.update(record)
+        text = ", ".join(f"{k} {v:.4g}" for k, v in self._values.items() if k != "step")
         if self._bar is not None:
             self._bar.set_postfix_str(text)
         elif self._due() > self._lines:
@@ -98,13 +98,14 @@ class Progress:
 
 
 class Journal:
-    """A JSONL file, what a person sees meanwhile, and the user's own log.
+    """The log of a run: a JSONL file, the progress display, and the user's own log.
 
     Args:
-        path: of the file.
-        kept: the last step whose old records stay in it.
-        step, steps: where the run is, and where it ends.
-        on_record: gets every record, too.
+        path: the JSONL file.
+        kept: last step whose old records stay in the file.
+        step: current step of the run.
+        steps: last step of the run.
+        on_record: called with every record.
     """
 
     def __init__(
@@ -119,7 +120,7 @@ class Journal:
         self._on_record = on_record
 
     def advance(self) -> None:
-        """A round is over."""
+        """Count one finished round."""
         self._progress.advance()
 
     def write(self, record: Record) -> None:
@@ -142,7 +143,7 @@ class Journal:
 
 
 class Silent(Journal):
-    """That of a process whose records another one writes."""
+    """A journal that drops everything, for processes other than the first."""
 
     def __init__(self) -> None:
         pass

@@ -10,9 +10,10 @@ from ganfast.train.journal import Record
 
 
 def tensorboard(out: Path) -> Callable[[Record], None]:
-    """A function for ``on_record`` of a trainer: writes each figure to ``out``/tensorboard.
+    """Return a function for a trainer's ``on_record`` that writes to ``out``/tensorboard.
 
-    Raises ValueError where TensorBoard is not installed.
+    Raises:
+        ValueError: TensorBoard is not installed.
     """
     try:
         from torch.utils.tensorboard import SummaryWriter
@@ -30,10 +31,18 @@ def tensorboard(out: Path) -> Callable[[Record], None]:
 
 
 def wandb(project: str, out: Path, settings: Mapping[str, Any]) -> Callable[[Record], None]:
-    """A function for ``on_record`` of a trainer: logs each figure to a run of the project.
+    """Return a function for a trainer's ``on_record`` that logs to Weights & Biases.
 
-    A resumed run goes on in the one that ``out``/wandb-run names. Without a network set
-    WANDB_MODE=offline. Raises ValueError where wandb is not installed.
+    ``out``/wandb-run names the run there, so that a resumed run continues it. Set
+    WANDB_MODE=offline to log without a network.
+
+    Args:
+        project: project in Weights & Biases.
+        out: folder of the run.
+        settings: settings to log with the run.
+
+    Raises:
+        ValueError: wandb is not installed.
     """
     try:
         import wandb as client
@@ -42,10 +51,10 @@ def wandb(project: str, out: Path, settings: Mapping[str, Any]) -> Callable[[Rec
     runs: list[Any] = []
 
     def write(record: Record) -> None:
-        if not runs:  # not before there is something to log
+        if not runs:  # starts with the first record
             runs.append(_start(client, project, out, settings))
-        figures = {key: value for key, value in record.items() if key != "step"}
-        runs[0].log(figures, step=int(record["step"]))
+        values = {key: value for key, value in record.items() if key != "step"}
+        runs[0].log(values, step=int(record["step"]))
 
     return write
 

@@ -22,7 +22,7 @@ from ganfast.train.options import refuse_other
 
 
 class LoopOptions(Protocol):
-    """The settings that the loop reads; the whole dataclass is kept in the checkpoint."""
+    """The settings that the loop reads. A checkpoint keeps the whole dataclass."""
 
     __dataclass_fields__: ClassVar[dict[str, Any]]
 
@@ -37,15 +37,14 @@ class LoopOptions(Protocol):
 
 
 class Loop(ABC):
-    """Train round after round; a subclass says what a round is and what it is made of.
+    """Train round after round; a subclass defines the round and the state.
 
-    A run that was stopped, killed or has crashed and is then resumed ends with the bits of one that
-    ran through.
+    A resumed run ends with the same bits as an uninterrupted one, even after a crash.
 
     Args:
         options: the settings of the run.
-        out: folder of the run: ``checkpoint.pt``, those before it, and ``metrics.jsonl``.
-        keep: number of the newest checkpoints to keep.
+        out: folder of the run, for ``checkpoint.pt``, earlier checkpoints and ``metrics.jsonl``.
+        keep: number of newest checkpoints to keep.
         random: generator of the run's random numbers, on the run's device.
         on_record: called with each record that is logged.
     """
@@ -67,15 +66,15 @@ class Loop(ABC):
 
     @abstractmethod
     def _round(self) -> None:
-        """Train one round, and count it in ``step``."""
+        """Train one round and increment ``step``."""
 
     @abstractmethod
     def _record(self) -> Record:
-        """Return the figures to log. Raises FloatingPointError if one is not finite."""
+        """Return the values to log. Raises FloatingPointError if one is not finite."""
 
     @abstractmethod
     def _parts(self) -> Mapping[str, Any]:
-        """Return what has a state: networks, optimizers and the like."""
+        """Return every object with a ``state_dict``: networks, optimizers and others."""
 
     @abstractmethod
     def _own_state(self) -> State:
@@ -83,10 +82,10 @@ class Loop(ABC):
 
     @abstractmethod
     def _restore_own(self, state: State) -> None:
-        """Take back what ``_own_state`` returned."""
+        """Restore what ``_own_state`` returned."""
 
-    def _look(self) -> None:  # noqa: B027 - most runs have nothing to look at
-        """Score and show the networks, if it is time."""
+    def _evaluate(self) -> None:  # noqa: B027 - most runs have neither scores nor samples
+        """Score the networks and save sample images, if due."""
 
     @property
     def checkpoint_path(self) -> Path:
@@ -95,24 +94,24 @@ class Loop(ABC):
 
     @property
     def writes(self) -> bool:
-        """Whether this process writes, logs and scores: the first one does."""
+        """True in the first process, which writes, logs and scores."""
         return self._processes.first
 
     @property
     def ended(self) -> bool:
-        """Whether there is nothing left to train."""
+        """True when nothing is left to train."""
         return self.step >= self._options.steps
 
     def run(self) -> bool:
-        """Train to the end; return False if the run was stopped before it.
+        """Train to the end; return False if the run was stopped early.
 
-        Ctrl-C and SIGTERM stop the run and save it. It continues when called again, or in another
-        process after ``resume``.
+        Ctrl-C and SIGTERM save the run and stop it. Call ``run`` again to continue, or ``resume``
+        it in another process.
 
         Raises:
             BlockingIOError: another process trains to ``out``.
             FileExistsError: ``out`` holds a checkpoint that was not resumed.
-            FloatingPointError: a loss is not finite; the checkpoint is from before.
+            FloatingPointError: a loss is not finite. The checkpoint is from before.
         """
         if self.writes and not self._begun and self.checkpoint_path.exists():
             raise FileExistsError(
@@ -124,7 +123,7 @@ class Loop(ABC):
     def _run(self) -> bool:
         with StopSignal() as stop, self._open_journal() as self._journal:
             if not self._begun:
-                self._look()
+                self._evaluate()
             self._begun = True
             stopped = self._processes.any(stop.received)
             while not self.ended and not stopped:
@@ -132,7 +131,7 @@ class Loop(ABC):
                 self._journal.advance()
                 if self._due(self._options.log_every):
                     self._write(self._record())
-                self._look()
+                self._evaluate()
                 stopped = self._processes.any(stop.received)
                 if self._due(self._options.checkpoint_every) and not stopped:
                     self.save()
@@ -141,32 +140,33 @@ class Loop(ABC):
         return self.ended
 
     def save(self) -> None:
-        """Write the checkpoint; a crash meanwhile leaves the one before.
+        """Write the checkpoint; a crash meanwhile leaves the previous one.
 
-        Raises FloatingPointError if a loss or a weight is not finite.
+        Raises:
+            FloatingPointError: a loss or a weight is not finite.
         """
         state = self._state()
         if self.writes:
             self._checkpoints.save(state)
-        self._processes.wait()  # a roll-back of the others reads it
+        self._processes.wait()  # the others may read it when they roll back
 
     def resume(self, path: str | Path | None = None) -> None:
         """Continue the run in ``out`` from its newest checkpoint, or from the one at ``path``.
 
         Raises:
             FileNotFoundError: there is no checkpoint.
-            ValueError: it is damaged (the error names one that is not), or of other options
-                (``steps`` may differ), architecture, device or number of processes.
+            ValueError: the checkpoint is damaged (the error names an intact one), or its options
+                other than ``steps``, architecture, device or number of processes differ.
         """
         state = self._checkpoints.load(None if path is None else Path(path))
         refuse_missing(state, ("options",))
         refuse_other(self._options, state["options"], free=self._free_option)
         self._restore(state)
         self._begun = True
-        self._processes.wait()  # none may write before all have read
+        self._processes.wait()  # no process may write before all have read
 
-    _free_option = "steps"  # that a resumed run may change
-    _own_names: tuple[str, ...] = ()  # what ``_own_state`` returns
+    _free_option = "steps"  # a resumed run may change this one
+    _own_names: tuple[str, ...] = ()  # the keys of ``_own_state``
 
     def _state(self) -> State:
         own = self._own_state()
@@ -191,18 +191,18 @@ class Loop(ABC):
     def _open_journal(self) -> Journal:
         if not self.writes:
             return Silent()
-        kept = self.step if self._begun else -1  # older records of a resumed run stay
+        kept = self.step if self._begun else -1  # a resumed run keeps its older records
         path = self.out / "metrics.jsonl"
         return Journal(path, kept, self.step, self._options.steps, self._on_record)
 
 
 class Descent:
-    """Adam on one loss; its learning rate falls to 0 over ``steps`` as half a cosine, or stays.
+    """Adam on one loss, with a learning rate that stays or falls to 0 along half a cosine.
 
     Args:
-        parameters: to train.
-        lr: learning rate at the start.
-        steps: of the whole cosine; None keeps the rate.
+        parameters: parameters to train.
+        lr: initial learning rate.
+        steps: length of the half cosine; None keeps the rate constant.
     """
 
     def __init__(self, parameters: Iterable[Tensor], lr: float, steps: int | None = None) -> None:
@@ -223,9 +223,9 @@ class Descent:
 
 
 class StopSignal:
-    """Within the block, turn the first Ctrl-C, and the first SIGTERM, into ``received``.
+    """Within the block, the first Ctrl-C and the first SIGTERM only set ``received``.
 
-    The next one of its kind acts. torchrun passes on a Ctrl-C as a SIGTERM that comes on top.
+    The second signal of a kind takes effect. torchrun follows a Ctrl-C by a SIGTERM of its own.
     """
 
     def __init__(self) -> None:
@@ -233,7 +233,8 @@ class StopSignal:
         self._before: dict[signal.Signals, Any] = {}
 
     def __enter__(self) -> "StopSignal":
-        if threading.current_thread() is threading.main_thread():  # Python allows it only there
+        # Python allows signal handlers in the main thread alone.
+        if threading.current_thread() is threading.main_thread():
             for number in (signal.SIGINT, signal.SIGTERM):
                 self._before[number] = signal.signal(number, self._receive)
         return self

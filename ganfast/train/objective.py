@@ -1,9 +1,10 @@
-"""What the trainer asks of a loss, and losses by name."""
+"""The losses that the trainer takes, by protocol and by name."""
 
 from typing import Any, Literal, Protocol, get_args
 
 from torch import Tensor
 
+from ganfast._names import check_name
 from ganfast.losses import (
     AdversarialLoss,
     relativistic_average_discriminator_loss,
@@ -28,11 +29,35 @@ LossName = Literal[
 ]
 
 
-class Loss(Protocol):
-    """What the trainer asks of a loss; ``ganfast.losses.AdversarialLoss`` is one.
+#: Names that other projects use.
+_ALIASES = {
+    "gan": "non_saturating",
+    "vanilla": "non_saturating",
+    "ns": "non_saturating",
+    "nsgan": "non_saturating",
+    "logistic": "non_saturating",
+    "mm": "minimax",
+    "lsgan": "least_squares",
+    "ls": "least_squares",
+    "mse": "least_squares",
+    "wgan": "wasserstein",
+    "wgangp": "wasserstein",
+    "rgan": "relativistic",
+    "rpgan": "relativistic",
+    "rsgan": "relativistic",
+    "r3gan": "relativistic",
+    "ragan": "relativistic_average",
+    "rasgan": "relativistic_average",
+    "ralsgan": "relativistic_average_least_squares",
+    "rahinge": "relativistic_average_hinge",
+}
 
-    Where it has a true ``paired``, the generator's loss takes the outputs for real samples, too.
-    Where it has a true ``from_probs``, outputs are logged as the probabilities that they are.
+
+class Loss(Protocol):
+    """What the trainer needs of a loss; ``ganfast.losses.AdversarialLoss`` has it.
+
+    With an attribute ``paired`` that is true, ``generator`` also gets the outputs for real samples.
+    With ``from_probs`` true, outputs are logged as probabilities, without a sigmoid.
     """
 
     def discriminator(self, real_logits: Any, fake_logits: Any, /) -> Tensor: ...
@@ -41,7 +66,7 @@ class Loss(Protocol):
 
 
 class Relativistic:
-    """Relativistic pairing, RpGAN: sp(-(r - f)) for the discriminator, sp(r - f) for the generator.
+    """Relativistic pairing (RpGAN): softplus(f - r) for the discriminator, softplus(r - f) for G.
 
     Source: Jolicoeur-Martineau 2018; R3GAN.
     """
@@ -57,10 +82,10 @@ class Relativistic:
 
 
 class RelativisticAverage:
-    """Against the mean output of the other side, over all processes: RaSGAN, RaLSGAN, RaHinge.
+    """Relativistic averages over all processes: RaSGAN, RaLSGAN and RaHinge.
 
     Args:
-        function: of :func:`ganfast.losses.relativistic_average_discriminator_loss`.
+        function: as for :func:`ganfast.losses.relativistic_average_discriminator_loss`.
 
     Source: Jolicoeur-Martineau 2018.
     """
@@ -85,17 +110,24 @@ class RelativisticAverage:
 def loss_by_name(
     name: LossName, label_smoothing: float = 0.0, from_probs: bool = False
 ) -> "AdversarialLoss | Relativistic | RelativisticAverage":
-    """A loss by its name: a kind of :class:`ganfast.losses.AdversarialLoss`, or a relativistic one.
+    """Make a loss: a kind of :class:`ganfast.losses.AdversarialLoss`, or a relativistic one.
+
+    Args:
+        name: one of ``LossName``.
+        label_smoothing: as for ``AdversarialLoss``.
+        from_probs: the discriminator's outputs are probabilities instead of logits.
 
     Raises:
-        ValueError: no such name, or an option that the loss does not have.
+        ValueError: the name is unknown, or the loss does not have the option.
     """
-    if name not in get_args(LossName):
-        raise ValueError(f"loss must be one of {', '.join(get_args(LossName))}, got {name!r}")
+    check_name("loss", name, get_args(LossName), _ALIASES)
     if not name.startswith("relativistic"):
         return AdversarialLoss(name, label_smoothing=label_smoothing, from_probs=from_probs)  # type: ignore[arg-type]
     if label_smoothing or from_probs:
-        raise ValueError(f"label_smoothing and from_probs must not be given for {name!r}")
+        raise ValueError(
+            f"label_smoothing and from_probs must not be given for {name!r}, "
+            f"got {label_smoothing} and {from_probs}"
+        )
     function = name.removeprefix("relativistic_average").removeprefix("_")
     if name == "relativistic":
         return Relativistic()

@@ -1,8 +1,10 @@
-"""What a training run is told."""
+"""The options of a training run, and the checks of settings."""
 
 import math
 from dataclasses import dataclass, fields
 from typing import TYPE_CHECKING, Any, Literal, get_args
+
+from ganfast._names import check_name
 
 if TYPE_CHECKING:
     from _typeshed import DataclassInstance
@@ -22,45 +24,47 @@ class TrainOptions:
         d_steps, g_steps: optimizer steps of each network per round.
         lr_g, lr_d: Adam learning rates.
         betas_g, betas_d: Adam's decay rates (b1, b2).
-        lr_decay: both rates stay ``constant``, or fall to 0 at the last round from round
-            ``lr_decay_start`` on, in a line or as half a cosine.
+        lr_decay: both rates stay ``constant``, or fall from round ``lr_decay_start`` on to 0 at the
+            last round, along a line or half a cosine.
         clip_gradients: largest norm of each network's gradient; 0 does not clip.
-        clip_weights: the discriminator's weights are kept in [-c, c] (WGAN); 0 does not clip.
-        reuse_fakes: the generator's step takes the fakes of the discriminator's last step, as the
-            tutorial of DCGAN does: one forward of the generator less, for the memory of its graph.
+        clip_weights: bound c that keeps the discriminator's weights in [-c, c] (WGAN); 0 does not
+            clip.
+        reuse_fakes: train the generator on the fakes of the discriminator's last step, as the DCGAN
+            tutorial does. This saves a forward of the generator and costs the memory of its graph.
         accumulate: batches whose gradients make one optimizer step.
-        precision: ``fp32``, or autocast to ``bf16``, or to ``fp16`` with a gradient scaler. The
-            penalty is computed in float32 always.
-        channels_last: the memory format of weights and images; left to the compiler where
-            ``compile`` serves a GPU.
-        compile: both networks go through torch.compile, but for penalties, whose second derivatives
-            it does not have. Where it fails, that is said and they run as they are.
-        cuda_graphs: from the fourth on, rounds are replayed as CUDA graphs; batches must then be of
-            one shape, and what is drawn on the host is drawn once.
+        precision: ``fp32``, or autocast to ``bf16``, or to ``fp16`` with a gradient scaler.
+            Penalties are always computed in float32.
+        channels_last: the memory format of weights and images. With ``compile`` on a GPU the
+            compiler chooses it.
+        compile: run both networks through torch.compile. Penalties call them uncompiled, because
+            torch.compile has no second derivatives. If it fails, a warning says so and the networks
+            run uncompiled.
+        cuda_graphs: replay rounds as CUDA graphs from the fourth on. Batches must have one shape,
+            and random numbers drawn on the host repeat.
         ema: decay of the generator's moving average, ema <- decay * ema + (1 - decay) * weights.
         latent_dim: size of one latent, or its shape, such as (100, 1, 1).
-        classes: number of labels where both networks take them as a second argument, else 0.
+        classes: number of labels if both networks take labels as a second argument, else 0.
         penalty: gradient penalty of the discriminator.
-        penalty_weight: gamma of R1 and R2 (with the half), lambda of the others.
-        penalty_every: optimizer steps of the discriminator from one penalty to the next, which is
-            so many times as strong.
+        penalty_weight: gamma of R1 and R2 (with the factor 1/2), lambda of the others.
+        penalty_every: compute the penalty in every n-th step of the discriminator, times n.
         consistency: weight of the logits' change under small shifts of real images (CR); 0 is off.
         lecam: weight of LeCam; 0 is off.
-        lecam_decay: of LeCam's moving averages.
-        divergence: what to do where the discriminator wins outright or the generator collapses:
+        lecam_decay: decay of LeCam's moving averages.
+        divergence: reaction to a discriminator that wins outright or a generator that collapses:
             ``warn``, ``stop``, or ``roll_back`` to the last sound checkpoint, with other latents
-            and half the learning rates, three times at most. A loss that is not finite stops, or
-            rolls back.
-        best_by: the score that says, by being lowest, which checkpoint is kept as ``best.pt``.
-        patience: scores without a better one after which the run ends; 0 is never.
-        seed: seeds the trainer's own latents.
+            and half the learning rates, at most three times. A loss that is not finite stops the
+            run or rolls it back.
+        best_by: name of the score whose lowest value selects ``best.pt``.
+        patience: end the run after so many scores without a better one; 0 is never.
+        seed: seed of the trainer's own latents.
         log_every, score_every, sample_every, checkpoint_every: rounds between records, scores,
-            pictures and checkpoints; 0 is never. The last round has all that are not never.
-        keep_checkpoints: newest checkpoints that are kept, beside the best.
-        samples: fixed latents whose images are handed to ``on_sample``.
+            samples and checkpoints; 0 is never. Those that are not 0 also come in the last round.
+        keep_checkpoints: number of newest checkpoints to keep, beside the best.
+        samples: number of fixed latents whose images ``on_sample`` gets.
 
     Raises:
-        TypeError, ValueError: a field has another type or is out of range.
+        TypeError: a field has the wrong type.
+        ValueError: a field is out of range, or fields do not fit each other.
     """
 
     steps: int
@@ -135,9 +139,9 @@ class TrainOptions:
                 f"lr_decay_start must be below steps, {self.steps}, got {self.lr_decay_start}"
             )
         if self.cuda_graphs and self.precision == "fp16":
-            raise ValueError("cuda_graphs must be False for fp16, whose scaler asks the host: bf16")
+            raise ValueError("cuda_graphs must be False for precision fp16, got True: use bf16")
         if self.patience and not self.score_every:
-            raise ValueError("patience must be 0 where score_every is: nothing is scored")
+            raise ValueError(f"patience must be 0 if score_every is 0, got {self.patience}")
 
     @property
     def latent_shape(self) -> tuple[int, ...]:
@@ -145,19 +149,19 @@ class TrainOptions:
         return self.latent_dim if isinstance(self.latent_dim, tuple) else (self.latent_dim,)
 
     def lr_factor(self, step: int) -> float:
-        """What the learning rates are multiplied with in the round after ``step`` rounds."""
+        """Return the factor on both learning rates in the round after ``step`` rounds."""
         if self.lr_decay == "constant" or step < self.lr_decay_start:
             return 1.0
-        gone = min(1.0, (step - self.lr_decay_start) / (self.steps - self.lr_decay_start))
-        return 1 - gone if self.lr_decay == "linear" else (1 + math.cos(math.pi * gone)) / 2
+        progress = min(1.0, (step - self.lr_decay_start) / (self.steps - self.lr_decay_start))
+        return 1 - progress if self.lr_decay == "linear" else (1 + math.cos(math.pi * progress)) / 2
 
 
 def refuse_other(options: "DataclassInstance", saved: dict[str, Any], free: str = "") -> None:
-    """Raise ValueError where a checkpoint's options are not these, but for the one ``free``."""
+    """Raise ValueError if a checkpoint's options differ from these, except for ``free``."""
     if not isinstance(saved, dict):
         raise ValueError(f"the checkpoint's options must be settings by name, got {saved!r}")
     for field in fields(options):
-        # An option that is newer than the checkpoint was at its default.
+        # A checkpoint without the option is older than it and was made with its default.
         mine, theirs = getattr(options, field.name), saved.get(field.name, field.default)
         if field.name != free and mine != theirs:
             raise ValueError(
@@ -167,7 +171,7 @@ def refuse_other(options: "DataclassInstance", saved: dict[str, Any], free: str 
 
 
 def whole(name: str, value: object, minimum: int) -> None:
-    """Check that a value is an int from ``minimum`` on."""
+    """Raise unless a value is an int of at least ``minimum``."""
     if not isinstance(value, int) or isinstance(value, bool):
         raise TypeError(f"{name} must be an int, got {value!r}")
     if value < minimum:
@@ -175,13 +179,13 @@ def whole(name: str, value: object, minimum: int) -> None:
 
 
 def truth(name: str, value: object) -> None:
-    """Check that a value is true or false."""
+    """Raise unless a value is a bool."""
     if not isinstance(value, bool):
         raise TypeError(f"{name} must be true or false, got {value!r}")
 
 
 def between(name: str, value: object, end: float, zero: bool = True) -> None:
-    """Check 0 <= value < end, or 0 < value < end."""
+    """Raise unless 0 <= value < end; without ``zero``, unless 0 < value < end."""
     if not isinstance(value, int | float) or isinstance(value, bool):
         raise TypeError(f"{name} must be a number, got {value!r}")
     if not (0 <= value < end) or (value == 0 and not zero):
@@ -190,6 +194,5 @@ def between(name: str, value: object, end: float, zero: bool = True) -> None:
 
 
 def one_of(name: str, value: object, known: tuple[str, ...]) -> None:
-    """Check that a value is one of some words."""
-    if value not in known:
-        raise ValueError(f"{name} must be one of {', '.join(known)}, got {value!r}")
+    """Raise unless a value is one of the ``known`` words."""
+    check_name(name, value, known)

@@ -1,4 +1,4 @@
-"""Losses, probabilities and diversity of each round, and whether a run has diverged."""
+"""Losses, probabilities and diversity of each round, and signs of divergence in them."""
 
 from typing import Any
 
@@ -12,23 +12,26 @@ NAMES = ("loss_d", "d_real", "d_fake", "diversity", "loss_g")
 
 
 class StepMetrics:
-    """One row of figures per round, overwritten after ``rounds`` rows; read only when asked."""
+    """One row of metrics per round on the device, overwritten after ``rounds`` rows.
+
+    The host reads them in ``means`` alone.
+    """
 
     def __init__(self, rounds: int, device: torch.device, processes: Processes) -> None:
         self.rows = torch.zeros(rounds, len(NAMES), device=device)
         self._processes = processes
 
     def put(self, step: int, row: Tensor) -> None:
-        """Keep this process's figures (5,) of round ``step`` (from 1)."""
+        """Store this process's metrics (5,) of round ``step`` (from 1)."""
         self.rows[(step - 1) % len(self.rows)] = row
 
     def means(self, step: int) -> Record:
-        """Means over processes since the last full interval, up to round ``step``.
+        """Return the means over processes since the last full interval, up to round ``step``.
 
-        Here the host waits.
+        The host waits for the device here.
 
         Raises:
-            FloatingPointError: one is not finite; names the first round where.
+            FloatingPointError: a metric is not finite; the error names the first such round.
         """
         count = (step - 1) % len(self.rows) + 1 if step else 0
         rows = self.rows[:count].double()
@@ -36,8 +39,8 @@ class StepMetrics:
         rows = rows.cpu()
         for round_, row in enumerate(rows, start=step - count + 1):
             if not row.isfinite().all():
-                figures = zip(NAMES, row.tolist(), strict=True)
-                text = ", ".join(f"{name} {value:.4g}" for name, value in figures)
+                values = zip(NAMES, row.tolist(), strict=True)
+                text = ", ".join(f"{name} {value:.4g}" for name, value in values)
                 raise FloatingPointError(f"training failed at step {round_}: {text}")
         return dict(zip(NAMES, rows.mean(0).tolist(), strict=True))
 
@@ -45,46 +48,52 @@ class StepMetrics:
 def probability(
     outputs: Tensor | list[Tensor] | tuple[Tensor, ...], from_probs: bool = False
 ) -> Tensor:
-    """D(x): mean sigmoid over one tensor of logits, or over a list of them; or mean probability."""
+    """Return D(x): the mean sigmoid of logits, a tensor or a list of tensors.
+
+    With ``from_probs`` the outputs are probabilities, and their mean is returned.
+    """
     if isinstance(outputs, Tensor):
-        wide = outputs.detach().float()
-        return (wide if from_probs else wide.sigmoid()).mean()
+        values = outputs.detach().float()
+        return (values if from_probs else values.sigmoid()).mean()
     return torch.stack([probability(each, from_probs) for each in outputs]).mean()
 
 
 def diversity(real: Tensor, fake: Tensor) -> Tensor:
-    """Variance of fake pixels over that of real ones, each over the batch: 0 for one image alone.
+    """Return the variance of fake pixels over the batch, divided by that of real pixels.
 
-    A batch of one has none to compare and gives 1.
+    It is 0 if all fakes are equal, and 1 for a batch of one image, which has nothing to compare.
     """
     if len(real) < 2:
         return torch.ones((), device=real.device)
-    wide = [x.detach().float() for x in (real, fake)]
-    spread = [(x - x.mean(0)).square().mean() for x in wide]  # var(0) itself is slow
-    return spread[1] / spread[0].clamp_min(1e-12)
+    # var(0) itself is slow.
+    real_variance, fake_variance = (
+        (x - x.mean(0)).square().mean() for x in (real.detach().float(), fake.detach().float())
+    )
+    return fake_variance / real_variance.clamp_min(1e-12)
 
 
-STRIKES = 5  # in a row that must be ill
-_WON = 0.01  # of D(G(z)), and of 1 - D(x)
-_COLLAPSED = 0.05  # of the diversity of real images
+STRIKES = 5  # bad records in a row that mean divergence
+_WON = 0.01  # upper bound of D(G(z)) and of 1 - D(x)
+_COLLAPSED = 0.05  # share of the diversity of real images
 
 
 class Health:
-    """Count records in a row in which the discriminator wins outright, or the fakes are all one.
+    """Count the records in a row that show an overpowering discriminator or a collapsed generator.
 
-    Where a record has ``d_real`` and ``d_fake``: D(x) > 0.99 and D(G(z)) < 0.01. Where it has
-    ``diversity`` (of pixels) or ``feature_diversity`` (of a score's features): below 0.05 of that
-    of real images, once it has been above. Before, the generator has only begun.
+    The discriminator wins outright if D(x) > 0.99 and D(G(z)) < 0.01 (``d_real`` and ``d_fake``).
+    The generator has collapsed if ``diversity`` (of pixels) or ``feature_diversity`` (of a score's
+    features) is below 0.05 of that of real images after having been above: a generator that has
+    only begun is not diverse yet.
 
     Args:
-        probabilities: D's outputs are logits or probabilities; those of a Wasserstein critic are
-            not, and large differences of them are what it is for.
+        probabilities: the discriminator's outputs are logits or probabilities. A Wasserstein
+            critic's are neither, and it is meant to make their differences large.
     """
 
     def __init__(self, probabilities: bool = True) -> None:
         self.probabilities = probabilities
         self.strikes: dict[str, int] = {}
-        self.diverse: list[str] = []  # what has been above its threshold
+        self.diverse: list[str] = []  # metrics that have been above the threshold
 
     def state_dict(self) -> dict[str, Any]:
         return {"strikes": dict(self.strikes), "diverse": list(self.diverse)}
@@ -93,7 +102,7 @@ class Health:
         self.strikes, self.diverse = dict(state["strikes"]), list(state["diverse"])
 
     def check(self, record: Record) -> str | None:
-        """What is wrong, in words, when it has been so for ``STRIKES`` records; else None."""
+        """Return a description of what has been wrong for ``STRIKES`` records, or None."""
         signs = []
         if self.probabilities and "d_real" in record:
             real, fake = record["d_real"], record["d_fake"]

@@ -1,4 +1,4 @@
-"""The optimizer steps of both networks, and of one round."""
+"""The optimizer steps of both networks in one round."""
 
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -21,14 +21,14 @@ _AUTOCAST = {"bf16": torch.bfloat16, "fp16": torch.float16}
 
 
 class Steps:
-    """The arithmetic of training; it knows nothing of files and clocks.
+    """The arithmetic of training, without files and clocks.
 
     Args:
-        generator, discriminator, loss, options: as of :class:`ganfast.train.Trainer`.
-        random: draws latents, and points of penalties, for all processes alike.
+        generator, discriminator, loss, options: as for :class:`ganfast.train.Trainer`.
+        random: draws the latents and the points of penalties, the same in all processes.
         augment: applied to all images that the discriminator sees.
-        ema: becomes the generator's moving average.
-        processes: take their steps together.
+        ema: module that holds the generator's moving average.
+        processes: the processes that train together.
     """
 
     def __init__(
@@ -46,23 +46,23 @@ class Steps:
         self.loss, self.options, self.random = loss, options, random
         self.augment = augment if augment is not None else _same
         self.processes = processes
-        # Called in place of the modules, whose weights they have.
+        # What a step calls: the modules themselves, or their compiled versions.
         self._generate: Callable[..., Tensor] = generator
-        self._judge: Callable[..., Any] = discriminator
+        self._discriminate: Callable[..., Any] = discriminator
         if options.compile:
             self._generate = Compiled(generator, "generator")
-            self._judge = Compiled(discriminator, "discriminator")
+            self._discriminate = Compiled(discriminator, "discriminator")
         self.average = MovingAverage(ema, generator, options.ema)
         self.regularizer = Regularizer(options, discriminator, random, processes)
-        # Only these are frozen and thawed: what the user froze stays so.
+        # Parameters that the user froze are not in these lists and stay frozen.
         self.g_parameters: list[Tensor] = [p for p in generator.parameters() if p.requires_grad]
         self.d_parameters: list[Tensor] = [p for p in discriminator.parameters() if p.requires_grad]
         self.optimizer_g = _adam(self.g_parameters, options.betas_g, options.cuda_graphs)
         self.optimizer_d = _adam(self.d_parameters, options.betas_d, options.cuda_graphs)
         self._rates = [torch.zeros((), device=random.device) for _ in range(2)]
-        self._kept: list[Tensor] = []  # fakes with their graphs, for the generator's step
-        self._fits = False  # the discriminator has taken a batch
-        # It does nothing unless the precision is fp16.
+        self._kept_fakes: list[Tensor] = []  # with their graphs, for the generator's step
+        self._discriminator_fits = False  # True once the discriminator has accepted a batch
+        # Does nothing unless the precision is fp16.
         self.scaler = torch.amp.GradScaler(random.device.type, enabled=options.precision == "fp16")
         warn_if_slow(options.precision, random.device)
 
@@ -72,50 +72,55 @@ class Steps:
         of_both = (self.optimizer_g, o.lr_g), (self.optimizer_d, o.lr_d)
         for (optimizer, lr), tensor in zip(of_both, self._rates, strict=True):
             for group in optimizer.param_groups:
-                # A graph has numbers for good, but reads tensors anew.
+                # A CUDA graph freezes numbers but reads tensors at each replay.
                 group["lr"] = tensor.fill_(lr * factor) if o.cuda_graphs else lr * factor
 
     def latents(self, count: int) -> Tensor:
-        """Of all processes as many, of which these are this one's."""
+        """Draw ``count`` latents for each process and return this process's share."""
         return self.processes.part(self.draw(self.processes.count * count))
 
     def draw(self, count: int) -> Tensor:
-        """The next latents of ``random``."""
+        """Draw ``count`` latents (count, *latent_shape) from ``random``."""
         shape = (count, *self.options.latent_shape)
         return torch.randn(shape, generator=self.random, device=self.random.device)
 
-    def kind(self, number: int) -> tuple[float, ...]:
-        """What a round from step ``number`` on does otherwise than another: its penalties."""
-        return tuple(self.regularizer.gain(number + i) for i in range(self.options.d_steps))
+    def kind(self, d_step: int) -> tuple[float, ...]:
+        """Return what tells rounds apart: the gains of the penalties from ``d_step`` on."""
+        return tuple(self.regularizer.gain(d_step + i) for i in range(self.options.d_steps))
 
-    def round(self, batches: Sequence[Sequence[Batch]], number: int) -> Tensor:
-        """Step the discriminator on each of some batches, from ``number`` on, then the generator.
+    def round(self, batches: Sequence[Sequence[Batch]], d_step: int) -> Tensor:
+        """Train one round: the discriminator's steps, then the generator's.
 
-        Returns the means of the figures of ``figures.NAMES``, on the device.
+        Args:
+            batches: for each step of the discriminator, the batches whose gradients it adds.
+            d_step: number (from 0) of the discriminator's first step in this round.
+
+        Returns:
+            The means (5,) of the metrics ``step_metrics.NAMES``, on the device.
         """
-        of_d = [self._train_discriminator(each, number + i) for i, each in enumerate(batches)]
-        of_g = [self._train_generator(batches[-1]) for _ in range(self.options.g_steps)]
+        metrics_d = [self._train_discriminator(b, d_step + i) for i, b in enumerate(batches)]
+        losses_g = [self._train_generator(batches[-1]) for _ in range(self.options.g_steps)]
         self.processes.average_buffers(self.generator, self.discriminator)
         self.average.update()
-        return torch.cat([torch.stack(of_d).mean(0), torch.stack(of_g).mean(0)[None]])
+        return torch.cat([torch.stack(metrics_d).mean(0), torch.stack(losses_g).mean(0)[None]])
 
-    def _train_discriminator(self, batches: Sequence[Batch], number: int) -> Tensor:
-        """Step ``number`` (from 0) on the mean loss of the batches.
+    def _train_discriminator(self, batches: Sequence[Batch], d_step: int) -> Tensor:
+        """Take step ``d_step`` (from 0) on the mean loss of the batches.
 
         Returns its loss, D(x), D(G(z)) and the fakes' diversity, (4,).
         """
-        self._kept.clear()
-        figures = [self._discriminator_backward(b, number, 1 / len(batches)) for b in batches]
+        self._kept_fakes.clear()
+        metrics = [self._discriminator_backward(b, d_step, 1 / len(batches)) for b in batches]
         self._update(self.optimizer_d, self.d_parameters)
         if self.options.clip_weights:
             with torch.no_grad():
                 c = self.options.clip_weights
                 torch._foreach_clamp_min_(self.d_parameters, -c)
                 torch._foreach_clamp_max_(self.d_parameters, c)
-        return torch.stack(figures).mean(0)
+        return torch.stack(metrics).mean(0)
 
     def _train_generator(self, batches: Sequence[Batch]) -> Tensor:
-        """Step on the mean loss of new fakes, as many and of the classes of the batches."""
+        """Step on the mean loss of fakes with the sizes and the labels of the batches."""
         for p in self.d_parameters:
             p.requires_grad_(False)
         try:
@@ -126,38 +131,39 @@ class Steps:
         self._update(self.optimizer_g, self.g_parameters)
         return torch.stack(losses).mean(0)
 
-    def _discriminator_backward(self, batch: Batch, number: int, share: float) -> Tensor:
+    def _discriminator_backward(self, batch: Batch, d_step: int, share: float) -> Tensor:
         with torch.set_grad_enabled(self.options.reuse_fakes), self._autocast():
-            fake = self._fakes(batch)
+            fake = self._discriminator_fakes(batch)
         if self.options.reuse_fakes:
-            self._kept.append(fake)
+            self._kept_fakes.append(fake)
         fake = fake.detach().to(batch.images.dtype)
         if fake.shape != batch.images.shape:
             raise ValueError(
-                f"the generator's images have shape {tuple(fake.shape)}, "
-                f"the data's {tuple(batch.images.shape)}"
+                f"generator must make images of the data's shape, {tuple(batch.images.shape)}, "
+                f"got {tuple(fake.shape)}"
             )
-        figure = diversity(batch.images, fake)
+        fake_diversity = diversity(batch.images, fake)
         real, fake = self.augment(batch.images), self.augment(fake)
         with self._autocast():
             real_logits = self._outputs(real, batch)
             fake_logits = self._outputs(fake, batch)
             loss = self.loss.discriminator(real_logits, fake_logits)
-            self._adapt(real_logits)
+            self._update_augment(real_logits)
             terms = self.regularizer.on_logits(real, batch.labels, real_logits, fake_logits)
-        terms += self.regularizer.on_gradients(real, fake, batch.labels, number)
+        terms += self.regularizer.on_gradients(real, fake, batch.labels, d_step)
         for term in terms:
             loss = loss + term
         torch.autograd.backward(self.scaler.scale(loss * share))
         from_probs = getattr(self.loss, "from_probs", False)
         means = [probability(x, from_probs) for x in (real_logits, fake_logits)]
-        return torch.stack([loss.detach().float(), *means, figure])
+        return torch.stack([loss.detach().float(), *means, fake_diversity])
 
-    def _adapt(self, real_logits: Any) -> None:
-        """Let an adaptive augmentation see how sure the discriminator is."""
+    def _update_augment(self, real_logits: Any) -> None:
+        """Adapt an adaptive augmentation to the discriminator's outputs for real images."""
         if isinstance(self.augment, AdaptiveAugment):
-            probable = getattr(self.loss, "from_probs", False)
-            middle = 0.5 if probable or getattr(self.loss, "kind", None) == "least_squares" else 0.0
+            from_probs = getattr(self.loss, "from_probs", False)
+            least_squares = getattr(self.loss, "kind", None) == "least_squares"
+            middle = 0.5 if from_probs or least_squares else 0.0
             maps = [x.reshape(len(x), -1) for x in last_maps("real_logits", real_logits)]
             self.augment.update(torch.cat(maps, 1) - middle)
 
@@ -167,14 +173,13 @@ class Steps:
         torch.autograd.backward(self.scaler.scale(loss * share))
         return loss.detach().float()
 
-    def _fakes(self, batch: Batch) -> Tensor:
-        """What the discriminator learns from."""
-        fake: Tensor = self._generate(self.latents(len(batch.images)), *batch.labels)
-        return fake
+    def _discriminator_fakes(self, batch: Batch) -> Tensor:
+        """Generate the fakes of a discriminator's step."""
+        return self._generate(self.latents(len(batch.images)), *batch.labels)
 
     def _generator_loss(self, batch: Batch) -> Tensor:
-        if self._kept:
-            fake = self._kept.pop(0)
+        if self._kept_fakes:
+            fake = self._kept_fakes.pop(0)
         else:
             fake = self._generate(self.latents(len(batch.images)), *batch.labels)
         logits = [self._outputs(self.augment(fake), batch)]
@@ -185,14 +190,14 @@ class Steps:
 
     def _outputs(self, images: Tensor, batch: Batch) -> Any:
         try:
-            outputs = self._judge(images, *batch.labels)
+            outputs = self._discriminate(images, *batch.labels)
         except RuntimeError as error:
-            if self._fits or isinstance(error, torch.OutOfMemoryError):
+            if self._discriminator_fits or isinstance(error, torch.OutOfMemoryError):
                 raise
             raise ValueError(
-                f"the discriminator does not take images of shape {tuple(images.shape)}: {error}"
+                f"discriminator must accept images of shape {tuple(images.shape)}, got: {error}"
             ) from error
-        self._fits = True
+        self._discriminator_fits = True
         return outputs
 
     def _update(self, optimizer: torch.optim.Optimizer, parameters: list[Tensor]) -> None:
@@ -213,7 +218,7 @@ class Steps:
 def _adam(
     parameters: list[Tensor], betas: tuple[float, float], capturable: bool
 ) -> torch.optim.Optimizer:
-    """Each round sets the learning rate."""
+    """Make an optimizer whose learning rate is set in each round."""
     b1, b2 = map(float, betas)  # Adam refuses an int beside a float
     return torch.optim.Adam(parameters, betas=(b1, b2), fused=True, capturable=capturable)
 
@@ -223,9 +228,10 @@ def _same(images: Tensor) -> Tensor:
 
 
 class MovingAverage:
-    """ema <- decay * ema + (1 - decay) * weights, of a copy of a module.
+    """Moving average of a module's weights: ema <- decay * ema + (1 - decay) * weights.
 
-    Floating buffers too: batch norm's statistics of the averaged weights are not those of the last.
+    Floating-point buffers are averaged too: the averaged weights need batch-norm statistics that
+    differ from the latest ones.
     """
 
     def __init__(self, ema: nn.Module, module: nn.Module, decay: float) -> None:

@@ -22,7 +22,7 @@ from ganfast.train.options import TrainOptions
 from ganfast.train.step_metrics import Health, StepMetrics
 from ganfast.train.steps import Steps
 
-_ROLLBACKS = 3  # at most, in one run
+_MAX_ROLLBACKS = 3  # in one run
 
 # What a checkpoint keeps of the trainer itself.
 _COUNTERS = ("seconds", "images", "rollbacks", "best", "since_best")
@@ -31,27 +31,31 @@ _COUNTERS = ("seconds", "images", "rollbacks", "best", "since_best")
 class Trainer(Loop):
     """Train a generator against a discriminator and keep the generator's moving average.
 
-    Writes ``checkpoint.pt``, those before it, ``best.pt`` and ``metrics.jsonl`` to ``out``. A run
-    that was stopped and resumed ends with the same bits as one that was not, on the CPU with the
-    same number of threads and with data that can resume.
+    Writes ``checkpoint.pt``, earlier checkpoints, ``best.pt`` and ``metrics.jsonl`` to ``out``. On
+    the CPU, with the same number of threads and with data that can resume, a resumed run ends with
+    the same bits as an uninterrupted one.
 
-    Where torch.distributed is initialized, all its processes train together: each on data of its
-    own, with batches of one size; the first one writes, logs and scores.
+    If torch.distributed is initialized, all its processes train together, each on its own data with
+    batches of one size. The first process writes, logs and scores.
 
     Args:
-        generator: maps latents (N, *latent_shape), and labels (N,) where the options have classes,
+        generator: maps latents (N, *latent_shape), and labels (N,) if ``options.classes`` is set,
             to images of the data's shape.
         discriminator: maps images, and labels, to logits: a tensor or a list of tensors.
         data: any iterable of batches, see ``Batches``.
         loss: has ``discriminator(real_logits, fake_logits)`` and ``generator(fake_logits)``.
         options: the settings of the run.
         out: folder of the run.
-        score: called as ``score(ema)``, every ``score_every`` rounds, for figures to be logged.
-        on_sample: called as ``on_sample(step, images)``, every ``sample_every`` rounds, with what
-            the moving average makes of the same latents each time.
+        score: called as ``score(ema)`` every ``score_every`` rounds; returns values to log.
+        on_sample: called as ``on_sample(step, images)`` every ``sample_every`` rounds, with the
+            moving average's images of the same latents each time.
         on_record: called with each record that is logged.
-        augment: applied to all images that the discriminator sees, differentiable; an
-            ``AdaptiveAugment`` is told how sure it is of the real ones.
+        augment: differentiable function of all images that the discriminator sees. An
+            ``AdaptiveAugment`` follows how confident the discriminator is on real images.
+
+    Raises:
+        ValueError: a network has no parameters, the networks are on different devices, or an
+            option does not fit the device, the processes or the missing score.
     """
 
     def __init__(
@@ -69,32 +73,37 @@ class Trainer(Loop):
         augment: Callable[[Tensor], Tensor] | None = None,
     ) -> None:
         self.device = _device(generator, "generator")
-        if _device(discriminator, "discriminator") != self.device:
-            raise ValueError("generator and discriminator must be on the same device")
+        other_device = _device(discriminator, "discriminator")
+        if other_device != self.device:
+            raise ValueError(
+                f"discriminator must be on the generator's device, {self.device}, "
+                f"got {other_device}"
+            )
         random = torch.Generator(self.device).manual_seed(options.seed)
         super().__init__(options, out, options.keep_checkpoints, random, on_record)
         if options.cuda_graphs and self.device.type != "cuda":
-            raise ValueError(f"cuda_graphs must be False on the device {self.device}: it is no GPU")
+            raise ValueError(f"cuda_graphs must be False on the device {self.device}, got True")
         if options.cuda_graphs and self._processes.count > 1:
-            raise ValueError("cuda_graphs must be False where several processes train")
+            raise ValueError("cuda_graphs must be False if several processes train, got True")
         if options.patience and score is None:
-            raise ValueError("patience must be 0 where there is no score")
+            raise ValueError(f"patience must be 0 without a score, got {options.patience}")
         self._processes.start_alike(generator, discriminator)
-        # On a GPU the compiler lays images out itself; torch 2.11's fails on weights laid out so.
-        laid_out = options.channels_last and not (options.compile and self.device.type == "cuda")
-        layout = torch.channels_last if laid_out else torch.contiguous_format
+        # On a GPU the compiler chooses the layout; torch 2.11's fails on channels-last weights.
+        compiler_chooses = options.compile and self.device.type == "cuda"
+        channels_last = options.channels_last and not compiler_chooses
+        layout = torch.channels_last if channels_last else torch.contiguous_format
         self.generator = generator.to(memory_format=layout)  # type: ignore[call-overload]
         self.discriminator = discriminator.to(memory_format=layout)  # type: ignore[call-overload]
         self.ema = copy.deepcopy(generator).eval().requires_grad_(False)
         self.options, self.score, self._on_sample = options, score, on_sample
         self.seconds, self.images, self.rollbacks = 0.0, 0, 0
-        self.best, self.since_best = math.inf, 0  # the lowest score, and scores since then
+        self.best, self.since_best = math.inf, 0  # the lowest score, and the scores since it
         self._batches = Batches(data, self.device, options.classes, layout)
         if isinstance(augment, nn.Module):
             augment.to(self.device)
         self._adaptive = augment if isinstance(augment, AdaptiveAugment) else None
         self._steps = self._make_steps(loss, augment)
-        self._play = self._make_play()
+        self._play_round = self._make_play_round()
         self._samples = self._fixed_samples()
         self._metrics = StepMetrics(options.log_every, self.device, self._processes)
         self._health = Health(getattr(loss, "kind", None) not in ("wasserstein", "relativistic"))
@@ -103,25 +112,26 @@ class Trainer(Loop):
 
     @property
     def best_path(self) -> Path:
-        """Checkpoint with the lowest score, if the run is scored."""
+        """The checkpoint with the lowest score."""
         return self._checkpoints.best
 
     @property
     def ended(self) -> bool:
-        """Whether there is nothing left to train."""
+        """True after the last step, or when patience has run out."""
         return super().ended or 0 < self.options.patience <= self.since_best
 
     def run(self) -> bool:
-        """Train to the last step, or until no score was better for long; False if it was stopped.
+        """Train until ``ended``; return False if the run was stopped early.
 
-        Ctrl-C and SIGTERM stop the run and save it. It continues when called again, or in another
-        process after ``resume``.
+        Ctrl-C and SIGTERM save the run and stop it. Call ``run`` again to continue, or ``resume``
+        it in another process.
 
         Raises:
             FileExistsError: ``out`` holds a checkpoint that was not resumed.
-            FloatingPointError: a loss is not finite, or the run has diverged and is to stop; the
-                checkpoint is from before.
-            TypeError, ValueError: the data's batches or the generator's images do not fit.
+            FloatingPointError: a loss is not finite, or the run has diverged and ``divergence`` is
+                not ``warn``. The checkpoint is from before.
+            TypeError: a batch or its labels have the wrong type.
+            ValueError: a batch, or the shape of the generator's images, does not fit.
         """
         self.generator.train()
         self.discriminator.train()
@@ -139,7 +149,7 @@ class Trainer(Loop):
         batches = [[self._batches.draw() for _ in range(o.accumulate)] for _ in range(o.d_steps)]
         own = sum(len(batch.images) for each in batches for batch in each)
         self.images += self._processes.count * own
-        metrics = self._play(batches, self.step * o.d_steps)
+        metrics = self._play_round(batches, self.step * o.d_steps)
         self.step += 1
         self._metrics.put(self.step, metrics)
         self.seconds += time.perf_counter() - start
@@ -154,7 +164,7 @@ class Trainer(Loop):
         return record
 
     def _write(self, record: Record) -> None:
-        """Log a record. If the run has diverged, warn or raise, as the options say."""
+        """Log a record; if the run has diverged, warn or raise as ``divergence`` says."""
         super()._write(record)
         trouble = self._health.check(record)
         if trouble is None:
@@ -164,7 +174,7 @@ class Trainer(Loop):
             raise FloatingPointError(words)
         warnings.warn(words, stacklevel=2)
 
-    def _look(self) -> None:
+    def _evaluate(self) -> None:
         if self.score is not None and self._due(self.options.score_every) and self._is_best():
             self._save_best()
         shows = self._on_sample is not None and self.writes
@@ -173,14 +183,17 @@ class Trainer(Loop):
                 self._on_sample(self.step, self.ema(self._samples.images, *self._samples.labels))  # type: ignore[misc]
 
     def _is_best(self) -> bool:
-        """Score the moving average and log it; whether no score was lower."""
+        """Score the moving average, log the score and compare it with the best one."""
         own: dict[str, Any] = self.score(self.ema) if self.score and self.writes else {}
         record = {"step": self.step, **self._processes.from_first(own)}
         self._write(record)
         score = record.get(self.options.best_by)
         if score is None:
             if self.options.patience:
-                raise ValueError(f"best_by must be one of the scores {sorted(record)}")
+                raise ValueError(
+                    f"best_by must be one of the scores {sorted(record)}, "
+                    f"got {self.options.best_by!r}"
+                )
             return False
         better = bool(score < self.best)
         self.best = score if better else self.best
@@ -206,10 +219,11 @@ class Trainer(Loop):
             setattr(self, name, state[name])
         self._batches.load_state_dict(self._processes.own(state["data"]))
         rows = self._processes.own(state["figures"])
-        if rows.shape != self._metrics.rows.shape:
-            raise ValueError(f"figures must have shape {tuple(self._metrics.rows.shape)}")
+        expected = tuple(self._metrics.rows.shape)
+        if rows.shape != expected:
+            raise ValueError(f"figures must have shape {expected}, got {tuple(rows.shape)}")
         self._metrics.rows.copy_(rows)
-        self._play = self._make_play()
+        self._play_round = self._make_play_round()
 
     def _parts(self) -> dict[str, Any]:
         adaptive = {} if self._adaptive is None else {"augment": self._adaptive}
@@ -231,14 +245,14 @@ class Trainer(Loop):
             self.ema, self._processes,
         )  # fmt: skip
 
-    def _make_play(self) -> Callable[[Sequence[Sequence[Batch]], int], Tensor]:
+    def _make_play_round(self) -> Callable[[Sequence[Sequence[Batch]], int], Tensor]:
         steps = self._steps
         if not self.options.cuda_graphs:
             return steps.round
         return Graphs(steps.round, steps.kind, self._random)
 
     def _fixed_samples(self) -> Batch:
-        """Latents and, class after class, labels of the pictures."""
+        """Draw the latents of the sample images, with labels that cycle through the classes."""
         count, classes = self.options.samples, self.options.classes
         labels = (torch.arange(count, device=self.device) % classes,) if classes else ()
         return Batch(self._steps.draw(count), labels)
@@ -247,13 +261,13 @@ class Trainer(Loop):
         """Go back to the last sound checkpoint, with other latents and half the learning rates."""
         rollbacks = self.rollbacks + 1
         state = next(self._checkpoints.sound(), None)
-        if state is None or rollbacks > _ROLLBACKS:
+        if state is None or rollbacks > _MAX_ROLLBACKS:
             raise error
         self._restore(state)
         warnings.warn(f"{error}; rolled back to step {self.step}", stacklevel=2)
         self.rollbacks = rollbacks
         self._random.manual_seed(self.options.seed + rollbacks)
-        self._processes.wait()  # until all have read it
+        self._processes.wait()  # all must have read it before the next one is written
         if self.writes:
             self._checkpoints.forget_after(self.step)
         self.save()
@@ -262,4 +276,4 @@ class Trainer(Loop):
 def _device(module: nn.Module, name: str) -> torch.device:
     for parameter in module.parameters():
         return parameter.device
-    raise ValueError(f"{name} has no parameters to train")
+    raise ValueError(f"{name} must have parameters to train, got none")

@@ -1,4 +1,4 @@
-"""Autoencoders as generative baselines: reconstruct, and sample from a normal of their codes."""
+"""Train an autoencoder as a generative baseline: decode samples of a normal fitted to its codes."""
 
 import math
 from dataclasses import asdict, dataclass
@@ -31,14 +31,15 @@ Net = autoencoder.Autoencoder | autoencoder.ConvAutoencoder | autoencoder.Denois
 
 @dataclass(frozen=True)
 class AutoencoderConfig:
-    """All of a run on the embedded digits.
+    """All settings of a run on the embedded digits.
 
     Attributes:
         model: ``autoencoder`` (dense), ``conv-autoencoder`` or ``denoising-autoencoder``.
-        steps, batch_size, lr: of Adam on the squared error.
+        steps, batch_size, lr: steps, batch size and learning rate of Adam on the squared error.
         latent_dim: size of a code.
-        seed: of weights, noise and the order of the data.
-        log_every, checkpoint_every: steps between records and checkpoints; the last one has both.
+        seed: seed of weights, noise and the order of the data.
+        log_every, checkpoint_every: steps between records and between checkpoints. The last step
+            has both.
     """
 
     model: str = "autoencoder"
@@ -61,7 +62,14 @@ class AutoencoderConfig:
 
 @dataclass(frozen=True)
 class Result:
-    """Squared errors per pixel on images held out, and distances of reconstructions and samples."""
+    """Squared errors per pixel on held-out images, and Fréchet distances to the real images.
+
+    Attributes:
+        error: error of the reconstructions.
+        error_of_mean: error of the mean image, for comparison.
+        fd_reconstructions, fd_samples: distances of reconstructions and of samples.
+        fd_real: distance between two halves of the real images.
+    """
 
     error: float
     error_of_mean: float
@@ -79,21 +87,29 @@ def autoencode(
     resume: bool = False,
     resume_from: Path | None = None,
 ) -> Result | None:
-    """Train, and write checkpoints, log, the weights and ``report.html`` to ``out``.
+    """Train, and write checkpoints, log, weights and ``report.html`` to ``out``.
 
-    Stopped by Ctrl-C or SIGTERM it saves, and returns None. A run that was stopped, killed or has
-    crashed and is then resumed ends with the bits of one that ran through.
+    Ctrl-C and SIGTERM save the run, and the function returns None. A resumed run ends with the same
+    bits as an uninterrupted one.
+
+    Args:
+        config: the settings.
+        out: folder of the run.
+        overwrite: start again if ``out`` holds a run.
+        device: ``cpu`` or ``cuda``.
+        resume: continue the run in ``out``.
+        resume_from: continue from this checkpoint instead of the newest.
 
     Raises:
         FileExistsError: ``out`` holds a run, and neither ``resume`` nor ``overwrite`` is set.
-        FileNotFoundError: ``resume`` is set and there is no run.
+        FileNotFoundError: there is no run to resume.
         FloatingPointError: the loss is not finite.
-        ValueError: the checkpoint is damaged or of other settings, or several processes train.
+        ValueError: the checkpoint is damaged or has other settings, or several processes train.
     """
     from safetensors.torch import save
 
     if Processes().count > 1:
-        raise ValueError(f"{config.model} trains in one process, this run has {Processes().count}")
+        raise ValueError(f"processes must be 1 for {config.model!r}, got {Processes().count}")
     pool, held = classifiers.split(data.digits(), _HELD, seed=0)
     net = make(config).to(device)
     fit = Fit(net, data.ImageData(*pool, name="digits"), config, out)
@@ -128,7 +144,7 @@ def autoencode(
 
 
 def make(config: AutoencoderConfig) -> Net:
-    """The autoencoder of a config, with weights of its seed."""
+    """Make the autoencoder of a config, with weights from its seed."""
     torch.manual_seed(config.seed)
     if config.model == "autoencoder":
         return autoencoder.Autoencoder(config.latent_dim)
@@ -137,20 +153,20 @@ def make(config: AutoencoderConfig) -> Net:
 
 
 def normal_of(codes: Tensor, count: int, seed: int) -> Tensor:
-    """Draws (count, D) from the normal with mean and covariance of codes (N, D)."""
-    wide = codes.double()
-    values, vectors = torch.linalg.eigh(torch.cov(wide.T).reshape(wide.shape[1], -1))
+    """Draw (count, D) from the normal with the mean and covariance of codes (N, D)."""
+    x = codes.double()
+    values, vectors = torch.linalg.eigh(torch.cov(x.T).reshape(x.shape[1], -1))
     random = torch.Generator().manual_seed(seed)
-    z = torch.randn(count, wide.shape[1], generator=random, dtype=torch.float64)
-    drawn: Tensor = wide.mean(0) + z @ (vectors * values.clamp_min(0).sqrt()).T
+    z = torch.randn(count, x.shape[1], generator=random, dtype=torch.float64)
+    drawn: Tensor = x.mean(0) + z @ (vectors * values.clamp_min(0).sqrt()).T
     return drawn.to(codes.dtype)
 
 
 def rows(result: Result) -> list[tuple[str, str]]:
-    """What was measured, in words."""
+    """Return names and values of the result, formatted."""
     return [
         ("squared error per pixel, held out", f"{result.error:.4f}"),
-        ("that of the mean image", f"{result.error_of_mean:.4f}"),
+        ("squared error of the mean image", f"{result.error_of_mean:.4f}"),
         (f"{FD}, reconstructions", f"{result.fd_reconstructions:.2f}"),
         (f"{FD}, samples from a normal of the codes", f"{result.fd_samples:.2f}"),
         (f"{FD}, real vs real (two halves)", f"{result.fd_real:.2f}"),
@@ -203,8 +219,8 @@ class Fit(Loop):
 
 def _write(out: Path, config: AutoencoderConfig, result: Result) -> None:
     pictures = (
-        ("reconstructions.png", "images held out, and their reconstructions below"),
-        ("samples.png", "decoded draws from a normal of the codes"),
+        ("reconstructions.png", "held-out images, with their reconstructions below"),
+        ("samples.png", "decoded samples of a normal of the codes"),
     )
     figures = [report.figure((out / name).read_bytes(), words) for name, words in pictures]
     content = report.page(

@@ -1,6 +1,7 @@
 """Train a classifier, with early stopping, and domain-adversarially where asked for."""
 
 import copy
+import math
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -13,6 +14,7 @@ from ganfast._files import atomic_write
 from ganfast.features.user_models import import_callable
 from ganfast.models.classifier import Classifier
 from ganfast.train.loop import Descent
+from ganfast.train.options import between, whole
 
 Labelled = tuple[Tensor, Tensor]  # uint8 images (N, C, H, W), labels (N,)
 
@@ -34,6 +36,11 @@ class Fit:
     lr: float = 3e-3
     check_every: int = 25
     patience: int = 4
+
+    def __post_init__(self) -> None:
+        for name in ("steps", "batch_size", "check_every", "patience"):
+            whole(name, getattr(self, name), minimum=1)
+        between("lr", self.lr, math.inf, zero=False)
 
 
 def fit(

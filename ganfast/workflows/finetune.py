@@ -126,6 +126,7 @@ def finetune(
     pool, test = classifiers.split(images, settings.test, seed=0)
     if max(settings.sizes) > len(pool[0]):
         raise ValueError(f"sizes must be at most {len(pool[0])}, got {max(settings.sizes)}")
+    _check(settings, pool)
     results = ResultCache(out / "rounds.json", asdict(settings), overwrite)
     accuracies: dict[tuple[int, str], list[float]] = {}
     for n in settings.sizes:
@@ -139,6 +140,20 @@ def finetune(
     found = Result(accuracies)
     write_report(out, settings, found)
     return found
+
+
+def _check(settings: Settings, pool: Labelled) -> None:
+    """Raise for settings that would fail only after hours of training."""
+    if settings.classifier:
+        classifiers.probabilities(classifiers.classifier(settings.classifier), pool[0][:2])
+    if settings.dataset:
+        load_dataset(Path(settings.dataset), like=pool[0])
+        return
+    config = gan_config(settings.gan, min(settings.sizes))
+    if settings.labels == "generator" and not config.classes:
+        raise ValueError(
+            f"labels must be teacher for {config.model!r}, whose generator takes no labels"
+        )
 
 
 class _Size:
@@ -224,13 +239,9 @@ class _Size:
     def _draw(self) -> Labelled:
         s = self._settings
         if s.dataset:
-            images, labels = load_dataset(Path(s.dataset))
+            images, labels = load_dataset(Path(s.dataset), like=self._real[0])
             return images[: s.synthetic], labels[: s.synthetic]
         config = gan_config(s.gan, len(self._real[0]))
-        if s.labels == "generator" and not config.classes:
-            raise ValueError(
-                f"labels must be teacher for {config.model!r}, whose generator takes no labels"
-            )
         real = data.ImageData(*self._real, name=f"{self._n} of {s.data}")
         folder = self._out / f"gan-{self._n}"
         sampler = trained(config, real, folder, self._device, self._overwrite)

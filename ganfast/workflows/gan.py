@@ -1,4 +1,4 @@
-"""A GAN from settings: its networks, data, loss and score; and from a checkpoint."""
+"""The settings of a GAN, and the networks, data, loss and score that follow from them."""
 
 import math
 from collections.abc import Callable
@@ -11,10 +11,11 @@ from torch import Tensor, nn
 
 from ganfast import data, features, models
 from ganfast.augment import AdaptiveAugment, DiffAugment
-from ganfast.models.checkpoint import build, load, load_gan
-from ganfast.models.registry import CONDITIONAL, check_name
+from ganfast.models.checkpoint import load, load_gan
+from ganfast.models.registry import CONDITIONAL, check_model
 from ganfast.train import Loss, TrainOptions, loss_by_name
 from ganfast.train import config as settings
+from ganfast.train.checkpoint import refuse_missing, refused
 from ganfast.train.objective import LossName
 from ganfast.train.options import between, truth, whole
 from ganfast.workflows.digit_scores import FrechetScore, resized
@@ -22,29 +23,28 @@ from ganfast.workflows.digit_scores import FrechetScore, resized
 
 @dataclass(frozen=True)
 class Config(TrainOptions):
-    """All of a run: the settings of training, and what is trained on what.
+    """All settings of a run: model, data, loss and the options of the trainer.
 
     Attributes:
-        model: a name of ``ganfast.models.GANS``.
+        model: a name in ``ganfast.models.GANS``.
         data: an embedded data set by name, or an idx folder or image folder by path.
-        size, channels: of the images; the digits are resized.
-        limit: train on the first so many images of each class alone; 0 is all.
-        batch_size: images of one batch.
-        labels: number of classes of a class-conditional model.
-        loss: a kind of ``AdversarialLoss``, or ``relativistic``.
-        label_smoothing: of the loss.
+        size, channels: side and channels of the images; the digits are resized.
+        limit: train on the first ``limit`` images of each class only; 0 is all.
+        batch_size: images in a batch.
+        labels: number of labels of a class-conditional model.
+        loss: a kind of ``AdversarialLoss``, or a relativistic loss.
+        label_smoothing: label smoothing of the loss.
         sigmoid: the discriminator ends in a sigmoid, and the loss takes probabilities.
-        spectral_norm: on all layers of the discriminator.
-        freeze_d: so many of the discriminator's layers, from the image on, are not trained.
-        start: checkpoint from which both networks' weights are taken; none where empty.
-        augment: policy of DiffAugment, such as ``color,translation,cutout``, on all images that the
-            discriminator sees; none where empty.
-        adaptive: with a target above 0, such as ADA's 0.6, a share of the images is augmented that
-            keeps the mean sign of D(x) there; with 0 all are.
-        adaptive_kimg: thousands of real images in which that share can go from 0 to 1.
-        tensorboard: log for TensorBoard, too, which has to be installed.
-        wandb: log to this project of Weights & Biases, too, which has to be installed; not where
-            empty.
+        spectral_norm: normalize all layers of the discriminator spectrally.
+        freeze_d: number of the discriminator's first layers that are not trained.
+        start: checkpoint to take both networks' weights from; empty is none.
+        augment: policy of DiffAugment, such as ``color,translation,cutout``, for all images that
+            the discriminator sees; empty is none.
+        adaptive: target of the mean sign of D(x), such as ADA's 0.6. The share of augmented images
+            follows it; with 0 all images are augmented.
+        adaptive_kimg: thousands of real images that take the share from 0 to 1.
+        tensorboard: also log for TensorBoard, which must be installed.
+        wandb: project of Weights & Biases to also log to, which must be installed; empty is none.
     """
 
     steps: int = 2000
@@ -66,17 +66,17 @@ class Config(TrainOptions):
     adaptive_kimg: float = 500.0
     tensorboard: bool = False
     wandb: str = ""
-    channels_last: bool = True  # the models' convolutions are faster so, and round otherwise
+    channels_last: bool = True  # makes the models' convolutions faster, with other rounding
     ema: float = 0.995
     log_every: int = 25
     score_every: int = 250
     sample_every: int = 250
     checkpoint_every: int = 250
-    latent_dim: int | tuple[int, ...] = field(init=False, default=1)  # the model says
+    latent_dim: int | tuple[int, ...] = field(init=False, default=1)  # set from the model
     classes: int = field(init=False, default=0)
 
     def __post_init__(self) -> None:
-        check_name(self.model)
+        check_model(self.model)
         object.__setattr__(self, "classes", self.labels if self.model in CONDITIONAL else 0)
         object.__setattr__(self, "latent_dim", models.LATENTS[self.model])
         super().__post_init__()
@@ -91,21 +91,22 @@ class Config(TrainOptions):
                 raise TypeError(f"{name} must be text, got {getattr(self, name)!r}")
         between("label_smoothing", self.label_smoothing, 1.0)
         self.make_loss()
-        DiffAugment(torch.zeros(1, 1, 2, 2), self.augment)  # refuses unknown pieces
+        DiffAugment(torch.zeros(1, 1, 2, 2), self.augment)  # raises for unknown policies
         between("adaptive", self.adaptive, 1.0)
         between("adaptive_kimg", self.adaptive_kimg, math.inf, zero=False)
         if self.adaptive and not self.augment:
-            raise ValueError("adaptive must be 0 where augment is empty: nothing is augmented")
+            raise ValueError(f"adaptive must be 0 if augment is empty, got {self.adaptive}")
         if self.adaptive and self.loss.startswith(("wasserstein", "relativistic")):
-            raise ValueError(f"adaptive must be 0 for {self.loss!r}: the sign of D(x) says nothing")
+            # The sign of D(x) does not tell real from fake there.
+            raise ValueError(f"adaptive must be 0 for loss {self.loss!r}, got {self.adaptive}")
 
     def make_loss(self) -> Loss:
-        """Raises ValueError where the loss does not have what is asked of it."""
+        """Make the loss. Raises ValueError if it does not have one of the options."""
         return loss_by_name(self.loss, self.label_smoothing, self.sigmoid)
 
 
 def augmentation(config: Config, distributed: bool) -> Callable[[Tensor], Tensor] | None:
-    """What the discriminator's images go through, in one process or in several."""
+    """Make the augmentation of the discriminator's images, or None without ``augment``."""
     if not config.augment:
         return None
     if not config.adaptive:
@@ -119,41 +120,46 @@ def augmentation(config: Config, distributed: bool) -> Callable[[Tensor], Tensor
 
 
 def make(config: Config) -> models.Gan:
-    """Both networks, with weights of the config's seed or from its ``start``.
+    """Make both networks, with weights from the config's seed or from its ``start``.
 
-    Raises FileNotFoundError and ValueError where ``start`` does not fit.
+    Raises:
+        FileNotFoundError: there is no checkpoint ``start``.
+        ValueError: the checkpoint does not fit, or ``freeze_d`` leaves nothing to train.
     """
     torch.manual_seed(config.seed)
-    gan = build(
+    gan = models.create(
         config.model,
-        config.channels,
-        config.size,
-        config.labels,
-        config.sigmoid,
-        config.spectral_norm,
+        channels=config.channels,
+        size=config.size,
+        classes=config.labels,
+        sigmoid=config.sigmoid,
+        spectral_norm=config.spectral_norm,
     )
     if config.start:
         state = load(Path(config.start))
+        refuse_missing(state, ("generator", "discriminator"))
         for name in ("generator", "discriminator"):
-            getattr(gan, name).load_state_dict(state[name])
+            with refused(name):
+                getattr(gan, name).load_state_dict(state[name])
     freeze(gan.discriminator, config.freeze_d)
     return gan
 
 
 def freeze(module: nn.Module, count: int) -> None:
-    """Freeze the first layers that have weights of their own (FreezeD, Mo et al. 2020).
+    """Freeze the first ``count`` layers that have weights of their own (FreezeD, Mo et al. 2020).
 
-    Raises ValueError where none would be left to train.
+    Raises:
+        ValueError: no layer would be left to train.
     """
     layers = [m for m in module.modules() if any(True for _ in m.parameters(recurse=False))]
     if count >= len(layers):
-        raise ValueError(f"freeze_d must be below {len(layers)}, D's layers, got {count}")
+        raise ValueError(f"freeze_d must be below {len(layers)}, the layers of D, got {count}")
     for layer in layers[:count]:
         layer.requires_grad_(False)
 
 
 def real_images(config: Config) -> data.ImageData:
-    """The data of a config, at its size. Raises as ``ganfast.data.load``."""
+    """Load the images of a config, at its size. Raises the errors of ``ganfast.data.load``."""
     if config.data in data.EMBEDDED:
         images = data.load(config.data, channels=config.channels)
         if images.images.shape[2] != config.size:
@@ -164,16 +170,16 @@ def real_images(config: Config) -> data.ImageData:
 
 
 def first_of_each(images: data.ImageData, count: int) -> data.ImageData:
-    """The first ``count`` images of each class, or of all where there are no labels."""
+    """Return the first ``count`` images of each class; without labels, the first ``count``."""
     if images.labels is None:
         return replace(images, images=images.images[:count])
-    places = [torch.where(images.labels == y)[0][:count] for y in torch.unique(images.labels)]
-    kept = torch.cat(places).sort().values
+    indices = [torch.where(images.labels == y)[0][:count] for y in torch.unique(images.labels)]
+    kept = torch.cat(indices).sort().values
     return replace(images, images=images.images[kept], labels=images.labels[kept])
 
 
 def score_of(config: Config, real: data.ImageData, device: str) -> FrechetScore | None:
-    """The score of a config: on the digits' feature net, which takes grey images; else none."""
+    """Make the score of a run on grey embedded images; other images have none."""
     if config.channels != 1 or config.data not in data.EMBEDDED:
         return None
     net = features.digits().to(device)
@@ -182,9 +188,11 @@ def score_of(config: Config, real: data.ImageData, device: str) -> FrechetScore 
 
 
 def from_checkpoint(path: Path) -> tuple[Config, models.Gan]:
-    """The config of a run, and its networks: the generator's moving average and D, in eval mode.
+    """Read a run's config and networks: the generator's moving average and D, in eval mode.
 
-    Raises FileNotFoundError, or ValueError where it is no checkpoint of ``ganfast train``.
+    Raises:
+        FileNotFoundError: the file does not exist.
+        ValueError: the file is not a checkpoint of ``ganfast train``.
     """
     gan, saved = load_gan(path)
     known = {k: v for k, v in saved.items() if k not in ("latent_dim", "classes", "start")}

@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from ganfast import data
 from ganfast.models import autoencoder, dcgan
 from ganfast.models.checkpoint import load
+from ganfast.train.checkpoint import refuse_missing
 from ganfast.train.loop import Descent
 from ganfast.train.regularizer import shifted
 from ganfast.workflows.gan import Config
@@ -36,6 +37,7 @@ def weights_of(
     """
     if method == "transfer":
         state = load(Path(source))
+        refuse_missing(state, ("ema", "discriminator"))
         return {"generator": state["ema"], "discriminator": state["discriminator"]}
     if config.model not in ("dcgan", "wgan"):
         raise ValueError(f"model must be dcgan or wgan for {method!r}, got {config.model!r}")

@@ -1,13 +1,17 @@
 """Does it pay to train G or D before the GAN? Against a GAN from scratch, at an equal budget."""
 
+import warnings
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, get_args
 
+from safetensors import SafetensorError
 from safetensors.torch import load, save
+from torch import Tensor
 
 from ganfast._files import atomic_write
 from ganfast.data import ImageData
+from ganfast.models import Gan
 from ganfast.reporting import plot, report
 from ganfast.train import config as options
 from ganfast.train.journal import read_records
@@ -99,6 +103,7 @@ def pretrain(settings: Settings, out: Path, device: str = "cpu", overwrite: bool
     for seed in range(settings.seeds):
         config = settings.config(seed)
         weights = _weights(settings, config, real, out / f"pretext-{seed}.safetensors", overwrite)
+        _take(gan.make(config), weights)  # what does not fit is said before hours of training
         longer = replace(config, steps=config.steps + settings.extra)
         scratch = _run(longer, real, out / f"scratch-{seed}", device, overwrite, {})
         folder = out / f"pretrained-{seed}"
@@ -114,9 +119,8 @@ def _weights(
     settings: Settings, config: Config, real: ImageData, path: Path, overwrite: bool
 ) -> dict[str, Weights]:
     """Those of the first training: from their file, or trained and written."""
-    if path.exists() and not overwrite:
-        flat = load(path.read_bytes())
-    else:
+    flat = {} if overwrite else _saved_weights(path)
+    if not flat:
         found = weights_of(
             settings.method, config, real, settings.pretrain_steps, config.seed, settings.source
         )
@@ -130,6 +134,21 @@ def _weights(
     return weights
 
 
+def _take(pair: Gan, weights: dict[str, Weights]) -> dict[str, list[pretext.Row]]:
+    return {part: pretext.take(getattr(pair, part), w) for part, w in weights.items()}
+
+
+def _saved_weights(path: Path) -> dict[str, Tensor]:
+    """Return the weights in a file, or none if there is no file or it is damaged."""
+    if not path.exists():
+        return {}
+    try:
+        return load(path.read_bytes())
+    except SafetensorError as error:
+        warnings.warn(f"{path} is damaged and trained again: {error}", stacklevel=2)
+        return {}
+
+
 def _run(
     config: Config,
     real: ImageData,
@@ -140,7 +159,7 @@ def _run(
 ) -> tuple[Curve, dict[str, list[pretext.Row]]]:
     """Train from the weights; the distances over rounds, and what was taken."""
     pair = gan.make(config)
-    taken = {part: pretext.take(getattr(pair, part), w) for part, w in weights.items()}
+    taken = _take(pair, weights)
     trainer = trainer_of(config, folder, device, real, pair)
     if overwrite:
         clear(folder, overwrite)

@@ -101,9 +101,16 @@ def rank(settings: Settings, out: Path, device: str = "cpu", overwrite: bool = F
         FileExistsError: ``out`` holds a run of other settings.
         FileNotFoundError, ValueError: models, data and settings do not fit.
     """
-    claim(out / "settings.json", asdict(settings), overwrite)
     pool, test = classifiers.split(data.load(settings.data), settings.test, seed=0)
-    nets = _given(settings) or _ladder(settings, pool, out, overwrite)
+    nets = {name: classifiers.classifier(name) for name in settings.models}
+    for name, net in nets.items():
+        _probabilities(name, net, test[0][:2])
+    if settings.dataset:
+        load_dataset(Path(settings.dataset), like=pool[0])
+    elif not gan_config(settings.gan, len(pool[0])).classes:
+        raise ValueError("gan must be class-conditional, such as model=cdcgan")
+    claim(out / "settings.json", asdict(settings), overwrite)
+    nets = nets or _ladder(settings, pool, out, overwrite)
     made = _synthetic(settings, pool, out, device, overwrite)
     p_made, p_test = (
         {name: _probabilities(name, net, images[0]) for name, net in nets.items()}
@@ -123,10 +130,6 @@ def rank(settings: Settings, out: Path, device: str = "cpu", overwrite: bool = F
     )
     write_report(out, settings, result)
     return result
-
-
-def _given(settings: Settings) -> dict[str, nn.Module]:
-    return {name: classifiers.classifier(name) for name in settings.models}
 
 
 def _ladder(settings: Settings, pool: Labelled, out: Path, overwrite: bool) -> dict[str, nn.Module]:
@@ -154,11 +157,9 @@ def _synthetic(
     settings: Settings, pool: Labelled, out: Path, device: str, overwrite: bool
 ) -> Labelled:
     if settings.dataset:
-        images, labels = load_dataset(Path(settings.dataset))
+        images, labels = load_dataset(Path(settings.dataset), like=pool[0])
         return images[: settings.synthetic], labels[: settings.synthetic]
     config = gan_config(settings.gan, len(pool[0]))
-    if not config.classes:
-        raise ValueError(f"gan must be class-conditional, as cdcgan; got {config.model!r}")
     real = data.ImageData(*pool, name=f"{len(pool[0])} of {settings.data}")
     sampler = trained(config, real, out / "gan", device, overwrite)
     labels = labels_of(settings.synthetic, [1.0] * sampler.classes, settings.seed)

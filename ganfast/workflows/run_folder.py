@@ -1,4 +1,4 @@
-"""The folder of a run: whose it is, and the results that it keeps."""
+"""The folder of a run: one writer, the settings it was made with, and cached results."""
 
 import functools
 import inspect
@@ -35,9 +35,10 @@ def one_writer(workflow: Callable[P, T]) -> Callable[P, T]:
 
 
 def clear(out: Path, overwrite: bool) -> None:
-    """Make room for a new training run in ``out``.
+    """Delete an old training run in ``out``.
 
-    Raises FileExistsError if ``out`` holds a run and ``overwrite`` is False.
+    Raises:
+        FileExistsError: ``out`` holds a run and ``overwrite`` is False.
     """
     if (out / "checkpoint.pt").exists() and not overwrite:
         raise FileExistsError(
@@ -49,7 +50,7 @@ def clear(out: Path, overwrite: bool) -> None:
 
 
 def claim(path: Path, settings: Mapping[str, object], overwrite: bool) -> None:
-    """Write the settings of a run to ``path``, or find that it was made with the same ones.
+    """Write the settings of a run to ``path``, or check that it holds the same ones.
 
     Raises:
         FileExistsError: ``path`` has other settings and ``overwrite`` is False.
@@ -63,12 +64,12 @@ def claim(path: Path, settings: Mapping[str, object], overwrite: bool) -> None:
 
 
 class ResultCache:
-    """Results by key in one JSON file, kept as they come, so that a workflow resumes.
+    """Results by key in one JSON file, written as they come, so that a workflow can resume.
 
     Args:
         path: the file.
-        settings: of the workflow; they are kept in the file, too.
-        overwrite: start again, whatever the file holds.
+        settings: settings of the workflow, which the file also holds.
+        overwrite: ignore what the file holds.
 
     Raises:
         FileExistsError: ``path`` has other settings and ``overwrite`` is False.
@@ -87,7 +88,7 @@ class ResultCache:
             _refuse_other(path, saved, settings)
 
     def __call__(self, key: Key, compute: Callable[[], dict[str, float]]) -> dict[str, float]:
-        """Return the result of a key: from the file, or computed and written at once."""
+        """Return the result of a key from the file, or compute and write it."""
         if key not in self._results:
             self._results[key] = compute()
             rows = [[list(k), v] for k, v in self._results.items()]

@@ -91,9 +91,13 @@ class Sampler:
                 images[free[: len(good)]] = made[good]
                 missing[free[: len(good)]] = False
         raise ValueError(
-            f"{int(missing.sum())} of {len(labels)} samples could not be made: the filters "
-            f"{self._filters} pass too little of this generator's images"
+            f"{int(missing.sum())} of {len(labels)} samples could not be drawn: {self._cause()}"
         )
+
+    def _cause(self) -> str:
+        if self._filters == Filters():
+            return "the digit classifier reads too few of this generator's images as their labels"
+        return f"the filters {self._filters} pass too few of this generator's images"
 
     @torch.no_grad()
     def natural(self, count: int, seed: tuple[int, ...]) -> Tensor:

@@ -1,7 +1,12 @@
 """Make a labelled data set from a checkpoint, with a card that says what it is worth."""
 
+import hashlib
 import json
 import shutil
+import warnings
+import zipfile
+import zlib
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Literal, get_args
@@ -95,43 +100,94 @@ def rows(found: Quality) -> list[tuple[str, str]]:
     ]
 
 
-def load_dataset(path: Path) -> tuple[Tensor, Tensor]:
-    """uint8 images (N, 1, H, W) and labels (N,) of the npz that ``synthesize`` wrote.
+def load_dataset(path: Path, like: Tensor | None = None) -> tuple[Tensor, Tensor]:
+    """Return uint8 images (N, C, H, W) and int64 labels (N,) of an npz that ``synthesize`` wrote.
 
-    Raises FileNotFoundError, or ValueError where it is none.
+    Raises FileNotFoundError, or ValueError if it is none, or its images are not of the shape of
+    those of ``like``.
     """
     file = path / "data.npz" if path.is_dir() else path
     if not file.is_file():
         raise FileNotFoundError(f"there is no data set {file}; synthesize one with --format npz")
     try:
         with np.load(file, allow_pickle=False) as arrays:
-            made, labels = (torch.from_numpy(arrays[name]) for name in ("images", "labels"))
-    except (KeyError, ValueError, OSError) as error:
+            images, labels = (torch.from_numpy(arrays[name]) for name in ("images", "labels"))
+    except (
+        KeyError,
+        ValueError,
+        OSError,
+        EOFError,
+        TypeError,
+        AttributeError,
+        MemoryError,
+    ) as error:
         raise ValueError(f"{file} is no data set of images and labels: {error}") from error
-    return made, labels
+    except (zipfile.BadZipFile, zlib.error, NotImplementedError) as error:
+        raise ValueError(f"{file} is damaged: {error}") from error
+    if images.dtype != torch.uint8 or images.dim() != 4 or 0 in images.shape:
+        found = f"{images.dtype} {tuple(images.shape)}"
+        raise ValueError(f"{file}: images must be uint8 (N, C, H, W), got {found}")
+    if labels.dtype != torch.int64 or labels.shape != images.shape[:1] or int(labels.min()) < 0:
+        found = f"{labels.dtype} {tuple(labels.shape)}"
+        raise ValueError(f"{file}: labels must be int64 (N,) from 0 on, got {found}")
+    if like is not None and images.shape[1:] != like.shape[1:]:
+        raise ValueError(
+            f"{file}: images must have the shape {tuple(like.shape[1:])} of the real ones, "
+            f"got {tuple(images.shape[1:])}"
+        )
+    return images, labels
 
 
 def _identity(checkpoint: Path) -> str:
-    import hashlib
-
     return hashlib.sha256(checkpoint.read_bytes()).hexdigest()
 
 
 def _shard(out: Path, number: int, labels: Tensor, sampler: Sampler, seed: int) -> Tensor:
-    """The images of one shard: from its file, or made and written."""
-    from safetensors import SafetensorError
-    from safetensors.torch import load, save
+    """Return the images of one shard: from its file, or drawn and written.
+
+    A file that is damaged, or of other labels or images, is named and replaced.
+    """
+    from safetensors.torch import save
 
     path = out / "shards" / f"shard-{number:05d}.safetensors"
     if path.exists():
         try:
-            return load(path.read_bytes())["images"]
-        except (SafetensorError, KeyError) as error:
-            raise ValueError(f"{path} is damaged, delete it to make it again: {error}") from error
+            return _read_shard(path, labels, sampler)
+        except ValueError as error:
+            warnings.warn(f"{path} is damaged and drawn again: {error}", stacklevel=2)
     made = sampler.draw(labels, (seed, 1, number))
+    tensors = {"images": made, "labels": labels}
     with atomic_write(path) as file:
-        file.write(save({"images": made, "labels": labels}))
+        file.write(save(tensors, {"sha256": _digest(tensors)}))
     return made
+
+
+def _read_shard(path: Path, labels: Tensor, sampler: Sampler) -> Tensor:
+    """Raise ValueError unless the file holds whole images of the labels."""
+    from safetensors import SafetensorError, safe_open
+
+    try:
+        with safe_open(path, "pt") as file:
+            tensors = {name: file.get_tensor(name) for name in ("images", "labels")}
+            digest = (file.metadata() or {}).get("sha256")
+    except (SafetensorError, OSError) as error:
+        raise ValueError(str(error)) from error
+    images: Tensor = tensors["images"]
+    shape = (len(labels), sampler.config.channels, sampler.config.size, sampler.config.size)
+    if images.dtype != torch.uint8 or images.shape != shape:
+        raise ValueError(f"images must be uint8 {shape}, got {images.dtype} {tuple(images.shape)}")
+    if not torch.equal(tensors["labels"], labels):
+        raise ValueError("its labels are others than those of its place")
+    if digest not in (None, _digest(tensors)):  # shards of 0.1.0 have none
+        raise ValueError("its checksum is wrong")
+    return images
+
+
+def _digest(tensors: Mapping[str, Tensor]) -> str:
+    digest = hashlib.sha256()
+    for name in sorted(tensors):
+        digest.update(tensors[name].contiguous().numpy().tobytes())
+    return digest.hexdigest()
 
 
 def _export(out: Path, made: Tensor, labels: Tensor, form: Format) -> None:

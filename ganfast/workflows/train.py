@@ -1,4 +1,4 @@
-"""Train any of the GANs by name and write a report."""
+"""Train a GAN by its settings and write a report."""
 
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
@@ -25,7 +25,15 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Result:
-    """What a run ends with; ``scores`` are the distances of its records, and real against real."""
+    """The outcome of a run.
+
+    Attributes:
+        finished: True unless the run was stopped early.
+        step: the last round.
+        images_per_s: training speed.
+        scores: rounds and their Fréchet distances.
+        real_against_real: distance between two halves of the real images, if the run is scored.
+    """
 
     finished: bool
     step: int
@@ -45,15 +53,24 @@ def trainer_of(
     real: data.ImageData | None = None,
     pair: models.Gan | None = None,
 ) -> Trainer:
-    """A trainer of the config, with pictures, scores and logs as it says.
+    """Make the trainer of a config, with its samples, scores and logs.
 
-    ``real`` and ``pair`` stand in for the config's data and for networks with new weights. Raises
-    ValueError where data, model and config do not fit, as for fewer images than a batch. Of several
-    processes each takes its part of every batch.
+    Each of several processes takes its share of every batch.
+
+    Args:
+        config: the settings.
+        out: folder of the run.
+        device: device of the networks.
+        real: images to train on instead of the config's data.
+        pair: networks to train instead of new ones.
+
+    Raises:
+        FileNotFoundError: the data or the checkpoint ``start`` do not exist.
+        ValueError: data, model and config do not fit, for example if a batch needs more images.
     """
     real = real or gan.real_images(config)
     if config.classes and real.labels is None:
-        raise ValueError(f"data must have labels for {config.model!r}: {real.name} has none")
+        raise ValueError(f"data must have labels for {config.model!r}, got none in {real.name}")
     pair = pair or gan.make(config)
     processes, samples = Processes(), out / "samples"
 
@@ -76,7 +93,7 @@ def trainer_of(
 
 
 def _logs(config: Config, out: Path) -> Callable[[Record], None] | None:
-    """What gets every record besides the run's own log."""
+    """Make the function that sends every record to TensorBoard and Weights & Biases."""
     logs = [tensorboard(out)] if config.tensorboard else []
     if config.wandb:
         logs.append(wandb(config.wandb, out, asdict(config)))
@@ -97,12 +114,20 @@ def train(
     overwrite: bool = False,
     resume_from: Path | None = None,
 ) -> Result:
-    """Train, and write pictures, curves, log, checkpoints and ``report.html`` to ``out``.
+    """Train, and write samples, curves, log, checkpoints and ``report.html`` to ``out``.
+
+    Args:
+        config: the settings.
+        out: folder of the run.
+        device: ``cpu`` or ``cuda``.
+        resume: continue the run in ``out``.
+        overwrite: start again if ``out`` holds a run.
+        resume_from: continue from this checkpoint instead of the newest.
 
     Raises:
         FileExistsError: ``out`` holds a run, and neither ``resume`` nor ``overwrite`` is set.
-        FileNotFoundError: ``resume`` is set and there is no run, or the data are not there.
-        ValueError: settings that do not fit each other, the data or the run to be resumed.
+        FileNotFoundError: there is no run to resume, or the data do not exist.
+        ValueError: the settings do not fit each other, the data or the run to resume.
     """
     trainer = trainer_of(config, out, device)
     if resume or resume_from is not None:
@@ -125,7 +150,7 @@ def train(
 
 
 def rows(result: Result) -> list[tuple[str, str]]:
-    """What was measured, in words."""
+    """Return names and values of the result, formatted."""
     lines = [("training speed", f"{result.images_per_s:.0f} images/s")]
     if result.scores:
         step, last = result.scores[-1]
@@ -140,15 +165,15 @@ def rows(result: Result) -> list[tuple[str, str]]:
 
 @torch.no_grad()
 def interpolation(generator: nn.Module, config: Config, device: str, side: int = 8) -> "Image":
-    """A sheet: each row goes from one latent to another on the sphere between them."""
+    """Draw a sheet whose rows go from one latent to another along a great circle."""
     random = torch.Generator().manual_seed(config.seed)
     ends = torch.randn(2, side, *config.latent_shape, generator=random)
     angle = torch.linspace(0, torch.pi / 2, side).view(1, side, *(1 for _ in config.latent_shape))
     latents = (ends[0, :, None] * angle.cos() + ends[1, :, None] * angle.sin()).flatten(0, 1)
-    given: tuple[Tensor, ...] = ()
+    labels: tuple[Tensor, ...] = ()
     if config.classes:
-        given = ((torch.arange(side) % config.classes).repeat_interleave(side).to(device),)
-    return images.grid(generator(latents.to(device), *given), columns=side, scale=2)
+        labels = ((torch.arange(side) % config.classes).repeat_interleave(side).to(device),)
+    return images.grid(generator(latents.to(device), *labels), columns=side, scale=2)
 
 
 def _write(out: Path, config: Config, result: Result, records: list[dict[str, float]]) -> None:
@@ -160,7 +185,7 @@ def _write(out: Path, config: Config, result: Result, records: list[dict[str, fl
     if result.scores:
         floor = result.real_against_real or 0.0
         picture = plot.write(plot.curves(records, FD, floor), out / "curves.png")
-        sections.append(report.section("Over time", report.figure(picture, "the run's figures")))
+        sections.append(report.section("Over time", report.figure(picture, "losses and scores")))
     ended = "finished" if result.finished else f"stopped early, of {config.steps}"
     lead = f"{config.model} on {config.data}: {result.step} steps ({ended})."
     title = f"ganfast train: {config.model}"

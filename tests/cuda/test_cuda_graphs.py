@@ -61,8 +61,8 @@ def test_replayed_rounds_are_the_rounds(tmp_path, name, adaptive):
         made = trainer(out, adaptive, steps=16, cuda_graphs=graphs, **CASES[name])
         assert made.run()
         states.append(state(made))
-    assert isinstance(made._play, Graphs)
-    assert len(made._play._captured) == (2 if name == "lazy r1" else 1)
+    assert isinstance(made._play_round, Graphs)
+    assert len(made._play_round._captured) == (2 if name == "lazy r1" else 1)
     assert_close(*states)
 
 

@@ -47,7 +47,7 @@ def test_words_win_and_numbers_may_be_written_as_people_do(tmp_path):
         ("steps: many", [], TypeError, "steps must be an int, got 'many'"),
         ("steps: 5\nlr_g: fast", [], TypeError, "lr_g must be a number, got 'fast'"),
         ("steps: 5\npenalty: r3", [], ValueError, "penalty must be one of none, r1"),
-        ("[1, 2]", [], ValueError, "expected fields and values, got list"),
+        ("[1, 2]", [], ValueError, "must hold fields and values, got list"),
         ("a: [", [], ValueError, r"run\.yaml: not YAML"),
         ("\x00", [], ValueError, r"run\.yaml: not YAML"),
         ("steps: &a [*a]", [], ValueError, r"run\.yaml: must not have aliases"),

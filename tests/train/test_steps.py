@@ -330,7 +330,7 @@ def test_compiled_networks_train_as_they_are_with_penalties(tmp_path):
         weights.append([*g.parameters(), *d.parameters()])
     for a, b in zip(*weights, strict=True):
         torch.testing.assert_close(a, b, rtol=1e-4, atol=1e-5)
-    assert trainer._steps._judge._call is not d
+    assert trainer._steps._discriminate._call is not d
 
 
 def test_without_a_compiler_it_is_said_once_and_training_goes_on(tmp_path, monkeypatch):
@@ -362,7 +362,7 @@ def test_a_precision_without_instructions_is_said_to_be_slow(tmp_path, monkeypat
 
 
 def test_cuda_graphs_need_a_gpu(tmp_path):
-    with pytest.raises(ValueError, match="cuda_graphs must be False on the device cpu"):
+    with pytest.raises(ValueError, match="cuda_graphs must be False on the device cpu, got True"):
         toy.trainer(tmp_path, cuda_graphs=True)
 
 

@@ -366,10 +366,10 @@ def test_a_list_of_logits_and_latents_of_any_shape(tmp_path):
         ([{"image": torch.zeros(8, 1, 6, 6)}], TypeError, "dict"),
         ([["a"]], TypeError, "str"),
         (7, TypeError, "int"),
-        ([], ValueError, "no batch"),
-        (iter([torch.zeros(8, 1, 6, 6)]), ValueError, "no batch"),
+        ([], ValueError, "data must give a batch, got none"),
+        (iter([torch.zeros(8, 1, 6, 6)]), ValueError, "data must give a batch, got none"),
         ([torch.zeros(0, 1, 6, 6)], ValueError, r"\(0, 1, 6, 6\)"),
-        ([torch.zeros(8, 3, 6, 6)], ValueError, r"\(8, 1, 6, 6\), the data's \(8, 3, 6, 6\)"),
+        ([torch.zeros(8, 3, 6, 6)], ValueError, r"\(8, 3, 6, 6\), got \(8, 1, 6, 6\)"),
     ],
 )
 def test_wrong_data_are_refused(tmp_path, data, error, message):
@@ -457,7 +457,7 @@ def test_weights_that_are_not_finite_are_not_saved(tmp_path):
 
 
 def test_modules_without_parameters_are_refused(tmp_path):
-    with pytest.raises(ValueError, match="generator has no parameters"):
+    with pytest.raises(ValueError, match="generator must have parameters"):
         toy.trainer(tmp_path, g=nn.Identity())
 
 

@@ -159,8 +159,8 @@ def test_classifiers_come_back_from_files(tmp_path, monkeypatch):
         ("c.safetensors", ValueError, "is no classifier of"),
         ("c.pt", ValueError, "is not TorchScript"),
         ("d.pt", FileNotFoundError, "there is no classifier"),
-        ("mine_for_test:no", ValueError, "module:callable that can be imported"),
-        ("no_module_here:no", ValueError, "module:callable that can be imported"),
+        ("mine_for_test:no", ValueError, "this module:callable cannot be imported"),
+        ("no_module_here:no", ValueError, "this module:callable cannot be imported"),
         ("mine_for_test:none", ValueError, "must give a torch module, got int"),
         ("resnet", ValueError, "expected module:callable"),
     ):

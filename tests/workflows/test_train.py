@@ -111,7 +111,7 @@ def test_the_ends_of_an_interpolation_are_the_latents():
     [
         ({"model": "dcgn"}, "did you mean 'dcgan'"),
         ({"limit": 1}, r"batch_size must be from 1 to 10, the number of images in digits, got 64"),
-        ({"model": "dcgan", "size": 30}, "size must be 28, 32, 64, got 30"),
+        ({"model": "dcgan", "size": 30}, "size must be one of 28, 32, 64, got 30"),
         ({"channels": 3}, "channels must be 1, as digits has, got 3"),
         ({"loss": "hing"}, "loss must be one of"),
         ({"loss": "wasserstein", "label_smoothing": 0.1}, "label_smoothing must be 0"),
@@ -174,8 +174,11 @@ def test_the_command(monkeypatch, capsys, tmp_path):
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"adaptive": 0.6}, "adaptive must be 0 where augment is empty"),
-        ({"adaptive": 0.6, "augment": "color", "loss": "wasserstein"}, "adaptive must be 0 for"),
+        ({"adaptive": 0.6}, "adaptive must be 0 if augment is empty, got 0.6"),
+        (
+            {"adaptive": 0.6, "augment": "color", "loss": "wasserstein"},
+            "adaptive must be 0 for loss 'wasserstein', got 0.6",
+        ),
         ({"adaptive": 1.0, "augment": "color"}, r"adaptive must be in \[0, 1"),
         ({"adaptive_kimg": 0.0}, "adaptive_kimg must be"),
         ({"cuda_graphs": True, "precision": "fp16"}, "cuda_graphs must be False for fp16"),
