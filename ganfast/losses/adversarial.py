@@ -7,6 +7,7 @@ from typing import get_args
 import torch
 from torch import Tensor
 
+from ganfast._names import check_name
 from ganfast.losses.formulas import CROSS_ENTROPIES, HINGES, LABELLED, Kind, formulas_of
 from ganfast.losses.outputs import MapReduction, MapWeights, Outputs, last_maps, pairs_of_maps
 from ganfast.losses.reduction import Reducer, Reduction, Stats
@@ -86,8 +87,7 @@ class AdversarialLoss:
         map_reduction: MapReduction = "sum",
         map_weights: Sequence[float] | None = None,
     ) -> None:
-        if kind not in get_args(Kind):
-            raise ValueError(f"kind must be one of {', '.join(get_args(Kind))}, got {kind!r}")
+        check_name("kind", kind, get_args(Kind))
         if from_probs and kind not in CROSS_ENTROPIES:
             raise ValueError(
                 f"from_probs must be False for {kind!r}, got True: "

@@ -8,9 +8,9 @@ from torch import Tensor
 
 from ganfast import ops
 from ganfast._checks import Name, check_list, check_samples, place
+from ganfast._names import check_name
 
 MapReduction = Literal["sum", "mean"]
-_MAP_REDUCTIONS = get_args(MapReduction)
 Outputs = Tensor | Sequence[Tensor] | Sequence[Sequence[Tensor]]
 
 
@@ -63,8 +63,7 @@ class MapWeights:
         map_reduction: MapReduction = "sum",
         map_weights: Sequence[float] | None = None,
     ) -> None:
-        if map_reduction not in _MAP_REDUCTIONS:
-            raise ValueError(f"map_reduction must be sum or mean, got {map_reduction!r}")
+        check_name("map_reduction", map_reduction, get_args(MapReduction))
         if not math.isfinite(scale):
             raise ValueError(f"scale must be finite, got {scale}")
         self._scale = scale

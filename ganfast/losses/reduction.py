@@ -9,6 +9,7 @@ from torch import Tensor
 
 from ganfast import ops
 from ganfast._checks import Name, loss_dtype
+from ganfast._names import check_name
 from ganfast.losses.formulas import Formula
 from ganfast.losses.outputs import MapWeights, Outputs, Terms, stats_of_maps
 from ganfast.reference import FUNCTORS, along_samples, compute_dtype, divisor
@@ -18,8 +19,6 @@ Stats = dict[str, Tensor]
 #: For each side (B,), or a mask that broadcasts to each map, or one mask for each map.
 SampleWeights = Sequence[Outputs | None]
 Parameters = tuple[list[float], list[float], list[float], list[tuple[str, int]]]
-
-_REDUCTIONS = get_args(Reduction)
 
 
 class Reducer:
@@ -45,8 +44,7 @@ class Reducer:
         threshold: float = 0.0,
         below: str = "",
     ) -> None:
-        if reduction not in _REDUCTIONS:
-            raise ValueError(f"reduction must be mean, sum or none, got {reduction!r}")
+        check_name("reduction", reduction, get_args(Reduction))
         self.reduction = reduction
         self.f = sides[0][1].f
         self._sides = sides

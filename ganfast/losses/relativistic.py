@@ -8,6 +8,7 @@ from torch import Tensor
 
 from ganfast import ops
 from ganfast._checks import Name, check_flat, check_shapes
+from ganfast._names import check_name
 from ganfast.distributed import mean_over_processes
 from ganfast.losses.formulas import Formula
 from ganfast.losses.outputs import (
@@ -205,8 +206,7 @@ class RelativisticAverageLoss:
         map_weights: Sequence[float] | None = None,
     ) -> None:
         large, small = _formulas(kind)
-        if mean_over not in get_args(MeanOver):
-            raise ValueError(f"mean_over must be all or batch, got {mean_over!r}")
+        check_name("mean_over", mean_over, get_args(MeanOver))
         self._mean_over, self._detach_mean, self._distributed = mean_over, detach_mean, distributed
         weights = MapWeights(scale, map_reduction, map_weights)
         self._discriminator, self._generator = (
@@ -443,8 +443,7 @@ def _average_loss(
 
 
 def _formulas(kind: RelativisticKind) -> tuple[Formula, Formula]:
-    if kind not in _FORMULAS:
-        raise ValueError(f"kind must be one of {', '.join(_FORMULAS)}, got {kind!r}")
+    check_name("kind", kind, _FORMULAS)
     return _FORMULAS[kind]
 
 

@@ -22,7 +22,7 @@ X = torch.ones(3)
         ("bce", {"label_smoothing": float("nan")}, r"label_smoothing must be in .* got nan"),
         ("hinge", {"label_smoothing": 0.1}, "label_smoothing must be 0 for 'hinge'"),
         ("wasserstein", {"label_smoothing": 0.1}, "label_smoothing must be 0 for 'wasserstein'"),
-        ("hinge", {"map_reduction": "max"}, "map_reduction must be sum or mean, got 'max'"),
+        ("hinge", {"map_reduction": "max"}, "map_reduction must be one of sum, mean, got 'max'"),
         ("hinge", {"scale": float("nan")}, "^scale must be finite, got nan"),
         ("bce", {"scale": float("-inf")}, "^scale must be finite, got -inf"),
         ("hinge", {"margin": -1.0}, "^margin must be at least 0 and finite, got -1.0"),

@@ -251,7 +251,7 @@ def test_the_schedule_of_top_k() -> None:
         (lambda x: generator_loss(x, "bce", margin=0.5), "margin must be 1 for 'bce', got 0.5"),
         (lambda x: generator_loss(x, label_flips=1.0), r"label_flips must be in \[0, 1\), got 1.0"),
         (lambda x: generator_loss(x, "hinge", fake_label_smoothing=0.1), "must be 0 for 'hinge'"),
-        (lambda x: generator_loss(x, reduction="all"), "reduction must be mean, sum or none"),
+        (lambda x: generator_loss(x, reduction="all"), "reduction must be one of mean, sum, none"),
         (lambda x: generator_loss(x, top_k=0), "top_k must be at least 1, got 0"),
         (lambda x: generator_loss(x, top_k=1, reduction="none"), "top_k must be None"),
         (lambda x: generator_loss(x, top_k=1, fake_weight=torch.ones(4)), "top_k must be None"),

@@ -49,7 +49,7 @@ def test_fakes_of_autocast_meet_targets_of_float32() -> None:
 
 def test_refusals() -> None:
     x, y = torch.ones(2), torch.ones(3)
-    with pytest.raises(ValueError, match="kind must be l1 or l2, got 'l3'"):
+    with pytest.raises(ValueError, match="kind must be one of l1, l2, got 'l3'"):
         pixel_loss(x, x, "l3")
     with pytest.raises(ValueError, match=r"^real must have the shape of fake, \[3\], got \[2\]"):
         pixel_loss(x, y)

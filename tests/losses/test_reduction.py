@@ -274,7 +274,7 @@ def test_weights_of_zero_count_nothing(name: str) -> None:
 def test_refusals_of_a_head(name: str) -> None:
     loss, _ = CONDITIONAL[name]
     x, y = torch.randn(3, 4), torch.tensor([0, 1, 1])
-    with pytest.raises(ValueError, match="reduction must be mean, sum or none, got 'max'"):
+    with pytest.raises(ValueError, match="reduction must be one of mean, sum, none, got 'max'"):
         loss(x, x, y, reduction="max")
     with pytest.raises(ValueError, match=r"one entry for each of the 3 samples, got shape \[2\]"):
         loss(x, x, y, weight=torch.ones(2))
@@ -289,7 +289,7 @@ def test_refusals_of_a_head(name: str) -> None:
 def test_refusals_of_relativistic_losses() -> None:
     x, y = torch.randn(3, 4), torch.randn(3, 4)
     for loss in (relativistic_discriminator_loss, relativistic_average_discriminator_loss):
-        with pytest.raises(ValueError, match="reduction must be mean, sum or none, got 'max'"):
+        with pytest.raises(ValueError, match="reduction must be one of mean, sum, none, got 'max'"):
             loss(x, y, reduction="max")  # type: ignore[arg-type]
     with pytest.raises(ValueError, match=r"pair_weight must have one entry for each of the 3"):
         relativistic_generator_loss(x, y, pair_weight=torch.ones(2))

@@ -67,7 +67,7 @@ def test_two_orders(kind: Any) -> None:
     ("options", "message"),
     [
         ({"kind": "wgan"}, "kind must be one of logistic, least_squares, hinge, got 'wgan'"),
-        ({"map_reduction": "max"}, "map_reduction must be sum or mean"),
+        ({"map_reduction": "max"}, "map_reduction must be one of sum, mean"),
         ({"map_weights": [1.0, 2.0]}, "map_weights must have one weight for each of the 1 maps"),
     ],
 )

@@ -120,8 +120,8 @@ def test_maps_of_different_batches() -> None:
     ("options", "message"),
     [
         ({"kind": "wgan"}, "kind must be one of logistic, least_squares, hinge, got 'wgan'"),
-        ({"mean_over": "rows"}, "mean_over must be all or batch, got 'rows'"),
-        ({"map_reduction": "max"}, "map_reduction must be sum or mean"),
+        ({"mean_over": "rows"}, "mean_over must be one of all, batch, got 'rows'"),
+        ({"map_reduction": "max"}, "map_reduction must be one of sum, mean"),
         ({"map_weights": [1.0, 2.0]}, "map_weights must have one weight for each of the 1 maps"),
     ],
 )
