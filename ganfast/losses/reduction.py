@@ -76,7 +76,7 @@ class Reducer:
             weight = [w * xk.numel() for w, xk in zip(weight, x, strict=True)]
         return Terms(self.f, x, weight, a, b, sides)
 
-    def __call__(
+    def loss(
         self,
         maps: Sequence[Sequence[Tensor]],
         sample_weights: SampleWeights | None = None,
@@ -100,7 +100,7 @@ class Reducer:
             return _masked_mean(self.terms(maps), maps, weights)
         return self._by_sample(maps, weights, label_flips, rng, minus, None)[0]
 
-    def with_stats(
+    def loss_with_stats(
         self,
         maps: Sequence[Sequence[Tensor]],
         sample_weights: SampleWeights | None = None,
@@ -163,11 +163,10 @@ class Reducer:
             if sign is None and own.weight != 1:
                 scales = [own.weight * w for w in scales]
             if is_mask(weight):
+                masks = _masks(name, weight, of_side)
                 losses = [
-                    w * self._masked(f"{name}[{k}]", xk, own, a, sign, mask)
-                    for k, (w, xk, mask) in enumerate(
-                        zip(scales, of_side, _masks(name, weight, of_side), strict=True)
-                    )
+                    scales[k] * self._masked(f"{name}[{k}]", xk, own, a, sign, masks[k])
+                    for k, xk in enumerate(of_side)
                 ]
                 parts.append(torch.stack(losses).sum(0) if len(losses) > 1 else losses[0])
                 if threshold is not None:
@@ -183,9 +182,7 @@ class Reducer:
             if self.reduction == "mean" and samples > 1:
                 scales = [w / samples for w in scales]
             elif self.reduction == "sum":
-                scales = [
-                    w * (xk.numel() // samples) for w, xk in zip(scales, of_side, strict=True)
-                ]
+                scales = [scales[k] * (xk.numel() // samples) for k, xk in enumerate(of_side)]
             terms.add(name, of_side, scales, own.a, own.b)
             sample_weight += [s] * len(of_side)
             sample_a += [a] * len(of_side)
@@ -374,4 +371,4 @@ def reduce_samples(
                 f"samples, got shape {list(weight.shape)} on {weight.device}"
             )
     weights = None if weight is None else (weight,)
-    return _reducer_of_samples(formula, reduction)(((values,),), weights)
+    return _reducer_of_samples(formula, reduction).loss(((values,),), weights)

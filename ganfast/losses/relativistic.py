@@ -143,8 +143,8 @@ class RelativisticLoss:
         check_flat(x, y, reducer.f, weight, a, b, name)
         weights = None if pair_weight is None else (pair_weight,)
         if is_mask(pair_weight):
-            return reducer((_subtracted(x, y),), weights)
-        return reducer((x,), weights, minus=y)
+            return reducer.loss((_subtracted(x, y),), weights)
+        return reducer.loss((x,), weights, minus=y)
 
     def _loss_with_stats(
         self,
@@ -156,7 +156,7 @@ class RelativisticLoss:
         x, y, name = _pairs(names, larger, smaller)
         check_flat(x, y, self._reducer.f, *self._reducer.parameters(len(x))[:3], name)
         weights = None if pair_weight is None else (pair_weight,)
-        return self._reducer.with_stats((_subtracted(x, y),), weights)
+        return self._reducer.loss_with_stats((_subtracted(x, y),), weights)
 
 
 class RelativisticAverageLoss:
@@ -260,7 +260,7 @@ class RelativisticAverageLoss:
             affect only these terms.
         """
         differences = _differences(*self._terms(self._discriminator, real, fake))
-        return self._discriminator.with_stats(differences, _weights(real_weight, fake_weight))
+        return self._discriminator.loss_with_stats(differences, _weights(real_weight, fake_weight))
 
     def generator(
         self,
@@ -286,7 +286,7 @@ class RelativisticAverageLoss:
     ) -> tuple[Tensor, Stats]:
         """Loss of the generator, and the statistics of :meth:`discriminator_with_stats`."""
         differences = _differences(*self._terms(self._generator, real, fake))
-        return self._generator.with_stats(differences, _weights(real_weight, fake_weight))
+        return self._generator.loss_with_stats(differences, _weights(real_weight, fake_weight))
 
     def _loss(
         self,
@@ -300,7 +300,7 @@ class RelativisticAverageLoss:
         weights = _weights(real_weight, fake_weight)
         if weights is None and reducer.reduction != "none":
             return terms.reduce(means)
-        return reducer(_differences(terms, means), weights)
+        return reducer.loss(_differences(terms, means), weights)
 
     def _terms(self, reducer: Reducer, real: Outputs, fake: Outputs) -> tuple[Terms, list[Tensor]]:
         """The maps of both sides, and for each map the mean of the other side's."""
