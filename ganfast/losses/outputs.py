@@ -112,9 +112,11 @@ class Terms(NamedTuple):
         raise IndexError(f"k must be less than the number of tensors, got {k} too many")
 
     def reduce(self, y: Sequence[Tensor] = ()) -> Tensor:
+        """Return the sum of the terms, of x - y if there is a y."""
         return ops.flat(self.x, self.f, self.weight, self.a, self.b, y, name=self.name)
 
     def reduce_with_stats(self, threshold: float) -> tuple[Tensor, Tensor]:
+        """Return the sum of the terms, and statistics of x, (maps, 4)."""
         return ops.flat_with_stats(
             self.x, self.f, self.weight, self.a, self.b, threshold, name=self.name
         )

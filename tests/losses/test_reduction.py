@@ -149,10 +149,12 @@ def test_statistics_of_pairs(weighted: bool) -> None:
     assert loss.requires_grad
 
 
-def test_statistics_of_averages() -> None:
+@pytest.mark.parametrize("side", ["discriminator", "generator"])
+def test_statistics_of_averages(side: str) -> None:
     real, fake = maps(2, 0, torch.float64), maps(2, 1, torch.float64)
-    loss, stats = RelativisticAverageLoss().generator_with_stats(real, fake)
-    torch.testing.assert_close(loss, relativistic_average_generator_loss(real, fake))
+    averages = RelativisticAverageLoss()
+    loss, stats = getattr(averages, f"{side}_with_stats")(real, fake)
+    torch.testing.assert_close(loss, getattr(averages, side)(real, fake))
     expected = {
         "real_logits": [r.mean() - f.mean() for r, f in zip(real, fake, strict=True)],
         "fake_logits": [f.mean() - r.mean() for r, f in zip(real, fake, strict=True)],
