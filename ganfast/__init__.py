@@ -1,8 +1,29 @@
 """Fused losses, distribution distances and workflows for adversarial models in PyTorch."""
 
-from ganfast import augment, losses, penalties, regularizers
+import importlib
+from typing import TYPE_CHECKING, Any
+
 from ganfast._ext import build_info
-from ganfast.augment import DiffAugment
+
+if TYPE_CHECKING:
+    from ganfast import (
+        augment,
+        compat,
+        data,
+        evaluation,
+        features,
+        losses,
+        metrics,
+        models,
+        ops,
+        penalties,
+        reference,
+        regularizers,
+        reporting,
+        train,
+        workflows,
+    )
+    from ganfast.augment import DiffAugment
 
 __version__ = "0.1.0"
 
@@ -11,7 +32,31 @@ __all__ = [
     "__version__",
     "augment",
     "build_info",
+    "compat",
+    "data",
+    "evaluation",
+    "features",
     "losses",
+    "metrics",
+    "models",
+    "ops",
     "penalties",
+    "reference",
     "regularizers",
+    "reporting",
+    "train",
+    "workflows",
 ]
+
+
+def __getattr__(name: str) -> Any:
+    """Import a part of the package on first use, so that each program loads only what it runs."""
+    if name == "DiffAugment":
+        return importlib.import_module("ganfast.augment").DiffAugment
+    if name in __all__:
+        return importlib.import_module(f"ganfast.{name}")
+    raise AttributeError(f"module 'ganfast' has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

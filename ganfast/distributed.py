@@ -10,8 +10,15 @@ import torch.distributed as dist
 from torch import Tensor, nn
 
 
-def _initialized() -> bool:
-    return dist.is_available() and dist.is_initialized()
+def process_count() -> int:
+    """Number of processes of torch.distributed; 1 if it is not initialized."""
+    initialized = dist.is_available() and dist.is_initialized()
+    return dist.get_world_size() if initialized else 1
+
+
+def process_rank() -> int:
+    """Number of this process in torch.distributed; 0 if it is not initialized."""
+    return dist.get_rank() if process_count() > 1 else 0
 
 
 class _Sum(torch.autograd.Function):
@@ -43,9 +50,10 @@ def mean_over_processes(x: Sequence[Tensor]) -> list[Tensor]:
     Args:
         x: tensors with the same shapes in all processes.
     """
-    if not _initialized():
+    count = process_count()
+    if count == 1:
         return list(x)
-    mean = _sum(torch.cat([t.reshape(-1) for t in x])) / dist.get_world_size()
+    mean = _sum(torch.cat([t.reshape(-1) for t in x])) / count
     parts = torch.split(mean, [t.numel() for t in x])
     return [part.view(t.shape) for part, t in zip(parts, x, strict=True)]
 
@@ -58,15 +66,16 @@ def gather(x: Tensor) -> Tensor:
     Args:
         x: tensor with the same shape in all processes.
     """
-    if not _initialized():
+    count = process_count()
+    if count == 1:
         return x
     if not x.is_floating_point():
-        parts = [torch.empty_like(x) for _ in range(dist.get_world_size())]
+        parts = [torch.empty_like(x) for _ in range(count)]
         dist.all_gather(parts, x.contiguous())
         return torch.cat(parts)
     # Sum zero-padded parts: gradients of any order are sums too, and every backend has sums.
     before = dist.get_rank() * x.shape[0]
-    after = dist.get_world_size() * x.shape[0] - before - x.shape[0]
+    after = count * x.shape[0] - before - x.shape[0]
     padded = torch.cat([x.new_zeros(before, *x.shape[1:]), x, x.new_zeros(after, *x.shape[1:])])
     return _sum(padded)
 
@@ -75,17 +84,15 @@ T = TypeVar("T")
 
 
 def is_first() -> bool:
-    """Whether this process writes, logs and scores: the first of torch.distributed, or the only."""
-    return not _initialized() or dist.get_rank() == 0
+    """Return True in the process that writes, logs and scores: the first, or the only one."""
+    return process_rank() == 0
 
 
 class Processes:
     """The processes of torch.distributed, or this one alone if it is not initialized."""
 
     def __init__(self) -> None:
-        joined = _initialized()
-        self.count = dist.get_world_size() if joined else 1
-        self.rank = dist.get_rank() if joined else 0
+        self.count, self.rank = process_count(), process_rank()
         # Decisions of the hosts go through gloo, so that they do not wait for the devices.
         self._hosts = dist.new_group(backend="gloo") if self.count > 1 else None
 

@@ -50,6 +50,51 @@ print(json.dumps([sorted(new - sys.stdlib_module_names), torch.cuda.is_initializ
     assert run.stdout.count("\n") == 1
 
 
+def test_parts_are_reached_from_the_package() -> None:
+    program = """
+import sys, ganfast
+assert not {"ganfast.losses", "ganfast.metrics", "ganfast.train"} & sys.modules.keys()
+assert set(ganfast.__all__) <= set(dir(ganfast))
+for name in ganfast.__all__:
+    getattr(ganfast, name)
+print(ganfast.metrics.kid.__name__, ganfast.DiffAugment.__name__)
+"""
+    run = subprocess.run(
+        [sys.executable, "-c", program], capture_output=True, text=True, check=True, timeout=120
+    )
+    assert run.stdout == "kid DiffAugment\n"
+
+
+def test_other_names_are_no_attributes() -> None:
+    with pytest.raises(AttributeError, match="module 'ganfast' has no attribute 'loses'"):
+        _ = ganfast.loses
+
+
+def test_fid_loads_what_it_runs() -> None:
+    """No trainer, no workflow, no generator, no page, and none of the libraries that draw one."""
+    program = """
+import sys, json
+from ganfast.cli import main
+sys.argv = ["ganfast", "fid", "digits", "digits", "--features", "digits", "--threads", "1"]
+main()
+"""
+    report = "import atexit; atexit.register(lambda: print(json.dumps(sorted(sys.modules))))"
+    run = subprocess.run(
+        [sys.executable, "-c", program.replace("import sys, json", f"import sys, json; {report}")],
+        capture_output=True, text=True, check=True, timeout=120,
+    )  # fmt: skip
+    loaded = json.loads(run.stdout.splitlines()[-1])
+    ours = [name for name in loaded if name.partition(".")[0] == "ganfast"]
+    parts = {name.split(".")[1] for name in ours if "." in name}
+    assert parts == {
+        "_C", "_checks", "_ext", "_files", "_precision", "cli", "commands", "data", "evaluation",
+        "features", "metrics", "ops", "reference",
+    } - ({"_C"} - parts)  # fmt: skip
+    assert "ganfast.evaluation.generators" not in ours
+    assert len(ours) <= 70
+    assert not {"matplotlib", "scipy", "yaml", "tensorboard", "transformers"} & set(loaded)
+
+
 def test_build_info() -> None:
     info = ganfast.build_info()
     assert info["kind"] in ("cuda", "cpu", "none")

@@ -1,4 +1,4 @@
-"""What the losses of taming-transformers and latent-diffusion share."""
+"""The parts that the losses of taming-transformers and latent-diffusion share."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -10,7 +10,7 @@ from ganfast.losses import adaptive_weight_loss, discriminator_loss, generator_l
 
 
 def adopt_weight(weight: float, global_step: int, threshold: int = 0, value: float = 0.0) -> float:
-    """Return the weight from the step ``threshold`` on, before it ``value``."""
+    """Return the weight from step ``threshold`` on, and ``value`` before it."""
     return value if global_step < threshold else weight
 
 
@@ -28,9 +28,9 @@ _DISCRIMINATOR_LOSSES = {"hinge": hinge_d_loss, "vanilla": vanilla_d_loss}
 
 
 def _taming_networks(
-    perceptual_loss: nn.Module | None, discriminator: nn.Module | None, options: dict[str, Any]
+    perceptual_loss: nn.Module | None, discriminator: nn.Module | None, layers: dict[str, Any]
 ) -> tuple[nn.Module, nn.Module]:
-    """Return the networks that were given, and for the others those of the installed project."""
+    """Return the networks; those that are None come from the installed project."""
     if perceptual_loss is None:
         from taming.modules.losses.lpips import LPIPS  # type: ignore[import-not-found]
 
@@ -41,14 +41,14 @@ def _taming_networks(
             weights_init,
         )
 
-        discriminator = NLayerDiscriminator(**options).apply(weights_init)
+        discriminator = NLayerDiscriminator(**layers).apply(weights_init)
     return perceptual_loss.eval(), discriminator
 
 
 class AutoencoderLoss(nn.Module):
     """Reconstruction loss and discriminator of an autoencoder, with VQGAN's adaptive weight.
 
-    Networks that are not given are those of taming-transformers; ``layers`` are the options of its
+    Networks that are None are those of taming-transformers; ``layers`` are the options of its
     discriminator.
     """
 
@@ -64,12 +64,12 @@ class AutoencoderLoss(nn.Module):
         perceptual_loss: nn.Module | None,
         discriminator: nn.Module | None,
         scaler: torch.amp.GradScaler | None,
-        **layers: Any,
+        layers: dict[str, Any],
     ) -> None:
         super().__init__()
         if disc_loss not in _DISCRIMINATOR_LOSSES:
             raise ValueError(f"disc_loss must be hinge or vanilla, got {disc_loss!r}")
-        self.pixel_weight = pixelloss_weight  # kept and not used, as in the projects
+        self.pixel_weight = pixelloss_weight  # unused, as in the projects
         self.perceptual_weight = perceptual_weight
         self.discriminator_iter_start = disc_start
         self.disc_loss = _DISCRIMINATOR_LOSSES[disc_loss]
@@ -83,10 +83,32 @@ class AutoencoderLoss(nn.Module):
 
     @staticmethod
     def _of_discriminator(optimizer_idx: int) -> bool:
-        """Whether a step is the discriminator's (1) and not the autoencoder's (0)."""
+        """Whether a step is the discriminator's (1) rather than the autoencoder's (0)."""
         if optimizer_idx not in (0, 1):
             raise ValueError(f"optimizer_idx must be 0 or 1, got {optimizer_idx}")
         return optimizer_idx == 1
+
+    def _distances(self, inputs: Tensor, reconstructions: Tensor) -> tuple[Tensor, Tensor]:
+        """The mean of the pixel plus the perceptual distance, and the latter, (B, 1, 1, 1)."""
+        pixels = pixel_loss(inputs, reconstructions)
+        if self.perceptual_weight <= 0:
+            return pixels, pixels.new_zeros(())
+        perceptual: Tensor = self.perceptual_loss(inputs, reconstructions)
+        return pixels + self.perceptual_weight * perceptual.mean(), perceptual
+
+    def _logits(self, images: Tensor, cond: Tensor | None) -> Tensor:
+        if self.disc_conditional != (cond is not None):
+            expected = "a tensor" if self.disc_conditional else "None"
+            raise ValueError(
+                f"cond must be {expected} with disc_conditional={self.disc_conditional}, "
+                f"got {type(cond).__name__}"
+            )
+        images = images if cond is None else torch.cat((images, cond), dim=1)
+        logits: Tensor = self.discriminator(images)
+        return logits
+
+    def _factor(self, global_step: int) -> float:
+        return adopt_weight(self.disc_factor, global_step, self.discriminator_iter_start)
 
     def _autoencoder_step(
         self,
@@ -101,57 +123,20 @@ class AutoencoderLoss(nn.Module):
         parameters: Sequence[Tensor] = (),
         weighted: Tensor | None = None,
     ) -> tuple[Tensor, dict[str, Tensor]]:
-        """Loss of the autoencoder and its log; the arguments as of :meth:`_adversarial`."""
-        loss, adversarial_log = self._adversarial(
-            nll_loss, reconstructions, global_step, last_layer, cond, parameters, weighted
-        )
-        loss = loss + regularizer
-        log = {"total_loss": loss.clone(), **own_log, **adversarial_log}
-        return loss, {f"{split}/{name}": value.detach() for name, value in log.items()}
+        """Loss of the autoencoder and its log.
 
-    def _distances(self, inputs: Tensor, reconstructions: Tensor) -> tuple[Tensor, Tensor]:
-        """Mean of the pixels' distance with the perceptual one, and the latter, (B, 1, 1, 1)."""
-        pixels = pixel_loss(inputs, reconstructions)
-        if self.perceptual_weight <= 0:
-            return pixels, pixels.new_zeros(())
-        perceptual: Tensor = self.perceptual_loss(inputs, reconstructions)
-        return pixels + self.perceptual_weight * perceptual.mean(), perceptual
-
-    def _logits(self, images: Tensor, cond: Tensor | None) -> Tensor:
-        if self.disc_conditional != (cond is not None):
-            raise ValueError(
-                f"cond must {'' if self.disc_conditional else 'not '}be given, as "
-                f"disc_conditional is {self.disc_conditional}"
-            )
-        images = images if cond is None else torch.cat((images, cond), dim=1)
-        logits: Tensor = self.discriminator(images)
-        return logits
-
-    def _factor(self, global_step: int) -> float:
-        return adopt_weight(self.disc_factor, global_step, self.discriminator_iter_start)
-
-    def _adversarial(
-        self,
-        nll_loss: Tensor,
-        reconstructions: Tensor,
-        global_step: int,
-        last_layer: Tensor | None,
-        cond: Tensor | None,
-        parameters: Sequence[Tensor] = (),
-        weighted: Tensor | None = None,
-    ) -> tuple[Tensor, dict[str, Tensor]]:
-        """Add the generator's loss to nll_loss, and log it; before the start, do neither.
-
-        With ``weighted`` it is added to that, while its weight is still that of nll_loss.
+        The generator's loss joins nll_loss from the start of the discriminator on. It joins
+        ``weighted`` instead if that is given, but its weight is still that of nll_loss.
         """
         factor = self._factor(global_step)
         loss = nll_loss if weighted is None else weighted
-        d_weight = nll_loss.new_zeros(())
-        g_loss = nll_loss.new_zeros(())
+        d_weight = g_loss = nll_loss.new_zeros(())
         if factor != 0:
             g_loss = generator_loss(self._logits(reconstructions, cond), "wasserstein")
             if torch.is_grad_enabled() and last_layer is None:
-                raise ValueError("last_layer must be given where gradients are recorded")
+                raise ValueError(
+                    "last_layer must be a tensor while gradients are recorded, got None"
+                )
             if weighted is not None:
                 d_weight = factor * self._plain_weight(nll_loss, g_loss, last_layer)
                 loss = weighted + d_weight * g_loss
@@ -165,14 +150,19 @@ class AutoencoderLoss(nn.Module):
                     parameters=parameters,
                     scaler=self.scaler,
                 )
-        return loss, {
-            "d_weight": d_weight / factor if factor else d_weight,
+            d_weight = d_weight / factor
+        loss = loss + regularizer
+        log = {
+            "total_loss": loss.clone(),
+            **own_log,
+            "d_weight": d_weight,
             "disc_factor": torch.tensor(factor),
             "g_loss": g_loss,
         }
+        return loss, {f"{split}/{name}": value.detach() for name, value in log.items()}
 
     def _plain_weight(self, nll_loss: Tensor, g_loss: Tensor, last_layer: Tensor | None) -> Tensor:
-        """The adaptive weight where both losses are walked again later."""
+        """The adaptive weight, keeping the graphs of both losses."""
         if last_layer is None or not torch.is_grad_enabled():
             return nll_loss.new_zeros(())
         nll, g = (
@@ -190,7 +180,7 @@ class AutoencoderLoss(nn.Module):
         cond: Tensor | None,
         split: str,
     ) -> tuple[Tensor, dict[str, Tensor]]:
-        """Loss of the discriminator; before the start 0, with gradients of 0."""
+        """Loss of the discriminator; before its start 0, with gradients of 0."""
         factor = self._factor(global_step)
         if factor == 0:
             # An optimizer counts these steps, and DistributedDataParallel sees all parameters.

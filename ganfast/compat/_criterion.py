@@ -1,4 +1,4 @@
-"""What the modules share: one side of a loss at a time, and a discriminator that stays frozen."""
+"""Shared by the modules: the loss of one side at a time, and frozen discriminators."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -13,12 +13,12 @@ from ganfast.losses.reduction import Reducer
 
 @lru_cache(maxsize=64)
 def formula_of(f: str, target_is_real: bool, labels: tuple[float, float] = (0.0, 1.0)) -> Formula:
-    """The side of a loss that takes outputs to be real, or to be fake.
+    """Return the formula of outputs that are taken to be real, or to be fake.
 
     Args:
-        f: ``square``, ``bce`` or ``bce_with_logits`` to a label; ``identity`` (Wasserstein),
-            ``softplus`` or ``hinge`` by the sign.
-        target_is_real: which of both.
+        f: ``square``, ``bce`` or ``bce_with_logits``, which compare with a label; ``identity``
+            (Wasserstein), ``softplus`` or ``hinge``, which differ in sign.
+        target_is_real: take the outputs to be real, or to be fake.
         labels: of fake and of real outputs.
     """
     if f in ("square", "bce", "bce_with_logits"):
@@ -32,29 +32,27 @@ def formula_of(f: str, target_is_real: bool, labels: tuple[float, float] = (0.0,
 def reduce_sides(
     *sides: tuple[str, Outputs, Formula], scale: float = 1.0, map_reduction: MapReduction = "sum"
 ) -> Tensor:
-    """Return the sum of the sides' losses in one launch; all have one function.
+    """Return the sum of the sides' losses in one launch; all sides share one function.
 
     Args:
-        *sides: name of the argument, outputs (tensor, list of maps, list of lists of which the last
-            map counts), and side.
+        *sides: name of the argument, outputs (a tensor, a list of maps, or a list of lists whose
+            last maps count), and formula.
         scale: factor on the loss.
         map_reduction: the ``sum`` or the ``mean`` over each side's maps.
 
     Returns:
         Scalar; float64 for float64 outputs, else float32.
     """
-    names = tuple([(name, side) for name, _, side in sides])
+    formulas = tuple([(name, formula) for name, _, formula in sides])
     maps = [last_maps(name, outputs) for name, outputs, _ in sides]
-    loss = _reducer(names, scale, map_reduction)(maps)
-    assert isinstance(loss, Tensor)
-    return loss
+    return _reducer(formulas, scale, map_reduction)(maps)
 
 
 @lru_cache(maxsize=64)
 def _reducer(
     sides: tuple[tuple[str, Formula], ...], scale: float, map_reduction: MapReduction
 ) -> Reducer:
-    return Reducer(sides, MapWeights(scale, map_reduction, None))
+    return Reducer(sides, MapWeights(scale, map_reduction))
 
 
 @contextmanager

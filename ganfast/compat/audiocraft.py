@@ -4,10 +4,10 @@
 
     from ganfast.compat.audiocraft import (
 
-With the losses of this module, all sub-discriminators are one launch, and so are all their
-features. In the generator's step the pass over real samples keeps no graph. The original also
-computes a scale of the features that it does not use. The discriminator's gradients are exchanged
-between processes by flashy, as in the original.
+With the losses of this module, all sub-discriminators take one launch, and so do all their
+features. In the generator's step the pass over real samples keeps no graph, and the features get
+no scale, which the project computes and does not use. As in the project, flashy exchanges the
+discriminator's gradients between processes.
 """
 
 from collections.abc import Callable
@@ -18,6 +18,7 @@ import torch
 from torch import Tensor, nn
 
 from ganfast.compat._criterion import formula_of, frozen, reduce_sides
+from ganfast.distributed import process_count
 from ganfast.losses import feature_matching
 from ganfast.losses.features import FeatureDistance
 from ganfast.losses.formulas import Formula
@@ -49,22 +50,22 @@ def hinge_fake_loss(x: Tensor) -> Tensor:
 
 
 def mse_loss(x: Tensor) -> Tensor:
-    """m[(x - 1)^2], and 0 of shape (1,) for no elements."""
+    """m[(x - 1)^2], or 0 of shape (1,) if x is empty."""
     return _reduce(mse_loss, [x]) if x.numel() else x.new_zeros(1)
 
 
 def hinge_loss(x: Tensor) -> Tensor:
-    """-m[x], and 0 of shape (1,) for no elements."""
+    """-m[x], or 0 of shape (1,) if x is empty."""
     return _reduce(hinge_loss, [x]) if x.numel() else x.new_zeros(1)
 
 
 def hinge2_loss(x: Tensor) -> Tensor:
-    """m[relu(1 - x)], and 0 of shape (1,) for no elements."""
+    """m[relu(1 - x)], or 0 of shape (1,) if x is empty."""
     return _reduce(hinge2_loss, [x]) if x.numel() else x.new_zeros(1)
 
 
-# The losses that are one launch for a whole list.
-_SIDES: dict[AdvLossType, Formula] = {
+# The losses that take one launch for a whole list.
+_FORMULAS: dict[AdvLossType, Formula] = {
     mse_real_loss: formula_of("square", True),
     mse_fake_loss: formula_of("square", False),
     hinge_real_loss: formula_of("hinge", True),
@@ -76,9 +77,9 @@ _SIDES: dict[AdvLossType, Formula] = {
 
 
 def _reduce(loss: AdvLossType, logits: list[Tensor], scale: float = 1.0) -> Tensor:
-    """Return the scaled sum of a loss over a list."""
-    if loss in _SIDES:
-        return reduce_sides(("logits", logits, _SIDES[loss]), scale=scale)
+    """The scaled sum of a loss over a list."""
+    if loss in _FORMULAS:
+        return reduce_sides(("logits", logits, _FORMULAS[loss]), scale=scale)
     return scale * torch.stack([loss(x) for x in logits]).sum()
 
 
@@ -88,7 +89,7 @@ def get_adv_criterion(loss_type: str) -> Callable[[Tensor], Tensor]:
 
 
 def get_fake_criterion(loss_type: str) -> Callable[[Tensor], Tensor]:
-    """Return the discriminator's loss of fakes: ``mse``, ``hinge`` or ``hinge2``."""
+    """Return the discriminator's loss of fake samples: ``mse``, ``hinge`` or ``hinge2``."""
     return _criterion(loss_type, mse_fake_loss, hinge_fake_loss, hinge_fake_loss)
 
 
@@ -109,7 +110,7 @@ class FeatureMatchingLoss(nn.Module):
     """Feature matching of one sub-discriminator; no gradient flows to the real features.
 
     Args:
-        loss: ``nn.L1Loss()`` or ``nn.MSELoss()``, fused, or any other of two tensors.
+        loss: ``nn.L1Loss()`` or ``nn.MSELoss()``, which are fused, or any function of two tensors.
         normalize: the mean over the maps instead of the sum.
     """
 
@@ -119,7 +120,7 @@ class FeatureMatchingLoss(nn.Module):
         self.normalize = normalize
 
     def forward(self, fmap_fake: list[Tensor], fmap_real: list[Tensor]) -> Tensor:
-        """Return the loss of a list of maps and that of real samples, of the same shapes; scalar.
+        """Return the loss of the maps of fake and of real samples, of the same shapes; scalar.
 
         Raises:
             TypeError, ValueError: as :func:`ganfast.losses.feature_matching`.
@@ -132,7 +133,7 @@ class FeatureMatchingLoss(nn.Module):
         return total / len(losses) if self.normalize else total
 
     def _kind(self) -> FeatureDistance | None:
-        """The fused distance that the loss is, if it is one."""
+        """The fused distance that equals the loss, or None."""
         if getattr(self.loss, "reduction", None) != "mean":
             return None
         kinds: dict[type, FeatureDistance] = {nn.L1Loss: "l1", nn.MSELoss: "l2"}
@@ -143,12 +144,12 @@ class AdversarialLoss(nn.Module):
     """A discriminator with its optimizer and losses.
 
     Args:
-        adversary: returns for a signal a list of logits and a list of lists of features.
-        optimizer: of the adversary; its state is part of the state dict.
+        adversary: maps a signal to a list of logits and a list of lists of features.
+        optimizer: the adversary's; its state is part of the state dict.
         loss: the generator's loss of logits.
         loss_real: the discriminator's loss of logits of real samples.
-        loss_fake: the discriminator's loss of logits of fakes.
-        loss_feat: the generator's loss of the features of fake and of real samples, or none.
+        loss_fake: the discriminator's loss of logits of fake samples.
+        loss_feat: the generator's loss of the features of fake and of real samples, or None.
         normalize: the mean over the sub-discriminators instead of the sum.
     """
 
@@ -164,7 +165,7 @@ class AdversarialLoss(nn.Module):
     ) -> None:
         super().__init__()
         self.adversary = adversary
-        if _processes() > 1:
+        if process_count() > 1:
             flashy = import_module("flashy")
             flashy.distrib.broadcast_model(self.adversary)
         self.optimizer = optimizer
@@ -188,7 +189,7 @@ class AdversarialLoss(nn.Module):
         """Return the adversary's logits and features, a list each.
 
         Raises:
-            TypeError: it returns something else.
+            TypeError: the adversary returns something else.
         """
         logits, fmaps = self.adversary(x)
         for name, got in (("logits", logits), ("features", fmaps)):
@@ -197,7 +198,7 @@ class AdversarialLoss(nn.Module):
         return logits, fmaps
 
     def train_adv(self, fake: Tensor, real: Tensor) -> Tensor:
-        """Make one step of the adversary's optimizer, and return the loss; scalar.
+        """Take one step of the adversary's optimizer, and return the loss; scalar.
 
         Args:
             fake: signals, which are detached.
@@ -210,7 +211,7 @@ class AdversarialLoss(nn.Module):
             self.loss_real, logits_real, scale
         )
         self.optimizer.zero_grad()
-        if _processes() > 1:
+        if process_count() > 1:
             flashy = import_module("flashy")
             with flashy.distrib.eager_sync_model(self.adversary):
                 loss.backward()  # type: ignore[no-untyped-call]
@@ -220,7 +221,7 @@ class AdversarialLoss(nn.Module):
         return loss
 
     def forward(self, fake: Tensor, real: Tensor) -> tuple[Tensor, Tensor]:
-        """Return the generator's loss and the feature matching loss, 0 without one; scalars.
+        """Return the generator's loss and the feature matching loss, or 0 without one; scalars.
 
         Args:
             fake: signals.
@@ -235,19 +236,11 @@ class AdversarialLoss(nn.Module):
         adv = _reduce(self.loss, logits, 1 / n if self.normalize else 1.0)
         if self.loss_feat is None:
             return adv, torch.zeros_like(adv)
-        kind = None
-        if isinstance(self.loss_feat, FeatureMatchingLoss):
-            kind = self.loss_feat._kind()
-        if kind is not None and isinstance(self.loss_feat, FeatureMatchingLoss):
-            # One flag says what to do at both levels, the weight corrects the outer one.
+        if isinstance(self.loss_feat, FeatureMatchingLoss) and (kind := self.loss_feat._kind()):
+            # The flag normalizes both levels; the weight corrects the outer one.
             inner = self.loss_feat.normalize
             weight = float(n) ** (inner - self.normalize)
             return adv, feature_matching(fmaps_real, fmaps_fake, kind, weight, normalize=inner)
         pairs = zip(fmaps_fake, fmaps_real, strict=True)
         feat = torch.stack([self.loss_feat(f, r) for f, r in pairs]).sum()
         return adv, feat / n if self.normalize else feat
-
-
-def _processes() -> int:
-    distributed = torch.distributed.is_available() and torch.distributed.is_initialized()
-    return torch.distributed.get_world_size() if distributed else 1

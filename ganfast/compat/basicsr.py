@@ -4,12 +4,12 @@ At the top of the training script, with the configuration unchanged (``type: GAN
 
     import ganfast.compat.basicsr
 
-Where basicsr is installed, importing this module puts its classes in place of those of the same
-names in basicsr's registry of losses. ``MultiScaleGANLoss`` is one launch for all scales.
+If basicsr is installed, importing this module replaces the classes of the same names in basicsr's
+registry of losses. ``MultiScaleGANLoss`` takes one launch for all scales.
 
-The penalties are functions that models import from ``basicsr.losses.gan_loss``; import them from
-here. ``gradient_penalty_loss`` takes the norm of each pixel's gradient, as the original, not of
-each sample's, as the paper. A path length of 0 has the gradient 0 where the original's is NaN.
+Models import the penalties as functions from ``basicsr.losses.gan_loss``; import them from here.
+``gradient_penalty_loss`` takes the norm of each pixel's gradient, as the project does, not of each
+sample's, as the paper does. A path length of 0 has the gradient 0; the project's is NaN.
 """
 
 from collections.abc import Callable, Sequence
@@ -50,17 +50,17 @@ class GANLoss(nn.Module):
     ``lsgan``         m[(x - label)^2]                           real
     ``wgan``          -m[x], m[x]                                real
     ``wgan_softplus`` m[softplus(-x)], m[softplus(x)]            real
-    ``hinge``         m[relu(1 - x)], m[relu(1 + x)]             -m[x], whatever the target
+    ``hinge``         m[relu(1 - x)], m[relu(1 + x)]             -m[x], for both targets
     ================= ========================================== ===========================
 
     Args:
         gan_type: one of the above.
         real_label_val: label of real outputs.
         fake_label_val: label of fake outputs.
-        loss_weight: factor on the generator's loss; the discriminator's has none.
+        loss_weight: factor on the generator's loss only.
 
     Raises:
-        ValueError: an unknown type.
+        ValueError: the type is unknown.
     """
 
     def __init__(
@@ -83,19 +83,18 @@ class GANLoss(nn.Module):
 
         Args:
             input: the discriminator's outputs.
-            target_is_real: take them to be real, or to be fake.
+            target_is_real: take the outputs to be real, or to be fake.
             is_disc: the loss is the discriminator's.
         """
         return self._loss(input, target_is_real, is_disc)
 
     def _loss(self, input: Outputs, target_is_real: bool, is_disc: bool) -> Tensor:
-        side = formula_of(
-            _FUNCTIONS[self.gan_type], target_is_real, (self.fake_label_val, self.real_label_val)
-        )
+        labels = self.fake_label_val, self.real_label_val
+        formula = formula_of(_FUNCTIONS[self.gan_type], target_is_real, labels)
         if self.gan_type == "hinge" and not is_disc:
-            side = formula_of("identity", True)
+            formula = formula_of("identity", True)
         scale = 1.0 if is_disc else self.loss_weight
-        return reduce_sides(("input", input, side), scale=scale, map_reduction="mean")
+        return reduce_sides(("input", input, formula), scale=scale, map_reduction="mean")
 
 
 class MultiScaleGANLoss(GANLoss):
@@ -107,13 +106,7 @@ class MultiScaleGANLoss(GANLoss):
         target_is_real: bool,
         is_disc: bool = False,
     ) -> Tensor:
-        """Loss of a tensor, a list of maps, or a list of lists of which the last counts; scalar.
-
-        Args:
-            input: the discriminator's outputs.
-            target_is_real: take them to be real, or to be fake.
-            is_disc: the loss is the discriminator's.
-        """
+        """Loss of a tensor, a list of maps, or a list of lists whose last maps count; scalar."""
         return self._loss(input, target_is_real, is_disc)
 
 
@@ -122,7 +115,7 @@ def r1_penalty(real_pred: Tensor, real_img: Tensor) -> Tensor:
 
     Args:
         real_pred: outputs for the real images.
-        real_img: real images, which required gradients before.
+        real_img: real images, which required gradients when the outputs were made.
     """
     return r1_from_logits(real_pred, real_img, gamma=1.0, half=False)
 
@@ -138,7 +131,7 @@ def gradient_penalty_loss(
     Args:
         discriminator: the discriminator.
         real_data: real images, (N, C, H, W).
-        fake_data: fakes of the same shape.
+        fake_data: fake images of the same shape.
         weight: multiplies the gradients; the loss is divided by its mean.
     """
     return wgan_gp(discriminator, real_data, fake_data, weight=1.0, norm="pixel", mask=weight)
@@ -151,9 +144,9 @@ def g_path_regularize(
 
     Args:
         fake_img: the generator's images, (N, C, H, W).
-        latents: what they were made from, (N, L, D), which required gradients before.
+        latents: their latents, (N, L, D), which required gradients when the images were made.
         mean_path_length: the moving average, 0 at first.
-        decay: share of this batch in it.
+        decay: share of this batch in the moving average.
 
     Returns:
         The penalty; the batch's mean length, and the moving average with it, both detached.
@@ -166,7 +159,9 @@ def g_path_regularize(
 def _register() -> None:
     if find_spec("basicsr") is None:
         return
-    registry = import_module("basicsr.losses").LOSS_REGISTRY  # its own classes come first
+    registry = import_module(
+        "basicsr.losses"
+    ).LOSS_REGISTRY  # imported first, so that it holds basicsr's own classes
     for loss in (GANLoss, MultiScaleGANLoss):
         registry._obj_map[loss.__name__] = loss
 

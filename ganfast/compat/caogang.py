@@ -1,14 +1,14 @@
 """Drop-in for the gradient penalty of caogang/wgan-gp.
 
-In ``gan_cifar10.py``, ``gan_mnist.py`` and others, remove ``def calc_gradient_penalty``, and at the
-top add ::
+In ``gan_cifar10.py``, ``gan_mnist.py`` and the other scripts, remove
+``def calc_gradient_penalty``, and at the top add ::
 
     from ganfast.compat.caogang import calc_gradient_penalty
 
-The weight is the LAMBDA of the scripts for images; where a script has another one, call with
-``LAMBDA=LAMBDA``. One number is drawn for each sample, on the samples' device. The norm is that of
-a sample's gradient, as the paper's, also in ``gan_language.py``, where the project takes one over
-the positions for each character.
+The default weight is the LAMBDA of the image scripts; if your script has another, pass
+``LAMBDA=LAMBDA``. One number is drawn per sample, on the samples' device. The norm is that of a
+sample's gradient, as in the paper; ``gan_language.py`` takes one norm per character instead, over
+the positions.
 """
 
 from collections.abc import Callable
@@ -28,7 +28,7 @@ def calc_gradient_penalty(
     Args:
         netD: the discriminator.
         real_data: real samples (N, ...).
-        fake_data: fakes of the same shape.
+        fake_data: fake samples of the same shape.
         LAMBDA: the weight.
     """
     return wgan_gp(netD, real_data, fake_data, weight=LAMBDA)

@@ -6,7 +6,7 @@
     from ganfast.compat.dac import GANLoss
 
 In the generator's step the pass over real samples keeps no graph, and the discriminator's
-parameters get no gradients, which the original makes and zeroes before use.
+parameters get no gradients; the project computes both and discards them.
 """
 
 from typing import Any
@@ -27,8 +27,8 @@ class GANLoss(nn.Module):
     """Least squares and feature matching of a discriminator that the loss owns.
 
     Args:
-        discriminator: returns for (B, 1, T) a list of features for each sub-discriminator, of which
-            the last one is the logits.
+        discriminator: maps (B, 1, T) to a list of features per sub-discriminator, whose last
+            entry is the logits.
     """
 
     def __init__(self, discriminator: nn.Module) -> None:
@@ -43,7 +43,7 @@ class GANLoss(nn.Module):
         """The sum over all discriminators of m[f^2] + m[(1 - r)^2]; scalar.
 
         Args:
-            fake: signal with ``audio_data``, which is detached.
+            fake: signal whose ``audio_data`` is detached.
             real: signal with ``audio_data``.
         """
         d_fake = self.discriminator(fake.audio_data.detach())
@@ -57,10 +57,10 @@ class GANLoss(nn.Module):
             real: signal with ``audio_data``.
 
         Returns:
-            The adversarial and the feature matching loss, scalars, without weights.
+            The adversarial and the feature matching loss, unweighted scalars.
         """
         network = self.discriminator
-        # Where no gradients of its parameters are made, their exchange would wait for ever.
+        # The wrapper would wait forever for gradients of frozen parameters.
         if isinstance(network, DistributedDataParallel):
             network = network.module
         with frozen(network):

@@ -51,12 +51,12 @@ def compute_r1_regularization(
     """m[(D(x) - D(x + a e))^2] with e ~ N(0, 1), not divided by a^2; scalar.
 
     Args:
-        self: the model: its ``teacher`` gives the features that its ``discriminator`` sees, and
-            ``config.gan_r1_reg_alpha`` is a.
+        self: the model, with its ``teacher``, whose features its ``discriminator`` takes, and
+            ``config.gan_r1_reg_alpha``, which is a.
         real_feat_logit: D(x), (N, heads).
         real_data: x.
         t_real: time steps of the real samples.
-        condition: what the teacher is conditioned on.
+        condition: the teacher's condition.
     """
 
     def logits(x: Tensor) -> Any:

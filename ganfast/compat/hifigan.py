@@ -1,15 +1,15 @@
-"""Drop-in for the losses of HiFi-GAN, BigVGAN and vocoders made after them.
+"""Drop-in for the losses of HiFi-GAN, BigVGAN and vocoders that follow them.
 
-``train.py``, after HiFi-GAN's ``from models import ...`` or BigVGAN's ``from loss import ...``, of
-which the mel spectrogram's loss is still needed, add ::
+In ``train.py``, after HiFi-GAN's ``from models import ...`` or BigVGAN's ``from loss import ...``,
+which still provides the loss of the mel spectrogram, add ::
 
     from ganfast.compat.hifigan import discriminator_loss, feature_loss, generator_loss
 
-Each call is one launch forward and one backward for all maps. Features of real samples are
-detached, so that the generator's step does not walk back through the discriminators' pass over
-real samples; its gradients are those of the original. The terms that are returned for logging are
-detached 0-dim tensors, in the original partly python floats: they format, add and plot as those
-do, and only reading one waits for the device. Lists of different lengths are refused.
+Each call takes one launch forward and one backward for all maps. Features of real samples are
+detached, so the generator's step does not back-propagate through the discriminators' pass over
+real samples; its gradients are those of the project. The terms for logging are detached 0-dim
+tensors, some of which are Python floats in the project: they format, add and plot like floats, and
+only reading one waits for the device. Lists of different lengths raise an error.
 """
 
 from collections.abc import Sequence

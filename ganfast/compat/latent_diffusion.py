@@ -4,10 +4,9 @@ In the configuration, change ``target: ldm.modules.losses.LPIPSWithDiscriminator
 
     target: ganfast.compat.latent_diffusion.LPIPSWithDiscriminator
 
-LPIPS and the discriminator are those of taming-transformers, so that checkpoints load. What is
-saved and what is logged before ``disc_start`` is as in :mod:`ganfast.compat.taming`. With
-``weights``, which the project itself never gives, the adaptive weight takes the project's longer
-road.
+LPIPS and the discriminator are those of taming-transformers, so checkpoints load. The savings, and
+the log before ``disc_start``, are those of :mod:`ganfast.compat.taming`. With ``weights``, which
+the project itself never passes, the adaptive weight is computed as in the project, at its cost.
 """
 
 from typing import Protocol
@@ -26,7 +25,7 @@ __all__ = ["LPIPSWithDiscriminator", "adopt_weight", "hinge_d_loss", "vanilla_d_
 
 
 class Posterior(Protocol):
-    """What is needed of the encoder's distribution."""
+    """The part of the encoder's distribution that the loss uses."""
 
     def kl(self) -> Tensor: ...
 
@@ -38,18 +37,18 @@ class LPIPSWithDiscriminator(AutoencoderLoss):
         \right), \qquad L = L_{nll} + w_{kl} L_{kl} + d \, w L_g
 
     with the sum over all elements of the images, the learned v = ``logvar``, the adaptive weight w
-    of :func:`ganfast.losses.adaptive_weight_loss`, d 0 before ``disc_start`` and then
-    ``disc_factor``, and L_g = -m[D].
+    of :func:`ganfast.losses.adaptive_weight_loss`, d = 0 before ``disc_start`` and ``disc_factor``
+    after it, and L_g = -m[D].
 
     Args:
-        disc_start, ..., disc_loss: the project's.
-        perceptual_loss: in place of LPIPS.
-        discriminator: in place of the project's; the options of its layers are then not used.
-        scaler: of the mixed precision with float16, if any.
+        disc_start, ..., disc_loss: as in the project.
+        perceptual_loss: replaces LPIPS.
+        discriminator: replaces the project's, whose layer options then have no effect.
+        scaler: the scaler of float16 training, if any.
 
     Raises:
-        ModuleNotFoundError: a network is not given and taming-transformers is not installed.
-        ValueError: an unknown ``disc_loss``.
+        ModuleNotFoundError: a network is None and taming-transformers is not installed.
+        ValueError: ``disc_loss`` is unknown.
     """
 
     def __init__(
@@ -82,9 +81,11 @@ class LPIPSWithDiscriminator(AutoencoderLoss):
             perceptual_loss,
             discriminator,
             scaler,
-            input_nc=disc_in_channels,
-            n_layers=disc_num_layers,
-            use_actnorm=use_actnorm,
+            {
+                "input_nc": disc_in_channels,
+                "n_layers": disc_num_layers,
+                "use_actnorm": use_actnorm,
+            },
         )
         self.kl_weight = kl_weight
         self.logvar = nn.Parameter(torch.full((), float(logvar_init)))
@@ -104,7 +105,7 @@ class LPIPSWithDiscriminator(AutoencoderLoss):
         """Loss of the autoencoder (``optimizer_idx`` 0) or of the discriminator (1), and its log.
 
         Raises:
-            ValueError: ``last_layer`` or ``cond`` does not fit, or another ``optimizer_idx``.
+            ValueError: ``last_layer`` or ``cond`` does not fit, or ``optimizer_idx`` is unknown.
         """
         if self._of_discriminator(optimizer_idx):
             return self._discriminator_step(inputs, reconstructions, global_step, cond, split)
@@ -136,7 +137,7 @@ class LPIPSWithDiscriminator(AutoencoderLoss):
     def _weighted(
         self, inputs: Tensor, reconstructions: Tensor, p_loss: Tensor, weights: Tensor | float
     ) -> Tensor:
-        """L_nll with a weight for each element, or what broadcasts to that."""
+        """L_nll with weights that broadcast to the elements."""
         rec_loss = (inputs - reconstructions).abs() + self.perceptual_weight * p_loss
         nll_loss = weights * (rec_loss / self.logvar.exp() + self.logvar)
         return nll_loss.sum() / inputs.shape[0]

@@ -5,9 +5,9 @@ In ``third_party/train_fns.py``, change ``import losses`` to::
     import ganfast.compat.lecam as losses
 
 Names, argument order (fake first), the returned pairs (real, fake) and the mirrored targets of the
-least squares are the project's. Nothing waits for the device: where the project moves its averages
-by Python floats, ``loss_hinge_dis`` hands them scalars on the device, which the project's own
-``ema_losses`` takes.
+least squares are the project's. Nothing waits for the device: the project updates its averages
+with Python floats, ``loss_hinge_dis`` with scalars on the device, which the project's own
+``ema_losses`` accepts.
 """
 
 from typing import Any, Protocol
@@ -37,7 +37,7 @@ __all__ = [
 
 
 class MovingAverages(Protocol):
-    """What is needed of the project's ``ema_losses``."""
+    """The part of the project's ``ema_losses`` that the losses use."""
 
     D_real: Any
     D_fake: Any
@@ -46,7 +46,7 @@ class MovingAverages(Protocol):
 
 
 def _number(average: Any, outputs: Tensor) -> Tensor:
-    """An average as the op takes it."""
+    """An average in the dtype and on the device that the op expects."""
     return torch.as_tensor(average, dtype=loss_dtype(outputs), device=outputs.device)
 
 
@@ -111,7 +111,7 @@ def loss_rahinge_gen(dis_fake: Tensor, dis_real: Tensor | float) -> Tensor:
 def loss_hinge_dis(
     dis_fake: Tensor, dis_real: Tensor, ema: MovingAverages | None = None, it: int | None = None
 ) -> tuple[Tensor, Tensor]:
-    """Hinge: m[relu(1 - real)] and m[relu(1 + fake)]; the averages of the outputs move."""
+    """Hinge: m[relu(1 - real)] and m[relu(1 + fake)]; updates the averages of the outputs."""
     if ema is not None:
         ema.update(compute_dtype(dis_fake.detach()).mean(), "D_fake", it)
         ema.update(compute_dtype(dis_real.detach()).mean(), "D_real", it)

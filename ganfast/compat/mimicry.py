@@ -1,14 +1,14 @@
 """Drop-in for the losses of mimicry, ``torch_mimicry.modules.losses``.
 
-``torch_mimicry/nets/gan/gan.py``: in place of ``from torch_mimicry.modules import losses`` write ::
+In ``torch_mimicry/nets/gan/gan.py``, change ``from torch_mimicry.modules import losses`` to::
 
     from ganfast.compat import mimicry as losses
 
-Arguments keep the order of the original: fake first, but real first in ``wasserstein_loss_dis``.
-Outputs may have any shape, not (N, 1) alone. ``ns_loss_gen`` is the formula that the original
-means: there, 1e-8 added to the sigmoid ends the gradient for outputs below about -18.
+Arguments keep the project's order: fake first, but real first in ``wasserstein_loss_dis``. Outputs
+may have any shape, not only (N, 1). ``ns_loss_gen`` is the formula that the project intends: there,
+1e-8 added to the sigmoid stops the gradient of outputs below about -18.
 
-The gradient penalty is a method of the project's discriminators; before they are trained, add ::
+The gradient penalty is a method of the project's discriminators; before training, add ::
 
     WGANGPBaseDiscriminator.compute_gradient_penalty_loss = losses.compute_gradient_penalty_loss
 """
@@ -39,15 +39,15 @@ def minimax_loss_gen(output_fake: Tensor, real_label_val: float = 1.0, **kwargs:
     """Cross-entropy of logits with the real label; scalar.
 
     Args:
-        output_fake: logits of fakes.
+        output_fake: logits of fake samples.
         real_label_val: the label.
-        **kwargs: of :func:`torch.nn.functional.binary_cross_entropy_with_logits`; with them the
-            loss is that function.
+        **kwargs: passed to :func:`torch.nn.functional.binary_cross_entropy_with_logits`, which
+            then computes the loss.
     """
     if kwargs:
         return _cross_entropy(output_fake, real_label_val, **kwargs)
-    side = formula_of("bce_with_logits", True, (0.0, real_label_val))
-    return reduce_sides(("output_fake", output_fake, side))
+    formula = formula_of("bce_with_logits", True, (0.0, real_label_val))
+    return reduce_sides(("output_fake", output_fake, formula))
 
 
 def minimax_loss_dis(
@@ -60,11 +60,11 @@ def minimax_loss_dis(
     """The sum of the cross-entropies of real and of fake logits with their labels; scalar.
 
     Args:
-        output_fake: logits of fakes.
+        output_fake: logits of fake samples.
         output_real: logits of real samples.
         real_label_val: label of real samples.
-        fake_label_val: label of fakes.
-        **kwargs: as of :func:`minimax_loss_gen`.
+        fake_label_val: label of fake samples.
+        **kwargs: see :func:`minimax_loss_gen`.
     """
     if kwargs:
         return _cross_entropy(output_real, real_label_val, **kwargs) + _cross_entropy(
@@ -108,9 +108,9 @@ def compute_gradient_penalty_loss(
     """gp_scale m[(||grad|| - 1)^2] between real and fake images; scalar.
 
     Args:
-        self: the discriminator, whose method it is to be.
+        self: the discriminator, whose method this becomes.
         real_images: real images, (N, C, H, W).
-        fake_images: fakes of the same shape.
+        fake_images: fake images of the same shape.
         gp_scale: the weight.
     """
     return wgan_gp(self, real_images, fake_images, weight=gp_scale)

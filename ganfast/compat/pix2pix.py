@@ -1,13 +1,13 @@
 """Drop-in for ``GANLoss`` and ``cal_gradient_penalty`` of pytorch-CycleGAN-and-pix2pix.
 
-``models/networks.py``: remove ``class GANLoss`` and ``def cal_gradient_penalty``, and at the top
+In ``models/networks.py``, remove ``class GANLoss`` and ``def cal_gradient_penalty``, and at the top
 add ::
 
     from ganfast.compat.pix2pix import GANLoss, cal_gradient_penalty
 
-The labels are buffers as in the original, so that earlier checkpoints load. Gradients of 0 have a
-norm of 0, where the original adds 1e-16 to each component. Images are constants of the penalty; in
-the original it has gradients in fakes that are not detached.
+The labels are buffers as in the project, so earlier checkpoints load. Gradients of 0 have a norm of
+0; the project adds 1e-16 to each component. Images are constants of the penalty; in the project it
+has gradients in fake images that are not detached.
 """
 
 from collections.abc import Callable
@@ -30,7 +30,7 @@ class GANLoss(nn.Module):
     """Adversarial loss of one side at a time.
 
     ============ ==========================================
-    gan_mode     real, fake; the generator's is that of real
+    gan_mode     real, fake; the generator takes that of real
     ============ ==========================================
     ``lsgan``    m[(x - label)^2]
     ``vanilla``  cross-entropy of logits with the labels
@@ -43,7 +43,7 @@ class GANLoss(nn.Module):
         target_fake_label: label of fake outputs.
 
     Raises:
-        ValueError: an unknown mode.
+        ValueError: the mode is unknown.
     """
 
     real_label: Tensor
@@ -58,7 +58,7 @@ class GANLoss(nn.Module):
         self.register_buffer("real_label", torch.tensor(target_real_label))
         self.register_buffer("fake_label", torch.tensor(target_fake_label))
         self.gan_mode = gan_mode
-        # The numbers themselves: reading the buffers in each step would wait for the device.
+        # Python numbers, since reading the buffers in each step would wait for the device.
         self._labels = (float(target_fake_label), float(target_real_label))
         self.register_load_state_dict_post_hook(_read_labels)  # type: ignore[no-untyped-call]
 
@@ -71,10 +71,10 @@ class GANLoss(nn.Module):
 
         Args:
             prediction: the discriminator's outputs, without a sigmoid.
-            target_is_real: take them to be real, or to be fake.
+            target_is_real: take the outputs to be real, or to be fake.
         """
-        side = formula_of(_FUNCTIONS[self.gan_mode], target_is_real, self._labels)
-        return reduce_sides(("prediction", prediction, side))
+        formula = formula_of(_FUNCTIONS[self.gan_mode], target_is_real, self._labels)
+        return reduce_sides(("prediction", prediction, formula))
 
 
 def _read_labels(loss: nn.Module, incompatible_keys: Any) -> None:
@@ -96,17 +96,17 @@ def cal_gradient_penalty(
     Args:
         netD: the discriminator.
         real_data: real images, (N, C, H, W).
-        fake_data: fakes of the same shape.
-        device: not used; what is drawn is drawn on the images' device.
-        type: where: ``mixed``, ``real`` or ``fake``.
-        constant: the norm that is aimed at.
-        lambda_gp: the weight; where it is not positive nothing is computed.
+        fake_data: fake images of the same shape.
+        device: unused; random numbers are drawn on the images' device.
+        type: the points: ``mixed``, ``real`` or ``fake``.
+        constant: the target norm.
+        lambda_gp: the weight; unless it is positive nothing is computed.
 
     Returns:
         The penalty, a scalar, and the gradients of each sample, (N, C H W); or 0 and None.
 
     Raises:
-        ValueError: an unknown type.
+        ValueError: the type is unknown.
     """
     if lambda_gp <= 0:
         return 0.0, None

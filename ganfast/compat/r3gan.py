@@ -5,7 +5,7 @@ In ``training/loss.py``, change ``from R3GAN.Trainer import AdversarialTraining`
     from ganfast.compat.r3gan import AdversarialTraining
 
 Names, argument order and the returned lists are the project's. In the generator's step the
-discriminator sees the real samples without recording gradients, of which none is wanted.
+discriminator's pass over the real samples records no gradients.
 """
 
 from collections.abc import Callable
@@ -28,7 +28,7 @@ def _unchanged(x: Tensor) -> Tensor:
 
 
 def _statistics(larger: Tensor, smaller: Tensor) -> list[Tensor]:
-    """The loss of each pair, and what it is taken of."""
+    """The loss of each pair, and its argument."""
     logits = larger.detach() - smaller.detach()
     return [F.softplus(-logits), logits]
 
@@ -36,7 +36,7 @@ def _statistics(larger: Tensor, smaller: Tensor) -> list[Tensor]:
 class AdversarialTraining:
     r"""Relativistic pairing GAN with zero-centered gradient penalties on both sides.
 
-    With r and f the discriminator's outputs of real and fake samples and m the mean:
+    With r and f the discriminator's outputs for real and fake samples and m the mean:
 
     .. math:: L_D = m[\mathrm{softplus}(f - r)] + \frac{\gamma}{2} \, m[\|\nabla r\|^2 +
         \|\nabla f\|^2], \qquad L_G = m[\mathrm{softplus}(r - f)]

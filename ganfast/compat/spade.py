@@ -1,18 +1,19 @@
-"""Drop-ins for ``GANLoss`` of SPADE and of pix2pixHD, all scales in one launch.
+"""Drop-ins for ``GANLoss`` of SPADE and of pix2pixHD, with one launch for all scales.
 
-SPADE, ``models/networks/__init__.py``: after ``from models.networks.loss import *`` add ::
+For SPADE, in ``models/networks/__init__.py`` after ``from models.networks.loss import *``, add ::
 
     from ganfast.compat.spade import GANLoss
 
-pix2pixHD, ``models/networks.py``: remove ``class GANLoss``, and at the top add ::
+For pix2pixHD, in ``models/networks.py``, remove ``class GANLoss``, and at the top add ::
 
     from ganfast.compat.spade import Pix2PixHDGANLoss as GANLoss
 
-Both models match features in a loop of their own. In place of the loop, in one launch::
+Both models match features in a loop of their own. :mod:`ganfast.losses` replaces the loop by one
+launch::
 
     feature_matching(pred_real, pred_fake, weight=lambda_feat / num_D, skip_last=True)
 
-of :mod:`ganfast.losses`, for pix2pixHD with 4 / (n_layers_D + 1) times that weight.
+For pix2pixHD, multiply the weight by 4 / (n_layers_D + 1).
 """
 
 from collections.abc import Sequence
@@ -43,10 +44,10 @@ class GANLoss(nn.Module):
         gan_mode: one of the above.
         target_real_label: label of real outputs.
         target_fake_label: label of fake outputs.
-        tensor, opt: accepted as in the original; no label tensors are made.
+        tensor, opt: accepted as in the project; no label tensors are made.
 
     Raises:
-        ValueError: an unknown mode.
+        ValueError: the mode is unknown.
     """
 
     def __init__(
@@ -68,27 +69,28 @@ class GANLoss(nn.Module):
     def forward(
         self, input: Outputs, target_is_real: bool, for_discriminator: bool = True
     ) -> Tensor:
-        """Loss of a tensor, a list of maps, or a list of lists of which the last map counts.
+        """Loss of a tensor, a list of maps, or a list of lists whose last maps count.
 
         Args:
             input: the discriminator's outputs.
-            target_is_real: take them to be real, or to be fake.
+            target_is_real: take the outputs to be real, or to be fake.
             for_discriminator: the loss is the discriminator's.
 
         Returns:
-            Scalar for a tensor, of shape (1,) for a list, as in the original.
+            Scalar for a tensor, shape (1,) for a list, as in the project.
 
         Raises:
-            ValueError: the generator's hinge loss of outputs that are to be fake.
+            ValueError: the generator's hinge loss is asked for fake targets.
         """
-        side = formula_of(
-            _FUNCTIONS[self.gan_mode], target_is_real, (self.fake_label, self.real_label)
-        )
+        labels = self.fake_label, self.real_label
+        formula = formula_of(_FUNCTIONS[self.gan_mode], target_is_real, labels)
         if self.gan_mode == "hinge" and not for_discriminator:
             if not target_is_real:
-                raise ValueError("target_is_real must be True for the generator's hinge loss")
-            side = formula_of("identity", True)
-        loss = reduce_sides(("input", input, side), map_reduction="mean")
+                raise ValueError(
+                    "target_is_real must be True for the generator's hinge loss, got False"
+                )
+            formula = formula_of("identity", True)
+        loss = reduce_sides(("input", input, formula), map_reduction="mean")
         return loss if isinstance(input, Tensor) else loss.reshape(1)
 
 
@@ -96,14 +98,13 @@ class Pix2PixHDGANLoss(nn.Module):
     """``GANLoss`` of pix2pixHD: one side at a time, the sum over the scales.
 
     m[(x - label)^2], or with ``use_lsgan=False`` the cross-entropy of probabilities with the
-    labels; it is computed in float32 or better, so that it works under autocast, where the original
-    raises.
+    labels. It is computed in float32 or better, so it works under autocast, unlike the project's.
 
     Args:
-        use_lsgan: which of both.
+        use_lsgan: least squares instead of cross-entropy.
         target_real_label: label of real outputs.
         target_fake_label: label of fake outputs.
-        tensor: accepted as in the original; no label tensors are made.
+        tensor: accepted as in the project; no label tensors are made.
     """
 
     def __init__(
@@ -124,11 +125,11 @@ class Pix2PixHDGANLoss(nn.Module):
         """Loss of a discriminator's list of features, or of a list of such lists; scalar.
 
         Args:
-            input: features of one discriminator, or of each, of which the last is its output.
+            input: features of one discriminator, or of each; the last entry is the output.
             target_is_real: take the outputs to be real, or to be fake.
         """
-        side = formula_of(self._f, target_is_real, (self.fake_label, self.real_label))
+        formula = formula_of(self._f, target_is_real, (self.fake_label, self.real_label))
         outputs = last_maps("input", input)
         if isinstance(input[0], Tensor):  # one discriminator
             outputs = outputs[-1:]
-        return reduce_sides(("input", outputs, side))
+        return reduce_sides(("input", outputs, formula))

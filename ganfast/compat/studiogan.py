@@ -5,19 +5,18 @@ At the end of ``src/utils/losses.py``, add ::
     from ganfast.compat.studiogan import *
 
 Names and argument order are the project's. Masks and random numbers are made on the device, and
-nothing waits for it. Where the project is at fault, the intended formula is taken:
+nothing waits for it. The project's bugs are fixed:
 
-- ``Data2DataCrossEntropyLoss`` is the paper's; the project shifts the negative terms alone by their
+- ``Data2DataCrossEntropyLoss`` is the paper's; the project shifts only the negative terms by their
   maximum.
-- ``GatherLayer`` and the contrastive losses under DDP: gradients are those of the loss over all
+- ``GatherLayer`` and the contrastive losses under DDP have the gradients of the loss over all
   processes; the project's are smaller by the number of processes.
 - ``latent_optimise`` takes its ``lo_steps - 1`` steps; the project returns after the first.
-- Path lengths and gradients of 0 have the gradient 0 where the project's path lengths give NaN.
+- Path lengths and gradients of 0 have the gradient 0; the project's path lengths give NaN.
 
-TAC-GAN's losses of the twin head, ``Mi...``, are those that the project had until July 2022. Where
-``src/worker.py`` copies the loss of the other head in their place, with
-``copy.deepcopy(self.cond_loss)``, the twin is not trained; write ``losses.MiCrossEntropyLoss()``
-there, or what stands for the other kinds.
+TAC-GAN's losses of the twin head, ``Mi...``, are those that the project had until July 2022. Since
+then ``src/worker.py`` copies the loss of the other head, with ``copy.deepcopy(self.cond_loss)``,
+and the twin is not trained; write ``losses.MiCrossEntropyLoss()`` or its counterpart there.
 """
 
 import math
@@ -86,7 +85,7 @@ class GatherLayer:
 
     @staticmethod
     def apply(input: Tensor) -> tuple[Tensor, ...]:
-        """Return one tensor for each process, of the shape of the own."""
+        """Return one tensor per process, of the shape of the input."""
         return torch.split(gather(input), input.shape[0])
 
 
@@ -165,7 +164,7 @@ class MiData2DataCrossEntropyLoss(Data2DataCrossEntropyLoss):
 
 
 class PathLengthRegularizer:
-    """StyleGAN2's path length regularization; ``pl_no_weight_grad`` is kept and does nothing."""
+    """StyleGAN2's path length regularization; ``pl_no_weight_grad`` has no effect."""
 
     def __init__(
         self,
@@ -186,7 +185,7 @@ class PathLengthRegularizer:
 
 
 def enable_allreduce(dict_: Mapping[str, Tensor | None]) -> Tensor | float:
-    """Return 0 with gradients of 0 for all outputs, so that DDP sees their parameters."""
+    """Return 0 with gradients of 0 for all outputs, so that DDP sees all parameters."""
     loss: Tensor | float = 0
     for name, value in dict_.items():
         if value is not None and name != "label":
@@ -348,7 +347,7 @@ def stylegan_cal_r1_reg(adv_output: Tensor, images: Tensor) -> Tensor:
 
 
 def adjust_k(current_k: float, topk_gamma: float, inf_k: float) -> float:
-    """The number of top-k fakes after one more epoch."""
+    """The number of highest fake outputs after one more epoch."""
     return max(current_k * topk_gamma, inf_k)
 
 

@@ -7,10 +7,9 @@ In ``train.py``, change ``class_name='training.loss.StyleGAN2Loss'`` to::
 Arguments, phases, accumulated gradients and the names of the reported statistics are the project's.
 In the discriminator's phases the generator runs without recording gradients.
 
-Where the project is at fault: path lengths of 0 have the gradient 0, where the project's square
-root gives NaN, and a batch smaller than ``pl_batch_shrink`` still has one sample for them, where
-the project's average becomes NaN for good. ``pl_no_weight_grad`` is kept and does nothing, as in
-the project on torch 1.11 and later.
+Two bugs of the project are fixed: path lengths of 0 have the gradient 0, not NaN, and a batch
+smaller than ``pl_batch_shrink`` still uses one sample for them, where the project's average becomes
+NaN for good. ``pl_no_weight_grad`` has no effect, as in the project on torch 1.11 and later.
 """
 
 import math
@@ -43,9 +42,9 @@ def _mean_softplus(logits: Tensor, sign: float, gain: float) -> Tensor:
 
 
 class StyleGAN2Loss:
-    r"""Non-saturating loss with R1 and path length regularization, each in phases of its own.
+    r"""Non-saturating loss with R1 and path length regularization, each in its own phases.
 
-    With r and f the discriminator's outputs of real and fake images and m the mean:
+    With r and f the discriminator's outputs for real and fake images and m the mean:
 
     ========== =====================================================
     ``main``   D: m[softplus(-r)] + m[softplus(f)]; G: m[softplus(-f)]
@@ -54,12 +53,12 @@ class StyleGAN2Loss:
     ========== =====================================================
 
     Args:
-        device, G, ..., blur_fade_kimg: the project's.
+        device, G, ..., blur_fade_kimg: as in the project.
         report: called with a name and a tensor of statistics; the project's
-            ``training_stats.report`` where not given.
+            ``training_stats.report`` if None.
 
     Raises:
-        ModuleNotFoundError: no ``report`` is given and the project cannot be imported.
+        ModuleNotFoundError: ``report`` is None and the project cannot be imported.
     """
 
     def __init__(
@@ -95,14 +94,14 @@ class StyleGAN2Loss:
         self._report = _report_of_project() if report is None else report
 
     def run_G(self, z: Tensor, c: Tensor, update_emas: bool = False) -> tuple[Tensor, Tensor]:
-        """Images and their latents; with ``style_mixing_prob``, of two styles."""
+        """Return images and their latents, which mix two styles with ``style_mixing_prob``."""
         ws = self.G.mapping(z, c, update_emas=update_emas)
         if self.style_mixing_prob > 0:
             layers = ws.shape[1]
             cutoff = torch.empty([], dtype=torch.int64, device=ws.device).random_(1, layers)
             mixed = torch.rand([], device=ws.device) < self.style_mixing_prob
             other = self.G.mapping(torch.randn_like(z), c, update_emas=False)
-            # A comparison on the device: a slice would wait for the number.
+            # Compare on the device: a slice would wait for the number.
             later = torch.arange(layers, device=ws.device) >= cutoff
             ws = torch.where((mixed & later)[:, None], other, ws)
         return self.G.synthesis(ws, update_emas=update_emas), ws
@@ -110,7 +109,7 @@ class StyleGAN2Loss:
     def run_D(
         self, img: Tensor, c: Tensor, blur_sigma: float = 0, update_emas: bool = False
     ) -> Tensor:
-        """Outputs for images, blurred and augmented."""
+        """Return the outputs for blurred and augmented images."""
         size = math.floor(blur_sigma * 3)
         if size > 0:
             img = _blur(img, blur_sigma, size)
@@ -132,7 +131,7 @@ class StyleGAN2Loss:
         """Accumulate the gradients of one phase, times ``gain``.
 
         Raises:
-            ValueError: an unknown phase.
+            ValueError: the phase is unknown.
         """
         if phase not in ("Gmain", "Greg", "Gboth", "Dmain", "Dreg", "Dboth"):
             raise ValueError(f"phase must be G or D with main, reg or both, got {phase!r}")
@@ -171,7 +170,7 @@ class StyleGAN2Loss:
         torch.autograd.backward(penalty.mean() * (self.pl_weight * gain))
 
     def _fake(self, gen_z: Tensor, gen_c: Tensor, gain: float, sigma: float) -> Tensor:
-        """The fake half of the discriminator's loss, of which the outputs are returned."""
+        """Accumulate the fake half of the discriminator's gradients; return the outputs."""
         with torch.no_grad():
             img, _ = self.run_G(gen_z, gen_c, update_emas=True)
         logits = self.run_D(img, gen_c, blur_sigma=sigma, update_emas=True)
@@ -188,7 +187,7 @@ class StyleGAN2Loss:
         fake: Tensor | None,
         reg: bool,
     ) -> None:
-        """The real half, where there is a fake one, and R1."""
+        """Accumulate the real half, if there is a fake one, and R1."""
         img = real_img.detach().requires_grad_(reg)
         logits = self.run_D(img, real_c, blur_sigma=sigma)
         self._report_logits("real", logits)
@@ -205,7 +204,7 @@ class StyleGAN2Loss:
 
 
 def _blur(img: Tensor, sigma: float, size: int) -> Tensor:
-    """Convolve rows and columns with 2^-(t / sigma)^2 for t up to size, zeros beyond the edge."""
+    """Convolve rows and columns with 2^-(t / sigma)^2 for t up to size, with zero padding."""
     t = torch.arange(-size, size + 1, device=img.device)
     f = t.div(sigma).square().neg().exp2().to(img.dtype)
     channels = img.shape[1]

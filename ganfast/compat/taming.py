@@ -7,18 +7,18 @@ to::
 
 The configurations of latent-diffusion's VQ models have the same line.
 
-LPIPS and the discriminator are the project's own, so that checkpoints load. Values and gradients
-are the project's; what it spends is not:
+LPIPS and the discriminator are the project's own, so checkpoints load. Values and gradients equal
+the project's, at a lower cost:
 
-- The adaptive weight walks back through LPIPS and the discriminator once instead of twice, without
-  retained graphs. Parameters of the discriminator get no gradient in the generator's step.
-- Before ``disc_start`` the discriminator is not run: ``d_weight``, ``g_loss`` and the logits are
+- The adaptive weight back-propagates LPIPS and the discriminator once instead of twice, without
+  retained graphs. The discriminator's parameters get no gradient in the generator's step.
+- Before ``disc_start`` the discriminator does not run: ``d_weight``, ``g_loss`` and the logits are
   logged as 0, and its batch normalization sees no images. Its step then has gradients of 0, as in
   the project.
-- The discriminator's step takes no reconstruction loss.
+- The discriminator's step computes no reconstruction loss.
 
-Where the project is at fault: a missing ``last_layer`` is an error here that names it, where the
-project looks for an attribute that it never sets.
+One bug of the project is fixed: a missing ``last_layer`` is an error that names it; the project
+looks for an attribute that it never sets.
 """
 
 import torch
@@ -40,18 +40,18 @@ class VQLPIPSWithDiscriminator(AutoencoderLoss):
     .. math:: L_{nll} = m[|x - \hat x| + w_p \mathrm{LPIPS}], \qquad
         L = L_{nll} + d \, w L_g + w_c L_c
 
-    with the adaptive weight w of :func:`ganfast.losses.adaptive_weight_loss`, d 0 before
-    ``disc_start`` and then ``disc_factor``, and L_g = -m[D].
+    with the adaptive weight w of :func:`ganfast.losses.adaptive_weight_loss`, d = 0 before
+    ``disc_start`` and ``disc_factor`` after it, and L_g = -m[D].
 
     Args:
-        disc_start, ..., disc_loss: the project's.
-        perceptual_loss: in place of the project's LPIPS.
-        discriminator: in place of the project's; the options of its layers are then not used.
-        scaler: of the mixed precision with float16, if any.
+        disc_start, ..., disc_loss: as in the project.
+        perceptual_loss: replaces the project's LPIPS.
+        discriminator: replaces the project's, whose layer options then have no effect.
+        scaler: the scaler of float16 training, if any.
 
     Raises:
-        ModuleNotFoundError: a network is not given and the project is not installed.
-        ValueError: an unknown ``disc_loss``.
+        ModuleNotFoundError: a network is None and the project is not installed.
+        ValueError: ``disc_loss`` is unknown.
     """
 
     def __init__(
@@ -84,10 +84,12 @@ class VQLPIPSWithDiscriminator(AutoencoderLoss):
             perceptual_loss,
             discriminator,
             scaler,
-            input_nc=disc_in_channels,
-            n_layers=disc_num_layers,
-            use_actnorm=use_actnorm,
-            ndf=disc_ndf,
+            {
+                "input_nc": disc_in_channels,
+                "n_layers": disc_num_layers,
+                "use_actnorm": use_actnorm,
+                "ndf": disc_ndf,
+            },
         )
         self.codebook_weight = codebook_weight
 
@@ -105,7 +107,7 @@ class VQLPIPSWithDiscriminator(AutoencoderLoss):
         """Loss of the autoencoder (``optimizer_idx`` 0) or of the discriminator (1), and its log.
 
         Raises:
-            ValueError: ``last_layer`` or ``cond`` does not fit, or another ``optimizer_idx``.
+            ValueError: ``last_layer`` or ``cond`` does not fit, or ``optimizer_idx`` is unknown.
         """
         if self._of_discriminator(optimizer_idx):
             return self._discriminator_step(inputs, reconstructions, global_step, cond, split)

@@ -1,16 +1,17 @@
 """Drop-in for the functional losses of torchgan, ``torchgan.losses.functional``.
 
-Import the functions from here instead, or, for torchgan's loss classes and its trainer, add before
-the losses are made ::
+Import the functions from here instead. For torchgan's loss classes and its trainer, add this before
+the losses are made::
 
     import ganfast.compat.torchgan as losses; losses.install()
 
-``mutual_information_penalty`` is what the original means: there, the log-likelihoods pass through a
-new tensor, so that it has no gradient. ``minimax_discriminator_loss`` also takes real and fake
-outputs of different shapes, whose labels the original exchanges. Both gradient penalties take the
-norm of each sample's gradient, as their papers; the original takes one norm over the whole batch,
-which ``norm="batch"`` gives. The pulling-away term is the paper's: the original's vectors have a
-norm of 1 in each component over the batch, not in each sample, and count with themselves.
+Some bugs of the project are fixed. ``mutual_information_penalty`` has a gradient; the project
+copies the log-likelihoods to a new tensor, which has none. ``minimax_discriminator_loss`` also
+takes real and fake outputs of different shapes, whose labels the project swaps. Both gradient
+penalties take the norm of each sample's gradient, as in their papers; the project takes one norm
+over the whole batch, as ``norm="batch"`` does here. The pulling-away term is the paper's; the
+project normalizes each component over the batch instead of each sample, and pairs samples with
+themselves.
 """
 
 from collections.abc import Sequence
@@ -65,12 +66,12 @@ def minimax_generator_loss(
     """m[softplus(-f)], or saturating -m[softplus(f)].
 
     Args:
-        dgz: f, logits of fakes.
-        nonsaturating: which of both.
-        reduction: ``mean``, ``sum``, or anything else for one number for each element.
+        dgz: f, logits of fake samples.
+        nonsaturating: use the first formula instead of the second.
+        reduction: ``mean``, ``sum``, or anything else for one number per element.
     """
-    side = formula_of("softplus", nonsaturating)
-    return _reduce(reduction, ("dgz", dgz, side), scale=1.0 if nonsaturating else -1.0)
+    formula = formula_of("softplus", nonsaturating)
+    return _reduce(reduction, ("dgz", dgz, formula), scale=1.0 if nonsaturating else -1.0)
 
 
 def minimax_discriminator_loss(
@@ -80,9 +81,9 @@ def minimax_discriminator_loss(
 
     Args:
         dx: logits of real samples.
-        dgz: logits of fakes.
-        label_smoothing: what the real label lacks.
-        reduction: as of :func:`minimax_generator_loss`.
+        dgz: logits of fake samples.
+        label_smoothing: how far the real label lies below 1.
+        reduction: see :func:`minimax_generator_loss`.
     """
     labels = (0.0, 1.0 - label_smoothing)
     return _reduce(
@@ -93,14 +94,14 @@ def minimax_discriminator_loss(
 
 
 def least_squares_generator_loss(dgz: Tensor, c: float = 1.0, reduction: str = "mean") -> Tensor:
-    """0.5 m[(f - c)^2]; ``reduction`` as of :func:`minimax_generator_loss`."""
+    """0.5 m[(f - c)^2]; ``reduction`` as in :func:`minimax_generator_loss`."""
     return _reduce(reduction, ("dgz", dgz, Formula("square", 1.0, c)), scale=0.5)
 
 
 def least_squares_discriminator_loss(
     dx: Tensor, dgz: Tensor, a: float = 0.0, b: float = 1.0, reduction: str = "mean"
 ) -> Tensor:
-    """0.5 (m[(r - b)^2] + m[(f - a)^2]); ``reduction`` as of :func:`minimax_generator_loss`."""
+    """0.5 (m[(r - b)^2] + m[(f - a)^2]); ``reduction`` as in :func:`minimax_generator_loss`."""
     real, fake = Formula("square", 1.0, b), Formula("square", 1.0, a)
     return _reduce(reduction, ("dx", dx, real), ("dgz", dgz, fake), scale=0.5)
 
@@ -113,8 +114,8 @@ def mutual_information_penalty(
     Args:
         c_dis: discrete codes.
         c_cont: continuous codes.
-        dist_dis: distribution that the discriminator says of the former.
-        dist_cont: that of the latter.
+        dist_dis: the distribution that the discriminator predicts for the discrete codes.
+        dist_cont: the one that it predicts for the continuous codes.
         reduction: ``mean``, ``sum``, or anything else for both numbers, (2,).
     """
     codes = ((dist_dis, c_dis), (dist_cont, c_cont))
@@ -123,12 +124,12 @@ def mutual_information_penalty(
 
 
 def wasserstein_generator_loss(fgz: Tensor, reduction: str = "mean") -> Tensor:
-    """-m[f]; ``reduction`` as of :func:`minimax_generator_loss`."""
+    """-m[f]; ``reduction`` as in :func:`minimax_generator_loss`."""
     return _reduce(reduction, ("fgz", fgz, formula_of("identity", True)))
 
 
 def wasserstein_discriminator_loss(fx: Tensor, fgz: Tensor, reduction: str = "mean") -> Tensor:
-    """m[f] - m[r]; ``reduction`` as of :func:`minimax_generator_loss`."""
+    """m[f] - m[r]; ``reduction`` as in :func:`minimax_generator_loss`."""
     real, fake = formula_of("identity", True), formula_of("identity", False)
     return _reduce(reduction, ("fx", fx, real), ("fgz", fgz, fake))
 
@@ -143,10 +144,10 @@ def wasserstein_gradient_penalty(
     """m[(||grad|| - 1)^2] at points between real and fake samples.
 
     Args:
-        interpolate: the points, which required gradients before.
-        d_interpolate: outputs for them.
-        reduction: as of :func:`minimax_generator_loss`, for one number for each sample.
-        norm: ``batch`` takes one norm over all samples, as the original.
+        interpolate: the points, which required gradients when the outputs were made.
+        d_interpolate: the outputs at the points.
+        reduction: see :func:`minimax_generator_loss`, with one number per sample.
+        norm: ``batch`` takes one norm over all samples, as the project does.
     """
     return dragan_gradient_penalty(interpolate, d_interpolate, 1.0, reduction, norm=norm)
 
@@ -162,11 +163,11 @@ def dragan_gradient_penalty(
     """m[(||grad|| - k)^2] at points around real samples.
 
     Args:
-        interpolate: the points, which required gradients before.
-        d_interpolate: outputs for them.
-        k: the norm that is aimed at.
-        reduction: as of :func:`minimax_generator_loss`, for one number for each sample.
-        norm: ``batch`` takes one norm over all samples, as the original.
+        interpolate: the points, which required gradients when the outputs were made.
+        d_interpolate: the outputs at the points.
+        k: the target norm.
+        reduction: see :func:`minimax_generator_loss`, with one number per sample.
+        norm: ``batch`` takes one norm over all samples, as the project does.
     """
     if norm == "batch" or reduction in ("mean", "sum"):
         samples = len(interpolate) if norm == "sample" and reduction == "sum" else 1
@@ -174,7 +175,7 @@ def dragan_gradient_penalty(
             d_interpolate, interpolate, weight=float(samples), center=k, norm=norm
         )
     squares = squared_norms(d_interpolate, interpolate)
-    positive = squares > 0  # the root's derivative is not finite at zero
+    positive = squares > 0  # the root's derivative is infinite at zero
     norms = torch.where(positive, torch.where(positive, squares, 1.0).sqrt(), 0.0)
     return (norms - k).square()
 
@@ -182,19 +183,19 @@ def dragan_gradient_penalty(
 def auxiliary_classification_loss(
     logits: Tensor, labels: Tensor, reduction: str = "mean"
 ) -> Tensor:
-    """Cross-entropy of the classes; ``reduction`` as of that function of torch."""
+    """Cross-entropy of the classes; ``reduction`` is that of torch.nn.functional.cross_entropy."""
     return F.cross_entropy(logits, labels, reduction=reduction)
 
 
 def energy_based_generator_loss(dgz: Tensor, reduction: str = "mean") -> Tensor:
-    """m[f]; ``reduction`` as of :func:`minimax_generator_loss`."""
+    """m[f]; ``reduction`` as in :func:`minimax_generator_loss`."""
     return _reduce(reduction, ("dgz", dgz, formula_of("identity", False)))
 
 
 def energy_based_discriminator_loss(
     dx: Tensor, dgz: Tensor, margin: float, reduction: str = "mean"
 ) -> Tensor:
-    """m[r] + m[relu(margin - f)]; ``reduction`` as of :func:`minimax_generator_loss`."""
+    """m[r] + m[relu(margin - f)]; ``reduction`` as in :func:`minimax_generator_loss`."""
     return _reduce(reduction, ("dx", dx, formula_of("identity", False))) + _reduce(
         reduction, ("dgz", dgz, Formula("hinge", 1.0, -1.0, margin))
     )
@@ -207,10 +208,10 @@ def energy_based_pulling_away_term(d_hid: Tensor) -> Tensor:
         {\|s_i\| \|s_j\|} \right)^2
 
     Args:
-        d_hid: s, (N, ...), of at least two samples.
+        d_hid: s, (N, ...), at least two samples.
 
     Raises:
-        ValueError: there is one sample.
+        ValueError: there are fewer than two samples.
 
     Source: Zhao et al. 2017, Energy-based GAN (arXiv:1609.03126).
     """
@@ -222,20 +223,20 @@ def energy_based_pulling_away_term(d_hid: Tensor) -> Tensor:
 
 
 def boundary_equilibrium_generator_loss(dgz: Tensor, reduction: str = "mean") -> Tensor:
-    """m[f]; ``reduction`` as of :func:`minimax_generator_loss`."""
+    """m[f]; ``reduction`` as in :func:`minimax_generator_loss`."""
     return energy_based_generator_loss(dgz, reduction)
 
 
 def boundary_equilibrium_discriminator_loss(
     dx: Tensor, dgz: Tensor, k: float, reduction: str = "mean"
 ) -> tuple[Tensor, Tensor, Tensor]:
-    """Return m[r] - k m[f], m[r] and m[f]; ``reduction`` as of :func:`minimax_generator_loss`."""
+    """Return m[r] - k m[f], m[r] and m[f]; ``reduction`` as in :func:`minimax_generator_loss`."""
     real, fake = (energy_based_generator_loss(x, reduction) for x in (dx, dgz))
     return real - k * fake, real, fake
 
 
 def install() -> None:
-    """Put these functions in place of torchgan's in all of its modules of losses.
+    """Replace the functions of the same names in all of torchgan's loss modules.
 
     Raises:
         ModuleNotFoundError: torchgan is not installed.

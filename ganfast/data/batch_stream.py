@@ -10,13 +10,20 @@ from ganfast.data.image_data import ImageData, to_float
 
 
 class BatchStream(Iterator[tuple[Tensor, Tensor | None]]):
-    """Batches without end: float32 images (B, C, H, W) in [-1, 1], int64 labels (B,) or None.
+    """Endless batches: float32 images (B, C, H, W) in [-1, 1], and int64 labels (B,) or None.
 
-    Every epoch visits the data in an order drawn from (seed, epoch) alone and leaves out the last
-    partial batch. `state_dict` and `load_state_dict` continue with exactly the next batch. With
-    `part` = (k, n) it gives the k-th, from 0, of n equal parts of each batch alone, as one of n
-    processes needs it. Raises ValueError for a batch size below 1, above the number of images or
-    not a multiple of n, or a negative seed.
+    Every epoch visits the data in an order drawn from (seed, epoch) alone, and leaves out the last
+    partial batch. `state_dict` and `load_state_dict` continue with exactly the next batch.
+
+    Args:
+        data: the images.
+        batch_size: images of a batch, over all parts.
+        seed: of the order.
+        part: (k, n) yields only the k-th of n equal parts of each batch, for one of n processes.
+
+    Raises:
+        ValueError: the batch size is not from 1 to the number of images or not a multiple of n, or
+            the seed is negative.
     """
 
     def __init__(
@@ -24,16 +31,16 @@ class BatchStream(Iterator[tuple[Tensor, Tensor | None]]):
     ) -> None:
         if not 1 <= batch_size <= len(data):
             raise ValueError(
-                f"batch_size: expected 1 to {len(data)}, the number of images in {data.name}, "
+                f"batch_size must be from 1 to {len(data)}, the number of images in {data.name}, "
                 f"got {batch_size}"
             )
         if batch_size % part[1]:
             raise ValueError(
-                f"batch_size: expected a multiple of {part[1]}, the number of processes, "
+                f"batch_size must be a multiple of {part[1]}, the number of processes, "
                 f"got {batch_size}"
             )
         if seed < 0:
-            raise ValueError(f"seed: expected 0 or more, got {seed}")
+            raise ValueError(f"seed must be at least 0, got {seed}")
         self._data, self._part = data, part
         self._setting = {"seed": seed, "batch_size": batch_size, "images": len(data)}
         self._batches_per_epoch = len(data) // batch_size
@@ -57,27 +64,28 @@ class BatchStream(Iterator[tuple[Tensor, Tensor | None]]):
         return to_float(self._data.images[chosen]), None if labels is None else labels[chosen]
 
     def state_dict(self) -> dict[str, int]:
-        """Where the stream stands, and the setting it holds for."""
+        """Return where the stream stands, and what it was built with."""
         return {**self._setting, "epoch": self._epoch, "batch": self._batch}
 
     def load_state_dict(self, state: Mapping[str, int]) -> None:
         """Go to where another stream stood.
 
-        Raises ValueError where the seed, the batch size or the number of images is not this
-        stream's, or a key is missing or out of range.
+        Raises:
+            ValueError: the seed, the batch size or the number of images differ, or a key is missing
+                or out of range.
         """
         expected = {*self._setting, "epoch", "batch"}
         if set(state) != expected:
-            raise ValueError(f"state: expected the keys {sorted(expected)}, got {sorted(state)}")
+            raise ValueError(f"state must have the keys {sorted(expected)}, got {sorted(state)}")
         for key, value in self._setting.items():
             if state[key] != value:
                 raise ValueError(
-                    f"state: expected {key} = {value}, this stream's, got {state[key]}"
+                    f"state must have {key} = {value}, as this stream has, got {state[key]}"
                 )
         epoch, batch = state["epoch"], state["batch"]
         if epoch < 0 or not 0 <= batch <= self._batches_per_epoch:
             raise ValueError(
-                f"state: expected epoch >= 0 and batch in 0..{self._batches_per_epoch}, "
+                f"state must have an epoch >= 0 and a batch from 0 to {self._batches_per_epoch}, "
                 f"got epoch = {epoch}, batch = {batch}"
             )
         self._start(epoch, batch)

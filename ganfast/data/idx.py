@@ -1,4 +1,4 @@
-"""The idx files of MNIST and its kin, plain or gzipped, and the digits embedded in this package."""
+"""Files in MNIST's idx format, plain or gzipped, and the digits embedded in this package."""
 
 import gzip
 import math
@@ -21,32 +21,35 @@ _DIGITS = Path(__file__).parent / "digits"
 
 
 def digits() -> ImageData:
-    """5,000 MNIST digits embedded in this package: 500 per class, uint8 (5000, 1, 28, 28).
+    """Return the 5,000 MNIST digits embedded in this package, uint8 (5000, 1, 28, 28).
 
-    The first 500 of each class of the MNIST training set, in file order (CC BY-SA 3.0, see
+    They are the first 500 of each class of the MNIST training set, in file order (CC BY-SA 3.0, see
     ``data/digits/LICENSE``).
     """
     return _read_split(_DIGITS, "train", "digits")
 
 
 def idx_folder(path: str | Path, split: Split = "train") -> ImageData:
-    """Images (N, 1, H, W) and labels from a folder of idx files, named as MNIST names them.
+    """Read images (N, 1, H, W) and labels from a folder of idx files with the names of MNIST.
 
-    Reads ``train-images-idx3-ubyte`` and ``train-labels-idx1-ubyte`` (``t10k-`` for the test
-    split), with a dot for the last dash or not, gzipped (``.gz``) or not. Raises
-    FileNotFoundError where one is missing and ValueError, naming the file, for a wrong magic
-    number, a size that is not the header's, or counts that differ.
+    The files are ``train-images-idx3-ubyte`` and ``train-labels-idx1-ubyte`` (``t10k-`` for the
+    test split); the last dash may be a dot, and ``.gz`` may follow.
+
+    Raises:
+        FileNotFoundError: one of the two is missing.
+        ValueError: a file has another magic number or another size than its header says, or there
+            are not as many labels as images.
     """
     return _read_split(Path(path), split, f"{path} ({split})")
 
 
 def has_idx_files(path: Path) -> bool:
-    """Whether a folder holds the images of either split in idx form."""
+    """Say whether a folder holds the images of either split as idx files."""
     return any(_find(path, f"{prefix}-{_IMAGES}") is not None for prefix in _PREFIX.values())
 
 
 def read_idx(path: Path, ndim: int) -> Tensor:
-    """The uint8 array of one idx file as a tensor of ``ndim`` dimensions (see `idx_folder`)."""
+    """Read the uint8 array of one idx file as a tensor of ``ndim`` dimensions; see `idx_folder`."""
     try:
         raw = gzip.decompress(path.read_bytes()) if path.suffix == ".gz" else path.read_bytes()
     except (gzip.BadGzipFile, EOFError, zlib.error) as error:
@@ -71,7 +74,7 @@ def read_idx(path: Path, ndim: int) -> Tensor:
 
 def _read_split(folder: Path, split: str, name: str) -> ImageData:
     if split not in _PREFIX:
-        raise ValueError(f"split: expected 'train' or 'test', got {split!r}")
+        raise ValueError(f"split must be 'train' or 'test', got {split!r}")
     images_file = _need(folder, f"{_PREFIX[split]}-{_IMAGES}")
     labels_file = _need(folder, f"{_PREFIX[split]}-{_LABELS}")
     images, labels = read_idx(images_file, 3), read_idx(labels_file, 1)
@@ -96,6 +99,6 @@ def _need(folder: Path, name: str) -> Path:
     if path is None:
         raise FileNotFoundError(
             f"{folder}: expected {name} or {name.replace('-idx', '.idx')}, plain or .gz, "
-            "found neither"
+            "got neither"
         )
     return path

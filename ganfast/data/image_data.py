@@ -1,4 +1,4 @@
-"""An image data set in memory, and the one mapping between its bytes and a network's floats."""
+"""An image data set in memory, and the mapping between bytes and the floats of a network."""
 
 from dataclasses import dataclass
 
@@ -8,11 +8,16 @@ from torch import Tensor
 
 @dataclass(frozen=True, eq=False)
 class ImageData:
-    """Images held in memory, with their class labels where they have any.
+    """Images held in memory, with their class labels if they have any.
 
-    ``images`` is uint8 (N, C, H, W) in [0, 255] with N, C, H, W >= 1; ``labels`` is int64 (N,) or
-    None; ``name`` says where they came from. Raises TypeError for other types and ValueError for
-    other shapes.
+    Attributes:
+        images: uint8 (N, C, H, W) in [0, 255], with N, C, H, W >= 1.
+        labels: int64 (N,), or None.
+        name: where the images came from.
+
+    Raises:
+        TypeError: the images or labels have another type or dtype.
+        ValueError: they have another shape.
     """
 
     images: Tensor
@@ -22,18 +27,18 @@ class ImageData:
     def __post_init__(self) -> None:
         images, labels = self.images, self.labels
         if not isinstance(images, Tensor) or images.dtype != torch.uint8:
-            raise TypeError(f"images: expected a uint8 tensor, got {_kind(images)}")
+            raise TypeError(f"images must be a uint8 tensor, got {_kind(images)}")
         if images.ndim != 4 or images.numel() == 0:
             raise ValueError(
-                f"images: expected shape (N, C, H, W), none of them 0, got {tuple(images.shape)}"
+                f"images must have shape (N, C, H, W), all at least 1, got {tuple(images.shape)}"
             )
         if labels is None:
             return
         if not isinstance(labels, Tensor) or labels.dtype != torch.int64:
-            raise TypeError(f"labels: expected an int64 tensor or None, got {_kind(labels)}")
+            raise TypeError(f"labels must be an int64 tensor or None, got {_kind(labels)}")
         if labels.shape != images.shape[:1]:
             raise ValueError(
-                f"labels: expected shape ({len(images)},), one per image, got {tuple(labels.shape)}"
+                f"labels must have shape ({len(images)},), one per image, got {tuple(labels.shape)}"
             )
 
     def __len__(self) -> int:
@@ -41,22 +46,29 @@ class ImageData:
 
 
 def to_float(images: Tensor) -> Tensor:
-    """uint8 [0, 255] to float32 [-1, 1]: x / 127.5 - 1. Raises TypeError for another dtype."""
+    """Convert uint8 in [0, 255] to float32 in [-1, 1]: x / 127.5 - 1.
+
+    Raises:
+        TypeError: another dtype.
+    """
     if images.dtype != torch.uint8:
-        raise TypeError(f"images: expected uint8 in [0, 255], got {images.dtype}")
+        raise TypeError(f"images must be uint8 in [0, 255], got {images.dtype}")
     return images.to(torch.float32).div_(127.5).sub_(1.0)
 
 
 def to_uint8(images: Tensor) -> Tensor:
-    """Float [-1, 1] to uint8 [0, 255]: (x + 1) * 127.5, rounded, clamped.
+    """Convert floats in [-1, 1] to uint8 in [0, 255]: (x + 1) * 127.5, rounded and clamped.
 
-    Undoes `to_float` exactly. Raises TypeError for a dtype that is not floating and ValueError
-    for NaN, which has no byte.
+    It undoes `to_float` exactly.
+
+    Raises:
+        TypeError: the dtype is not floating-point.
+        ValueError: there is a NaN.
     """
     if not images.is_floating_point():
-        raise TypeError(f"images: expected floating point in [-1, 1], got {images.dtype}")
+        raise TypeError(f"images must be floating-point in [-1, 1], got {images.dtype}")
     if images.isnan().any():
-        raise ValueError("images: expected numbers in [-1, 1], got NaN")
+        raise ValueError("images must be in [-1, 1], got NaN")
     # In half precision 127.5 * x has fewer than the 256 levels a byte needs.
     scaled = images.to(torch.promote_types(images.dtype, torch.float32)).add(1.0).mul_(127.5)
     return scaled.round_().clamp_(0, 255).to(torch.uint8)

@@ -22,24 +22,32 @@ _EIGHT_BIT = frozenset(("1", "L", "LA", "P", "PA", "RGB", "RGBA", "RGBX", "CMYK"
 
 
 def image_folder(path: str | Path, size: int, channels: int = 3) -> ImageData:
-    """All images below a folder as uint8 (N, channels, size, size), in the order of their paths.
+    """Read all images below a folder as uint8 (N, channels, size, size), ordered by path.
 
-    Each is cut to its centre square and resized to ``size`` by antialiased bicubic, unless it has
-    that size already. Where every image lies in a sub-folder, the top sub-folders in sorted order
-    are the classes 0, 1, ...; otherwise ``labels`` is None. Hidden files and folders are skipped.
-    ``channels`` is 1 (grey) or 3 (RGB). Raises FileNotFoundError where there is no such folder and
-    ValueError for a folder without images or, naming it, a file that is not a readable 8-bit image.
+    Each image is cut to its centre square and resized by antialiased bicubic, unless it has that
+    size already. If every image lies in a sub-folder, the top sub-folders in sorted order are the
+    classes 0, 1, ...; else ``labels`` is None. Hidden files and folders are skipped.
+
+    Args:
+        path: the folder.
+        size: side in pixels.
+        channels: 1 (grey) or 3 (RGB).
+
+    Raises:
+        FileNotFoundError: there is no such folder.
+        ValueError: the folder holds no images, or a file, which the message names, is not a
+            readable image of 8 bits per channel.
     """
     if size < 1:
-        raise ValueError(f"size: expected at least 1 pixel, got {size}")
+        raise ValueError(f"size must be at least 1 pixel, got {size}")
     if channels not in _MODES:
-        raise ValueError(f"channels: expected 1 (grey) or 3 (RGB), got {channels}")
+        raise ValueError(f"channels must be 1 (grey) or 3 (RGB), got {channels}")
     root = Path(path)
     if not root.is_dir():
-        raise FileNotFoundError(f"{root}: expected a folder of images, found none")
+        raise FileNotFoundError(f"{root}: expected a folder of images, got no folder")
     files = sorted(file for file in root.rglob("*") if _is_image(file.relative_to(root), file))
     if not files:
-        raise ValueError(f"{root}: expected images ({', '.join(sorted(EXTENSIONS))}), found none")
+        raise ValueError(f"{root}: expected images ({', '.join(sorted(EXTENSIONS))}), got none")
 
     images = np.empty((len(files), channels, size, size), np.uint8)
     for index, file in enumerate(files):
@@ -54,21 +62,23 @@ def image_folder(path: str | Path, size: int, channels: int = 3) -> ImageData:
 
 
 def is_image_name(relative: PurePath) -> bool:
-    """Whether a path below a folder is that of an image: by its ending, and not hidden."""
+    """Say whether a relative path names an image: by its ending, and not hidden."""
     hidden = any(part.startswith(".") for part in relative.parts)
     return not hidden and relative.suffix.lower() in EXTENSIONS
 
 
 def decode(file: Path | BinaryIO, name: str, channels: int) -> "Image":
-    """The first frame of an image file, grey (1) or RGB (3); transparency is dropped.
+    """Decode the first frame of an image file as grey (1) or RGB (3); transparency is dropped.
 
-    Raises ValueError, naming the file, for what is not a readable image of 8 bits a channel.
+    Raises:
+        ValueError: the file, which the message names, is not a readable image of 8 bits per
+            channel.
     """
     from PIL import Image
 
     try:
         with warnings.catch_warnings():
-            # Twice as many pixels as this warning speaks of are an error.
+            # An image of twice as many pixels as this warning allows is an error.
             warnings.simplefilter("ignore", Image.DecompressionBombWarning)
             with Image.open(file) as image:
                 if image.mode not in _EIGHT_BIT:

@@ -1,4 +1,4 @@
-"""Images that are read as they are needed, of any size: folders, archives and arrays."""
+"""Images of any size, read when they are needed: folders, archives and arrays."""
 
 import hashlib
 import io
@@ -25,8 +25,10 @@ _LARGEST_ENTRY = 1 << 29  # bytes of one file in an archive
 class ImageSource(ABC):
     """A numbered set of uint8 images (C, H, W), each of its own size.
 
-    ``name`` says where they are from; ``key`` changes whenever they do, and is None where that
-    cannot be told. ``labels`` names the class of each image, where they have classes.
+    Attributes:
+        name: where the images come from.
+        key: changes whenever the images do; None if that is not known.
+        labels: the class of each image, if there are classes.
     """
 
     name: str
@@ -38,11 +40,11 @@ class ImageSource(ABC):
 
     @abstractmethod
     def read(self, start: int, stop: int) -> tuple[list[Tensor], dict[int, str]]:
-        """The images of that range, in order, and by number what is wrong with the missing ones."""
+        """Return the images of a range, and by number what is wrong with the missing ones."""
 
 
 class Arrays(ImageSource):
-    """Images in memory, uint8 (N, C, H, W) with C of 1 or 3, turned to ``channels``."""
+    """Images in memory, uint8 (N, 1 or 3, H, W), converted to ``channels``."""
 
     def __init__(
         self, images: Tensor, name: str, channels: int, labels: Sequence[int] | None = None
@@ -64,13 +66,13 @@ class Arrays(ImageSource):
 
 
 class _Files(ImageSource):
-    """Encoded images that threads decode.
+    """Encoded image files, decoded by threads.
 
-    Where every one lies in a sub-folder, the top sub-folders are the classes.
+    If every file lies in a sub-folder, the top sub-folders are the classes.
     """
 
     def __init__(self, name: str, entries: Sequence[tuple[str, str]], channels: int) -> None:
-        """``entries``: the name of each, and what changes when it does."""
+        """``entries``: the name of each file, and a text that changes when the file does."""
         if not entries:
             raise ValueError(f"{name}: expected images ({', '.join(sorted(EXTENSIONS))}), got none")
         self.name, self.channels = name, channels
@@ -87,7 +89,7 @@ class _Files(ImageSource):
 
     @abstractmethod
     def file(self, entry: str) -> Path | io.BytesIO:
-        """What the decoder reads."""
+        """Return what the decoder reads."""
 
     def read(self, start: int, stop: int) -> tuple[list[Tensor], dict[int, str]]:
         read = list(self._pool.map(self._read, self.entries[start:stop]))
@@ -95,7 +97,7 @@ class _Files(ImageSource):
         return images, {i: wrong for i, wrong in enumerate(read, start) if isinstance(wrong, str)}
 
     def _read(self, entry: str) -> Tensor | str:
-        """The image, or the sentence that says what is wrong with it."""
+        """Return the image, or a sentence that says what is wrong with it."""
         try:
             image = decode(self.file(entry), entry, self.channels)
         except ValueError as error:
@@ -121,7 +123,7 @@ class Folder(_Files):
     def _entry(self, file: Path) -> tuple[str, str]:
         try:
             state = file.stat()
-        except OSError:  # a link to nowhere: said when it is read
+        except OSError:  # a dangling link: reported when it is read
             return str(file.relative_to(self._path)), "unreadable"
         return str(file.relative_to(self._path)), f"{state.st_size} {state.st_mtime_ns}"
 
@@ -148,11 +150,11 @@ class ZipArchive(_Files):
 
 
 class TarArchive(_Files):
-    """All images in a tar file, compressed or not, in its order; nothing is unpacked to disk."""
+    """All images in a tar file, compressed or not, in file order; nothing is unpacked to disk."""
 
     def __init__(self, path: Path, channels: int) -> None:
         try:
-            self._tar = tarfile.open(path)  # noqa: SIM115  read from as long as it lives
+            self._tar = tarfile.open(path)  # noqa: SIM115  open as long as this object
             members = [m for m in self._tar if m.isfile() and _is_image_entry(m.name)]
         except (tarfile.TarError, EOFError, OSError) as error:
             raise ValueError(f"{path}: expected a tar file: {error}") from error
@@ -169,15 +171,16 @@ class TarArchive(_Files):
 
 
 def open_images(path: Path, channels: int) -> ImageSource:
-    """The images at a path: a folder, a .zip or .tar file, or a .npz file of uint8 images.
+    """Open the images at a path: a folder, a .zip or .tar file, or a .npz file of uint8 images.
 
-    Raises FileNotFoundError where there is nothing, and ValueError for another kind of file and
-    where there is no image in it.
+    Raises:
+        FileNotFoundError: there is nothing at this path.
+        ValueError: it is another kind of file, or holds no images.
     """
     if path.is_dir():
         return Folder(path, channels)
     if not path.is_file():
-        raise FileNotFoundError(f"{path}: expected a folder or a file of images, found none")
+        raise FileNotFoundError(f"{path}: expected a folder or a file of images, got nothing")
     if path.suffix == ".zip":
         return ZipArchive(path, channels)
     if ".tar" in path.suffixes or path.suffix == ".tgz":
@@ -191,16 +194,16 @@ def open_images(path: Path, channels: int) -> ImageSource:
 
 
 def from_data(data: ImageData, channels: int) -> ImageSource:
-    """The images of a data set in memory."""
+    """Open a data set in memory."""
     labels = None if data.labels is None else data.labels.tolist()
     return Arrays(data.images, data.name, channels, labels)
 
 
 def as_channels(images: Tensor, channels: int) -> Tensor:
-    """uint8 images (N, C, H, W) of 1 or 3 channels with 3 or 1 of them, grey as Pillow mixes it."""
+    """Convert uint8 images (N, 1 or 3, H, W) to so many channels, to grey as Pillow does."""
     if images.dtype != torch.uint8 or images.ndim != 4 or images.shape[1] not in (1, 3):
         raise ValueError(
-            f"expected uint8 images (N, 1 or 3, H, W), got {images.dtype} {tuple(images.shape)}"
+            f"images must be uint8 (N, 1 or 3, H, W), got {images.dtype} {tuple(images.shape)}"
         )
     if images.shape[1] == channels:
         return images
@@ -212,7 +215,7 @@ def as_channels(images: Tensor, channels: int) -> Tensor:
 
 
 def _from_npz(path: Path) -> tuple[Tensor, list[int] | None]:
-    """The one uint8 array (N, H, W, C) or (N, C, H, W) in a file, and the integers (N,), if any."""
+    """Return the one uint8 array (N, H, W, C) or (N, C, H, W), and the integers (N,), if any."""
     try:
         with np.load(path, allow_pickle=False) as file:
             arrays = {name: file[name] for name in file.files}
@@ -233,7 +236,7 @@ def _is_image_entry(name: str) -> bool:
 
 
 def _limited(entry: str, size: int, file: IO[bytes]) -> io.BytesIO:
-    """An entry in memory, unless the archive says that it is too large, or it turns out to be."""
+    """Read an entry into memory, unless it is too large or turns out to be."""
     raw = file.read(_LARGEST_ENTRY + 1) if size <= _LARGEST_ENTRY else b""
     if max(size, len(raw)) > _LARGEST_ENTRY:
         raise ValueError(

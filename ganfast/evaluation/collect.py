@@ -1,4 +1,4 @@
-"""The features of all images of a source: in shards, resumable, over processes."""
+"""Compute the features of all images of a source: in shards, resumable, over processes."""
 
 import hashlib
 import json
@@ -13,21 +13,25 @@ from torch import Tensor
 
 from ganfast._files import atomic_write
 from ganfast.data.image_source import ImageSource
-from ganfast.evaluation.progress import process, progress_bar
+from ganfast.evaluation.progress import progress_bar, rank_and_world_size
 from ganfast.features import Encoder
 from ganfast.features.user_models import UNKNOWN
 from ganfast.metrics import FrechetStatistics
 
 OnError = Literal["stop", "skip"]
-SHARD = 1024  # images whose features are kept together: what a crash can lose
-_NAMED = 10  # offending files that a message names
+SHARD = 1024  # images whose features are stored together: the most that a crash can lose
+_NAMED = 10  # files that an error names
 
 
 @dataclass
 class Collected:
-    """Statistics by layer, features by layer where they were kept, and what was left out.
+    """What `collect` found.
 
-    ``problems`` says by the number of each image what is wrong with it.
+    Attributes:
+        statistics: moments of each layer.
+        features: features of each layer, if they were kept.
+        n: images used.
+        problems: what is wrong with the images left out, by their numbers.
     """
 
     statistics: dict[str, FrechetStatistics]
@@ -52,19 +56,29 @@ def collect(
     state: Path | None = None,
     quiet: bool = False,
 ) -> Collected:
-    """Run all images through the net, with a progress bar on a terminal.
+    """Run all images through the network, with a progress bar on a terminal.
 
-    A process takes every N-th shard; the result is that of all N processes. With ``state`` a
-    folder, finished shards are kept there and not computed again; their names hold a hash of the
-    images and of all settings, so that others are never taken for them. Callables are not kept:
-    whether their code or weights have changed cannot be seen.
+    Each of N processes takes every N-th shard, and all return the same result.
 
-    Raises ValueError, naming them, where images cannot be used and ``on_error`` is ``"stop"``,
-    and where none can be used.
+    Args:
+        source: the images.
+        encoder: the feature network.
+        layers: layers to compute.
+        keep: keep the features, not only their moments.
+        batch_size: images that go through the network at once.
+        on_error: ``"stop"`` at images that cannot be used, or ``"skip"`` them.
+        state: folder of finished shards, which are not computed again. File names hold a hash of
+            the images and of all settings, so that no shard is mistaken for another. Features of a
+            callable are not stored, since its code or weights may change unseen.
+        quiet: show no progress bar.
+
+    Raises:
+        ValueError: images cannot be used and ``on_error`` is ``"stop"``, with their names; or no
+            image can be used.
     """
     if batch_size < 1:
-        raise ValueError(f"batch_size: expected 1 or more, got {batch_size}")
-    rank, world = process()
+        raise ValueError(f"batch_size must be at least 1, got {batch_size}")
+    rank, world = rank_and_world_size()
     key = _key(source, encoder, layers)
     starts = list(range(0, len(source), SHARD))
     mine = range(rank, len(starts), world)
@@ -134,7 +148,7 @@ def _compute(
 def _batches(
     source: ImageSource, bounds: tuple[int, int], size: int
 ) -> Iterator[tuple[int, list[Tensor], dict[int, str]]]:
-    """End, images and problems of each batch; the next one is read meanwhile."""
+    """Yield the end, the images and the problems of each batch, while the next one is read."""
     ranges = [(i, min(i + size, bounds[1])) for i in range(*bounds, size)]
     with ThreadPoolExecutor(1) as pool:
         coming = pool.submit(source.read, *ranges[0])
@@ -146,7 +160,7 @@ def _batches(
 
 
 def _refuse(source: ImageSource, problems: dict[int, str], start: int) -> NoReturn:
-    """Look through the rest of the images, without the net, and name all that cannot be used."""
+    """Read the rest of the images, without the network, and name all that cannot be used."""
     everything = list(problems.values())
     for begin in range(start, len(source), SHARD):
         everything += source.read(begin, min(begin + SHARD, len(source)))[1].values()
@@ -160,7 +174,7 @@ def _refuse(source: ImageSource, problems: dict[int, str], start: int) -> NoRetu
 
 
 def _key(source: ImageSource, encoder: Encoder, layers: tuple[str, ...]) -> str | None:
-    """A hash of all that changes the features; None where that cannot be told."""
+    """Return a hash of all that changes the features, or None if that is not known."""
     if source.key is None or encoder.settings["weights"] == UNKNOWN:
         return None
     described = [source.key, encoder.settings, layers, SHARD]
@@ -183,7 +197,9 @@ def _load(file: Path) -> _Shard:
             problems = json.loads(shard.metadata()["problems"])
             return _Shard(features, {int(number): wrong for number, wrong in problems.items()})
     except (SafetensorError, KeyError, TypeError, AttributeError, ValueError) as error:
-        raise ValueError(f"{file}: expected a shard of features, remove it: {error}") from error
+        raise ValueError(
+            f"{file}: this shard of features is damaged, remove it: {error}"
+        ) from error
 
 
 def _of_all(
@@ -192,8 +208,8 @@ def _of_all(
     problems: dict[int, str],
     layers: tuple[str, ...],
 ) -> tuple[dict[str, FrechetStatistics], dict[int, dict[str, Tensor]], dict[int, str]]:
-    """What all processes have found, the same in each."""
-    gathered: list[Any] = [None] * process()[1]
+    """Return what all processes have found, the same in each."""
+    gathered: list[Any] = [None] * rank_and_world_size()[1]
     dims = {layer: side.dim for layer, side in statistics.items()}
     torch.distributed.all_gather_object(gathered, (kept, problems, dims))
     dims = {layer: dim for _, _, those in gathered for layer, dim in those.items()}

@@ -1,10 +1,10 @@
-"""Generators as sources of images: trainer checkpoints and callables."""
+"""Generators as sources of images: checkpoints of the trainer, and callables."""
 
 import hashlib
 import math
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import torch
 from torch import Tensor, nn
@@ -21,7 +21,7 @@ from ganfast.models.checkpoint import load_gan
 
 
 class LatentSampler:
-    """Images of a generator at normal latents, of all classes in turn where it has classes."""
+    """Images of a generator from normal latents; a conditional one takes its classes in turn."""
 
     def __init__(
         self, generator: nn.Module, latent: tuple[int, ...], classes: int, device: torch.device
@@ -30,22 +30,22 @@ class LatentSampler:
         self.latent, self.classes, self._device = latent, classes, device
 
     def __call__(self, n: int, first: int = 0) -> Tensor:
-        """``n`` images, from number ``first`` on, drawn with torch's generator."""
+        """Draw ``n`` images, starting with number ``first``, from torch's global generator."""
         return self.images(torch.randn(n, *self.latent), first)
 
     def images(self, latents: Tensor, first: int = 0) -> Tensor:
-        """The image of each latent, of the classes from that of number ``first`` on."""
-        places = torch.arange(first, first + len(latents), device=self._device)
-        given = (places % self.classes,) if self.classes else ()
-        images: Tensor = self._generator(latents.to(self._device), *given)
+        """Return the image of each latent; the first one has the class of number ``first``."""
+        numbers = torch.arange(first, first + len(latents), device=self._device)
+        labels = (numbers % self.classes,) if self.classes else ()
+        images: Tensor = self._generator(latents.to(self._device), *labels)
         return images
 
 
 class GeneratedImages(ImageSource):
-    """``samples`` images of a function of a number; the same whatever part is asked for.
+    """``samples`` images of a function of a number, the same whichever part is read.
 
-    The function gives images (n, 1 or 3, H, W), uint8 or floats in [-1, 1]. It is called for
-    ``batch`` at a time, with torch's generator set from the ``seed`` and the number of the batch.
+    The function returns images (n, 1 or 3, H, W), uint8 or floats in [-1, 1]. It is called for
+    ``batch`` images at a time, with torch seeded from ``seed`` and the number of the batch.
     """
 
     batch = 64
@@ -60,17 +60,15 @@ class GeneratedImages(ImageSource):
         channels: int,
     ) -> None:
         if samples < 1:
-            raise ValueError(f"samples: expected 1 or more, got {samples}")
+            raise ValueError(f"samples must be at least 1, got {samples}")
         self.function, self._samples = function, samples
         self._seed, self._channels, self.name = seed, channels, name
-        self._last: tuple[int, Tensor] | None = None  # a batch may be asked for in parts
+        self._last: tuple[int, Tensor] | None = None  # a batch may be read in parts
+        self.key = None
+        if key is not None:
+            self.key = hashlib.sha256(f"2 {key} {samples} {seed} {channels}".encode()).hexdigest()
         if isinstance(function, LatentSampler) and function.classes:
             self.labels = [str(i % function.classes) for i in range(samples)]
-        self.key = (
-            None
-            if key is None
-            else hashlib.sha256(f"2 {key} {samples} {seed} {channels}".encode()).hexdigest()
-        )
 
     def __len__(self) -> int:
         return self._samples
@@ -94,7 +92,7 @@ class GeneratedImages(ImageSource):
                 images = self.function(self.batch)
         if not isinstance(images, Tensor) or images.shape[:1] != (self.batch,):
             got = tuple(images.shape) if isinstance(images, Tensor) else type(images).__name__
-            raise ValueError(f"{self.name}: expected {self.batch} images, got {got}")
+            raise ValueError(f"{self.name} must return {self.batch} images, got {got}")
         images = images.detach().cpu()
         images = images if images.dtype == torch.uint8 else to_uint8(images)
         self._last = index, as_channels(images, self._channels)
@@ -104,9 +102,10 @@ class GeneratedImages(ImageSource):
 def from_callable(
     name: str, samples: int, seed: int, channels: int, device: torch.device
 ) -> GeneratedImages:
-    """``module:callable``: a function of a number, or a generator module with a ``latent_dim``.
+    """Import ``module:callable``: a function of a number, or a module with a ``latent_dim``.
 
-    Raises ValueError for another thing.
+    Raises:
+        ValueError: there is no such callable, or it is a module without an int ``latent_dim``.
     """
     found: Any = import_callable(name)
     if isinstance(found, type) and issubclass(found, nn.Module):
@@ -115,44 +114,62 @@ def from_callable(
         return GeneratedImages(found, name, None, samples, seed, channels)
     latent_dim: object = getattr(found, "latent_dim", None)
     if not isinstance(latent_dim, int):
-        raise ValueError(f"{name}: expected a module with an int latent_dim, it has none")
+        raise ValueError(f"{name} must have an int latent_dim, got {latent_dim!r}")
     sampler = LatentSampler(found, (latent_dim,), 0, device)
     return GeneratedImages(sampler, name, None, samples, seed, channels)
 
 
 def from_checkpoint(
-    path: Path, samples: int, seed: int, channels: int, device: torch.device
+    path: str | Path, samples: int, seed: int, channels: int, device: torch.device
 ) -> GeneratedImages:
-    """The moving average in a checkpoint of ``ganfast train`` or of the demo.
+    """Open a checkpoint of ``ganfast train`` or of the demo: its moving average.
 
-    A class-conditional one makes all classes in turn. Raises ValueError for another file.
+    Raises:
+        ValueError: it is another file.
     """
+    path = Path(path)
     gan, _ = load_gan(path)
     sampler = LatentSampler(gan.generator, (gan.latent_dim,), gan.classes, device)
     return GeneratedImages(sampler, str(path), sha256_of(path), samples, seed, channels)
 
 
-def need_latents(source: GeneratedImages) -> LatentSampler:
-    """Its sampler; raises ValueError for a function of a number, which has no latents."""
-    if not isinstance(source.function, LatentSampler):
+class Named(Protocol):
+    """An input of the evaluation."""
+
+    name: str
+
+
+def need_latents(fake: Named) -> LatentSampler:
+    """Return the sampler of a generator.
+
+    Raises:
+        ValueError: ``fake`` is not a generator, or is a function of a number.
+    """
+    if not isinstance(fake, GeneratedImages):
+        raise ValueError(f"ppl needs a generator as FAKE, got images: {fake.name}")
+    if not isinstance(fake.function, LatentSampler):
         raise ValueError(
-            f"ppl: needs the latents of a generator, {source.name} is a function of a number; "
+            f"ppl needs a generator with latents, but {fake.name} is a function of a number; "
             "give a checkpoint, or a module with latent_dim"
         )
-    return source.function
+    return fake.function
 
 
-def path_length(source: GeneratedImages, encoder: Encoder, seed: int, quiet: bool) -> Spread:
-    """The perceptual path length of a generator, by squared distances of an encoder's features.
+def path_length(
+    fake: Named, encoder: Encoder, *, paths: int, seed: int, quiet: bool = False
+) -> Spread:
+    """Return the perceptual path length by squared distances of an encoder's features.
 
-    As many paths as the source has images; the images are not rounded to bytes. Raises ValueError
-    for a function of a number, which has no latents.
+    The images are not rounded to bytes.
+
+    Raises:
+        ValueError: as `need_latents`.
     """
-    sampler = need_latents(source)
+    sampler = need_latents(fake)
     draw = torch.Generator().manual_seed(seed)
     size = math.prod(sampler.latent)
-    starts, ends = (torch.randn(len(source), size, generator=draw) for _ in range(2))
-    with progress_bar(f"{source.name}, paths", len(source), quiet) as bar:
+    starts, ends = (torch.randn(paths, size, generator=draw) for _ in range(2))
+    with progress_bar(f"{fake.name}, paths", paths, quiet) as bar:
 
         def features(latents: Tensor) -> Tensor:
             images = sampler.images(latents.view(-1, *sampler.latent))

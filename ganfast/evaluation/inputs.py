@@ -1,4 +1,4 @@
-"""What REAL and FAKE may be: images, generators, statistics files."""
+"""Open REAL and FAKE: images, generators and statistics files."""
 
 import zipfile
 from pathlib import Path
@@ -8,15 +8,18 @@ import torch
 
 from ganfast import data
 from ganfast.data.image_source import ImageSource, from_data, open_images
-from ganfast.evaluation import generators
 from ganfast.evaluation.scores import FeatureSet
 from ganfast.features import Encoder
 from ganfast.metrics import load_moments
-from ganfast.metrics.stats_files import load_settings
+from ganfast.metrics.moments import load_settings
 
 
 def is_statistics(spec: str) -> bool:
-    """Whether it is a .npz file that holds moments and no images."""
+    """Say whether this is a .npz file that holds moments rather than images.
+
+    Raises:
+        ValueError: the file cannot be read.
+    """
     path = Path(spec)
     if path.suffix != ".npz" or not path.is_file():
         return False
@@ -27,38 +30,54 @@ def is_statistics(spec: str) -> bool:
         raise ValueError(f"{spec}: expected a .npz file of arrays: {error}") from error
 
 
-def moments(spec: str, layers: tuple[str, ...], encoder: Encoder) -> FeatureSet:
-    """A statistics file as a side. Raises ValueError where it is of another feature net."""
+def load_statistics(spec: str, layers: tuple[str, ...], encoder: Encoder) -> FeatureSet:
+    """Load a statistics file.
+
+    Raises:
+        ValueError: it is damaged, or says that it was made with other settings than the encoder's.
+    """
     found = load_settings(spec)
     expected = encoder.settings
     if found is not None and found != expected:
         keys = sorted(k for k in {*found, *expected} if found.get(k) != expected.get(k))
-        there = ", ".join(f"{k} {found.get(k, 'none')}" for k in keys)
-        here = ", ".join(f"{k} {expected.get(k, 'none')}" for k in keys)
-        raise ValueError(f"{spec}: statistics of {there}; here it is {here}")
-    by_layer = {
+        there, here = (
+            ", ".join(f"{k} {settings.get(k, 'none')}" for k in keys)
+            for settings in (found, expected)
+        )
+        raise ValueError(f"{spec}: statistics of {there}, but this run has {here}")
+    moments = {
         layer: load_moments(spec, spatial=layer == "spatial")
         for layer in layers
         if layer in ("features", "spatial")
     }
-    return FeatureSet(spec, next((m.n for m in by_layer.values()), None), dict(by_layer))
+    return FeatureSet(spec, next((m.n for m in moments.values()), None), dict(moments))
 
 
-def images(
+def open_source(
     spec: str, channels: int, samples: int | None, seed: int, device: torch.device
 ) -> ImageSource:
-    """The images that a name, a path or ``module:callable`` stands for.
+    """Open the images that a name, a path or ``module:callable`` stands for.
 
-    ``samples`` is how many a generator makes, 50,000 unless given. A name wins over a path
-    (``./digits`` is the folder). Raises FileNotFoundError and ValueError where there are none.
+    Args:
+        spec: a name wins over a path; ``./digits`` is the folder.
+        channels: 1 or 3.
+        samples: images that a generator makes, 50,000 by default.
+        seed: of a generator.
+        device: of a generator.
+
+    Raises:
+        FileNotFoundError: there is no such file.
+        ValueError: the file holds no images, or the callable is no generator.
     """
     path = Path(spec)
     if spec in data.EMBEDDED:
         return from_data(data.EMBEDDED[spec](), channels)
-    if ":" in spec and not path.exists():
-        return generators.from_callable(spec, samples or 50_000, seed, channels, device)
-    if path.suffix in (".pt", ".pth") and path.is_file():
-        return generators.from_checkpoint(path, samples or 50_000, seed, channels, device)
+    is_callable = ":" in spec and not path.exists()
+    if is_callable or (path.suffix in (".pt", ".pth") and path.is_file()):
+        from ganfast.evaluation import generators  # brings the models, which files do not need
+
+        make = generators.from_callable if is_callable else generators.from_checkpoint
+        return make(spec, samples or 50_000, seed, channels, device)
     if path.is_dir() and data.has_idx_files(path):
         return from_data(data.idx_folder(path), channels)
     return open_images(path, channels)

@@ -1,4 +1,4 @@
-"""The result of an evaluation as text and as a page."""
+"""The result of an evaluation as an HTML page."""
 
 import io
 from collections.abc import Sequence
@@ -6,50 +6,22 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from ganfast.evaluation.run import Result
+from ganfast.evaluation.run import Result, count
 from ganfast.features.resize import resize
 from ganfast.reporting import images, plot, report
 
 _THUMBNAIL = 96  # pixels
 
 
-def rows(result: Result) -> list[tuple[str, str]]:
-    """Name and value of each score."""
-    return [
-        (row.name, f"{row.value:.6g}" if row.std is None else f"{row.value:.6g} ± {row.std:.2g}")
-        for row in result.rows
-    ]
-
-
-def as_text(result: Result) -> str:
-    """The table for a terminal."""
-    rate = result.images / result.seconds if result.seconds else 0.0
-    lines = [
-        ("real", f"{result.real.name} ({_count(result.real.n)})"),
-        ("fake", f"{result.fake.name} ({_count(result.fake.n)})"),
-        *rows(result),
-        ("features", ", ".join(_features(result))),
-        ("time", f"{result.seconds:.1f} s, {rate:.0f} images/s"),
-    ]
-    width = max(len(name) for name, _ in lines)
-    text = "\n".join(f"{name:<{width}}  {value}" for name, value in lines)
-    for note in result.notes:
-        text += f"\nnote: {note}"
-    if result.problems:
-        text += f"\n{len(result.problems)} images were left out:\n  "
-        text += "\n  ".join(result.problems)
-    return text
-
-
 def page(result: Result, command: str) -> str:
-    """The page: scores, samples, nearest neighbours, precision and recall, settings."""
+    """Return the page: scores, samples, nearest neighbours, precision and recall, settings."""
     sections = [
         report.section(
             "Scores",
-            report.table(rows(result)),
+            report.table(result.cells()),
             report.text(
-                f"Real: {result.real.name} ({_count(result.real.n)}). "
-                f"Fake: {result.fake.name} ({_count(result.fake.n)}). "
+                f"Real: {result.real.name} ({count(result.real)}). "
+                f"Fake: {result.fake.name} ({count(result.fake)}). "
                 + ("" if result.label == "FID" else _NOT_FID)
             ),
             *(report.text(f"Note: {note}.") for note in result.notes),
@@ -75,7 +47,7 @@ def page(result: Result, command: str) -> str:
                 "Precision and recall",
                 report.figure(
                     _curve(result.curve),
-                    "Balls reach to the k-th nearest neighbour; the numbers are k",
+                    "Each ball reaches to the k-th nearest neighbour; the numbers are k",
                 ),
             )
         )
@@ -84,35 +56,24 @@ def page(result: Result, command: str) -> str:
             report.section("Left out", *(report.text(problem) for problem in result.problems))
         )
     settings = {"command": command, **result.settings}
-    lead = "; ".join(f"{name}: {value}" for name, value in rows(result)[:3])
+    lead = "; ".join(f"{name}: {value}" for name, value in result.cells()[:3])
     return report.page("ganfast eval", lead, *sections, settings=settings)
 
 
 _NOT_FID = (
-    "The features are not those of the Inception network of 2015, so that no number here is "
-    "comparable with a published FID."
+    "The features are not those of the 2015 Inception network: "
+    "no number here can be compared with a published FID."
 )
 
 
-def _features(result: Result) -> list[str]:
-    settings = result.settings
-    return [settings["features"]] + [
-        f"{key} {settings[key][:12]}" for key in ("resize", "dtype", "weights") if key in settings
-    ]
-
-
-def _count(n: int | None) -> str:
-    return "statistics" if n is None else f"{n:,} images"
-
-
 def _sheet(pictures: Sequence[Tensor], columns: int) -> bytes:
-    """A contact sheet of images (C, H, W), each fitted into a square."""
+    """Return a contact sheet, as PNG, of images (C, H, W), each cut to its centre square."""
     squares = []
     for picture in pictures:
         side = min(picture.shape[1:])
         top, left = ((length - side) // 2 for length in picture.shape[1:])
         square = picture[:, top : top + side, left : left + side][None]
-        if side <= _THUMBNAIL // 2:  # whole pixels, so that small images stay sharp
+        if side <= _THUMBNAIL // 2:  # repeat whole pixels: small images stay sharp
             times = _THUMBNAIL // side
             square = square.repeat_interleave(times, 2).repeat_interleave(times, 3)
         squares.append(resize(square, _THUMBNAIL, "clean").round().to(torch.uint8))

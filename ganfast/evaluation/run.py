@@ -2,7 +2,6 @@
 
 import time
 from dataclasses import asdict, dataclass, field
-from functools import partial
 from pathlib import Path
 
 import torch
@@ -12,8 +11,7 @@ from ganfast import features, metrics
 from ganfast.data.image_source import ImageSource
 from ganfast.evaluation import inputs
 from ganfast.evaluation.collect import OnError, collect
-from ganfast.evaluation.generators import GeneratedImages, need_latents, path_length
-from ganfast.evaluation.progress import process
+from ganfast.evaluation.progress import rank_and_world_size
 from ganfast.evaluation.scores import (
     OF_FAKE_FEATURES,
     TABLE,
@@ -27,16 +25,26 @@ from ganfast.features import Encoder
 from ganfast.features.resize import Mode
 from ganfast.metrics import Moments, neighbours
 
-_SHOWN = 24  # fakes on a sheet of the report
+_SHOWN = 24  # images of each side on a sheet of the report
 _NEIGHBOURS = 5
-_FEW = 2048  # images of a side
-_DRAWN_KS = (1, 2, 3, 5, 8, 12)
-_DRAWN = 5000  # samples of a side that the picture of precision and recall is of
+_FEW = 2048  # up to so many images on both sides, the distance is computed from the features
+_CURVE_KS = (1, 2, 3, 5, 8, 12)
+_CURVE_SAMPLES = 5000  # of each side, for the curve of precision and recall
 
 
 @dataclass(frozen=True)
 class Settings:
-    """The feature net, and how the images are run through it."""
+    """The feature network, and how the images are run through it.
+
+    Attributes:
+        features, resize, dims, weights, sha256, dtype, compile, graphs, download, device: as
+            `ganfast.features.load` takes them.
+        batch_size: images that go through the network at once.
+        samples: images that a generator makes; as many as the other side has by default.
+        on_error: ``"stop"`` at images that cannot be used, or ``"skip"`` them.
+        state: folder of finished features, to resume from and to use again.
+        options: of the metrics.
+    """
 
     features: str = "inception"
     resize: Mode | None = None
@@ -55,13 +63,18 @@ class Settings:
     options: Options = field(default_factory=Options)
 
     def encoder(self) -> Encoder:
-        """The feature net; raises as `features.load` does, and ValueError for a device."""
+        """Load the feature network.
+
+        Raises:
+            FileNotFoundError, ModuleNotFoundError, ValueError: as `ganfast.features.load`, and for
+                a device that is not there.
+        """
         if self.device == "cuda" and not torch.cuda.is_available():
-            raise ValueError("device: expected cpu, there is no CUDA device here, got 'cuda'")
+            raise ValueError("device must be cpu, as there is no CUDA device here, got 'cuda'")
         try:
             torch.device(self.device)
         except RuntimeError as error:
-            raise ValueError(f"device: expected cpu or cuda, got {self.device!r}") from error
+            raise ValueError(f"device must be cpu or cuda, got {self.device!r}") from error
         return features.load(
             self.features, device=self.device, resize=self.resize, dims=self.dims,
             weights=self.weights, sha256=self.sha256, dtype=self.dtype, compile=self.compile,
@@ -71,7 +84,10 @@ class Settings:
 
 @dataclass
 class Result:
-    """Rows of the table, what they are of, and what the report draws."""
+    """The table of scores, what it was computed from, and what the report draws.
+
+    ``images`` counts those that went through the network; ``problems`` names those left out.
+    """
 
     rows: list[Row]
     label: str
@@ -81,14 +97,41 @@ class Result:
     problems: list[str]
     notes: list[str]
     seconds: float
-    images: int  # run through the net
+    images: int
     real_images: list[Tensor] = field(default_factory=list)
     fake_images: list[Tensor] = field(default_factory=list)
     neighbours: list[tuple[Tensor, list[Tensor]]] = field(default_factory=list)
     curve: list[tuple[int, float, float]] = field(default_factory=list)
 
+    def cells(self) -> list[tuple[str, str]]:
+        """Return the name and the value of each score, as a table shows them."""
+        return [
+            (r.name, f"{r.value:.6g}" if r.std is None else f"{r.value:.6g} ± {r.std:.2g}")
+            for r in self.rows
+        ]
+
+    def as_text(self) -> str:
+        """Return the table for a terminal."""
+        rate = self.images / self.seconds if self.seconds else 0.0
+        settings = self.settings
+        net = [f"{k} {settings[k][:12]}" for k in ("resize", "dtype", "weights") if k in settings]
+        lines = [
+            ("real", f"{self.real.name} ({count(self.real)})"),
+            ("fake", f"{self.fake.name} ({count(self.fake)})"),
+            *self.cells(),
+            ("features", ", ".join([settings["features"], *net])),
+            ("time", f"{self.seconds:.1f} s, {rate:.0f} images/s"),
+        ]
+        width = max(len(name) for name, _ in lines)
+        text = [f"{name:<{width}}  {value}" for name, value in lines]
+        text += [f"note: {note}" for note in self.notes]
+        if self.problems:
+            text.append(f"{len(self.problems)} images were left out:")
+            text += [f"  {problem}" for problem in self.problems]
+        return "\n".join(text)
+
     def as_json(self) -> dict[str, object]:
-        """Everything a machine wants; the spread of a metric is under its key and ``_std``."""
+        """Return everything for a machine; the spread of a metric is under its key and ``_std``."""
         values: dict[str, float] = {}
         for row in self.rows:
             values[row.key] = row.value
@@ -106,6 +149,11 @@ class Result:
         }
 
 
+def count(side: FeatureSet) -> str:
+    """Return how many images a side has, in words."""
+    return "statistics" if side.n is None else f"{side.n:,} images"
+
+
 def evaluate(
     real: str,
     fake: str,
@@ -115,10 +163,19 @@ def evaluate(
     pictures: bool = False,
     quiet: bool = False,
 ) -> Result:
-    """Score FAKE against REAL, each as `inputs` reads it; ``pictures`` also for a report.
+    """Score FAKE against REAL.
 
-    Raises ValueError, FileNotFoundError and ModuleNotFoundError with a sentence for every input
-    that cannot be used.
+    Args:
+        real, fake: a folder, an archive, an array or statistics file, a checkpoint, or
+            ``module:callable``.
+        wanted: the metrics, by their names in `TABLE`.
+        settings: the feature network and how to run it.
+        pictures: also collect what the report draws.
+        quiet: show no progress bar.
+
+    Raises:
+        FileNotFoundError, ModuleNotFoundError, ValueError: an input cannot be used, or a metric
+            does not fit the inputs.
     """
     start = time.perf_counter()
     encoder = settings.encoder()
@@ -128,20 +185,20 @@ def evaluate(
     missing = set(layers) - set(encoder.layers)
     if missing:
         raise ValueError(
-            f"metrics: {encoder.label} gives {', '.join(encoder.layers)}, "
-            f"and no {' or '.join(sorted(missing))}"
+            f"metrics must fit the layers of {encoder.label}, {', '.join(encoder.layers)}; "
+            f"it has no {' or '.join(sorted(missing))}"
         )
-    # Both are opened before the first one is computed: what is wrong with FAKE is said at once.
+    # Both are opened before any features are computed, so that a mistake in FAKE shows at once.
     one = _open(real, encoder, layers, settings, settings.samples)
     n = one.n if isinstance(one, FeatureSet) else len(one)
     two = _open(fake, encoder, layers, settings, settings.samples or n)
     _refuse_at_once(wanted, one, two, settings.on_error)
-    # Of few samples the distance is computed from the features, faster and more exactly.
-    few = all(isinstance(source, FeatureSet) or len(source) <= _FEW for source in (one, two))
-    keep = few or pictures or any(TABLE[name].features for name in wanted)
-    real_side, real_source, problems = _side(one, encoder, layers, keep, settings, quiet)
-    fake_side, fake_source, more = _side(two, encoder, layers, keep, settings, quiet)
-    _same_dimensions(real_side, fake_side)
+    # For few samples the distance from the features themselves is faster and more accurate.
+    few = all(isinstance(side, FeatureSet) or len(side) <= _FEW for side in (one, two))
+    keep = few or pictures or any(TABLE[name].needs_features for name in wanted)
+    real_side, real_source, problems = _collect(one, encoder, layers, keep, settings, quiet)
+    fake_side, fake_source, more = _collect(two, encoder, layers, keep, settings, quiet)
+    _check_dimensions(real_side, fake_side)
     result = Result(
         rows=[],
         label=encoder.label,
@@ -153,8 +210,14 @@ def evaluate(
         seconds=0.0,
         images=sum(len(s) for s in (real_source, fake_source) if s is not None),
     )
-    if process()[0] > 0:
+    if rank_and_world_size()[0] > 0:
         return result
+    if "ppl" in wanted and fake_source is not None:
+        from ganfast.evaluation.generators import path_length
+
+        fake_side.path_length = lambda seed: path_length(
+            fake_source, encoder, paths=len(fake_source), seed=seed, quiet=quiet
+        )
     for name in wanted:
         result.rows += TABLE[name].rows(real_side, fake_side, encoder.label, settings.options)
     if pictures:
@@ -164,12 +227,20 @@ def evaluate(
 
 
 def statistics(spec: str, settings: Settings, quiet: bool = False) -> tuple[Moments, Encoder]:
-    """Moments of the features of images, and the net that gave them."""
+    """Compute the moments of the features of images.
+
+    Returns:
+        The moments, and the network that made the features.
+
+    Raises:
+        FileNotFoundError, ModuleNotFoundError, ValueError: as `evaluate`, and for a file that
+            holds statistics already.
+    """
     encoder = settings.encoder()
     if inputs.is_statistics(spec):
-        raise ValueError(f"{spec}: holds statistics already; expected images")
+        raise ValueError(f"{spec}: expected images, but the file holds statistics already")
     source = _open(spec, encoder, ("features",), settings, settings.samples)
-    side, _, _ = _side(source, encoder, ("features",), False, settings, quiet)
+    side, _, _ = _collect(source, encoder, ("features",), False, settings, quiet)
     found = side.moments["features"]
     return (found if isinstance(found, Moments) else found.moments), encoder
 
@@ -177,14 +248,18 @@ def statistics(spec: str, settings: Settings, quiet: bool = False) -> tuple[Mome
 def _open(
     spec: str, encoder: Encoder, layers: tuple[str, ...], settings: Settings, samples: int | None
 ) -> FeatureSet | ImageSource:
-    """Statistics, or images that are still to be computed."""
+    """Load statistics, or open images whose features are still to be computed."""
     if inputs.is_statistics(spec):
-        return inputs.moments(spec, layers, encoder)
+        return inputs.load_statistics(spec, layers, encoder)
     device = torch.device(settings.device)
-    source = inputs.images(spec, encoder.channels, samples, settings.options.seed, device)
-    if len(source) < 2:
-        raise ValueError(f"{source.name}: expected at least 2 images, got {len(source)}")
+    source = inputs.open_source(spec, encoder.channels, samples, settings.options.seed, device)
+    _need_two(source.name, len(source))
     return source
+
+
+def _need_two(name: str, n: int) -> None:
+    if n < 2:
+        raise ValueError(f"{name}: expected at least 2 images, got {n}")
 
 
 def _refuse_at_once(
@@ -193,16 +268,16 @@ def _refuse_at_once(
     fake: FeatureSet | ImageSource,
     on_error: OnError,
 ) -> None:
-    """Raise ValueError for metrics that these inputs cannot have."""
+    """Raise ValueError for metrics that these inputs do not allow."""
     if "ppl" in wanted:
-        if not isinstance(fake, GeneratedImages):
-            raise ValueError(f"ppl: needs a generator as FAKE, got images: {fake.name}")
+        from ganfast.evaluation.generators import need_latents
+
         need_latents(fake)
     for side in (real, fake):
         of_features = [
             name
             for name in wanted
-            if TABLE[name].features and not (side is real and name in OF_FAKE_FEATURES)
+            if TABLE[name].needs_features and not (side is real and name in OF_FAKE_FEATURES)
         ]
         if isinstance(side, FeatureSet) and of_features:
             side.need("features", of_features[0])
@@ -212,7 +287,7 @@ def _refuse_at_once(
         common_classes(real, fake)
 
 
-def _side(
+def _collect(
     source: FeatureSet | ImageSource,
     encoder: Encoder,
     layers: tuple[str, ...],
@@ -220,19 +295,17 @@ def _side(
     settings: Settings,
     quiet: bool,
 ) -> tuple[FeatureSet, ImageSource | None, list[str]]:
+    """Return the features of one side, its images and what is wrong with some of them."""
     if isinstance(source, FeatureSet):
         return source, None, []
     found = collect(
         source, encoder, layers, keep=keep, batch_size=settings.batch_size,
         on_error=settings.on_error, state=settings.state, quiet=quiet,
     )  # fmt: skip
-    if found.n < 2:
-        raise ValueError(f"{source.name}: expected at least 2 images, got {found.n}")
+    _need_two(source.name, found.n)
     side = FeatureSet(source.name, found.n, dict(found.statistics), found.features)
     if source.labels is not None:
         side.labels = [y for i, y in enumerate(source.labels) if i not in found.problems]
-    if isinstance(source, GeneratedImages):
-        side.path_length = partial(path_length, source, encoder, quiet=quiet)
     return side, source, list(found.problems.values())
 
 
@@ -242,13 +315,13 @@ def _notes(real: ImageSource | None, fake: ImageSource | None) -> list[str]:
     return []
 
 
-def _same_dimensions(real: FeatureSet, fake: FeatureSet) -> None:
+def _check_dimensions(real: FeatureSet, fake: FeatureSet) -> None:
     for layer in real.moments.keys() & fake.moments.keys():
         one, two = (side.moments[layer].mean.shape[0] for side in (real, fake))
         if one != two:
             raise ValueError(
-                f"{real.name} has {one} {layer} and {fake.name} {two}: "
-                "statistics of another feature net"
+                f"{real.name} has {one} {layer} and {fake.name} has {two}: "
+                "the statistics are of another feature network"
             )
 
 
@@ -274,20 +347,21 @@ def _described(encoder: Encoder, settings: Settings, wanted: list[str]) -> dict[
 def _draw(
     result: Result, real: ImageSource | None, fake: ImageSource | None, options: Options
 ) -> None:
-    """Samples of both sides, nearest neighbours, and precision over recall for some k."""
+    """Collect samples of both sides, nearest neighbours, and precision and recall by k."""
     if real is not None:
         result.real_images = real.read(0, min(_SHOWN, len(real)))[0]
     if fake is not None:
         result.fake_images = fake.read(0, min(_SHOWN, len(fake)))[0]
     if real is None or fake is None or result.problems:
-        return  # without all images, rows of features have lost their files
+        return  # with images left out, a row of features no longer tells its file
     x, y = result.real.features["features"], result.fake.features["features"]
     a, b = neighbours.points(x, y[: _NEIGHBOURS + 3])
     k = min(_NEIGHBOURS, len(x))
     for i, row in enumerate(neighbours.nearest(b, k, a).indices.tolist()):
         own = fake.read(i, i + 1)[0][0]
         result.neighbours.append((own, [real.read(j, j + 1)[0][0] for j in row]))
-    for k in _DRAWN_KS:
+    for k in _CURVE_KS:
         if k < min(len(x), len(y)):
-            found = metrics.prdc(x[:_DRAWN], y[:_DRAWN], k=k, strict=options.strict)
+            part = x[:_CURVE_SAMPLES], y[:_CURVE_SAMPLES]
+            found = metrics.prdc(*part, k=k, inclusive=options.inclusive)
             result.curve.append((k, found.precision, found.recall))

@@ -1,4 +1,4 @@
-"""The metrics of `ganfast eval`: what each needs, and its rows in the table."""
+"""The metrics of `ganfast eval`: what each needs, and its rows in the table of scores."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
@@ -14,9 +14,15 @@ from ganfast.metrics import FrechetStatistics, Moments, Spread
 
 @dataclass
 class FeatureSet:
-    """Real or fake: its moments, and its features where they are at hand, by layer.
+    """The real or the fake images as the metrics see them.
 
-    ``labels`` names the class of each image; ``path_length`` is there for generators.
+    Attributes:
+        name: where they came from.
+        n: how many there are, if known.
+        moments: mean and covariance of each layer.
+        features: those of each layer, where they were kept.
+        labels: the class of each image, if there are classes.
+        path_length: the path length by seed, for generators.
     """
 
     name: str
@@ -27,16 +33,20 @@ class FeatureSet:
     path_length: Callable[[int], Spread] | None = None
 
     def need(self, layer: str, metric: str) -> Tensor:
-        """Features, or ValueError where only moments are known."""
+        """Return the features of a layer.
+
+        Raises:
+            ValueError: only moments are known.
+        """
         if layer not in self.features:
             raise ValueError(
-                f"{metric}: needs the images of {self.name}, a statistics file holds moments alone"
+                f"{metric} needs the images of {self.name}: a statistics file holds moments alone"
             )
         return self.features[layer]
 
 
 class Row(NamedTuple):
-    """A key for machines, a name for people, a value, and the spread where there is one."""
+    """One score: a key for machines, a name for people, a value, and its spread if it has one."""
 
     key: str
     name: str
@@ -46,7 +56,16 @@ class Row(NamedTuple):
 
 @dataclass(frozen=True)
 class Options:
-    """What the metrics can be told; the defaults are those of torch-fidelity and prdc."""
+    """Options of the metrics; the defaults are those of torch-fidelity and prdc.
+
+    Attributes:
+        seed: of generators, subsets and shuffles.
+        ddof: covariances are divided by N - ddof.
+        kid_subsets, kid_subset_size: of `kid`.
+        splits: of the Inception score.
+        k: neighbours of `prdc` and realism.
+        inclusive: `prdc` counts a sample on the surface of a ball as inside it.
+    """
 
     seed: int = 2020
     ddof: int = 1
@@ -54,25 +73,24 @@ class Options:
     kid_subset_size: int = 1000
     splits: int = 10
     k: int = 5
-    strict: bool = True
+    inclusive: bool = False
 
 
 class Metric(NamedTuple):
-    """A row of the table below."""
+    """A metric of the table below."""
 
     layer: str
-    features: bool  # whether moments are not enough
+    needs_features: bool  # moments are not enough
     rows: Callable[[FeatureSet, FeatureSet, str, Options], list[Row]]
 
 
 def _suffix(label: str) -> str:
-    """ "" for FID's features, else their name in brackets."""
+    """The features in brackets, or nothing for those of FID."""
     return "" if label == "FID" else label.removeprefix("FD").rstrip()
 
 
 def _fid(real: FeatureSet, fake: FeatureSet, label: str, options: Options) -> list[Row]:
-    value = frechet(real, fake, "features", options.ddof)
-    return [Row("fid", label, value)]
+    return [Row("fid", label, frechet(real, fake, "features", options.ddof))]
 
 
 def _sfid(real: FeatureSet, fake: FeatureSet, label: str, options: Options) -> list[Row]:
@@ -108,10 +126,8 @@ def _is(real: FeatureSet, fake: FeatureSet, label: str, options: Options) -> lis
 
 
 def _prdc(real: FeatureSet, fake: FeatureSet, label: str, options: Options) -> list[Row]:
-    found = metrics.prdc(
-        real.need("features", "prdc"), fake.need("features", "prdc"), k=options.k,
-        strict=options.strict,
-    )  # fmt: skip
+    x, y = real.need("features", "prdc"), fake.need("features", "prdc")
+    found = metrics.prdc(x, y, k=options.k, inclusive=options.inclusive)
     suffix = f"{_suffix(label)}, k = {options.k}"
     rows = [Row(key, f"{key}{suffix}", value) for key, value in found._asdict().items()]
     return [*rows, Row("f_score", f"F-score{suffix}", found.f_score)]
@@ -124,14 +140,12 @@ def _mifid(real: FeatureSet, fake: FeatureSet, label: str, options: Options) -> 
 
 def _mind(real: FeatureSet, fake: FeatureSet, label: str, options: Options) -> list[Row]:
     x, y = fake.need("features", "mind"), real.need("features", "mind")
-    value = metrics.mind(x, y, seed=options.seed)
-    return [Row("mind", f"MIND{_suffix(label)}", value)]
+    return [Row("mind", f"MIND{_suffix(label)}", metrics.mind(x, y, seed=options.seed))]
 
 
 def _realism(real: FeatureSet, fake: FeatureSet, label: str, options: Options) -> list[Row]:
-    found = metrics.realism(
-        real.need("features", "realism"), fake.need("features", "realism"), k=options.k
-    )
+    x, y = real.need("features", "realism"), fake.need("features", "realism")
+    found = metrics.realism(x, y, k=options.k)
     return [Row("realism", f"realism{_suffix(label)}, median", median(found.tolist()))]
 
 
@@ -147,7 +161,7 @@ def _fid_intra(real: FeatureSet, fake: FeatureSet, label: str, options: Options)
 
 def _ppl(real: FeatureSet, fake: FeatureSet, label: str, options: Options) -> list[Row]:
     if fake.path_length is None:
-        raise ValueError(f"ppl: needs a generator as FAKE, got images: {fake.name}")
+        raise ValueError(f"ppl needs a generator as FAKE, got images: {fake.name}")
     found = fake.path_length(options.seed)
     net = "inception 2048" if label == "FID" else label.removeprefix("FD (").removesuffix(")")
     return [Row("ppl", f"PPL by features of {net}", found.mean, found.std)]
@@ -167,35 +181,39 @@ TABLE = {
     "fid_intra": Metric("features", True, _fid_intra),
     "ppl": Metric("features", False, _ppl),
 }
-# Metrics that need the features of FAKE, and of REAL the moments or nothing.
+# Metrics that need the features of FAKE, and at most the moments of REAL.
 OF_FAKE_FEATURES = ("fid_infinity", "is")
 
 
 class Labelled(Protocol):
-    """A name, and the class of each image where there are classes."""
+    """A name, and the class of each image if there are classes."""
 
     name: str
     labels: Sequence[str] | None
 
 
 def need_labels(side: Labelled) -> list[str]:
-    """The class of each image, or ValueError where there are none."""
+    """Return the class of each image.
+
+    Raises:
+        ValueError: there are no classes.
+    """
     if side.labels is None:
         raise ValueError(
-            f"fid_intra: {side.name} has no classes; expected a sub-folder for each, labels in the "
-            ".npz file, or a class-conditional checkpoint"
+            f"fid_intra needs classes, but {side.name} has none; use a sub-folder for each class, "
+            "labels in the .npz file, or a class-conditional checkpoint"
         )
     return list(side.labels)
 
 
 def common_classes(real: Labelled, fake: Labelled) -> tuple[list[str], list[str], list[str]]:
-    """The classes' names, then the class of each real and of each fake image among them.
+    """Return the names of the classes, and the class of each real and of each fake image.
 
-    Classes are the same by name. Those of a checkpoint are numbers, which count the sorted names of
-    the other side, as they did when it was trained.
+    Classes are matched by name. A checkpoint numbers its classes: they stand for the sorted names
+    of the other side, as they did when it was trained.
 
     Raises:
-        ValueError: a side has no classes, or classes that the other one does not have.
+        ValueError: one side has no classes, or has classes that the other one lacks.
     """
     one, two = need_labels(real), need_labels(fake)
     names, others = sorted(set(one)), sorted(set(two))
@@ -206,37 +224,45 @@ def common_classes(real: Labelled, fake: Labelled) -> tuple[list[str], list[str]
     elif names != others:
         differ = sorted(set(names) ^ set(others))
         raise ValueError(
-            f"fid_intra: expected the same classes on both sides, {len(names)} and {len(others)}; "
+            f"fid_intra needs the same classes on both sides, got {len(names)} and {len(others)}; "
             f"only one side has {', '.join(differ[:5])}{', ...' if len(differ) > 5 else ''}"
         )
     return names, one, two
 
 
 def frechet(real: FeatureSet, fake: FeatureSet, layer: str, ddof: int) -> float:
-    """Fréchet distance: from the features where they are few and at hand, else from moments."""
+    """Return the Fréchet distance: from the features if they are kept and few, else from moments.
+
+    Raises:
+        ValueError: ``ddof`` is 0, and a statistics file does not hold its number of samples.
+    """
     x, y = real.features.get(layer), fake.features.get(layer)
     if x is not None and y is not None and min(len(x), len(y)) <= x.shape[1]:
         return float(metrics.frechet_distance_from_features(x, y, ddof))
-    sides = []
+    arguments = []
     for side in (real, fake):
         moments = side.moments[layer]
         if isinstance(moments, FrechetStatistics):
-            sides += [moments.mean, moments.covariance(ddof)]
+            arguments += [moments.mean, moments.covariance(ddof)]
         elif ddof == 1:
-            sides += [moments.mean, moments.covariance]
+            arguments += [moments.mean, moments.covariance]
         elif moments.n is not None:
-            sides += [moments.mean, moments.covariance * ((moments.n - 1) / moments.n)]
+            arguments += [moments.mean, moments.covariance * ((moments.n - 1) / moments.n)]
         else:
-            raise ValueError(f"ddof: {side.name} does not say how many samples it is of")
-    return float(metrics.frechet_distance(*sides))
+            raise ValueError(f"ddof must be 1 for {side.name}, which holds no number of samples")
+    return float(metrics.frechet_distance(*arguments))
 
 
 def names(wanted: str) -> list[str]:
-    """The metrics in a list like ``fid,kid``. Raises ValueError, saying which there are."""
+    """Split a list of metrics such as ``fid,kid``.
+
+    Raises:
+        ValueError: the list is empty or names an unknown metric.
+    """
     found = [name.strip() for name in wanted.split(",") if name.strip()]
     unknown = [name for name in found if name not in TABLE]
     if unknown or not found:
         raise ValueError(
-            f"metrics: expected some of {','.join(TABLE)}, got {','.join(unknown) or 'none'}"
+            f"metrics must be some of {','.join(TABLE)}, got {','.join(unknown) or 'none'}"
         )
     return found

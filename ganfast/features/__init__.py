@@ -1,4 +1,4 @@
-"""Feature nets: what a distance between image distributions is measured on."""
+"""Feature networks, on which distances between distributions of images are measured."""
 
 import torch
 from torch import Tensor, nn
@@ -12,18 +12,24 @@ __all__ = ["NAMES", "DigitsFeatures", "Encoder", "digits", "extract", "load"]
 
 
 def extract(net: nn.Module, images: Tensor, batch_size: int = 256) -> Tensor:
-    """Features (N, D) of images (N, C, H, W), ``batch_size`` at a time and without gradients.
+    """Compute features (N, D) of images (N, C, H, W) in batches, without gradients.
 
-    ``images`` are what ``net`` takes, floats in [-1, 1], or uint8 in [0, 255], turned to floats
-    batch by batch; they and ``net`` are on one device. Raises ValueError for no images, a batch
-    size below 1, or a net in training mode, whose features would depend on the batch.
+    Args:
+        net: a network in eval mode.
+        images: what ``net`` takes, floats in [-1, 1]; uint8 in [0, 255] is converted batch by
+            batch. They are on the device of ``net``.
+        batch_size: images at a time.
+
+    Raises:
+        ValueError: there are no images, the batch size is below 1, or ``net`` is in training mode,
+            where features would depend on the batch.
     """
     if batch_size < 1:
-        raise ValueError(f"batch_size: expected 1 or more, got {batch_size}")
+        raise ValueError(f"batch_size must be at least 1, got {batch_size}")
     if len(images) == 0:
-        raise ValueError("images: expected at least 1, got 0")
+        raise ValueError("images must hold at least 1 image, got 0")
     if net.training:
-        raise ValueError("net: expected eval mode, got training mode; call net.eval()")
+        raise ValueError("net must be in eval mode, got training mode; call net.eval()")
     features = []
     with torch.inference_mode():
         for start in range(0, len(images), batch_size):

@@ -1,4 +1,4 @@
-"""The ``digits`` feature net: a small classifier of MNIST digits, its weights in this package."""
+"""The ``digits`` feature network, a small classifier of MNIST digits; weights included."""
 
 import hashlib
 from pathlib import Path
@@ -10,11 +10,14 @@ SHA256 = "effc82f40e8a44a13c27f03d1bae127db0395830e1c7cd4bcc2348501a185260"
 
 
 class DigitsFeatures(nn.Module):
-    """Images (N, 1, 28, 28) in [-1, 1] to features (N, 64) or the logits (N, 10) of the digits.
+    """Maps images (N, 1, 28, 28) in [-1, 1] to features (N, 64) or logits (N, 10).
 
-    Three convolutions and one linear layer, each with batch normalisation and SiLU; the features
-    are the last of these, the logits are linear in them. Both keep the dtype of the weights.
-    Raises TypeError for images of another dtype and ValueError for another shape.
+    Three convolutions and a linear layer, each with batch normalisation and SiLU, make the
+    features; the logits are linear in them. Both have the dtype of the weights.
+
+    Raises:
+        TypeError: the images have another dtype than the weights.
+        ValueError: the images have another shape.
     """
 
     name = "digits"
@@ -36,25 +39,28 @@ class DigitsFeatures(nn.Module):
         self.head = nn.Linear(self.dim, 10)
 
     def forward(self, images: Tensor) -> Tensor:
-        """Features (N, 64)."""
+        """Return features (N, 64)."""
         if images.dtype != self.head.weight.dtype:
-            raise TypeError(f"images: expected {self.head.weight.dtype}, got {images.dtype}")
+            raise TypeError(f"images must be {self.head.weight.dtype}, got {images.dtype}")
         if images.ndim != 4 or images.shape[1:] != (1, 28, 28):
-            raise ValueError(f"images: expected shape (N, 1, 28, 28), got {tuple(images.shape)}")
+            raise ValueError(f"images must have shape (N, 1, 28, 28), got {tuple(images.shape)}")
         features: Tensor = self.body(images)
         return features
 
     def classify(self, images: Tensor) -> Tensor:
-        """Logits (N, 10), one per digit."""
+        """Return logits (N, 10), one per digit."""
         logits: Tensor = self.head(self(images))
         return logits
 
 
 def digits(weights: Path = WEIGHTS) -> DigitsFeatures:
-    """The trained net on the CPU, in eval mode and frozen; a distance on it is "FD (digits)".
+    """Return the trained network on the CPU, frozen and in eval mode.
 
-    Raises FileNotFoundError where the weights are not there and ValueError where their sha256 is
-    not the one this release was made with.
+    A distance on its features is "FD (digits)".
+
+    Raises:
+        FileNotFoundError: the weights are missing.
+        ValueError: their sha256 is not that of this release.
     """
     from safetensors.torch import load
 

@@ -1,4 +1,4 @@
-"""From images as they are stored to features: resize, normalise, and a feature net."""
+"""From stored images to features: resize, normalise, and run a feature network."""
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -8,7 +8,7 @@ from torch import Tensor
 
 from ganfast.features.resize import Mode, resize
 
-# Normalised images and the layers that are wanted, to those layers: "features" and maybe more.
+# From normalised images and the names of layers to these layers, "features" and maybe more.
 Net = Callable[[Tensor, tuple[str, ...]], Mapping[str, Tensor]]
 
 _GREY = (0.299, 0.587, 0.114)  # of red, green and blue, as Pillow mixes them
@@ -16,13 +16,19 @@ _GREY = (0.299, 0.587, 0.114)  # of red, green and blue, as Pillow mixes them
 
 @dataclass
 class Encoder:
-    """Images, uint8 of any size, to a mapping of layers to features (N, D), float32.
+    """Maps uint8 images of any size to the layers of a feature network, float32 (N, D) each.
 
-    ``layers`` says what there is: always ``"features"``, for some nets ``"logits"`` and
-    ``"spatial"``. ``channels`` is 3 (RGB) or 1 (grey); ``size`` is the side that images are resized
-    to by ``mode``; then (x - ``shift``) / ``scale`` for each channel. With ``size`` 0 the net gets
-    the uint8 images as they are. ``label`` is what a Fréchet distance on the features is called;
-    ``settings`` is all that changes the numbers.
+    Attributes:
+        net: the network.
+        label: what a Fréchet distance on the features is called.
+        layers: what there is: always ``"features"``, and for some networks ``"logits"`` and
+            ``"spatial"``.
+        channels: 3 (RGB) or 1 (grey).
+        size: side that images are resized to; 0 passes the uint8 images on as they are.
+        mode: how they are resized.
+        shift, scale: each channel becomes (x - shift) / scale.
+        device, dtype: of the network.
+        settings: everything that changes the numbers.
     """
 
     net: Net
@@ -40,28 +46,31 @@ class Encoder:
     def __call__(
         self, images: Tensor | Sequence[Tensor], layers: tuple[str, ...] = ("features",)
     ) -> dict[str, Tensor]:
-        """Features of images (N, C, H, W), or of a list of images (C, H, W) of mixed sizes.
+        """Compute layers of images (N, C, H, W), or of a list of images (C, H, W) of mixed sizes.
 
-        Raises TypeError for images that are not uint8, and ValueError for another shape or number
-        of channels, no images, or a layer that the net does not have.
+        Raises:
+            TypeError: the images are not uint8.
+            ValueError: they have another shape or number of channels, there are none, or the
+                network has no such layer.
         """
         unknown = set(layers) - set(self.layers)
         if unknown:
-            raise ValueError(f"layers: {self.label} has {self.layers}, got {layers}")
+            raise ValueError(f"layers must be some of {self.layers} for {self.label}, got {layers}")
         with torch.inference_mode():
             batches = self._prepare(images)
             found = [self.net(batch, layers) for batch in batches]
             return {layer: _rows([part[layer] for part in found], layer) for layer in layers}
 
     def of_floats(self, images: Tensor) -> Tensor:
-        """Features of images in [0, 255] (N, 1 or 3, H, W), which are not rounded to bytes.
+        """Compute features of images in [0, 255] (N, 1 or 3, H, W) without rounding them to bytes.
 
-        Raises ValueError for another shape, numbers that are not finite, or a net that takes bytes.
+        Raises:
+            ValueError: the images have another shape or are not finite, or the network takes bytes.
         """
         if images.ndim != 4 or images.shape[1] not in (1, 3):
-            raise ValueError(f"images: expected (N, 1 or 3, H, W), got {tuple(images.shape)}")
+            raise ValueError(f"images must have shape (N, 1 or 3, H, W), got {tuple(images.shape)}")
         if self.size == 0:
-            raise ValueError(f"{self.label} takes the bytes of images; here they are floats")
+            raise ValueError(f"images must be uint8 for {self.label}, got floats")
         if not images.isfinite().all():
             raise ValueError("images must be finite, got NaN or infinity")
         if self.channels == 3:
@@ -73,16 +82,16 @@ class Encoder:
             return _rows([self.net(x, ("features",))["features"]], "features")
 
     def _prepare(self, images: Tensor | Sequence[Tensor]) -> list[Tensor]:
-        """One batch where images have one size in the end, else one for each run of a size."""
+        """One batch if all images end up at one size, else one for each run of a size."""
         listed = [images] if isinstance(images, Tensor) else [image[None] for image in images]
         if not listed or len(listed[0]) == 0:
-            raise ValueError("images: expected at least 1, got 0")
+            raise ValueError("images must hold at least 1 image, got 0")
         for image in listed:
             if image.dtype != torch.uint8:
-                raise TypeError(f"images: expected uint8 in [0, 255], got {image.dtype}")
+                raise TypeError(f"images must be uint8 in [0, 255], got {image.dtype}")
             if image.ndim != 4 or image.shape[1] != self.channels or 0 in image.shape:
                 raise ValueError(
-                    f"images: expected {self.channels} channels and some pixels, "
+                    f"images must have {self.channels} channels and at least 1 pixel, "
                     f"(N, {self.channels}, H, W), got {tuple(image.shape)}"
                 )
         runs: list[list[Tensor]] = []
@@ -107,5 +116,7 @@ class Encoder:
 def _rows(parts: list[Tensor], layer: str) -> Tensor:
     rows = torch.cat([part.float() for part in parts])
     if rows.ndim != 2:
-        raise ValueError(f"the feature net gave {layer} of shape {tuple(rows.shape)}, not (N, D)")
+        raise ValueError(
+            f"the feature network must return {layer} (N, D), got shape {tuple(rows.shape)}"
+        )
     return rows

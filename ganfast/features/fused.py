@@ -1,4 +1,4 @@
-"""oneDNN's convolution and ReLU in one call, with weights laid out for it once."""
+"""oneDNN's convolution and ReLU in one call, with weights laid out once."""
 
 from typing import Any
 
@@ -10,7 +10,7 @@ from ganfast._precision import is_fast
 
 
 def serves(dtype: torch.dtype) -> bool:
-    """Whether torch has oneDNN and this CPU has its instructions for ``dtype``."""
+    """Say whether torch has oneDNN and this CPU has its instructions for ``dtype``."""
     if not torch.backends.mkldnn.is_available():  # type: ignore[no-untyped-call]
         return False
     if dtype == torch.bfloat16:
@@ -19,11 +19,11 @@ def serves(dtype: torch.dtype) -> bool:
 
 
 class Fused:
-    """max(w * x + b, 0) for all channels but the last ``linear``, which stay w * x + b.
+    """Computes max(w * x + b, 0); the last ``linear`` channels stay w * x + b.
 
-    Weights (O, C, kh, kw) and biases (O,), float32 or bfloat16 on the CPU. The first images decide
-    the layout of the weights; images of other sizes give the same numbers, more slowly. oneDNN's
-    ReLU makes 0 of NaN, so images must be finite. No gradients pass through.
+    The weights (O, C, kh, kw) and biases (O,) are float32 or bfloat16 on the CPU. The first images
+    decide the layout of the weights; images of other sizes give the same numbers, more slowly. The
+    images must be finite, since oneDNN's ReLU turns NaN into 0. There are no gradients.
     """
 
     def __init__(
@@ -34,7 +34,7 @@ class Fused:
         self._laid_out: Tensor | None = None
 
     def __call__(self, x: Tensor, out: Tensor | None) -> Tensor:
-        """Into ``out``, or into new memory, channels_last."""
+        """Write into ``out``, or into new channels_last memory."""
         stride, dilation, groups = (self.stride, self.stride), (1, 1), 1
         if self._laid_out is None:
             self._laid_out = torch.ops.mkldnn._reorder_convolution_weight(
@@ -49,5 +49,5 @@ class Fused:
         return y if out is None else out.copy_(y)
 
     def __getstate__(self) -> dict[str, Any]:
-        # torch can neither copy nor pickle what oneDNN has laid out.
+        # torch can neither copy nor pickle weights in oneDNN's layout.
         return self.__dict__ | {"_laid_out": None}

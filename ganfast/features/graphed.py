@@ -1,16 +1,16 @@
-"""The forward of a feature net as a CUDA graph: one launch for a batch instead of hundreds."""
+"""The forward pass of a feature network as a CUDA graph: one launch per batch."""
 
 import torch
 from torch import Tensor, nn
 
-_MOST = 8  # shapes that a graph is kept of
+_MOST = 8  # shapes with a graph
 
 
 class Graphed(nn.Module):
-    """A net of fixed weights on a CUDA device, which is replayed for shapes that come again.
+    """Replays a frozen network on a CUDA device for shapes that come again.
 
-    The first batch of a shape runs as it is, the second one is captured: a last batch of another
-    size takes no graph. Results are copies, and equal those of the net.
+    The first batch of a shape runs as usual and the second one is captured, so that a last batch of
+    another size costs no graph. Results are copies, and equal those of the network.
     """
 
     def __init__(self, net: nn.Module) -> None:
@@ -35,7 +35,7 @@ class _Graph:
         self._x = x.clone()
         here, other = torch.cuda.current_stream(), torch.cuda.Stream()  # type: ignore[no-untyped-call]
         other.wait_stream(here)
-        with torch.cuda.stream(other):  # libraries set themselves up, which cannot be captured
+        with torch.cuda.stream(other):  # libraries initialize themselves, which cannot be captured
             net(self._x, layers)
         here.wait_stream(other)
         self._graph = torch.cuda.CUDAGraph()

@@ -1,11 +1,10 @@
-"""The Inception-v3 of 2015 that FID is defined on, as one chain of fused convolutions.
+"""The 2015 Inception-v3 that defines FID, as one chain of fused convolutions.
 
 It differs from the published network in its pooling, as the TensorFlow graph
 ``classify_image_graph_def.pb`` does: the average pools of the A, C and first E blocks do not count
 the padding, and the last block has a maximum pool. Batch normalisation is folded into the
-convolutions. The 1x1 convolutions that read the same input are one convolution, that of the pool
-branch among them: it commutes with an average of weights that sum to 1, which is then over fewer
-channels.
+convolutions. The 1x1 convolutions of one input are one convolution. That of the pool branch is
+among them: it commutes with an average whose weights sum to 1, which then runs over fewer channels.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
@@ -21,11 +20,11 @@ from ganfast.features.packed import Packed
 
 LAYERS = ("64", "192", "768", "2048", "logits", "spatial")
 _EPS = 1e-3  # of the batch normalisation
-_SPATIAL = 7  # channels of a 17 x 17 map that sFID is defined on
+_SPATIAL = 7  # channels of the 17 x 17 map that defines sFID
 
 
 class Convolution(nn.Module):
-    """Convolutions of one input, side by side, with their ReLU; public names for the weights.
+    """Convolutions of one input, side by side, with their ReLU; weights have their public names.
 
     The last ``linear`` channels have no ReLU.
     """
@@ -46,7 +45,7 @@ class Convolution(nn.Module):
         self.packed: Packed | Fused | None = None
 
     def forward(self, x: Tensor, out: Tensor | None = None) -> Tensor:
-        """Into ``out``, a slice of the channels of what is to be joined, or into new memory."""
+        """Write into ``out``, a slice of the channels of a joined map, or into new memory."""
         if self.packed is not None and not (torch.is_grad_enabled() and x.requires_grad):
             return self.packed(x, out)
         y = F.conv2d(x, self.weight, self.bias, self.stride, self.padding)
@@ -54,7 +53,7 @@ class Convolution(nn.Module):
         return y if out is None else out.copy_(y)
 
     def pack(self, kind: type[Packed] | type[Fused]) -> None:
-        """Lay out the weights for a convolution that is used from then on, without gradients."""
+        """Lay out the weights for a faster convolution, used from then on without gradients."""
         weight, bias = self.weight.detach(), self.bias.detach()
         self.packed = kind(weight, bias, self.stride, self.padding, self.linear)
 
@@ -70,13 +69,13 @@ class _Joined:
         self._used = 0
 
     def part(self, channels: int) -> Tensor:
-        """The next channels."""
+        """Return the next channels."""
         self._used += channels
         return self.all.narrow(1, self._used - channels, channels)
 
 
 class _Branch(nn.Module):
-    """Convolutions one after the other. Rows: name, channels, kernel."""
+    """A chain of convolutions. Rows: name, channels, kernel."""
 
     def __init__(self, channels: int, *rows: tuple[str, int, tuple[int, int]], last: int = 1):
         super().__init__()
@@ -113,8 +112,8 @@ class _Average(nn.Module):
         y = _Joined(x, sum(self.widths), x.shape[2:])
         *inner, pool = self.stem(x).split(list(self.stem.out.values()), 1)
         inputs = zip((self.plain, *self.branches), (x, *inner), self.widths, strict=False)
-        for branch, given, channels in inputs:
-            branch(given, y.part(channels))
+        for branch, features, channels in inputs:
+            branch(features, y.part(channels))
         y.part(self.widths[-1]).copy_(F.relu_(_average(pool)))
         return y.all
 
@@ -137,7 +136,7 @@ class _Reduction(nn.Module):
 
 
 class _Expanded(nn.Module):
-    """Blocks E: two branches that fork at their end, and an average or a maximum pool."""
+    """Blocks E: two branches that fork at their ends, and an average or a maximum pool."""
 
     def __init__(self, channels: int, maximum: bool) -> None:
         super().__init__()
@@ -159,8 +158,8 @@ class _Expanded(nn.Module):
         one, two, *pool = self.stem(x).split(list(self.stem.out.values()), 1)
         two = self.deep(two)
         self.plain(x, y.part(320))
-        for fork, given in zip(self.forks, (one, one, two, two), strict=True):
-            fork(given, y.part(384))
+        for fork, features in zip(self.forks, (one, one, two, two), strict=True):
+            fork(features, y.part(384))
         if self.pool is None:
             y.part(192).copy_(F.relu_(_average(pool[0])))
         else:
@@ -200,13 +199,16 @@ def _c(c: int) -> _Average:
 
 
 class Inception(nn.Module):
-    """Images (N, 3, H, W), normalised, H and W of 75 or more and 299 in all uses, to features.
+    """Maps normalised images (N, 3, H, W), H and W at least 75 and usually 299, to features.
 
-    `forward` gives the wanted `LAYERS`: ``"64"``, ``"192"``, ``"768"`` and ``"2048"``, the means of
-    maps of so many channels (N, C); ``"logits"`` (N, 1008) without their bias, which the Inception
-    score is defined on; ``"spatial"`` (N, 2023), the 17 x 17 map of 7 channels of sFID, row by row
-    with the channels last. All are float32, whatever the dtype inside. Nothing is computed beyond
-    the last wanted one. `load_public` fills in the weights.
+    `forward` returns the wanted `LAYERS`, float32 whatever the dtype inside, and computes nothing
+    beyond the last of them:
+
+    - ``"64"``, ``"192"``, ``"768"`` and ``"2048"``: means over maps of so many channels, (N, C).
+    - ``"logits"``: (N, 1008), without their bias, on which the Inception score is defined.
+    - ``"spatial"``: (N, 2023), the 17 x 17 map of 7 channels of sFID, row by row, channels last.
+
+    `load_public` fills in the weights.
     """
 
     def __init__(self) -> None:
@@ -254,11 +256,11 @@ class Inception(nn.Module):
     def forward(self, x: Tensor, wanted: tuple[str, ...] = ("2048",)) -> dict[str, Tensor]:
         unknown = set(wanted) - set(LAYERS)
         if unknown or not wanted:
-            raise ValueError(f"wanted: expected some of {LAYERS}, got {wanted}")
+            raise ValueError(f"wanted must be some of {LAYERS}, got {wanted}")
         found: dict[str, Tensor] = {}
 
         def keep(layer: str, value: Tensor) -> bool:
-            """Store it where it is wanted; whether that was the last."""
+            """Store a wanted layer, and say whether it was the last one."""
             if layer in wanted:
                 found[layer] = value.float() if value.ndim == 2 else value.float().mean((2, 3))
             return len(found) == len(set(wanted))
@@ -289,18 +291,20 @@ class Inception(nn.Module):
     def load_public(self, state: Mapping[str, Tensor]) -> None:
         """Fill in weights with the keys of pytorch-fid and torch-fidelity, batch norms folded in.
 
-        Raises ValueError, naming the first one, for keys that are missing, of another shape, or
-        not known (``num_batches_tracked`` and the auxiliary classifier are passed over), and for
-        convolutions that are not finite.
+        ``num_batches_tracked`` and the auxiliary classifier are ignored.
+
+        Raises:
+            ValueError: a key, which the message names, is missing, unknown or of another shape, or
+                the convolutions are not finite.
         """
         used = {"fc.bias"}
 
         def take(key: str, *shape: int) -> Tensor:
             if key not in state:
-                raise ValueError(f"weights: expected the key {key!r}, it is missing")
+                raise ValueError(f"weights must have the key {key!r}, got none")
             if tuple(state[key].shape) != shape:
                 raise ValueError(
-                    f"weights: expected {key} of shape {shape}, got {tuple(state[key].shape)}"
+                    f"weights must have {key} of shape {shape}, got {tuple(state[key].shape)}"
                 )
             used.add(key)
             return state[key].double()
@@ -320,16 +324,16 @@ class Inception(nn.Module):
             layer.weight.copy_(torch.cat(weights))
             layer.bias.copy_(torch.cat(biases))
             if not (layer.weight.isfinite().all() and layer.bias.isfinite().all()):
-                raise ValueError(f"weights: expected finite numbers in {prefix}, got others")
+                raise ValueError(f"weights must be finite, got NaN or infinity in {prefix}")
         self.fc.copy_(take("fc.weight", 1008, 2048))
         self.spatial.copy_(take("Mixed_6d.branch1x1.conv.weight", 192, 768, 1, 1)[:_SPATIAL])
         rest = set(state) - used
         for key in sorted(rest):
             if not (key.endswith("num_batches_tracked") or key.startswith("AuxLogits.")):
-                raise ValueError(f"weights: {key!r} is no key of the Inception of 2015")
+                raise ValueError(f"weights must have the keys of the 2015 Inception, got {key!r}")
 
     def pack(self) -> None:
-        """Use the fastest convolutions of this CPU from now on, where no gradient is wanted."""
+        """Use the fastest convolutions of this CPU from now on, where no gradient is needed."""
         dtype = self.fc.dtype
         kind: type[Packed] | type[Fused]
         if dtype == torch.float32 and ops.convolution_serves():
@@ -342,7 +346,7 @@ class Inception(nn.Module):
             layer.pack(kind)
 
     def convolutions(self) -> Iterator[tuple[str, Convolution]]:
-        """Each convolution with the public name of the block that it is in."""
+        """Yield each convolution with the public name of its block."""
         for path, module in self.named_modules():
             if isinstance(module, Convolution):
                 yield path.partition(".")[0], module

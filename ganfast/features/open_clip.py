@@ -1,10 +1,10 @@
-"""CLIP's image towers through the ``open_clip`` package (an optional extra)."""
+"""CLIP's image towers from the ``open_clip`` package (an optional extra)."""
 
 from pathlib import Path
 
 from torch import Tensor, nn
 
-# Of each name the architecture, and the repository of OpenAI's weights.
+# The architecture, and the repository of OpenAI's weights, of each name.
 MODELS = {
     "clip_vitb32": ("ViT-B-32-quickgelu", "timm/vit_base_patch32_clip_224.openai"),
     "clip_vitl14_336": ("ViT-L-14-336-quickgelu", "timm/vit_large_patch14_clip_336.openai"),
@@ -13,7 +13,7 @@ _FILE = "open_clip_model.safetensors"
 
 
 class Tower(nn.Module):
-    """Normalised images to the embeddings that CLIP compares with those of texts."""
+    """Maps normalised images to the embeddings that CLIP compares with those of texts."""
 
     def __init__(self, visual: nn.Module) -> None:
         super().__init__()
@@ -24,22 +24,27 @@ class Tower(nn.Module):
 
 
 def load(name: str, download: bool) -> tuple[nn.Module, str]:
-    """The tower of one of `MODELS`, and what says which weights it has.
+    """Load the tower of one of `MODELS`.
 
-    Raises ModuleNotFoundError without the package, and FileNotFoundError, saying how to get them,
-    where the weights are not in the cache of Hugging Face and may not be downloaded.
+    Returns:
+        The tower, and a text that identifies its weights.
+
+    Raises:
+        ModuleNotFoundError: the package is missing.
+        FileNotFoundError: the weights are not in Hugging Face's cache and may not be downloaded;
+            the message says how to get them.
     """
     import open_clip
 
     architecture, repository = MODELS[name]
     path = weights(repository, download)
     net = open_clip.create_model(architecture, pretrained=str(path))
-    # In the cache the folder of a file is its commit.
+    # In the cache a file lies in a folder named after its commit.
     return Tower(net.visual), f"open_clip {path.parent.name}"
 
 
 def weights(repository: str, download: bool) -> Path:
-    """The file of weights in the cache of Hugging Face."""
+    """Return the file of weights in Hugging Face's cache."""
     from huggingface_hub import hf_hub_download
 
     try:

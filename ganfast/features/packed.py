@@ -1,4 +1,4 @@
-"""Convolutions with a ReLU on CPUs with AVX2, their weights laid out for the compiled kernel."""
+"""Convolutions with a ReLU on CPUs with AVX2, with weights laid out for the compiled kernel."""
 
 import math
 
@@ -10,12 +10,12 @@ from ganfast import ops
 
 _PANEL = 16  # channels that the kernel computes in one pass
 
-# For windows of stride 1 over multiples of 8 channels, the tiles of the result that Winograd's
-# minimal filtering computes at once (Lavin & Gray 2016).
+# Tiles of the result that Winograd's minimal filtering computes at once, by kernel, for stride 1
+# and multiples of 8 channels (Lavin & Gray 2016).
 _TILES = {
     (3, 3): (4, 4), (5, 5): (2, 2), (1, 3): (1, 4), (3, 1): (4, 1), (1, 7): (1, 3), (7, 1): (3, 1),
 }  # fmt: skip
-# Points of its polynomials, by how many pixels a tile is made from; infinity is one more.
+# Points of its polynomials, besides infinity, by the number of pixels that make a tile.
 _POINTS = {1: (), 6: (0, 1, -1, 2, -2), 9: (0, 1, -1, 2, -2, 1 / 2, -1 / 2, 1 / 4)}
 
 
@@ -33,11 +33,11 @@ def _spread(taps: int, tile: int) -> Tensor:
 
 
 class Packed:
-    """max(w * x + b, 0) for all channels but the last ``linear``, which stay w * x + b.
+    """Computes max(w * x + b, 0); the last ``linear`` channels stay w * x + b.
 
-    Weights (O, C, kh, kw) and biases (O,), float32 on the CPU. Windows of `_TILES` are computed by
-    Winograd's filtering, which rounds up to about ten times as much as the plain sum, some 5e-6 of
-    the largest value.
+    The weights (O, C, kh, kw) and biases (O,) are float32 on the CPU. Kernels in `_TILES` use
+    Winograd's filtering, whose rounding error is about ten times that of the plain sum, some 5e-6
+    of the largest value.
     """
 
     def __init__(
@@ -62,7 +62,7 @@ class Packed:
         self.weight = panels.permute(order).contiguous()
 
     def __call__(self, x: Tensor, out: Tensor | None) -> Tensor:
-        """Into ``out``, or into new memory; both have their channels side by side."""
+        """Write into ``out``, or into new memory; both have their channels side by side."""
         if out is None:
             sides = zip(x.shape[2:], self.kernel, self.padding, strict=True)
             size = [(n + 2 * pad - k) // self.stride + 1 for n, k, pad in sides]

@@ -1,4 +1,4 @@
-"""Feature nets by name."""
+"""Feature networks by name."""
 
 import copy
 from pathlib import Path
@@ -18,7 +18,7 @@ from ganfast.features.resize import Mode
 NAMES = ("inception", "digits", *transformer.MODELS)
 DIMS = (64, 192, 768, 2048)
 _OWN = ("inception", "digits")
-FEW = 6  # images at most that go through a net at once on the CPU: their maps stay in the cache
+FEW = 6  # images that go through a network at once on the CPU: their maps stay in the cache
 _DTYPES = {"float32": torch.float32, "bf16": torch.bfloat16}
 
 
@@ -35,32 +35,37 @@ def load(
     graphs: bool = False,
     download: bool = False,
 ) -> Encoder:
-    """A feature net, ready to take uint8 images: see `Encoder`.
+    """Load a feature network that takes uint8 images.
 
-    ``name``: ``inception`` (FID's, of 2015, with logits and the layer of sFID), ``digits`` (28 x 28
-    grey, comes with the package), ``dinov2_*`` and ``clip_*`` (with the extra ``transformers``),
-    ``module:callable`` (uint8 images (N, 3, H, W) to features (N, D), a module or a function), or
-    the path of a TorchScript file that takes and gives the same.
+    Args:
+        name: ``inception`` (FID's, with logits and the layer of sFID), ``digits`` (28 x 28 grey,
+            comes with the package), ``dinov2_*`` and ``clip_*`` (with the extra ``transformers``),
+            ``module:callable`` (a module or function from uint8 images (N, 3, H, W) to features (N,
+            D)), or the path of a TorchScript file with that signature.
+        device: where it runs.
+        resize: a mode of `ganfast.features.resize`, ``clean`` by default. For Inception ``torch``
+            also scales as pytorch-fid does, x / 127.5 - 1, and all others (x - 128) / 128.
+        dims: Inception's layer.
+        weights: a file for Inception, in place of the public one in the cache.
+        sha256: of ``weights``, needed unless they are the public ones. Others are not called FID.
+        dtype: ``"float32"`` or ``"bf16"``, inside the network.
+        compile: use `torch.compile`.
+        graphs: use CUDA graphs, for the networks of this package.
+        download: let DINOv2 and CLIP be downloaded.
 
-    ``resize`` is a mode of `ganfast.features.resize`; for Inception ``clean`` unless given, where
-    ``torch`` also scales as pytorch-fid does, x / 127.5 - 1, and all others (x - 128) / 128.
-    ``dims`` chooses Inception's layer. ``weights`` is a file to use instead of the one in the
-    cache; another one than the public file needs its ``sha256`` named, and is not called FID.
-    ``dtype`` is float32 or bf16, inside the net. ``compile`` is for `torch.compile`, ``graphs``
-    for CUDA graphs of the nets of this package. ``download`` lets DINOv2 and CLIP be fetched.
-
-    Raises FileNotFoundError where weights are missing, saying what to put where,
-    ModuleNotFoundError for an extra that is not installed, and ValueError for other names and
-    options, and for weights with another hash.
+    Raises:
+        FileNotFoundError: weights are missing; the message says what to put where.
+        ModuleNotFoundError: an extra is not installed.
+        ValueError: another name or option, or weights with another hash.
     """
     if dtype not in _DTYPES:
-        raise ValueError(f"dtype: expected one of {sorted(_DTYPES)}, got {dtype!r}")
+        raise ValueError(f"dtype must be one of {sorted(_DTYPES)}, got {dtype!r}")
     if resize is not None and resize not in get_args(Mode):
-        raise ValueError(f"resize: expected one of {get_args(Mode)}, got {resize!r}")
+        raise ValueError(f"resize must be one of {get_args(Mode)}, got {resize!r}")
     if dims != 2048 and (name != "inception" or dims not in DIMS):
-        raise ValueError(f"dims: expected one of {DIMS}, for inception alone, got {dims}")
+        raise ValueError(f"dims must be one of {DIMS} for inception, else 2048, got {dims}")
     if weights is not None and name != "inception":
-        raise ValueError(f"weights: only inception takes a file, got {name!r}")
+        raise ValueError(f"weights must be None unless name is 'inception', got {str(weights)!r}")
     if name == "inception":
         encoder = _inception(resize or "clean", dims, weights, sha256)
     elif name == "digits":
@@ -73,13 +78,13 @@ def load(
         encoder = user_models.imported(name)
     else:
         raise ValueError(
-            f"features: expected one of {', '.join(NAMES)}, module:callable or a TorchScript "
+            f"features must be one of {', '.join(NAMES)}, module:callable or a TorchScript "
             f"file, got {name!r}"
         )
     if graphs and (torch.device(device).type != "cuda" or compile or name not in _OWN):
         raise ValueError(
-            f"graphs: expected a CUDA device, no compile, and one of {', '.join(_OWN)}, "
-            f"got {device}, compile {compile} and {name}"
+            "graphs must be False unless device is cuda, compile is False and name is one of "
+            f"{', '.join(_OWN)}, got {device}, {compile} and {name}"
         )
     encoder = _placed(encoder, torch.device(device), dtype, compile)
     if dtype == "bf16":
@@ -93,13 +98,13 @@ def _inception(mode: Mode, dims: int, weights: str | Path | None, sha256: str | 
     public = weight_files.INCEPTION
     path = weight_files.need(public) if weights is None else Path(weights)
     if not path.is_file():
-        raise FileNotFoundError(f"weights: expected a file, found none at {path}")
+        raise FileNotFoundError(f"weights must be a file, got {path}")
     wanted = public.sha256 if sha256 is None else sha256.lower()
     weight_files.check(path, wanted)
     net = Inception()
     net.load_public(weight_files.read(path))
     plain = wanted == public.sha256 and dims == 2048
-    # pytorch-fid maps 0..255 to -1..1, the others divide by 128.
+    # pytorch-fid maps 0..255 to -1..1; the others divide by 128.
     shift, scale = (127.5, 127.5) if mode == "torch" else (128.0, 128.0)
     settings = {"features": "inception", "dims": str(dims), "weights": wanted}
     return Encoder(
@@ -121,7 +126,7 @@ def _label(name: str, dims: int, sha256: str) -> str:
 
 
 class _InceptionNet(nn.Module):
-    """`Inception` with its layers called as an `Encoder` calls them."""
+    """`Inception` with its layers named as an `Encoder` names them."""
 
     def __init__(self, net: Inception, dims: str) -> None:
         super().__init__()
@@ -129,7 +134,7 @@ class _InceptionNet(nn.Module):
 
     def forward(self, x: Tensor, layers: tuple[str, ...]) -> dict[str, Tensor]:
         wanted = tuple(self.dims if layer == "features" else layer for layer in layers)
-        # On a CPU a few at a time: what a layer leaves is in the cache for the next one.
+        # A few at a time on a CPU: the output of a layer is still cached for the next one.
         parts = x.tensor_split(-(-len(x) // FEW)) if x.device.type == "cpu" else (x,)
         found = [self.net(part, wanted) for part in parts]
         return {
@@ -163,21 +168,23 @@ def _digits(mode: Mode) -> Encoder:
 
 
 def _placed(encoder: Encoder, device: torch.device, dtype: str, compile: bool) -> Encoder:
-    """On its device, in its dtype, in the memory format that convolutions are fastest in."""
+    """On its device, in its dtype, in the memory format that is fastest for convolutions."""
     encoder = copy.copy(encoder)
     encoder.device = device
     if encoder.size:
         encoder.dtype = _DTYPES[dtype]
         encoder.settings = encoder.settings | {"resize": encoder.mode, "dtype": dtype}
     elif dtype != "float32":
-        raise ValueError(f"dtype: {encoder.label} takes the images as they are, got {dtype!r}")
+        raise ValueError(
+            f"dtype must be float32 for {encoder.label}, which takes bytes, got {dtype!r}"
+        )
     if isinstance(encoder.net, nn.Module):
         net = encoder.net.eval().requires_grad_(False).to(device)
         if encoder.size:
             net = net.to(encoder.dtype).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
         if isinstance(net, _InceptionNet) and device.type == "cpu" and not compile:
             net.net.pack()
-        # On a GPU that mode is CUDA graphs.
+        # On a GPU this mode uses CUDA graphs.
         mode = "reduce-overhead" if device.type == "cuda" else None
         encoder.net = torch.compile(net, mode=mode) if compile else net
     return encoder

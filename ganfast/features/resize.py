@@ -4,7 +4,7 @@ clean      Pillow's BICUBIC on float images, with antialiasing, clamped to 0..25
 antialias  torch.nn.functional.interpolate, bilinear, antialias=True (torchmetrics)
 torch      torch.nn.functional.interpolate, bilinear (pytorch-fid)
 tf1        TensorFlow 1's resize_bilinear: source = target * in / out (torch-fidelity, StyleGAN)
-none       as it is
+none       unchanged
 """
 
 from functools import lru_cache
@@ -21,30 +21,34 @@ _Floats = npt.NDArray[np.float64]
 
 
 def resize(images: Tensor, size: int, mode: Mode) -> Tensor:
-    """Images (N, C, H, W), uint8 or floating, to float32 (N, C, size, size) in the same units.
+    """Resize images (N, C, H, W), uint8 or floating, to float32 (N, C, size, size).
 
-    With ``"none"`` they keep their height and width. Raises ValueError for another mode, shape or
-    a size below 1.
+    The units stay the same.
+
+    ``"none"`` keeps height and width.
+
+    Raises:
+        ValueError: another mode or shape, or a size below 1.
     """
     if mode not in get_args(Mode):
-        raise ValueError(f"mode: expected one of {get_args(Mode)}, got {mode!r}")
+        raise ValueError(f"mode must be one of {get_args(Mode)}, got {mode!r}")
     if images.ndim != 4 or 0 in images.shape or size < 1:
         raise ValueError(
-            f"expected images (N, C, H, W) and a size of 1 or more, "
+            f"images must have shape (N, C, H, W), all at least 1, and size must be at least 1, "
             f"got {tuple(images.shape)} and {size}"
         )
     x = images.float()
     if mode == "none" or images.shape[2:] == (size, size):
         return x
-    # Torch's own bicubic is wrong by 4e-3, and its antialiasing on a GPU refuses strong reductions:
-    # two small matrix products do both.
+    # torch's bicubic is off by 4e-3, and its antialiasing on a GPU refuses strong reductions; two
+    # small matrix products do both.
     if mode == "clean" or (mode == "antialias" and not x.is_cpu):
         weights = _bicubic if mode == "clean" else _antialias
         rows, columns = (weights(n, size).to(x.device) for n in images.shape[2:])
         y = rows @ (x @ columns.T)
         return y.clamp_(0, 255) if mode == "clean" else y
     if mode == "tf1":
-        # With one pixel more on both sides, torch's aligned corners are what TensorFlow 1 has.
+        # With one more pixel on both sides, torch's aligned corners do what TensorFlow 1 does.
         x = F.pad(x, (0, 1, 0, 1), mode="replicate")
         y = F.interpolate(x, (size + 1, size + 1), mode="bilinear", align_corners=True)
         return y[..., :size, :size]
@@ -53,9 +57,9 @@ def resize(images: Tensor, size: int, mode: Mode) -> Tensor:
 
 @lru_cache(maxsize=64)
 def _bicubic(n: int, size: int) -> Tensor:
-    """Weights (size, n), float32: Keys' cubic convolution.
+    """Weights (size, n), float32, of Keys' cubic convolution.
 
-    It is stretched by the factor of reduction and cut off as Pillow does.
+    It is stretched by the factor of reduction and truncated as in Pillow.
     """
     scale = n / size
     stretch = max(scale, 1.0)
@@ -69,7 +73,7 @@ def _bicubic(n: int, size: int) -> Tensor:
 
 @lru_cache(maxsize=64)
 def _antialias(n: int, size: int) -> Tensor:
-    """Weights (size, n), float32: what torch makes of the rows of the identity."""
+    """Weights (size, n), float32: torch's, from the rows of the identity."""
     rows = torch.eye(n).view(1, 1, n, n)
     columns = F.interpolate(rows, (n, size), mode="bilinear", antialias=True)
     return columns.view(n, size).T.contiguous()

@@ -1,4 +1,4 @@
-"""DINOv2 and CLIP image towers, through the ``transformers`` package (an optional extra)."""
+"""DINOv2 and CLIP image towers from the ``transformers`` package (an optional extra)."""
 
 import importlib
 from typing import Any, NamedTuple
@@ -12,7 +12,7 @@ from ganfast.features.resize import Mode
 
 
 class Model(NamedTuple):
-    """A published model: where it is, and the side of its images."""
+    """A published model: its repository, and the side of its images."""
 
     repository: str
     size: int
@@ -42,11 +42,13 @@ class _Tower(nn.Module):
 
 
 def load(name: str, mode: Mode, download: bool) -> Encoder:
-    """One of `MODELS`, from the local cache of Hugging Face unless it may be downloaded.
+    """Load one of `MODELS` from Hugging Face's cache, or download it.
 
-    CLIP is loaded by ``open_clip`` where ``transformers`` is not installed. Raises
-    ModuleNotFoundError without the packages, and FileNotFoundError, saying how to get it, where
-    the model is not in the cache.
+    CLIP comes from ``open_clip`` if ``transformers`` is not installed.
+
+    Raises:
+        ModuleNotFoundError: the packages are missing.
+        FileNotFoundError: the model is not in the cache; the message says how to get it.
     """
     clip = name.startswith("clip")
     if clip and not _installed("transformers") and _installed("open_clip"):
@@ -82,7 +84,7 @@ def _by_transformers(name: str, clip: bool, download: bool) -> tuple[nn.Module, 
         other = " or 'ganfast[open_clip]'" if clip else ""
         raise ModuleNotFoundError(
             f"{name} needs the transformers package; "
-            f"pip install 'ganfast[transformers]'{other} brings it"
+            f"install it with pip install 'ganfast[transformers]'{other}"
         ) from error
     repository = MODELS[name].repository
     kind = transformers.CLIPVisionModelWithProjection if clip else transformers.Dinov2Model

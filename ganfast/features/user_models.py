@@ -1,4 +1,4 @@
-"""Feature nets that are not ours: callables that can be imported, and TorchScript files."""
+"""Feature networks of the user: callables that can be imported, and TorchScript files."""
 
 import importlib
 import sys
@@ -13,8 +13,8 @@ from ganfast.features import weight_files
 from ganfast.features.encoder import Encoder, Net
 
 
-class _Plain(nn.Module):
-    """A net or function that gives features alone."""
+class _FeaturesOnly(nn.Module):
+    """A network or function that returns features alone."""
 
     def __init__(self, function: Callable[[Tensor], Any]) -> None:
         super().__init__()
@@ -24,28 +24,31 @@ class _Plain(nn.Module):
         features = self.function(x)
         if not isinstance(features, Tensor) or features.shape[:1] != x.shape[:1]:
             got = tuple(features.shape) if isinstance(features, Tensor) else type(features)
-            raise ValueError(f"the feature net gave {got} for {len(x)} images, not (N, D)")
+            raise ValueError(
+                f"the feature network must return (N, D) for {len(x)} images, got {got}"
+            )
         return {"features": features.flatten(1)}
 
 
-UNKNOWN = "unknown"  # weights of which features are not kept, as they may change unseen
+UNKNOWN = "unknown"  # weights that may change unseen, so that features are not stored
 
 
 def imported(name: str) -> Encoder:
-    """The encoder of ``module:callable``: a function, a module, or a class of modules."""
+    """Return the encoder of ``module:callable``: a function, a module, or a class of modules."""
     function = import_callable(name)
     if isinstance(function, type):
         function = function()
     if isinstance(function, nn.Module):
         function = function.eval()
-    # What a function depends on cannot be told.
-    return _as_given(_Plain(function), name, UNKNOWN)
+    # What a function depends on is not known.
+    return _bytes_encoder(_FeaturesOnly(function), name, UNKNOWN)
 
 
 def import_callable(name: str) -> Callable[..., Any]:
-    """What ``module:callable`` names, looked for in the working folder, too.
+    """Import ``module:callable``; the working folder is searched too.
 
-    Raises ValueError where there is no such module or it has no such callable.
+    Raises:
+        ValueError: there is no such module, or no such callable in it.
     """
     module_name, _, attribute = name.partition(":")
     if "" not in sys.path and str(Path.cwd()) not in sys.path:
@@ -53,27 +56,29 @@ def import_callable(name: str) -> Callable[..., Any]:
     try:
         found = getattr(importlib.import_module(module_name), attribute)
     except (ImportError, AttributeError) as error:
-        raise ValueError(
-            f"{name}: expected module:callable that can be imported: {error}"
-        ) from error
+        raise ValueError(f"{name}: this module:callable cannot be imported: {error}") from error
     if not callable(found):
-        raise ValueError(f"{name}: expected a callable, got {type(found).__name__}")
+        raise ValueError(f"{name} must be callable, got {type(found).__name__}")
     function: Callable[..., Any] = found
     return function
 
 
 def torchscript(path: Path) -> Encoder:
-    """The encoder of a TorchScript file. Raises ValueError for another file."""
+    """Return the encoder of a TorchScript file.
+
+    Raises:
+        ValueError: it is another file.
+    """
     try:
         net = torch.jit.load(str(path), map_location="cpu").eval()  # type: ignore[no-untyped-call]
     except RuntimeError as error:
         raise ValueError(f"{path}: expected a TorchScript file: {error!s:.200}") from error
-    # NVIDIA's files give probabilities unless asked for features.
+    # NVIDIA's files return probabilities unless asked for features.
     takes = {argument.name for argument in net.forward.schema.arguments}
     function: Callable[[Tensor], Any] = net
     if "return_features" in takes:
         function = _ReturnFeatures(net)
-    return _as_given(_Plain(function), path.name, weight_files.sha256_of(path))
+    return _bytes_encoder(_FeaturesOnly(function), path.name, weight_files.sha256_of(path))
 
 
 class _ReturnFeatures(nn.Module):
@@ -85,7 +90,7 @@ class _ReturnFeatures(nn.Module):
         return self.net(x, return_features=True)
 
 
-def _as_given(net: Net, name: str, sha256: str) -> Encoder:
+def _bytes_encoder(net: Net, name: str, sha256: str) -> Encoder:
     return Encoder(
         net=net,
         label=f"FD ({name})",

@@ -1,4 +1,4 @@
-"""Files of public weights: where they are looked for, and that they are the right ones."""
+"""Files of public weights: where to find them, and checks that they are the right ones."""
 
 import hashlib
 import os
@@ -15,7 +15,7 @@ from ganfast._files import atomic_write
 
 @dataclass(frozen=True)
 class WeightFile:
-    """One file of weights: all names that it is published under, where, its hash and its size."""
+    """A published file: the names it goes by, its address, its sha256 and its size in bytes."""
 
     names: tuple[str, ...]
     url: str
@@ -37,37 +37,41 @@ _CHUNK = 1 << 20
 
 
 def cache_folder() -> Path:
-    """``$GANFAST_CACHE``, or ``ganfast`` in ``$XDG_CACHE_HOME`` or ``~/.cache``."""
+    """Return ``$GANFAST_CACHE``, or ``ganfast`` in ``$XDG_CACHE_HOME`` or ``~/.cache``."""
     if "GANFAST_CACHE" in os.environ:
         return Path(os.environ["GANFAST_CACHE"]).expanduser()
     return Path(os.environ.get("XDG_CACHE_HOME", "~/.cache")).expanduser() / "ganfast"
 
 
 def folders() -> list[Path]:
-    """Where weights are looked for: the own cache, then torch hub's, where others put them."""
+    """Return the folders that are searched: our cache, then torch hub's, which others use."""
     return [cache_folder() / "weights", Path(torch.hub.get_dir()) / "checkpoints"]
 
 
 def find(file: WeightFile) -> Path | None:
-    """The first file of one of the names, or None."""
+    """Return the first file with one of the names, or None."""
     candidates = (folder / name for folder in folders() for name in file.names)
     return next((path for path in candidates if path.is_file()), None)
 
 
 def need(file: WeightFile) -> Path:
-    """`find`, or FileNotFoundError with a sentence that says what to put where."""
+    """Return what `find` finds.
+
+    Raises:
+        FileNotFoundError: it finds nothing; the message says what to put where.
+    """
     path = find(file)
     if path is None:
         raise FileNotFoundError(
-            f"the weights {file.names[0]} (or {file.names[1]}) are not here: put the file into "
-            f"{folders()[0]}, give its path as --weights, or let `ganfast weights --download` "
-            f"fetch it from {file.url} ({file.size / 1e6:.0f} MB)"
+            f"the weights {file.names[0]} (or {file.names[1]}) are missing: put the file into "
+            f"{folders()[0]}, give its path as --weights, or run `ganfast weights --download`, "
+            f"which gets {file.url} ({file.size / 1e6:.0f} MB)"
         )
     return path
 
 
 def sha256_of(path: Path) -> str:
-    """The sha256 of a file, read in pieces."""
+    """Return the sha256 of a file, read in pieces."""
     digest = hashlib.sha256()
     with open(path, "rb") as file:
         while chunk := file.read(_CHUNK):
@@ -76,7 +80,11 @@ def sha256_of(path: Path) -> str:
 
 
 def check(path: Path, sha256: str) -> None:
-    """Raise ValueError where a file's hash is another one; a short file was cut off."""
+    """Check the sha256 of a file.
+
+    Raises:
+        ValueError: it is another one.
+    """
     found = sha256_of(path)
     if found != sha256:
         raise ValueError(
@@ -86,7 +94,11 @@ def check(path: Path, sha256: str) -> None:
 
 
 def read(path: Path) -> dict[str, Tensor]:
-    """A state dict from a .safetensors file, or from a .pth file of which no code is run."""
+    """Read a state dict from a .safetensors file, or from a .pth file without running its code.
+
+    Raises:
+        ValueError: the file holds no state dict.
+    """
     if path.suffix == ".safetensors":
         from safetensors.torch import load_file
 
@@ -101,9 +113,11 @@ def read(path: Path) -> dict[str, Tensor]:
 
 
 def download(file: WeightFile) -> Path:
-    """Fetch a file into the own cache, whole and checked or not at all, with a progress bar.
+    """Download a file into our cache, with a progress bar; it is checked and whole, or not there.
 
-    Raises OSError where there is no way to it and ValueError for other bytes than expected.
+    Raises:
+        OSError: the address cannot be reached.
+        ValueError: the bytes have another sha256.
     """
     import urllib.request
 

@@ -1,7 +1,7 @@
-"""Losses of class-conditional discriminators, and of codes that a generator should keep.
+"""Losses of class-conditional discriminators, and of codes that a generator should preserve.
 
-Plain torch, in float32 or better under autocast too; masks are made on the labels' device, and
-nothing waits for it.
+All run in plain torch, in float32 or better, also under autocast. Masks are made on the labels'
+device, and nothing waits for it.
 """
 
 import math
@@ -20,14 +20,14 @@ from ganfast.reference import compute_dtype
 
 P = ParamSpec("P")
 
-# What torch.nn.functional puts around it costs a tenth of it; autocast runs it in float32 anyway.
+# The wrapper in torch.nn.functional costs a tenth of the loss; autocast runs this in float32, too.
 _cross_entropy: Callable[..., Tensor] = torch._C._nn.cross_entropy_loss
-_NONE, _MEAN = 0, 1  # torch's numbers of reductions
+_NONE, _MEAN = 0, 1  # torch's codes of the reductions
 _NO_LABEL = -100
 
 
 def _no_autocast(loss: Callable[P, Tensor]) -> Callable[P, Tensor]:
-    """Run a loss without autocast on the device of its first argument."""
+    """Run a loss with autocast off on the device of its first argument."""
 
     @wraps(loss)
     def run(*args: P.args, **kwargs: P.kwargs) -> Tensor:
@@ -78,16 +78,16 @@ def crammer_singer_loss(
 
     .. math:: \frac{1}{B} \sum_i \mathrm{relu}(1 + \max_{j \ne y_i} s_{ij} - s_{i y_i})
 
-    The discriminator of MHingeGAN takes it of real samples with their classes and of fakes with
-    class K, the generator of fakes with the classes they were made for.
+    MHingeGAN's discriminator uses it on real samples with their classes and on fakes with class K,
+    its generator on fakes with the classes they were made for.
 
     Args:
         scores: s, (B, K + 1), at least two columns.
         labels: y, (B,) of int64.
-        margin: what stands for the 1.
-        reduction: the ``mean`` or the ``sum`` over the samples, or ``none``: (B,), for each its
-            share, whose mean is the ``mean``.
-        weight: of each sample, (B,): the mean becomes sum(w l) / sum(w), 0 where all weights are.
+        margin: the 1 in the formula.
+        reduction: the ``mean`` or the ``sum`` over the samples, or ``none``: (B,), the share of
+            each sample, whose mean is the ``mean``.
+        weight: of each sample, (B,): the mean becomes sum(w l) / sum(w), or 0 if all weights are 0.
 
     Returns:
         Scalar, or (B,) for ``reduction="none"``; float64 for float64 scores, else float32.
@@ -117,16 +117,16 @@ def auxiliary_classifier_loss(
     reduction: Reduction = "mean",
     weight: Tensor | None = None,
 ) -> Tensor:
-    """Cross-entropy of an auxiliary classifier: of AC-GAN for D and G, of InfoGAN's discrete codes.
+    """Cross-entropy of an auxiliary classifier, for AC-GAN and for InfoGAN's discrete codes.
 
     .. math:: -\\frac{1}{B} \\sum_i \\log \\mathrm{softmax}(s_i)_{y_i}
 
     Args:
         logits: s, (B, K).
-        labels: y, (B,) of int64: classes, or the codes that the samples were made from.
+        labels: y, (B,) of int64: classes, or the codes of the samples.
         label_smoothing: share of the target spread over all classes, as in
             :func:`torch.nn.functional.cross_entropy`.
-        reduction, weight: as in :func:`crammer_singer_loss`.
+        reduction, weight: see :func:`crammer_singer_loss`.
 
     Returns:
         Scalar, or (B,) for ``reduction="none"``; float64 for float64 logits, else float32.
@@ -140,7 +140,7 @@ def auxiliary_classifier_loss(
     _check_scores("logits", logits, labels)
     plain = reduction == "mean" and weight is None
     over = _MEAN if plain else _NONE
-    # Arguments that are not given cost nothing.
+    # Default arguments that are left out cost nothing.
     smoothing = (_NO_LABEL, label_smoothing) if label_smoothing else ()
     values = _cross_entropy(compute_dtype(logits), labels, None, over, *smoothing)
     if plain:
@@ -163,10 +163,10 @@ def gaussian_code_loss(
         + \frac{(c_{ij} - \mu_{ij})^2}{2 v_{ij}}
 
     Args:
-        codes: c, (B, n), what the samples were made from.
+        codes: c, (B, n), the codes of the samples.
         mu: (B, n), predicted means.
         var: v, (B, n), predicted variances, positive.
-        reduction, weight: as in :func:`crammer_singer_loss`.
+        reduction, weight: see :func:`crammer_singer_loss`.
 
     Returns:
         Scalar, or (B,) for ``reduction="none"``; float64 for float64 mu, else float32.
@@ -206,7 +206,7 @@ def _check_temperature(temperature: float) -> None:
 def _similarities(
     embeddings: Tensor, proxies: Tensor, labels: Tensor, distributed: bool
 ) -> tuple[Tensor, Tensor, Tensor]:
-    """Cosines (B,) with the proxy and (B, B) between embeddings, and where classes are equal."""
+    """Cosines (B,) with the proxies and (B, B) between embeddings, and a mask of equal classes."""
     _check_scores("embeddings", embeddings, labels)
     if proxies.shape != embeddings.shape:
         raise ValueError(
@@ -231,22 +231,22 @@ def conditional_contrastive_loss(
     reduction: Reduction = "mean",
     weight: Tensor | None = None,
 ) -> Tensor:
-    r"""ContraGAN's 2C loss: embeddings near to their class's proxy and to others of the class.
+    r"""ContraGAN's 2C loss: pulls embeddings to the proxy and to the other samples of their class.
 
-    With :math:`s_{ij}` the cosine of embeddings i and j, :math:`s_{ip}` that with the own proxy:
+    With :math:`s_{ij}` the cosine of embeddings i and j, :math:`s_{ip}` that of i and its proxy:
 
     .. math:: -\frac{1}{B} \sum_i \log \frac{e^{s_{ip}/\tau} + \sum_{j \ne i, y_j = y_i}
         e^{s_{ij}/\tau}}{e^{s_{ip}/\tau} + \sum_{j \ne i} e^{s_{ij}/\tau}}
 
     Args:
-        embeddings: (B, n), of any length.
-        proxies: (B, n), of each sample's class.
+        embeddings: (B, n), which need not be normalized.
+        proxies: (B, n), the proxy of each sample's class.
         labels: y, (B,) of int64.
         temperature: tau, positive.
-        distributed: contrast with the samples of all processes of torch.distributed, of equal
-            batches, with gradients; every process then returns the loss of all samples, in the
-            processes' order for ``none``.
-        reduction, weight: as in :func:`crammer_singer_loss`.
+        distributed: contrast with the samples of all processes of torch.distributed, with equal
+            batches and with gradients. Every process then returns the loss of all samples, for
+            ``none`` in the order of the processes.
+        reduction, weight: see :func:`crammer_singer_loss`.
 
     Returns:
         Scalar, or (B,) for ``reduction="none"``; float64 for float64 embeddings, else float32.
@@ -259,7 +259,7 @@ def conditional_contrastive_loss(
     """
     _check_temperature(temperature)
     to_proxy, similar, same = _similarities(embeddings, proxies, labels, distributed)
-    # The similarity with itself, which does not count, gives its place to that with the proxy.
+    # A sample's similarity with itself does not count, so the proxy's takes its place.
     log_p = torch.log_softmax(similar.diagonal_scatter(to_proxy) / temperature, 1)
     nll = -torch.logsumexp(log_p.masked_fill(~same, -math.inf), 1)
     return _reduced(nll, reduction, weight, distributed)
@@ -278,23 +278,23 @@ def data_to_data_cross_entropy_loss(
     reduction: Reduction = "mean",
     weight: Tensor | None = None,
 ) -> Tensor:
-    r"""ReACGAN's D2D-CE: near to the own proxy, far from the samples of other classes.
+    r"""ReACGAN's D2D-CE: pulls embeddings to their proxy, and away from samples of other classes.
 
-    With :math:`s_{ij}` the cosine of embeddings i and j, :math:`s_{ip}` that with the own proxy,
-    and :math:`[t]_- = \min(t, 0)`, :math:`[t]_+ = \max(t, 0)`:
+    With :math:`s_{ij}` the cosine of embeddings i and j, :math:`s_{ip}` that of i and its proxy,
+    :math:`[t]_- = \min(t, 0)` and :math:`[t]_+ = \max(t, 0)`:
 
     .. math:: -\frac{1}{B} \sum_i \log \frac{e^{[s_{ip} - m_p]_-/\tau}}{e^{[s_{ip} - m_p]_-/\tau}
         + \sum_{j: y_j \ne y_i} e^{[s_{ij} - m_n]_+/\tau}}
 
     Args:
-        embeddings: (B, n), of any length.
-        proxies: (B, n), of each sample's class.
+        embeddings: (B, n), which need not be normalized.
+        proxies: (B, n), the proxy of each sample's class.
         labels: y, (B,) of int64.
         temperature: tau, positive.
         positive_margin: m_p, in [-1, 1].
-        negative_margin: m_n, 1 - m_p where not given.
-        distributed: as in :func:`conditional_contrastive_loss`.
-        reduction, weight: as in :func:`crammer_singer_loss`.
+        negative_margin: m_n; 1 - m_p if None.
+        distributed: see :func:`conditional_contrastive_loss`.
+        reduction, weight: see :func:`crammer_singer_loss`.
 
     Returns:
         Scalar, or (B,) for ``reduction="none"``; float64 for float64 embeddings, else float32.
@@ -311,6 +311,6 @@ def data_to_data_cross_entropy_loss(
         negative_margin = 1 - positive_margin
     positive = -F.relu(positive_margin - to_proxy) / temperature
     negative = F.relu(similar - negative_margin) / temperature
-    # A sample is of its own class, so its place is free for the proxy.
+    # The diagonal is masked, since a sample is of its own class; the proxy takes its place.
     negative = negative.masked_fill(same, -math.inf).diagonal_scatter(positive)
     return _reduced(torch.logsumexp(negative, 1) - positive, reduction, weight, distributed)

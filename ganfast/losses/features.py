@@ -31,7 +31,7 @@ def feature_matching(
     r"""Distance between a discriminator's features of real and of fake samples.
 
     With R and G the features of real and of fake samples, m the mean over all elements of a map,
-    and the sum over all maps, in one launch forward and one backward:
+    and the sum over all maps, one launch forward and one backward compute:
 
     =============== =========================
     ``l1``          weight * sum m\|R - G\|
@@ -39,7 +39,7 @@ def feature_matching(
     ``relative_l1`` weight * sum m\|R - G\| / m\|R\|
     =============== =========================
 
-    Nothing is saved for the backward pass but the features themselves.
+    The backward pass needs nothing but the features. The conventions of some projects:
 
     ================================ ============================================================
     HiFi-GAN, BigVGAN                ``weight=2``
@@ -51,22 +51,22 @@ def feature_matching(
     ================================ ============================================================
 
     Args:
-        real: features of real samples: a tensor, a list of maps, or a list of such lists, one for
-            each of the discriminators, to any depth.
+        real: features of real samples: a tensor, a list of maps, or a list of such lists to any
+            depth, one for each discriminator.
         fake: features of fake samples, of the same structure, shapes and dtype.
         kind: one of the above. ``relative_l1`` is 0 for a map that is 0 on both sides.
         weight: factor on the loss.
         skip_last: leave out the last map of each innermost list, which holds the logits.
-        detach_real: no gradient flows to the real features, so that none is computed for the pass
-            of the discriminator over real samples, which the generator does not need.
-        normalize: the mean over each list instead of the sum, at every level.
+        detach_real: no gradient flows to the real features. The generator needs none, and the
+            discriminator's pass over real samples is not back-propagated.
+        normalize: take the mean over each list instead of the sum, at every level.
 
     Returns:
         Scalar; float64 for float64 features, else float32. Differentiable twice.
 
     Raises:
-        TypeError: a feature is not a floating-point tensor, the structures or dtypes differ.
-        ValueError: an unknown kind, an empty list, lists of different lengths, different shapes.
+        TypeError: a feature is not a floating-point tensor, or structures or dtypes differ.
+        ValueError: the kind is unknown, a list is empty, or lengths or shapes differ.
     """
     if kind != "relative_l1" and kind not in DISTANCES:
         raise ValueError(f"kind must be one of l1, l2, relative_l1, got {kind!r}")
@@ -80,7 +80,7 @@ def feature_matching(
 
 
 class _Pairs(NamedTuple):
-    """The maps that are compared, their weights, and where they are in the nested lists."""
+    """The maps to compare, their weights, and their indices in the nested lists."""
 
     fake: list[Tensor]
     real: list[Tensor]
@@ -88,7 +88,7 @@ class _Pairs(NamedTuple):
     place: list[str]
 
     def name(self, argument: str, k: int) -> str:
-        """The user's name of an op's tensor: x are the fake features, y the real ones."""
+        """The caller's name of an op's tensor: x are the fake features, y the real ones."""
         return f"{'fake' if argument == 'x' else 'real'}{self.place[k]}"
 
     def reduce(self, f: str, weight: list[float], per_term: bool = False) -> Tensor:
@@ -135,7 +135,7 @@ def _collect(
 
 
 def _relative(pairs: _Pairs) -> Tensor:
-    """Return sum_k w_k sum|x_k - y_k| / sum|y_k|."""
+    """sum_k w_k sum|x_k - y_k| / sum|y_k|."""
     elements = [float(x.numel()) for x in pairs.fake]
     weight = [w * n for w, n in zip(pairs.weight, elements, strict=True)]
     sums = pairs.reduce("l1", weight, per_term=True)

@@ -16,8 +16,8 @@ def pixel_loss(real: Tensor, fake: Tensor, kind: Distance = "l1", weight: float 
 
     Args:
         real: the targets, of any shape.
-        fake: the generator's images, of the same shape. Under autocast it may have another dtype;
-            the loss is then taken in the wider one.
+        fake: the generator's images, of the same shape. Its dtype may differ, as under autocast;
+            the loss is then computed in the wider one.
         kind: ``l1`` or ``l2``.
         weight: factor on the loss; 100 in pix2pix.
 
@@ -26,7 +26,7 @@ def pixel_loss(real: Tensor, fake: Tensor, kind: Distance = "l1", weight: float 
 
     Raises:
         TypeError: an image is not a floating-point tensor.
-        ValueError: an unknown kind, no elements, or different shapes or devices.
+        ValueError: the kind is unknown, images are empty, or shapes or devices differ.
     """
     return _distance({"fake": fake}, {"real": real}, [weight], kind)
 
@@ -49,7 +49,7 @@ def cycle_loss(
         cycled_a: F(G(a)), of the same shape.
         real_b: b, images of domain B.
         cycled_b: G(F(b)), of the same shape.
-        kind: ``l1``, or ``l2`` with squares in place of absolute values.
+        kind: ``l1``, or ``l2`` with squares instead of absolute values.
         weight_a: \lambda_A.
         weight_b: \lambda_B.
 
@@ -78,7 +78,7 @@ def identity_loss(
     weight_a: float = 5.0,
     weight_b: float = 5.0,
 ) -> Tensor:
-    r"""What a generator changes in images that are in its target domain already, in one launch.
+    r"""Change that generators make to images already in their target domain, in one launch.
 
     .. math:: \lambda_A \, m|F(a) - a| + \lambda_B \, m|G(b) - b|
 
@@ -87,8 +87,8 @@ def identity_loss(
         same_a: F(a), with the generator F to domain A; of the same shape.
         real_b: b, images of domain B.
         same_b: G(b), with the generator G to domain B; of the same shape.
-        kind: ``l1``, or ``l2`` with squares in place of absolute values.
-        weight_a: \lambda_A; CycleGAN takes half of its cycle weight.
+        kind: ``l1``, or ``l2`` with squares instead of absolute values.
+        weight_a: \lambda_A; CycleGAN uses half of its cycle weight.
         weight_b: \lambda_B.
 
     Returns:
@@ -135,13 +135,13 @@ def _distance(
 
 
 class ImagePool:
-    """Earlier fakes for the discriminator: half of what it sees is drawn from the last images.
+    """A pool of earlier fake images, from which half of the discriminator's images are drawn.
 
-    Until the pool is full, images are kept and returned. From then on each image is, with
-    probability 1/2, exchanged for a random one of the pool. Nothing waits for the device.
+    Until the pool is full, it stores and returns each image. From then on it exchanges each image,
+    with probability 1/2, for a random one of the pool. Nothing waits for the device.
 
     Args:
-        size: images that the pool keeps; with 0, images go through unchanged.
+        size: number of images in the pool; with 0, images are returned unchanged.
         seed: of the pool's own random numbers.
 
     Raises:
@@ -164,10 +164,10 @@ class ImagePool:
             images: fakes, (B, ...).
 
         Returns:
-            As many images, detached, (B, ...).
+            Equally many images, detached, (B, ...).
 
         Raises:
-            ValueError: the images have another shape than those in the pool.
+            ValueError: the images' shape differs from that in the pool.
         """
         images = images.detach()
         if self.size == 0:
@@ -187,18 +187,18 @@ class ImagePool:
             return image
         k = int(torch.randint(self.size, (), generator=self._random))
         earlier, self._images[k] = self._images[k], image.clone()
-        return earlier.to(image)  # a pool that was loaded may be elsewhere
+        return earlier.to(image)  # a loaded pool may be on another device
 
     def state_dict(self) -> dict[str, Any]:
-        """Return the images, (n, ...), and the state of the random numbers."""
+        """Return the images, (n, ...), and the state of the random generator."""
         images = torch.stack(self._images) if self._images else torch.empty(0)
         return {"images": images, "random": self._random.get_state()}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Take the state of another pool.
+        """Restore a state.
 
         Raises:
-            ValueError: it holds more images than this one keeps.
+            ValueError: it holds more images than the pool's size.
         """
         if len(state["images"]) > self.size:
             raise ValueError(

@@ -13,30 +13,31 @@ from ganfast.losses.reduction import Reducer
 
 
 class LeCam(nn.Module):
-    r"""Pulls the discriminator's outputs to moving averages of the opposite side.
+    r"""Pulls the discriminator's outputs to the moving averages of the opposite side.
 
     With r and f the outputs for real and fake samples, and R and F the moving averages of their
     means:
 
-    ============ ========================================== ===================
-    on           regularization                             averages move
-    ============ ========================================== ===================
+    ============ ========================================== ================
+    on           regularization                             averages updated
+    ============ ========================================== ================
     ``elements`` m[relu(r - F)^2] + m[relu(R - f)^2]        before the loss
     ``means``    relu(m[r] - F)^2 + relu(R - m[f])^2        after the loss
-    ============ ========================================== ===================
+    ============ ========================================== ================
 
-    ``elements`` is google/lecam-gan and PyTorch-StudioGAN, ``means`` is 1d-tokenizer. The relu is
-    in both codes, not in the paper. The averages are buffers: on the device, without a sync, and in
-    ``state_dict``, so that a run goes on as it stopped. They move in training mode alone.
+    ``elements`` is the form of google/lecam-gan and PyTorch-StudioGAN, ``means`` that of
+    1d-tokenizer. The relu is in the code of both, not in the paper. The averages are buffers: on
+    the device, without a sync, and in ``state_dict``, so a resumed run continues exactly. They are
+    updated in training mode only.
 
     Args:
         on: one of the above.
         decay: of the averages, R <- decay R + (1 - decay) m[r]; 0.9 in StudioGAN, 0.99 in
             google/lecam-gan, 0.999 in 1d-tokenizer.
-        start_step: in the first calls the averages equal the current means, as in google/lecam-gan
-            and StudioGAN; with 0 they start from 0, as in 1d-tokenizer.
-        maps: number of the discriminator's maps, each with averages of its own; their losses add.
-        distributed: take the means over all processes of torch.distributed, of equal batches.
+        start_step: number of first calls in which the averages equal the current means, as in
+            google/lecam-gan and StudioGAN; with 0 they start at 0, as in 1d-tokenizer.
+        maps: number of the discriminator's maps. Each has averages of its own, and the losses add.
+        distributed: average over all processes of torch.distributed, with equal batches.
 
     Raises:
         ValueError: an argument is out of range.
@@ -68,59 +69,53 @@ class LeCam(nn.Module):
             raise ValueError(f"maps must be at least 1, got {maps}")
         self.on, self.decay, self.start_step = on, decay, start_step
         self.maps, self.distributed = maps, distributed
-        sides = (
-            ("real", Formula("squared_hinge", 1.0, 1.0)),
-            ("fake", Formula("squared_hinge", 1.0, -1.0)),
-        )
-        self._reducer = Reducer(sides, MapWeights())
+        real, fake = (Formula("squared_hinge", 1.0, sign) for sign in (1.0, -1.0))
+        self._reducer = Reducer((("real", real), ("fake", fake)), MapWeights())
         self.register_buffer("ema_real", torch.zeros(maps))
         self.register_buffer("ema_fake", torch.zeros(maps))
         self.register_buffer("updates", torch.zeros((), dtype=torch.int64))
 
     def forward(self, real: Outputs, fake: Outputs) -> Tensor:
-        """Regularization of the discriminator; in training mode, the averages move.
+        """Return the regularization of the discriminator; in training mode, update the averages.
 
         Args:
-            real: outputs for real samples: a tensor, a list of maps, or a list of lists of which
-                the last map counts.
-            fake: outputs for fake samples, as many maps.
+            real: outputs for real samples: a tensor, a list of maps, or a list of lists whose last
+                maps count.
+            fake: outputs for fake samples, equally many maps.
 
         Returns:
             Scalar; float64 for float64 outputs, else float32. Differentiable twice.
 
         Raises:
-            TypeError: an output is not a floating-point tensor or a list of such, or dtypes differ.
-            ValueError: empty outputs, or another number of maps than ``maps``.
+            TypeError: an output is not a floating-point tensor or a list of them, or dtypes differ.
+            ValueError: outputs are empty, or not ``maps`` in number.
         """
         real, fake = pairs_of_maps(real, fake)
         if len(real) != self.maps:
-            raise ValueError(
-                f"real and fake must have {self.maps} maps, as maps says, got {len(real)}"
-            )
+            raise ValueError(f"real and fake must have {self.maps} maps, got {len(real)}")
         terms = self._reducer.terms((real, fake))
         x = terms.x
-        # Modules look for buffers last: they are asked for once.
+        # Modules look up buffers last, which is slow: do it once.
         ema_real, ema_fake = self.ema_real, self.ema_fake
-        moves = self.training
         means = None
         if self.on == "means":
             means = means_of_maps(x, terms.name)
             x = [*means.unbind()]
-        elif moves:
+        elif self.training:
             self._update(means_of_maps([xk.detach() for xk in x], terms.name), ema_real, ema_fake)
-        # Copies: the averages move while a graph may still need what it was made with.
+        # Copies, since a graph may still need the values when the averages are updated.
         opposite = [ema_fake.clone(), ema_real.clone()]
         if opposite[0].dtype != loss_dtype(x[0]):
             opposite = [average.to(loss_dtype(x[0])) for average in opposite]
         if self.maps > 1:
             opposite = [average for side in opposite for average in side.unbind()]
         loss = terms._replace(x=x).reduce(opposite)
-        if means is not None and moves:
+        if means is not None and self.training:
             self._update(means.detach(), ema_real, ema_fake)
         return loss
 
     def _update(self, means: Tensor, ema_real: Tensor, ema_fake: Tensor) -> None:
-        """Move the averages by the means of the maps, (2 maps,), real ones first."""
+        """Update the averages with the means of the maps, (2 maps,), real ones first."""
         real, fake = means.chunk(2)
         if self.distributed:
             real, fake = mean_over_processes([real, fake])

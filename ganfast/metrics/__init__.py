@@ -13,6 +13,7 @@ from ganfast.metrics.inception_score import inception_score
 from ganfast.metrics.kid import cmmd, kid
 from ganfast.metrics.matrix import inv_sqrtm_psd, polar_factor, sqrtm_psd
 from ganfast.metrics.mifid import mifid
+from ganfast.metrics.moments import Moments, load_moments, save_moments
 from ganfast.metrics.ppl import perceptual_path_length
 from ganfast.metrics.prdc import PRDC, prdc, realism
 from ganfast.metrics.sampling import Spread
@@ -20,12 +21,14 @@ from ganfast.metrics.sliced import mind, sliced_wasserstein
 from ganfast.metrics.statistics import (
     EMAStatistics,
     FrechetStatistics,
-    Moments,
     WindowStatistics,
 )
-from ganfast.metrics.stats_files import load_moments, save_moments
 from ganfast.metrics.text import bleu, rouge, self_bleu
-from ganfast.metrics.trace import trace_sqrt_product
+from ganfast.metrics.trace import (
+    BoundedTrace,
+    trace_sqrt_product,
+    trace_sqrt_product_with_bounds,
+)
 from ganfast.metrics.uncertainty import (
     Extrapolation,
     Interval,
@@ -36,6 +39,7 @@ from ganfast.metrics.uncertainty import (
 
 __all__ = [
     "PRDC",
+    "BoundedTrace",
     "EMAStatistics",
     "Extrapolation",
     "FrechetInceptionDistance",
@@ -72,4 +76,5 @@ __all__ = [
     "sliced_wasserstein",
     "sqrtm_psd",
     "trace_sqrt_product",
+    "trace_sqrt_product_with_bounds",
 ]

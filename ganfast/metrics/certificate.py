@@ -59,7 +59,7 @@ def nuclear_bounds(sigma1: Tensor, sigma2: Tensor) -> Tensor:
     lower = 0.0
     above = [_shifted_root(sigma, shift) for sigma in (sigma1, sigma2)]
     if above[0] is None or above[1] is None:
-        raise ValueError("return_bounds: expected positive semi-definite matrices")
+        raise ValueError("sigma1 and sigma2 must be positive semi-definite, got others")
     low, upper = _bounds_of_product(above[0], above[1])
     trace1, trace2 = float(sigma1.trace()), float(sigma2.trace())
     gap = math.sqrt(2 * shift * trace1 * trace2) * (math.sqrt(1 + 2 * shift) + 1)

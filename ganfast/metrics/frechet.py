@@ -46,7 +46,7 @@ def frechet_distance(
     mean1, mean2 = as_mean(mu1, "mu1"), as_mean(mu2, "mu2")
     dim = mean1.shape[-1]
     if mean2.shape[-1] != dim:
-        raise ValueError(f"mu2: expected {dim} entries as in mu1, got {mean2.shape[-1]}")
+        raise ValueError(f"mu2 must have {dim} entries as in mu1, got {mean2.shape[-1]}")
     cov1, slack1 = as_symmetric(sigma1, "sigma1", dim)
     cov2, slack2 = as_symmetric(sigma2, "sigma2", dim)
     mean1, mean2, cov1, cov2 = on_one_device(mean1, mean2, cov1, cov2)
@@ -73,7 +73,7 @@ def frechet_distance_from_features(x: Array, y: Array, ddof: int = 1) -> Tensor:
     """
     x, y = as_features(x, "x"), as_features(y, "y")
     if x.shape[1] != y.shape[1]:
-        raise ValueError(f"y: expected {x.shape[1]} features as in x, got {y.shape[1]}")
+        raise ValueError(f"y must have {x.shape[1]} features as in x, got {y.shape[1]}")
     x, y = on_one_device(to_float64(x), to_float64(y))
     gradient = torch.is_grad_enabled() and (x.requires_grad or y.requires_grad)
     if min(len(x), len(y)) > x.shape[1] and not gradient:
@@ -92,9 +92,9 @@ def centred(features: Tensor, name: str, ddof: int) -> tuple[Tensor, Tensor]:
     A reflection turns the N centred features, which add up to 0, into X and a row of zeros.
     """
     if len(features) < 2:
-        raise ValueError(f"{name}: expected at least 2 samples, got {len(features)}")
+        raise ValueError(f"{name} must hold at least 2 samples, got {len(features)}")
     if ddof not in (0, 1):
-        raise ValueError(f"ddof: expected 0 or 1, got {ddof}")
+        raise ValueError(f"ddof must be 0 or 1, got {ddof}")
     n, mean = len(features), features.mean(dim=0)
     centred = features - mean
     return mean, (centred[1:] - centred[0] / (n**0.5 + 1)) / (n - ddof) ** 0.5

@@ -40,7 +40,7 @@ class FrechetLoss(nn.Module):
     def __init__(self, reference: Reference, queue: int = 0) -> None:
         super().__init__()
         if queue < 0:
-            raise ValueError(f"queue: expected 0 or more, got {queue}")
+            raise ValueError(f"queue must be at least 0, got {queue}")
         mean, covariance, _ = moments_of(reference)
         self.queue = queue
         self.register_buffer("mean", mean)
@@ -52,7 +52,7 @@ class FrechetLoss(nn.Module):
         features = to_float64(as_features(features, "features"))
         if features.shape[1] != len(self.mean):
             raise ValueError(
-                f"features: expected shape (N, {len(self.mean)}), got {tuple(features.shape)}"
+                f"features must have shape (N, {len(self.mean)}), got {tuple(features.shape)}"
             )
         x = features
         if self.training and self.queue:

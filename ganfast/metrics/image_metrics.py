@@ -1,15 +1,18 @@
 """Metrics that take images batch by batch, in the form that evaluation loops know.
 
-    metric = FrechetInceptionDistance(features.load("inception"))
-    metric.update(images, real=True)
-    metric.update(samples, real=False)
-    metric.compute()
+Under torch.distributed every process updates its own metric. All of them call `compute`, which
+returns the score of all images to each.
 
-Under torch.distributed every process updates its own, and `compute`, called by all, is of them all.
+Example:
+    >>> metric = FrechetInceptionDistance(features.load("inception"))
+    >>> metric.update(images, real=True)
+    >>> metric.update(samples, real=False)
+    >>> metric.compute()
 """
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Mapping
+from functools import partial
 from typing import Any
 
 import torch
@@ -18,79 +21,76 @@ from typing_extensions import Self
 
 from ganfast.features import Encoder
 from ganfast.metrics.frechet import frechet_distance
-from ganfast.metrics.inception_score import inception_score
-from ganfast.metrics.kid import kid
+from ganfast.metrics.inception_score import Chunks, inception_score
+from ganfast.metrics.kid import KernelName, kid
 from ganfast.metrics.mifid import mifid
 from ganfast.metrics.prdc import PRDC, prdc
-from ganfast.metrics.sampling import Spread
+from ganfast.metrics.sampling import Draws, Spread
 from ganfast.metrics.statistics import FrechetStatistics
 from ganfast.metrics.validation import as_features
 
 Features = Encoder | Callable[[Tensor], Tensor]
 State = dict[str, Tensor]
 
+_SIDES = ("real", "fake")
+
 
 class _ImageMetric(ABC):
-    """Features of real and fake images, kept until `compute`.
+    """Keeps the features of real and fake images until `compute`.
 
-    ``features`` is an `Encoder`, which takes uint8 images (N, C, H, W) of any size, or a callable
-    from images to (N, D). ``normalize``: images are floats in [0, 1], and made uint8 as
-    torchmetrics does. ``reset_real_features``: whether `reset` forgets the real ones, too.
-    Further ``options`` go to the function of the metric.
+    Args:
+        features: an `Encoder`, which takes uint8 images (N, C, H, W) of any size, or a callable
+            from images to features (N, D).
+        normalize: the images are floats in [0, 1], converted to uint8 as torchmetrics does.
+        reset_real_features: `reset` forgets the real images too.
     """
 
     _layer = "features"
 
     def __init__(
-        self,
-        features: Features,
-        *,
-        normalize: bool = False,
-        reset_real_features: bool = True,
-        **options: Any,
+        self, features: Features, *, normalize: bool = False, reset_real_features: bool = True
     ) -> None:
         if not callable(features):
-            raise TypeError(f"features: expected an Encoder or a callable, got {type(features)}")
+            raise TypeError(f"features must be an Encoder or a callable, got {type(features)}")
         self.features = features
         self.normalize = normalize
         self.reset_real_features = reset_real_features
-        self.options = options
-        self._kept: dict[bool, list[Tensor]] = {True: [], False: []}
+        self._kept: dict[str, list[Tensor]] = {side: [] for side in _SIDES}
 
     def update(self, imgs: Tensor, real: bool) -> None:
-        """Add a batch of real or fake images. Raises as the features do."""
-        self._add(self._features(imgs), real)
+        """Add a batch of real or fake images. Raises as the feature network does."""
+        self._add(self._features(imgs), "real" if real else "fake")
 
     @abstractmethod
     def compute(self) -> object:
-        """The metric of all images so far."""
+        """Return the metric of all images so far."""
 
     def reset(self) -> None:
-        """Forget the images, the real ones only with ``reset_real_features``."""
-        self._kept[False] = []
-        if self.reset_real_features:
-            self._kept[True] = []
+        """Forget the fake images, and with ``reset_real_features`` the real ones."""
+        for side in _SIDES if self.reset_real_features else _SIDES[1:]:
+            self._kept[side] = []
 
     def merge_state(self, metrics: Iterable[Self]) -> Self:
-        """Add all that others of the same kind have seen, and return itself."""
+        """Add what other metrics of this kind have seen, and return this one."""
         for other in metrics:
-            for real, parts in other._kept.items():
-                self._kept[real] = [*self._kept[real], *parts]
+            for side in _SIDES:
+                self._kept[side] = [*self._kept[side], *other._kept[side]]
         return self
 
     def state_dict(self) -> State:
-        """What has been seen, as tensors; of a side without images there is no key."""
-        sides = {"real": self._kept[True], "fake": self._kept[False]}
-        return {name: torch.cat(parts) for name, parts in sides.items() if parts}
+        """Return what has been seen as tensors; a side without images has no key."""
+        return {side: torch.cat(parts) for side, parts in self._kept.items() if parts}
 
     def load_state_dict(self, state: Mapping[str, Tensor]) -> None:
-        """Go on from a `state_dict`."""
-        unknown = set(state) - {"real", "fake"}
-        if unknown:
-            raise ValueError(f"state: expected the keys real and fake, got {sorted(state)}")
+        """Continue from a `state_dict`.
+
+        Raises:
+            ValueError: the state is of another metric.
+        """
+        if set(state) - set(_SIDES):
+            raise ValueError(f"state must have the keys real and fake, got {sorted(state)}")
         self._kept = {
-            real: [as_features(state[name], name)] if name in state else []
-            for real, name in ((True, "real"), (False, "fake"))
+            side: [as_features(state[side], side)] if side in state else [] for side in _SIDES
         }
 
     def _features(self, imgs: Tensor) -> Tensor:
@@ -103,104 +103,183 @@ class _ImageMetric(ABC):
                 found = self.features(imgs)
         return as_features(found, "features").detach()
 
-    def _add(self, features: Tensor, real: bool) -> None:
-        self._kept[real].append(features.cpu())
+    def _add(self, features: Tensor, side: str) -> None:
+        self._kept[side].append(features.cpu())
 
-    def _side(self, real: bool) -> Tensor:
-        """All features of one side, of all processes."""
-        parts = self._kept[real]
+    def _all(self, side: str) -> Tensor:
+        """The features of one side in all processes."""
+        parts = self._kept[side]
         if torch.distributed.is_available() and torch.distributed.is_initialized():
             gathered: list[Any] = [None] * torch.distributed.get_world_size()
             torch.distributed.all_gather_object(gathered, parts)
             parts = [part for those in gathered for part in those]
         if not parts:
-            raise ValueError(f"compute: expected {'real' if real else 'fake'} images, got none")
+            raise ValueError(f"compute needs {side} images, got none")
         return torch.cat(parts)
 
 
 class FrechetInceptionDistance(_ImageMetric):
-    """`frechet_distance` of the moments, a float; 16 D^2 bytes, however many images. Option: ddof.
+    """`frechet_distance` of the moments, as a float. Takes 16 D^2 bytes for any number of images.
 
-    Fewer samples than dimensions are scored from moments, too: keep features and call
-    `frechet_distance_from_features` where you can.
+    Where there are fewer samples than dimensions, `frechet_distance_from_features` is more
+    accurate, but needs the features.
+
+    Args:
+        features, normalize, reset_real_features: as for every metric here.
+        ddof: covariances are divided by N - ddof.
     """
 
-    def __init__(self, features: Features, **options: Any) -> None:
-        super().__init__(features, **options)
-        self._statistics: dict[bool, FrechetStatistics] = {}
+    def __init__(
+        self,
+        features: Features,
+        *,
+        normalize: bool = False,
+        reset_real_features: bool = True,
+        ddof: int = 1,
+    ) -> None:
+        super().__init__(features, normalize=normalize, reset_real_features=reset_real_features)
+        self.ddof = ddof
+        self._statistics: dict[str, FrechetStatistics] = {}
 
     def compute(self) -> float:
-        """The distance. Raises ValueError for fewer than 2 images on either side."""
-        sides = []
-        for real, name in ((True, "real"), (False, "fake")):
-            if real not in self._statistics:
-                raise ValueError(f"compute: expected {name} images, got none")
-            statistics = self._statistics[real].reduce()
-            sides += [statistics.mean, statistics.covariance(self.options.get("ddof", 1))]
-        return float(frechet_distance(*sides))
+        """Return the distance.
+
+        Raises:
+            ValueError: a side has fewer than 2 images.
+        """
+        arguments = []
+        for side in _SIDES:
+            if side not in self._statistics:
+                raise ValueError(f"compute needs {side} images, got none")
+            statistics = self._statistics[side].reduce()
+            arguments += [statistics.mean, statistics.covariance(self.ddof)]
+        return float(frechet_distance(*arguments))
 
     def reset(self) -> None:
-        kept = {} if self.reset_real_features else {True: self._statistics.get(True)}
-        self._statistics = {real: side for real, side in kept.items() if side is not None}
+        for side in _SIDES if self.reset_real_features else _SIDES[1:]:
+            self._statistics.pop(side, None)
 
     def merge_state(self, metrics: Iterable[Self]) -> Self:
         for other in metrics:
-            for real, statistics in other._statistics.items():
-                self._of(real, statistics.dim).merge(statistics)
+            for side, statistics in other._statistics.items():
+                self._of(side, statistics.dim).merge(statistics)
         return self
 
     def state_dict(self) -> State:
         return {
-            f"{'real' if real else 'fake'}.{key}": value
-            for real, statistics in self._statistics.items()
+            f"{side}.{key}": value
+            for side, statistics in self._statistics.items()
             for key, value in statistics.state_dict().items()
         }
 
     def load_state_dict(self, state: Mapping[str, Tensor]) -> None:
         self._statistics = {}
-        for real, name in ((True, "real"), (False, "fake")):
-            side = {k.partition(".")[2]: v for k, v in state.items() if k.startswith(name + ".")}
-            if side:
-                self._of(real, len(side["mean"])).load_state_dict(side)
+        for side in _SIDES:
+            own = {k.partition(".")[2]: v for k, v in state.items() if k.startswith(side + ".")}
+            if own:
+                self._of(side, len(own["mean"])).load_state_dict(own)
 
-    def _add(self, features: Tensor, real: bool) -> None:
-        self._of(real, features.shape[1]).update(features)
+    def _add(self, features: Tensor, side: str) -> None:
+        self._of(side, features.shape[1]).update(features)
 
-    def _of(self, real: bool, dim: int) -> FrechetStatistics:
-        return self._statistics.setdefault(real, FrechetStatistics(dim))
+    def _of(self, side: str, dim: int) -> FrechetStatistics:
+        return self._statistics.setdefault(side, FrechetStatistics(dim))
 
 
 class KernelInceptionDistance(_ImageMetric):
-    """`kid`, a `Spread`; its options."""
+    """`kid`, with its options."""
+
+    def __init__(
+        self,
+        features: Features,
+        *,
+        normalize: bool = False,
+        reset_real_features: bool = True,
+        subsets: int = 100,
+        subset_size: int = 1000,
+        kernel: KernelName = "poly",
+        degree: int = 3,
+        gamma: float | None = None,
+        coef0: float = 1.0,
+        sigma: float = 10.0,
+        unbiased: bool = True,
+        seed: int = 2020,
+        draws: Draws = "numpy",
+    ) -> None:
+        super().__init__(features, normalize=normalize, reset_real_features=reset_real_features)
+        self._score = partial(
+            kid, subsets=subsets, subset_size=subset_size, kernel=kernel, degree=degree,
+            gamma=gamma, coef0=coef0, sigma=sigma, unbiased=unbiased, seed=seed, draws=draws,
+        )  # fmt: skip
 
     def compute(self) -> Spread:
-        """Mean and standard deviation over the subsets."""
-        return kid(self._side(True), self._side(False), **self.options)
+        """Return the mean and the standard deviation over the subsets."""
+        return self._score(self._all("real"), self._all("fake"))
 
 
 class PrecisionRecall(_ImageMetric):
-    """`prdc`: precision, recall, density, coverage; its options."""
+    """`prdc`, with its options."""
+
+    def __init__(
+        self,
+        features: Features,
+        *,
+        normalize: bool = False,
+        reset_real_features: bool = True,
+        k: int = 5,
+        inclusive: bool = False,
+    ) -> None:
+        super().__init__(features, normalize=normalize, reset_real_features=reset_real_features)
+        self.k, self.inclusive = k, inclusive
 
     def compute(self) -> PRDC:
-        """The four."""
-        return prdc(self._side(True), self._side(False), **self.options)
+        """Return precision, recall, density and coverage."""
+        return prdc(self._all("real"), self._all("fake"), k=self.k, inclusive=self.inclusive)
 
 
 class MemorizationInformedFrechetInceptionDistance(_ImageMetric):
-    """`mifid`, a float; its options."""
+    """`mifid`, with its options."""
+
+    def __init__(
+        self,
+        features: Features,
+        *,
+        normalize: bool = False,
+        reset_real_features: bool = True,
+        threshold: float = 0.1,
+    ) -> None:
+        super().__init__(features, normalize=normalize, reset_real_features=reset_real_features)
+        self.threshold = threshold
 
     def compute(self) -> float:
-        """The distance over the memorisation distance."""
-        return mifid(self._side(True), self._side(False), **self.options)
+        """Return the distance over the memorisation distance."""
+        return mifid(self._all("real"), self._all("fake"), threshold=self.threshold)
 
 
 class InceptionScore(_ImageMetric):
-    """`inception_score` of the fake images, a `Spread`; its options. Real images are passed over.
+    """`inception_score` of the fake images, with its options; real images are ignored.
 
-    Of an `Encoder` the logits are taken; a callable has to give logits.
+    An `Encoder` has to have logits; a callable has to return them.
     """
 
     _layer = "logits"
+
+    def __init__(
+        self,
+        features: Features,
+        *,
+        normalize: bool = False,
+        reset_real_features: bool = True,
+        splits: int = 10,
+        chunks: Chunks = "even",
+        seed: int | None = 2020,
+        draws: Draws = "numpy",
+        ddof: int = 0,
+    ) -> None:
+        super().__init__(features, normalize=normalize, reset_real_features=reset_real_features)
+        self._score = partial(
+            inception_score, splits=splits, chunks=chunks, seed=seed, draws=draws, ddof=ddof
+        )
 
     def update(self, imgs: Tensor, real: bool = False) -> None:
         """Add a batch of images."""
@@ -208,5 +287,5 @@ class InceptionScore(_ImageMetric):
             super().update(imgs, False)
 
     def compute(self) -> Spread:
-        """Mean and standard deviation over the splits."""
-        return inception_score(self._side(False), **self.options)
+        """Return the mean and the standard deviation over the splits."""
+        return self._score(self._all("fake"))

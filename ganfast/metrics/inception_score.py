@@ -37,9 +37,9 @@ def inception_score(
     """
     x = as_features(logits, "logits").detach()
     if not 1 <= splits <= len(x):
-        raise ValueError(f"splits: expected 1 to {len(x)}, the number of samples, got {splits}")
+        raise ValueError(f"splits must be from 1 to {len(x)}, the number of samples, got {splits}")
     if ddof not in (0, 1) or ddof >= splits:
-        raise ValueError(f"ddof: expected 0, or 1 with 2 splits or more, got {ddof}")
+        raise ValueError(f"ddof must be 0, or 1 with 2 splits or more, got {ddof}")
     if seed is not None:
         x = x[permutations(seed, draws)(len(x)).to(x.device)]
     scores = torch.tensor([_score(part) for part in _split(x, splits, chunks)], dtype=torch.float64)
@@ -54,7 +54,7 @@ def _split(x: Tensor, splits: int, chunks: Chunks) -> list[Tensor]:
         return list(x.chunk(splits))
     if chunks == "floor":
         return list(torch.split(x[: n // splits * splits], n // splits))
-    raise ValueError(f"chunks: expected 'even', 'ceil' or 'floor', got {chunks!r}")
+    raise ValueError(f"chunks must be 'even', 'ceil' or 'floor', got {chunks!r}")
 
 
 def _score(logits: Tensor) -> float:

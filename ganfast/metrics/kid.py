@@ -49,9 +49,9 @@ def kid(
             f"got {subsets} and {subset_size}"
         )
     if kernel not in get_args(KernelName):
-        raise ValueError(f"kernel: expected one of {get_args(KernelName)}, got {kernel!r}")
+        raise ValueError(f"kernel must be one of {get_args(KernelName)}, got {kernel!r}")
     if kernel == "rbf" and not sigma > 0:
-        raise ValueError(f"sigma: expected a number above 0, got {sigma}")
+        raise ValueError(f"sigma must be above 0, got {sigma}")
     if kernel == "poly":
         function = polynomial(degree, 1 / one.shape[1] if gamma is None else gamma, coef0)
     else:
@@ -75,7 +75,7 @@ def cmmd(x: Array, y: Array, *, sigma: float = 10.0, scale: float = 1000.0) -> f
     or a sigma that is not positive.
     """
     if not sigma > 0:
-        raise ValueError(f"sigma: expected a number above 0, got {sigma}")
+        raise ValueError(f"sigma must be above 0, got {sigma}")
     one, two = (_unit(side, name) for side, name in zip(as_pair(x, y), "xy", strict=True))
     everything = [(torch.arange(len(one)), torch.arange(len(two)))]
     return scale * float(mmd2(one, two, everything, gaussian(sigma), unbiased=False)[0])
@@ -83,9 +83,9 @@ def cmmd(x: Array, y: Array, *, sigma: float = 10.0, scale: float = 1000.0) -> f
 
 def _unit(embeddings: Tensor, name: str) -> Tensor:
     if len(embeddings) == 0:
-        raise ValueError(f"{name}: expected at least 1 sample, got 0")
+        raise ValueError(f"{name} must hold at least 1 sample, got 0")
     norms = torch.linalg.vector_norm(embeddings.double(), dim=1, keepdim=True)
     if bool((norms == 0).any()):
-        raise ValueError(f"{name}: expected embeddings with a direction, got one of norm 0")
+        raise ValueError(f"{name} must hold embeddings of a norm above 0, got one of norm 0")
     unit: Tensor = embeddings / norms
     return unit

@@ -25,7 +25,7 @@ def polar_factor(a: Array) -> Tensor:
     """
     a = as_mean(a, "a")
     if a.ndim < 2 or a.shape[-2] == 0:
-        raise ValueError(f"a: expected shape (..., m, n), got {tuple(a.shape)}")
+        raise ValueError(f"a must have shape (..., m, n), got {tuple(a.shape)}")
     u: Tensor = _PolarFactor.apply(a)  # type: ignore[no-untyped-call]
     return u
 
@@ -47,7 +47,7 @@ def inv_sqrtm_psd(s: Array, eps: float = 0.0) -> Tensor:
     where S + eps I is singular to rounding.
     """
     if not eps >= 0:
-        raise ValueError(f"eps: expected 0 or more, got {eps}")
+        raise ValueError(f"eps must be at least 0, got {eps}")
     return _root(s, -0.5, eps)
 
 
@@ -89,7 +89,7 @@ class _PowerPSD(torch.autograd.Function):
         rounding = max(values.shape[-1], _LEAST_ROUNDINGS) * EPS
         if power < 0 and (roots[..., 0].square() <= rounding * roots[..., -1].square()).any():
             raise ValueError(
-                f"s: expected a matrix that is not singular with eps = {eps:.6g} added, got the "
+                f"s must not be singular with eps = {eps:.6g} added, got the "
                 f"eigenvalue {float(values.min()):.6g} (largest {float(values.max()):.6g})"
             )
         ctx.power = power
@@ -190,7 +190,7 @@ def well_conditioned(factor: Tensor, sigma: Tensor) -> Tensor:
 def indefinite(name: str, values: Tensor) -> str:
     """What is wrong with a matrix of these eigenvalues."""
     return (
-        f"{name}: expected a positive semi-definite matrix, got the eigenvalue "
+        f"{name} must be a positive semi-definite matrix, got the eigenvalue "
         f"{float(values.min()):.6g} (largest {float(values.max()):.6g})"
     )
 

@@ -20,7 +20,7 @@ def mifid(real: Array, fake: Array, *, threshold: float = 0.1) -> float:
     In float64. Raises TypeError and ValueError as `frechet_distance_from_features` does.
     """
     if not 0 < threshold <= 1:
-        raise ValueError(f"threshold: expected a number above 0, up to 1, got {threshold}")
+        raise ValueError(f"threshold must be above 0 and at most 1, got {threshold}")
     one, two = as_pair(real, fake)
     distance = float(frechet_distance_from_features(one, two))
     if distance <= 1e-8:
@@ -38,6 +38,6 @@ def _directions(features: Tensor, name: str) -> Tensor:
     x = to_float64(features)
     x = x[x.sum(1) != 0]
     if len(x) == 0:
-        raise ValueError(f"{name}: expected features whose sum is not 0, got none")
+        raise ValueError(f"{name} must hold features whose sum is not 0, got none")
     directions: Tensor = x / torch.linalg.vector_norm(x, dim=1, keepdim=True)
     return directions

@@ -44,7 +44,7 @@ def as_pair(x: Array, y: Array) -> tuple[Tensor, Tensor]:
     """Two checked feature sets (N, D) and (M, D) of one dtype, float32 or more, on one device."""
     one, two = as_features(x, "x").detach(), as_features(y, "y").detach()
     if one.shape[1] != two.shape[1]:
-        raise ValueError(f"y: expected {one.shape[1]} features as in x, got {two.shape[1]}")
+        raise ValueError(f"y must have {one.shape[1]} features as in x, got {two.shape[1]}")
     dtype = torch.promote_types(torch.promote_types(one.dtype, two.dtype), torch.float32)
     one, two = on_one_device(one.to(dtype), two.to(dtype))
     return one, two

@@ -111,11 +111,12 @@ def radii(a: Points, k: int) -> Tensor:
 
 
 def inside(
-    a: Points, b: Points, squares_a: Tensor, squares_b: Tensor, strict: bool
+    a: Points, b: Points, squares_a: Tensor, squares_b: Tensor, inclusive: bool
 ) -> Iterator[tuple[slice, slice, Tensor, Tensor]]:
     """Tiles (rows of a, columns of b, b_j is in the ball of a_i, a_i is in the ball of b_j).
 
-    The squares of the radii are (N,) and (M,), float64. On the sphere counts unless ``strict``.
+    ``squares_a`` (N,) and ``squares_b`` (M,) are the squared radii in float64. A point on the
+    surface of a ball is inside if ``inclusive``.
     """
     low_a, high_a = (bound.unsqueeze(1) for bound in _bounds(a, b, squares_a))
     low_b, high_b = _bounds(b, a, squares_b)
@@ -131,7 +132,7 @@ def inside(
                 i, j = ((squares <= high) ^ within).nonzero(as_tuple=True)
                 p, q = i + rows.start, j + columns.start
                 exact, limit = exact_squares(a, p, b, q), limits[p if of_a else q]
-                within[i, j] = exact < limit if strict else exact <= limit
+                within[i, j] = exact <= limit if inclusive else exact < limit
                 masks.append(within)
             yield rows, columns, masks[0], masks[1]
 
@@ -169,7 +170,7 @@ def _all_squares(a: Points, row: int, b: Points) -> Tensor:
 
 def _check(k: int, available: int) -> None:
     if not 1 <= k <= available:
-        raise ValueError(f"k: expected 1 to {available}, the number of neighbours, got {k}")
+        raise ValueError(f"k must be from 1 to {available}, the number of neighbours, got {k}")
 
 
 def squares_of(a: Points, rows: slice, b: Points, columns: slice) -> Tensor:

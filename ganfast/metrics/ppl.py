@@ -39,7 +39,7 @@ def perceptual_path_length(
             f"got {tuple(starts.shape)} and {tuple(ends.shape)}"
         )
     if not eps > 0:
-        raise ValueError(f"eps: expected a number above 0, got {eps}")
+        raise ValueError(f"eps must be above 0, got {eps}")
     parts = []
     with torch.no_grad():
         for a, b in zip(
@@ -48,7 +48,7 @@ def perceptual_path_length(
             found = distance(generator(a), generator(interpolate(a, b, eps, interpolation)))
             if found.shape != (len(a),):
                 raise ValueError(
-                    f"distance: expected to return shape ({len(a)},), got {tuple(found.shape)}"
+                    f"distance must return shape ({len(a)},), got {tuple(found.shape)}"
                 )
             parts.append(found.double().cpu() / eps**2)
     values = torch.cat(parts).numpy()
@@ -69,7 +69,7 @@ def interpolate(a: Tensor, b: Tensor, t: float, how: Interpolation = "lerp") -> 
     if how == "lerp":
         return torch.lerp(a, b, t)
     if how not in ("slerp", "slerp_unit"):
-        raise ValueError(f"interpolation: expected 'lerp', 'slerp' or 'slerp_unit', got {how!r}")
+        raise ValueError(f"interpolation must be 'lerp', 'slerp' or 'slerp_unit', got {how!r}")
     unit_a, unit_b = (x / torch.linalg.vector_norm(x, dim=1, keepdim=True) for x in (a, b))
     if how == "slerp_unit":
         a, b = unit_a, unit_b

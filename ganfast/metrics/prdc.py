@@ -34,7 +34,7 @@ class PRDC(NamedTuple):
         return 2 * self.precision * self.recall / max(1e-5, self.precision + self.recall)
 
 
-def prdc(real: Array, fake: Array, *, k: int = 5, strict: bool = True) -> PRDC:
+def prdc(real: Array, fake: Array, *, k: int = 5, inclusive: bool = False) -> PRDC:
     """Precision, recall, density and coverage of features (N, D) and (M, D).
 
     With B(a) the ball around a that reaches to its k-th nearest neighbour in its own set:
@@ -55,7 +55,7 @@ def prdc(real: Array, fake: Array, *, k: int = 5, strict: bool = True) -> PRDC:
     for features, name in ((one, "real"), (two, "fake")):
         if not 1 <= k < len(features):
             raise ValueError(
-                f"k: expected 1 to {len(features) - 1}, the other samples in {name}, got {k}"
+                f"k must be from 1 to {len(features) - 1}, the other samples in {name}, got {k}"
             )
     a, b = points(one, two)
     squares_a, squares_b = radii(a, k), radii(b, k)
@@ -63,7 +63,7 @@ def prdc(real: Array, fake: Array, *, k: int = 5, strict: bool = True) -> PRDC:
     in_a_real = torch.zeros(len(b), dtype=torch.bool, device=device)
     in_a_fake, covered = torch.zeros(2, len(a), dtype=torch.bool, device=device)
     total = 0
-    for rows, columns, of_real, of_fake in inside(a, b, squares_a, squares_b, strict):
+    for rows, columns, of_real, of_fake in inside(a, b, squares_a, squares_b, inclusive):
         in_a_real[columns] |= of_real.any(0)
         covered[rows] |= of_real.any(1)
         in_a_fake[rows] |= of_fake.any(1)
@@ -90,7 +90,7 @@ def realism(real: Array, fake: Array, *, k: int = 3, prune: bool = True) -> Tens
     if prune:
         kept = limits < limits.quantile(0.5)
         if not bool(kept.any()):
-            raise ValueError("real: expected radii below their median, got equal ones everywhere")
+            raise ValueError("real must have radii below their median, got equal radii")
         a, limits = a.part(kept), limits[kept]
     tiny = torch.finfo(torch.float32).tiny
     scaled = a.in_my_units(limits).clamp(min=tiny).unsqueeze(1)

@@ -30,4 +30,4 @@ def permutations(seed: int, draws: Draws) -> Callable[[int], Tensor]:
     if draws == "torch":
         generator = torch.Generator().manual_seed(seed)
         return lambda n: torch.randperm(n, generator=generator)
-    raise ValueError(f"draws: expected one of {get_args(Draws)}, got {draws!r}")
+    raise ValueError(f"draws must be one of {get_args(Draws)}, got {draws!r}")

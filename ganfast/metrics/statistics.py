@@ -3,24 +3,16 @@
 import copy
 import os
 from collections.abc import Mapping
-from typing import NamedTuple
 
 import torch
 from torch import Tensor
 from typing_extensions import Self
 
 from ganfast.metrics.matrix import add_lower_gram, mirrored
+from ganfast.metrics.moments import Moments, load_moments_and_weights, save_moments
 from ganfast.metrics.validation import Array, as_features
 
 _BLOCK = 2048  # rows turned to float64 at a time, so that a large update needs little more memory
-
-
-class Moments(NamedTuple):
-    """Mean (D,) and covariance (D, D) in float64, and the number of samples where it is known."""
-
-    mean: Tensor
-    covariance: Tensor
-    n: int | None = None
 
 
 class FrechetStatistics:
@@ -39,7 +31,7 @@ class FrechetStatistics:
 
     def __init__(self, dim: int, device: torch.device | str = "cpu") -> None:
         if dim < 1:
-            raise ValueError(f"dim: expected 1 or more, got {dim}")
+            raise ValueError(f"dim must be at least 1, got {dim}")
         self.dim = dim
         self.n = 0
         self._weight = 0.0
@@ -56,7 +48,7 @@ class FrechetStatistics:
         features = as_features(features, "features").detach()
         if features.shape[1] != self.dim:
             raise ValueError(
-                f"features: expected shape (N, {self.dim}), got {tuple(features.shape)}"
+                f"features must have shape (N, {self.dim}), got {tuple(features.shape)}"
             )
         w = None if weights is None else _as_weights(weights, len(features))
         for start in range(0, len(features), _BLOCK):
@@ -66,7 +58,7 @@ class FrechetStatistics:
     def merge(self, other: "FrechetStatistics") -> None:
         """Add all that another one has seen. Raises ValueError where the dimensions differ."""
         if other.dim != self.dim:
-            raise ValueError(f"other: expected statistics of dim {self.dim}, got {other.dim}")
+            raise ValueError(f"other must have dim {self.dim}, got {other.dim}")
         scatter = other._scatter.to(self._scatter, copy=other is self)
         self._shift(other._weight, other._mean.to(self._mean))
         self._scatter += scatter
@@ -80,7 +72,7 @@ class FrechetStatistics:
         weight = self._weight - part._weight
         if part.dim != self.dim or part.n >= self.n or weight <= 0:
             raise ValueError(
-                f"part: expected fewer than {self.n} samples of dim {self.dim}, "
+                f"part must hold fewer than {self.n} samples of dim {self.dim}, "
                 f"got {part.n} of dim {part.dim}"
             )
         rest = FrechetStatistics(self.dim, self._mean.device)
@@ -119,7 +111,7 @@ class FrechetStatistics:
     def mean(self) -> Tensor:
         """Mean (D,), float64. Raises ValueError before the first sample with a weight."""
         if self._weight == 0:
-            raise ValueError(f"mean: expected at least 1 sample, got {self.n}")
+            raise ValueError(f"mean must be of at least 1 sample, got {self.n}")
         return self._mean.clone()
 
     def covariance(self, ddof: int = 1) -> Tensor:
@@ -129,10 +121,10 @@ class FrechetStatistics:
         Raises ValueError for fewer than 2 samples.
         """
         if ddof not in (0, 1):
-            raise ValueError(f"ddof: expected 0 or 1, got {ddof}")
+            raise ValueError(f"ddof must be 0 or 1, got {ddof}")
         divisor = self._weight - ddof * self._squared_weights / (self._weight or 1)
         if self.n < 2 or divisor <= 0:
-            raise ValueError(f"covariance: expected at least 2 samples, got {self.n}")
+            raise ValueError(f"covariance must be of at least 2 samples, got {self.n}")
         return mirrored(self._scatter / divisor)
 
     @property
@@ -146,8 +138,6 @@ class FrechetStatistics:
         Written beside it and renamed, so that the file is whole or not there. Raises ValueError for
         fewer than 2 samples or for a name that does not end in .npz.
         """
-        from ganfast.metrics.stats_files import save_moments
-
         save_moments(path, self.moments, (self._weight, self._squared_weights))
 
     @classmethod
@@ -157,8 +147,6 @@ class FrechetStatistics:
         Raises ValueError for a file without the number of samples, which `load_moments` reads, and
         otherwise as `load_moments` does.
         """
-        from ganfast.metrics.stats_files import load_moments_and_weights
-
         moments, (weight, squared_weights) = load_moments_and_weights(path)
         if moments.n is None:
             raise ValueError(
@@ -185,7 +173,7 @@ class FrechetStatistics:
         shapes = {"counts": (3,), "mean": (self.dim,), "scatter": (self.dim, self.dim)}
         found = {key: tuple(value.shape) for key, value in state.items()}
         if found != shapes:
-            raise ValueError(f"state: expected tensors of shapes {shapes}, got {found}")
+            raise ValueError(f"state must hold tensors of shapes {shapes}, got {found}")
         n, self._weight, self._squared_weights = state["counts"].tolist()
         self.n = int(n)
         self._mean = state["mean"].to(self._mean, copy=True)
@@ -237,7 +225,7 @@ class EMAStatistics(FrechetStatistics):
 
     def __init__(self, dim: int, decay: float, device: torch.device | str = "cpu") -> None:
         if not 0 < decay < 1:
-            raise ValueError(f"decay: expected a number between 0 and 1, got {decay}")
+            raise ValueError(f"decay must be between 0 and 1, got {decay}")
         super().__init__(dim, device)
         self.decay = decay
 
@@ -264,7 +252,7 @@ class WindowStatistics:
         features = as_features(features, "features").detach()
         size, dim = self._window.shape
         if features.shape[1] != dim:
-            raise ValueError(f"features: expected shape (N, {dim}), got {tuple(features.shape)}")
+            raise ValueError(f"features must have shape (N, {dim}), got {tuple(features.shape)}")
         features = features[-size:].to(self._window)
         places = torch.arange(self._next, self._next + len(features), device=features.device)
         self._window[places % size] = features
@@ -287,7 +275,7 @@ class WindowStatistics:
 def _as_weights(value: Array, n: int) -> Tensor:
     weights = torch.as_tensor(value).detach().double()
     if weights.shape != (n,):
-        raise ValueError(f"weights: expected shape ({n},), got {tuple(weights.shape)}")
+        raise ValueError(f"weights must have shape ({n},), got {tuple(weights.shape)}")
     if not bool(((weights >= 0) & weights.isfinite()).all()):
-        raise ValueError("weights: expected finite numbers that are 0 or more")
+        raise ValueError(f"weights must be finite and at least 0, got {float(weights.min()):.6g}")
     return weights

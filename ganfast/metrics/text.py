@@ -23,7 +23,7 @@ def self_bleu(texts: Sequence[str], order: int = 4) -> float:
     Zhu et al. 2018). Raises ValueError for fewer than 2 texts.
     """
     if isinstance(texts, str) or len(texts) < 2:
-        raise ValueError(f"texts: expected 2 or more, got {texts!r:.60}")
+        raise ValueError(f"texts must hold at least 2 texts, got {texts!r:.60}")
     _optional("sacrebleu")
     from sacrebleu.metrics.bleu import BLEU
 
@@ -57,14 +57,16 @@ def rouge(
 
 def _check(texts: Sequence[str], references: Sequence[Sequence[str]]) -> None:
     if isinstance(texts, str) or any(isinstance(own, str) for own in references):
-        raise ValueError("expected a list of texts and a list of references for each, got a text")
+        raise ValueError(
+            "texts must be a list of texts, and references a list of lists of texts, got a text"
+        )
     if not texts or len(texts) != len(references):
         raise ValueError(
-            f"expected 1 text or more and a list of references for each, "
+            f"texts must hold at least 1 text, and references a list for each, "
             f"got {len(texts)} and {len(references)}"
         )
     if not all(references):
-        raise ValueError("references: expected at least 1 for each text, got a text with none")
+        raise ValueError("references must hold at least 1 for each text, got a text with none")
 
 
 def _optional(name: str) -> ModuleType:
@@ -74,5 +76,5 @@ def _optional(name: str) -> ModuleType:
         return importlib.import_module(name)
     except ModuleNotFoundError as error:
         raise ModuleNotFoundError(
-            f"{name} is not installed; pip install 'ganfast[text]' brings it"
+            f"{name} is not installed; install it with pip install 'ganfast[text]'"
         ) from error

@@ -1,4 +1,4 @@
-"""tr (Sigma1 Sigma2)^(1/2), its gradient and its two roads.
+"""tr (Sigma1 Sigma2)^(1/2), its gradient, and its two algorithms.
 
 With Sigma_i = R_i R_i^T and A = R1^T R2 the trace is the nuclear norm |A|_*, the sum of the
 singular values: no root of a non-symmetric matrix, so nothing complex, is ever formed. With the
@@ -11,7 +11,7 @@ and T1 is the optimal transport map from N(0, Sigma1) to N(0, Sigma2).
 """
 
 import warnings
-from typing import Any, Literal, NamedTuple, overload
+from typing import Any, Literal, NamedTuple
 
 import torch
 from torch import Tensor
@@ -34,53 +34,70 @@ Method = Literal["auto", "eigenvalues", "polar"]
 _POLAR_ERROR = 1e-7  # relative, that the polar iteration may have missed
 
 
-@overload
-def trace_sqrt_product(
-    sigma1: Array,
-    sigma2: Array,
-    *,
-    return_bounds: Literal[False] = False,
-    method: Method = "auto",
-) -> Tensor: ...
-@overload
-def trace_sqrt_product(
-    sigma1: Array, sigma2: Array, *, return_bounds: Literal[True], method: Method = "auto"
-) -> tuple[Tensor, Tensor, Tensor]: ...
-def trace_sqrt_product(
-    sigma1: Array, sigma2: Array, *, return_bounds: bool = False, method: Method = "auto"
-) -> Tensor | tuple[Tensor, Tensor, Tensor]:
-    """tr (sigma1 sigma2)^(1/2), the sum of the roots of the eigenvalues of the product.
+def trace_sqrt_product(sigma1: Array, sigma2: Array, *, method: Method = "auto") -> Tensor:
+    """Return tr (sigma1 sigma2)^(1/2), the sum of the roots of the eigenvalues of the product.
 
-    ``sigma``: (..., D, D) as for `frechet_distance`, leading dimensions broadcast. Float64, of the
-    leading shape; symmetric in the arguments to the bit; differentiable once.
+    Differentiable once. Swapped arguments give the same bits.
 
-    With ``return_bounds`` also a lower and an upper bound that are proven for the exact trace of
-    the matrices as given, all roundings counted: see `ganfast.metrics.certificate`. They carry no
-    gradient and cost five to fifteen times the value itself.
+    Args:
+        sigma1, sigma2: (..., D, D) as for `frechet_distance`; leading dimensions broadcast.
+        method: ``"eigenvalues"`` is accurate to about 1e-10, and the default on the CPU.
+            ``"polar"`` takes matrix products alone, is accurate to 1e-7, and is the default on
+            CUDA; where its own error bound is larger, it takes the eigenvalues and warns.
 
-    ``method``: ``eigenvalues`` (default on the CPU, right to about 1e-10) or ``polar`` (default on
-    CUDA, right to 1e-7: matrix products alone; where its own bound on what it misses is larger,
-    the eigenvalues are taken and a RuntimeWarning says so).
+    Returns:
+        Float64, of the leading shape.
 
-    Raises TypeError and ValueError as `frechet_distance` does.
+    Raises:
+        TypeError, ValueError: as `frechet_distance`.
     """
-    matrix1, slack1 = as_symmetric(sigma1, "sigma1")
-    matrix2, slack2 = as_symmetric(sigma2, "sigma2", matrix1.shape[-1])
-    matrix1, matrix2 = on_one_device(matrix1, matrix2)
-    trace = traces(matrix1, matrix2, (slack1, slack2), method)
-    if not return_bounds:
-        return trace
+    matrix1, matrix2, slacks = _pair(sigma1, sigma2)
+    return traces(matrix1, matrix2, slacks, method)
+
+
+class BoundedTrace(NamedTuple):
+    """A trace and its bounds, float64, of the leading shape; the bounds carry no gradient."""
+
+    trace: Tensor
+    lower: Tensor
+    upper: Tensor
+
+
+def trace_sqrt_product_with_bounds(
+    sigma1: Array, sigma2: Array, *, method: Method = "auto"
+) -> BoundedTrace:
+    """Return `trace_sqrt_product` between bounds that are proven, with every rounding counted.
+
+    The exact trace of the matrices as given lies between the bounds: the proof is in
+    `ganfast.metrics.certificate`. They cost five to fifteen times as much as the trace.
+
+    Args:
+        sigma1, sigma2, method: as for `trace_sqrt_product`.
+
+    Raises:
+        TypeError, ValueError: as `frechet_distance`.
+    """
+    matrix1, matrix2, slacks = _pair(sigma1, sigma2)
+    trace = traces(matrix1, matrix2, slacks, method)
     one, two, scale = scaled(*broadcast(matrix1.detach(), matrix2.detach()))
     pairs = zip(_flat(one), _flat(two), strict=True)
     bounds = torch.stack([nuclear_bounds(a, b) for a, b in pairs]).view(*trace.shape, 2)
     lower, upper = (bounds * scale.unsqueeze(-1)).unbind(-1)
-    return clamped(trace, lower, upper), lower, upper
+    return BoundedTrace(clamped(trace, lower, upper), lower, upper)
+
+
+def _pair(sigma1: Array, sigma2: Array) -> tuple[Tensor, Tensor, tuple[float, float]]:
+    """Check two matrices; return them on one device, and the rounding to allow for in each."""
+    matrix1, slack1 = as_symmetric(sigma1, "sigma1")
+    matrix2, slack2 = as_symmetric(sigma2, "sigma2", matrix1.shape[-1])
+    matrix1, matrix2 = on_one_device(matrix1, matrix2)
+    return matrix1, matrix2, (slack1, slack2)
 
 
 def traces(sigma1: Tensor, sigma2: Tensor, slacks: tuple[float, float], method: Method) -> Tensor:
     """`trace_sqrt_product` of checked matrices on one device."""
     if method not in ("auto", "eigenvalues", "polar"):
-        raise ValueError(f"method: expected auto, eigenvalues or polar, got {method!r}")
+        raise ValueError(f"method must be auto, eigenvalues or polar, got {method!r}")
     sigma1, sigma2, scale = scaled(*broadcast(sigma1, sigma2))
     polar = method == "polar" or (method == "auto" and sigma1.is_cuda)
     unresolved: list[float] = []

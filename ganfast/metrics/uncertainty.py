@@ -15,7 +15,8 @@ from torch import Tensor
 
 from ganfast.metrics.frechet import centred, frechet_distance_from_features
 from ganfast.metrics.matrix import nuclear_norm, psd_root, sum_of_roots, times_root
-from ganfast.metrics.statistics import FrechetStatistics, Moments
+from ganfast.metrics.moments import Moments
+from ganfast.metrics.statistics import FrechetStatistics
 from ganfast.metrics.validation import SLACK, Array, as_features, as_mean, as_symmetric, to_float64
 
 Reference = FrechetStatistics | Moments
@@ -94,7 +95,7 @@ def jackknife_interval(
     """
     moments, x = _checked(reference, features)
     if not 2 <= groups <= len(x) // 2:
-        raise ValueError(f"groups: expected 2 to half the {len(x)} features, got {groups}")
+        raise ValueError(f"groups must be from 2 to half the {len(x)} features, got {groups}")
     distance = _Distances(moments)
     everything = _Samples(distance)
     everything.update(x)
@@ -141,10 +142,10 @@ def moments_of(reference: Reference) -> Moments:
     if isinstance(reference, FrechetStatistics):
         return reference.moments
     if not isinstance(reference, tuple) or len(reference) < 2:
-        raise TypeError(f"reference: expected FrechetStatistics or Moments, got {type(reference)}")
+        raise TypeError(f"reference must be FrechetStatistics or Moments, got {type(reference)}")
     mean = as_mean(reference[0], "reference mean")
     if mean.ndim != 1:
-        raise ValueError(f"reference mean: expected shape (D,), got {tuple(mean.shape)}")
+        raise ValueError(f"reference mean must have shape (D,), got {tuple(mean.shape)}")
     covariance, _ = as_symmetric(reference[1], "reference covariance", len(mean))
     return Moments(mean, covariance, reference[2] if len(reference) > 2 else None)
 
@@ -154,7 +155,7 @@ def _checked(reference: Reference, features: Array) -> tuple[Moments, Tensor]:
     moments, x = moments_of(reference), as_features(features, "features").detach()
     if x.shape[1] != len(moments.mean):
         raise ValueError(
-            f"features: expected shape (M, {len(moments.mean)}), as the reference has, "
+            f"features must have shape (M, {len(moments.mean)}), as the reference has, "
             f"got {tuple(x.shape)}"
         )
     return moments, x
@@ -229,7 +230,7 @@ class _Samples:
 def _as_labels(value: Array, n: int, name: str) -> Tensor:
     labels = torch.as_tensor(value).detach().cpu()
     if labels.is_floating_point() or labels.is_complex():
-        raise TypeError(f"{name}: expected integers, got {labels.dtype}")
+        raise TypeError(f"{name} must hold integers, got {labels.dtype}")
     if labels.shape != (n,):
-        raise ValueError(f"{name}: expected shape ({n},), got {tuple(labels.shape)}")
+        raise ValueError(f"{name} must have shape ({n},), got {tuple(labels.shape)}")
     return labels

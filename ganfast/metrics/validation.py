@@ -19,9 +19,9 @@ def as_features(value: Array, name: str) -> Tensor:
     """A finite floating-point tensor (N, D), D >= 1, or TypeError/ValueError naming ``name``."""
     features = _as_tensor(value, name)
     if not features.is_floating_point():
-        raise TypeError(f"{name}: expected floating point, got {features.dtype}")
+        raise TypeError(f"{name} must be floating-point, got {features.dtype}")
     if features.ndim != 2 or features.shape[1] == 0:
-        raise ValueError(f"{name}: expected shape (N, D), got {tuple(features.shape)}")
+        raise ValueError(f"{name} must have shape (N, D), got {tuple(features.shape)}")
     _check_finite(features, name)
     return features
 
@@ -30,7 +30,7 @@ def as_mean(value: Array, name: str) -> Tensor:
     """Means (..., D) in float64."""
     mean, _ = _as_float64(value, name)
     if mean.ndim == 0 or mean.shape[-1] == 0:
-        raise ValueError(f"{name}: expected shape (..., D), got {tuple(mean.shape)}")
+        raise ValueError(f"{name} must have shape (..., D), got {tuple(mean.shape)}")
     return mean
 
 
@@ -44,14 +44,14 @@ def as_symmetric(value: Array, name: str, dim: int | None = None) -> tuple[Tenso
     shape = tuple(sigma.shape)
     if dim is not None and shape[-2:] != (dim, dim):
         expected = f"(..., {dim}, {dim}) for a mean of {dim} entries"
-        raise ValueError(f"{name}: expected shape {expected}, got {shape}")
+        raise ValueError(f"{name} must have shape {expected}, got {shape}")
     if len(shape) < 2 or shape[-1] != shape[-2] or 0 in shape:
-        raise ValueError(f"{name}: expected shape (..., D, D), got {shape}")
+        raise ValueError(f"{name} must have shape (..., D, D), got {shape}")
     with torch.no_grad():
         difference, largest = _asymmetry(sigma), _largest(sigma)
         if (difference > slack * largest).any():
             raise ValueError(
-                f"{name}: expected a symmetric matrix, got entries that differ from their mirror "
+                f"{name} must be a symmetric matrix, got entries that differ from their mirror "
                 f"image by up to {float(difference.max()):.6g}"
             )
         if (difference <= _ROUNDING * largest).all():
@@ -87,7 +87,7 @@ def _as_float64(value: Array, name: str) -> tuple[Tensor, float]:
     tensor = _as_tensor(value, name)
     floating = tensor.dtype in (torch.float32, torch.float64)
     if not floating and (tensor.is_floating_point() or tensor.is_complex()):
-        raise TypeError(f"{name}: expected float32, float64 or integers, got {tensor.dtype}")
+        raise TypeError(f"{name} must be float32, float64 or integers, got {tensor.dtype}")
     slack = torch.finfo(tensor.dtype if floating else torch.float64).eps ** 0.5
     tensor = to_float64(tensor)
     _check_finite(tensor, name)
@@ -102,11 +102,11 @@ def to_float64(tensor: Tensor) -> Tensor:
 
 def _as_tensor(value: Array, name: str) -> Tensor:
     if not isinstance(value, (Tensor, np.ndarray)):
-        raise TypeError(f"{name}: expected a torch tensor or numpy array, got {type(value)}")
+        raise TypeError(f"{name} must be a torch tensor or numpy array, got {type(value)}")
     return torch.as_tensor(value)
 
 
 def _check_finite(tensor: Tensor, name: str) -> None:
     # One pass: NaN and infinity come through a maximum.
     if tensor.numel() and not torch.stack(torch.aminmax(tensor.detach())).isfinite().all():
-        raise ValueError(f"{name}: expected finite numbers, got NaN or infinity")
+        raise ValueError(f"{name} must be finite, got NaN or infinity")

@@ -1,10 +1,12 @@
 """Settings from YAML files and ``field=value`` words, as a dataclass."""
 
 import difflib
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import fields, is_dataclass
+from functools import partial
 from pathlib import Path
-from typing import Any, TypeVar, get_args, get_type_hints
+from types import NoneType, UnionType
+from typing import Any, Literal, TypeVar, get_args, get_origin, get_type_hints
 
 T = TypeVar("T")
 
@@ -40,6 +42,8 @@ def values_of(path: str | Path | None, words: Sequence[str]) -> dict[str, Any]:
     if path is not None:
         values.update(_mapping(Path(path)))
     for word in words:
+        if not isinstance(word, str):
+            raise TypeError(f"settings must be field=value, got {word!r}")
         name, equals, value = word.partition("=")
         if not equals:
             raise ValueError(f"settings must be field=value, got {word!r}")
@@ -61,13 +65,20 @@ def from_mapping(kind: type[T], values: Mapping[str, Any]) -> T:
             near = difflib.get_close_matches(str(name), known, 1)
             meant = f"; did you mean {near[0]!r}?" if near else f"; known are {sorted(known)}"
             raise ValueError(f"unknown field {name!r}{meant}")
-    return kind(**{name: _converted(value, hints[name]) for name, value in values.items()})
+    return kind(**{name: _converted(name, value, hints[name]) for name, value in values.items()})
 
 
 def _mapping(path: Path) -> dict[str, Any]:
     if not path.is_file():
         raise FileNotFoundError(f"there is no configuration file {path}")
-    values = _parsed(path.read_text(encoding="utf-8"), path)
+    try:
+        text = path.read_text(encoding="utf-8")
+    except UnicodeDecodeError as error:
+        raise ValueError(f"{path}: not YAML: {error}") from error
+    try:
+        values = _parsed(text, path)
+    except RecursionError as error:
+        raise ValueError(f"{path}: not YAML: lists are nested too deeply") from error
     if values is None:
         return {}
     if not isinstance(values, dict):
@@ -76,24 +87,86 @@ def _mapping(path: Path) -> dict[str, Any]:
 
 
 def _parsed(text: str, where: object) -> Any:
+    """Parse YAML without aliases, which could repeat or contain themselves."""
     import yaml
 
     try:
+        for node in _nodes(yaml.compose(text, yaml.SafeLoader)):
+            if isinstance(node, yaml.MappingNode):
+                names = [key.value for key, _ in node.value if isinstance(key, yaml.ScalarNode)]
+                twice = {name for name in names if names.count(name) > 1}
+                if twice:
+                    raise ValueError(f"{where}: {sorted(twice)[0]!r} must be set once")
         return yaml.safe_load(text)
     except yaml.YAMLError as error:
-        raise ValueError(f"{where} is not YAML: {error}") from error
+        raise ValueError(f"{where}: not YAML: {' '.join(str(error).split())}") from error
+    except _AliasError as error:
+        raise ValueError(f"{where}: must not have aliases (*name)") from error
 
 
-def _converted(value: Any, hint: Any) -> Any:
-    if isinstance(value, dict) and is_dataclass(hint):
-        return from_mapping(hint, value)  # type: ignore[arg-type]
-    if isinstance(value, list):
-        return tuple(_converted(item, float if float in get_args(hint) else None) for item in value)
-    if isinstance(value, str) and hint in (float, float | None):
-        try:
-            return float(value)
-        except ValueError:
+class _AliasError(Exception):
+    pass
+
+
+def _nodes(root: Any) -> Iterator[Any]:
+    """Yield the nodes of a YAML document. Raises _AliasError if one is used twice."""
+    import yaml
+
+    seen: set[int] = set()
+    left = [] if root is None else [root]
+    while left:
+        node = left.pop()
+        if id(node) in seen:
+            raise _AliasError
+        seen.add(id(node))
+        yield node
+        if isinstance(node, yaml.SequenceNode):
+            left += node.value
+        elif isinstance(node, yaml.MappingNode):
+            left += [part for pair in node.value for part in pair]
+
+
+def _converted(name: str, value: Any, hint: Any) -> Any:
+    """Convert a YAML value to the type of a field. Raises TypeError if it has another type."""
+    kinds = get_args(hint) if isinstance(hint, UnionType) else (hint,)
+    for kind in kinds:
+        if is_dataclass(kind) and isinstance(value, dict | list):
+            # fit=[steps=2] works like gan=[steps=2].
+            inner = value if isinstance(value, dict) else values_of(None, value)
+            return from_mapping(kind, inner)  # type: ignore[arg-type]
+        if get_origin(kind) is tuple and isinstance(value, list):
+            items = get_args(kind)
+            of_each = items[:1] * len(value) if items[-1] is Ellipsis else items
+            if len(of_each) == len(value):
+                return tuple(map(partial(_converted, name), value, of_each))
+        if kind is float and isinstance(value, str):
+            try:
+                return float(value)
+            except ValueError:
+                continue
+        if kind is float and type(value) is int:
             return value
-    if isinstance(value, str) and (hint is Path or Path in get_args(hint)):
-        return Path(value)
-    return value
+        if kind is Path and isinstance(value, str):
+            return Path(value)
+        if type(value) is kind or get_origin(kind) is Literal:
+            return value
+    words = " or ".join(_WORDS.get(kind) or _words(kind) for kind in kinds)
+    raise TypeError(f"{name} must be {words}, got {value!r}")
+
+
+_WORDS = {
+    int: "an int",
+    float: "a number",
+    bool: "true or false",
+    str: "text",
+    Path: "a path",
+    NoneType: "null",
+}
+
+
+def _words(kind: Any) -> str:
+    items = get_args(kind)
+    if get_origin(kind) is not tuple:
+        return "settings by name"
+    count = "" if items[-1] is Ellipsis else f"{len(items)} "
+    return f"a list of {count}items, each {_WORDS[items[0]]}"

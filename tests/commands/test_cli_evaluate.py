@@ -123,7 +123,7 @@ def test_statistics_files(ganfast, folders, tmp_path):
     assert found[0]["metrics"] == pytest.approx(found[1]["metrics"], rel=1e-4, abs=1e-6)
     code, _, said = ganfast("fid", out, folders[1], "--resize", "tf1")
     assert code == 1
-    assert "statistics of resize clean; here it is resize tf1" in said
+    assert "statistics of resize clean, but this run has resize tf1" in said
 
 
 def test_statistics_of_another_size(ganfast, folders, tmp_path):
@@ -216,7 +216,7 @@ def test_within_classes(ganfast, tmp_path):
     # Said before any image is read, the broken one included.
     for arguments, words in (
         ((real, fake), "only one side has digit 9, digit x, junk"),
-        ((real, f"{__name__}:brightness"), "brightness has no classes"),
+        ((real, f"{__name__}:brightness"), "brightness has none"),
     ):
         code, _, said = ganfast("eval", *arguments, "--metrics", "fid_intra", "--samples", "20")
         assert code == 1
@@ -435,11 +435,11 @@ def broken(x):
         (["eval", "digits", "digits", "--metrics", "sfid"], "no spatial"),
         (["fid", "digits", "nowhere"], "nowhere: expected a folder or a file of images"),
         (["fid", "digits", "no:where"], "No module named 'no'"),
-        (["fid", "digits", "digits", "--on-error", "ignore"], "expected stop or skip"),
+        (["fid", "digits", "digits", "--on-error", "ignore"], "must be stop or skip"),
         (["fid", "digits", "digits", "--device", "abacus"], "device must be cpu"),
-        (["fid", "digits", "digits", "--dtype", "int8"], "dtype: expected one of"),
-        (["fid", "digits", "digits", "--graphs"], "graphs: expected a CUDA device"),
-        (["stats", "digits", "-o", "out.txt"], "ends in .npz"),
+        (["fid", "digits", "digits", "--dtype", "int8"], "dtype must be one of"),
+        (["fid", "digits", "digits", "--graphs"], "graphs must be False unless"),
+        (["stats", "digits", "-o", "out.txt"], "must end in .npz"),
     ],
 )
 def test_one_sentence_and_no_traceback(ganfast, arguments, words):

@@ -167,7 +167,7 @@ def test_several_processes(monkeypatch: pytest.MonkeyPatch) -> None:
         eager_sync_model=eager_sync_model,
     )
     monkeypatch.setitem(sys.modules, "flashy", SimpleNamespace(distrib=distrib))
-    monkeypatch.setattr(audiocraft, "_processes", lambda: 2)
+    monkeypatch.setattr(audiocraft, "process_count", lambda: 2)
     loss = make("mse", True, None)
     loss.train_adv(draw(2, 1, 40), draw(2, 1, 40, seed=1))
     assert calls == [("broadcast", loss.adversary), ("sync", loss.adversary)]

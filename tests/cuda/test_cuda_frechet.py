@@ -13,6 +13,7 @@ from ganfast.metrics import (
     frechet_distance_from_features,
     polar_factor,
     trace_sqrt_product,
+    trace_sqrt_product_with_bounds,
 )
 from ganfast.metrics.polar import DOUBLE, MIXED, Iteration, minimax_quintics
 
@@ -102,7 +103,7 @@ def test_batches_and_singular_ones() -> None:
     b[6] = a[6]
     found = trace_sqrt_product(a.cuda(), b.cuda())
     torch.testing.assert_close(found.cpu(), trace_sqrt_product(a, b), rtol=1e-8, atol=0)
-    value, lower, upper = trace_sqrt_product(a.cuda(), b.cuda(), return_bounds=True)
+    value, lower, upper = trace_sqrt_product_with_bounds(a.cuda(), b.cuda())
     assert ((lower <= value) & (value <= upper)).all()
 
 

@@ -87,21 +87,21 @@ def test_batches_are_floats_with_int64_labels_or_none() -> None:
 
 def test_settings_that_cannot_be() -> None:
     for size in (0, 5):
-        with pytest.raises(ValueError, match=f"batch_size: expected 1 to 4, .* got {size}"):
+        with pytest.raises(ValueError, match=f"batch_size must be from 1 to 4, .* got {size}"):
             BatchStream(numbered(4), size, seed=0)
-    with pytest.raises(ValueError, match="seed: expected 0 or more, got -1"):
+    with pytest.raises(ValueError, match="seed must be at least 0, got -1"):
         BatchStream(numbered(4), 2, seed=-1)
 
 
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"seed": 1}, "expected seed = 0, this stream's, got 1"),
-        ({"batch_size": 3}, "expected batch_size = 2, this stream's, got 3"),
-        ({"images": 5}, "expected images = 4, this stream's, got 5"),
-        ({"batch": 3}, r"batch in 0\.\.2, got epoch = 0, batch = 3"),
+        ({"seed": 1}, "must have seed = 0, as this stream has, got 1"),
+        ({"batch_size": 3}, "must have batch_size = 2, as this stream has, got 3"),
+        ({"images": 5}, "must have images = 4, as this stream has, got 5"),
+        ({"batch": 3}, r"batch from 0 to 2, got epoch = 0, batch = 3"),
         ({"epoch": -1}, "got epoch = -1"),
-        ({"extra": 0}, "expected the keys"),
+        ({"extra": 0}, "must have the keys"),
     ],
 )
 def test_a_state_of_another_stream_is_refused(change: dict[str, int], message: str) -> None:
@@ -123,5 +123,5 @@ def test_parts_of_a_batch_make_it_up(parts: int, share: int, data: st.DataObject
 
 
 def test_parts_must_be_equal() -> None:
-    with pytest.raises(ValueError, match="expected a multiple of 2, the number of processes"):
+    with pytest.raises(ValueError, match="must be a multiple of 2, the number of processes"):
         BatchStream(numbered(9), 3, 0, (0, 2))

@@ -109,7 +109,7 @@ def test_missing_files_and_splits(tmp_path: Path) -> None:
     write_split(tmp_path, IMAGES, LABELS)
     with pytest.raises(FileNotFoundError, match="t10k-images-idx3-ubyte"):
         idx_folder(tmp_path, "test")
-    with pytest.raises(ValueError, match="split: expected 'train' or 'test', got 'valid'"):
+    with pytest.raises(ValueError, match="split must be 'train' or 'test', got 'valid'"):
         idx_folder(tmp_path, "valid")  # type: ignore[arg-type]
 
 

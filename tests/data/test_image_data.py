@@ -40,9 +40,9 @@ def test_the_images_given_are_not_changed() -> None:
 
 
 def test_conversions_refuse_what_they_would_garble() -> None:
-    with pytest.raises(TypeError, match=r"expected uint8.*float32"):
+    with pytest.raises(TypeError, match=r"must be uint8.*float32"):
         to_float(torch.zeros(1))
-    with pytest.raises(TypeError, match=r"expected floating point.*uint8"):
+    with pytest.raises(TypeError, match=r"must be floating-point.*uint8"):
         to_uint8(ALL_BYTES)
     with pytest.raises(ValueError, match="NaN"):
         to_uint8(torch.tensor([0.0, float("nan")]))
@@ -52,17 +52,15 @@ def test_image_data_checks_what_it_holds() -> None:
     images = torch.zeros(3, 1, 2, 2, dtype=torch.uint8)
     assert len(ImageData(images, None, "x")) == 3
     assert len(ImageData(images, torch.zeros(3, dtype=torch.int64), "x")) == 3
-    with pytest.raises(TypeError, match=r"images: expected a uint8 tensor, got torch\.float32"):
+    with pytest.raises(TypeError, match=r"images must be a uint8 tensor, got torch\.float32"):
         ImageData(images.float(), None, "x")
-    with pytest.raises(TypeError, match="images: expected a uint8 tensor, got list"):
+    with pytest.raises(TypeError, match="images must be a uint8 tensor, got list"):
         ImageData([1], None, "x")  # type: ignore[arg-type]
     with pytest.raises(ValueError, match=r"\(N, C, H, W\).*\(3, 2, 2\)"):
         ImageData(images[:, 0], None, "x")
-    with pytest.raises(ValueError, match=r"none of them 0, got \(0, 1, 2, 2\)"):
+    with pytest.raises(ValueError, match=r"all at least 1, got \(0, 1, 2, 2\)"):
         ImageData(images[:0], None, "x")
-    with pytest.raises(
-        TypeError, match=r"labels: expected an int64 tensor or None, got torch\.int8"
-    ):
+    with pytest.raises(TypeError, match=r"labels must be an int64 tensor or None, got torch\.int8"):
         ImageData(images, torch.zeros(3, dtype=torch.int8), "x")
-    with pytest.raises(ValueError, match=r"labels: expected shape \(3,\).*\(2,\)"):
+    with pytest.raises(ValueError, match=r"labels must have shape \(3,\).*\(2,\)"):
         ImageData(images, torch.zeros(2, dtype=torch.int64), "x")

@@ -112,11 +112,11 @@ def test_sixteen_bit_images_are_refused_rather_than_clipped(tmp_path: Path) -> N
 
 
 def test_folders_and_settings_that_cannot_be(tmp_path: Path) -> None:
-    with pytest.raises(ValueError, match=r"expected images .*found none"):
+    with pytest.raises(ValueError, match=r"expected images .*got none"):
         image_folder(tmp_path, size=4)
     with pytest.raises(FileNotFoundError, match="nowhere"):
         image_folder(tmp_path / "nowhere", size=4)
-    with pytest.raises(ValueError, match="size: expected at least 1 pixel, got 0"):
+    with pytest.raises(ValueError, match="size must be at least 1 pixel, got 0"):
         image_folder(tmp_path, size=0)
-    with pytest.raises(ValueError, match=r"channels: expected 1 .* or 3 .*, got 4"):
+    with pytest.raises(ValueError, match=r"channels must be 1 .* or 3 .*, got 4"):
         image_folder(tmp_path, size=4, channels=4)

@@ -175,7 +175,7 @@ def test_files_of_another_kind(tmp_path, name, raw, words):
 
 
 def test_nothing_there(tmp_path):
-    with pytest.raises(FileNotFoundError, match="found none"):
+    with pytest.raises(FileNotFoundError, match="got nothing"):
         open_images(tmp_path / "nowhere", 3)
     with pytest.raises(ValueError, match="expected images"):
         open_images(tmp_path, 3)

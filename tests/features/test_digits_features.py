@@ -99,10 +99,10 @@ def test_logits_are_linear_in_the_features(net: DigitsFeatures) -> None:
 
 
 def test_other_images_are_refused(net: DigitsFeatures) -> None:
-    with pytest.raises(TypeError, match=r"images: expected torch\.float32, got torch\.uint8"):
+    with pytest.raises(TypeError, match=r"images must be torch\.float32, got torch\.uint8"):
         net(digits_data().images[:1])
     for shape in ((1, 1, 32, 32), (1, 3, 28, 28), (1, 28, 28)):
-        with pytest.raises(ValueError, match=r"images: expected shape \(N, 1, 28, 28\), got"):
+        with pytest.raises(ValueError, match=r"images must have shape \(N, 1, 28, 28\), got"):
             net(torch.zeros(shape))
 
 
@@ -132,9 +132,9 @@ def test_extract_does_not_depend_on_the_batch_size_or_the_form(
 
 def test_extract_refuses_what_gives_no_features(net: DigitsFeatures) -> None:
     images = digits_data().images[:4]
-    with pytest.raises(ValueError, match="net: expected eval mode"):
+    with pytest.raises(ValueError, match="net must be in eval mode"):
         extract(nn.Flatten(), images)
-    with pytest.raises(ValueError, match="batch_size: expected 1 or more, got 0"):
+    with pytest.raises(ValueError, match="batch_size must be at least 1, got 0"):
         extract(net, images, batch_size=0)
-    with pytest.raises(ValueError, match="images: expected at least 1, got 0"):
+    with pytest.raises(ValueError, match="images must hold at least 1 image, got 0"):
         extract(net, images[:0])

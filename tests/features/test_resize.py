@@ -115,8 +115,8 @@ def test_a_constant_stays_constant():
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [
-        ((picture(3, 3, 0), 5, "nearest"), "mode: expected one of"),
-        ((picture(3, 3, 0), 0, "clean"), "size of 1 or more"),
+        ((picture(3, 3, 0), 5, "nearest"), "mode must be one of"),
+        ((picture(3, 3, 0), 0, "clean"), "size must be at least 1"),
         ((picture(3, 3, 0)[0], 5, "clean"), "got"),
     ],
 )

@@ -108,7 +108,7 @@ def test_options_that_cannot_be(options: dict) -> None:
 
 
 def test_another_number_of_maps() -> None:
-    with pytest.raises(ValueError, match="must have 2 maps, as maps says, got 1"):
+    with pytest.raises(ValueError, match="must have 2 maps, got 1"):
         LeCam(maps=2)(torch.ones(2), torch.ones(2))
 
 

@@ -216,11 +216,11 @@ def test_dtypes_and_arrays() -> None:
         assert found.dtype == torch.float64
         assert found.shape == ()
         assert found == pytest.approx(5 + 1 + 4, rel=1e-14)
-    with pytest.raises(TypeError, match=r"sigma1: expected float32, float64.*torch\.float16"):
+    with pytest.raises(TypeError, match=r"sigma1 must be float32, float64.*torch\.float16"):
         frechet_distance(mu, sigma.half(), zero, eye)
-    with pytest.raises(TypeError, match=r"mu1: expected float32, float64.*torch\.complex64"):
+    with pytest.raises(TypeError, match=r"mu1 must be float32, float64.*torch\.complex64"):
         frechet_distance(mu.to(torch.complex64), sigma, zero, eye)
-    with pytest.raises(TypeError, match=r"sigma2: expected a torch tensor or numpy array"):
+    with pytest.raises(TypeError, match=r"sigma2 must be a torch tensor or numpy array"):
         frechet_distance(mu, sigma, zero, [[1.0, 0.0], [0.0, 1.0]])  # type: ignore[arg-type]
 
 
@@ -238,40 +238,40 @@ def test_rounding_of_the_dtype_it_came_in_is_allowed() -> None:
 def test_what_is_no_gaussian_is_refused() -> None:
     mu, sigma = torch.zeros(3, dtype=torch.float64), torch.eye(3, dtype=torch.float64)
     good = (mu, sigma)
-    with pytest.raises(ValueError, match=r"mu1: expected shape \(\.\.\., D\), got \(\)"):
+    with pytest.raises(ValueError, match=r"mu1 must have shape \(\.\.\., D\), got \(\)"):
         frechet_distance(mu[0], sigma, *good)
-    with pytest.raises(ValueError, match=r"mu1: expected shape \(\.\.\., D\), got \(0,\)"):
+    with pytest.raises(ValueError, match=r"mu1 must have shape \(\.\.\., D\), got \(0,\)"):
         frechet_distance(mu[:0], sigma[:0, :0], *good)
-    with pytest.raises(ValueError, match="mu2: expected 3 entries as in mu1, got 2"):
+    with pytest.raises(ValueError, match="mu2 must have 3 entries as in mu1, got 2"):
         frechet_distance(*good, mu[:2], sigma[:2, :2])
-    with pytest.raises(ValueError, match=r"sigma2: expected shape \(\.\.\., 3, 3\).* got \(3, 2\)"):
+    with pytest.raises(ValueError, match=r"sigma2 must have shape \(\.\.\., 3, 3\).* got \(3, 2\)"):
         frechet_distance(*good, mu, sigma[:, :2])
     for value in (float("nan"), float("inf")):
         bad = sigma.clone()
         bad[1, 2] = bad[2, 1] = value
-        with pytest.raises(ValueError, match="sigma1: expected finite numbers"):
+        with pytest.raises(ValueError, match="sigma1 must be finite"):
             frechet_distance(mu, bad, *good)
-        with pytest.raises(ValueError, match="mu2: expected finite numbers"):
+        with pytest.raises(ValueError, match="mu2 must be finite"):
             frechet_distance(*good, mu + value, sigma)
     skewed = sigma.clone()
     skewed[0, 1] = 1e-6
-    with pytest.raises(ValueError, match=r"sigma1: expected a symmetric matrix.* up to 1e-06"):
+    with pytest.raises(ValueError, match=r"sigma1 must be a symmetric matrix.* up to 1e-06"):
         frechet_distance(mu, skewed, *good)
     for low in (-1.0, -1e-6):
         indefinite = torch.tensor([2.0, 1.0, low], dtype=torch.float64).diag()
-        with pytest.raises(ValueError, match=rf"sigma2: expected a positive.*eigenvalue {low:.6g}"):
+        with pytest.raises(ValueError, match=rf"sigma2 must be a positive.*eigenvalue {low:.6g}"):
             frechet_distance(*good, mu, indefinite)
-    with pytest.raises(ValueError, match="sigma1: expected a positive semi-definite matrix"):
+    with pytest.raises(ValueError, match="sigma1 must be a positive semi-definite matrix"):
         frechet_distance(mu, -sigma, *good)
 
 
 def test_features_that_do_not_fit() -> None:
     x = randn(10, 3, seed=0)
-    with pytest.raises(ValueError, match="y: expected 3 features as in x, got 2"):
+    with pytest.raises(ValueError, match="y must have 3 features as in x, got 2"):
         frechet_distance_from_features(x, x[:, :2])
-    with pytest.raises(ValueError, match="y: expected at least 2 samples, got 1"):
+    with pytest.raises(ValueError, match="y must hold at least 2 samples, got 1"):
         frechet_distance_from_features(x, x[:1])
-    with pytest.raises(ValueError, match="x: expected finite numbers"):
+    with pytest.raises(ValueError, match="x must be finite"):
         frechet_distance_from_features(x / 0, x)
-    with pytest.raises(TypeError, match="x: expected floating point"):
+    with pytest.raises(TypeError, match="x must be floating-point"):
         frechet_distance_from_features(x.long(), x)

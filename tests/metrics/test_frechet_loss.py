@@ -89,15 +89,15 @@ def test_a_module_like_any_other() -> None:
     other.load_state_dict(loss.state_dict())
     assert torch.equal(other(x), want)
     assert loss.half()(x).dtype == torch.float64
-    with pytest.raises(ValueError, match=r"features: expected shape \(N, 3\), got \(7, 2\)"):
+    with pytest.raises(ValueError, match=r"features must have shape \(N, 3\), got \(7, 2\)"):
         loss(x[:, :2])
-    with pytest.raises(ValueError, match="features: expected at least 2 samples, got 1"):
+    with pytest.raises(ValueError, match="features must hold at least 2 samples, got 1"):
         loss(x[:1])
-    with pytest.raises(ValueError, match="queue: expected 0 or more, got -1"):
+    with pytest.raises(ValueError, match="queue must be at least 0, got -1"):
         FrechetLoss(Moments(torch.zeros(3), torch.eye(3)), queue=-1)
-    with pytest.raises(ValueError, match="reference: expected a positive semi-definite"):
+    with pytest.raises(ValueError, match="reference must be a positive semi-definite"):
         FrechetLoss(Moments(torch.zeros(3), -torch.eye(3)))
-    with pytest.raises(TypeError, match="reference: expected FrechetStatistics or Moments"):
+    with pytest.raises(TypeError, match="reference must be FrechetStatistics or Moments"):
         FrechetLoss(nn.Identity())
 
 

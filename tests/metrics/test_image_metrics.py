@@ -30,7 +30,7 @@ CASES = {
         lambda r, f: kid(r, f, subsets=4, subset_size=50),
     ),
     "prdc": (
-        PrecisionRecall, {"k": 3, "strict": False}, lambda r, f: prdc(r, f, k=3, strict=False)
+        PrecisionRecall, {"k": 3, "inclusive": True}, lambda r, f: prdc(r, f, k=3, inclusive=True)
     ),
     "mifid": (MemorizationInformedFrechetInceptionDistance, {}, mifid),
 }  # fmt: skip
@@ -67,7 +67,7 @@ def test_merge_state_dict_and_reset(encoder, name):
     loaded.load_state_dict(first.merge_state([second]).state_dict())
     assert loaded.compute() == pytest.approx(whole, rel=1e-5)
     loaded.reset()
-    with pytest.raises(ValueError, match="expected real images, got none"):
+    with pytest.raises(ValueError, match="needs real images, got none"):
         loaded.compute()
 
 
@@ -77,7 +77,7 @@ def test_real_features_can_be_kept(encoder, name):
     metric = filled(kind, encoder, options | {"reset_real_features": False})
     whole = metric.compute()
     metric.reset()
-    with pytest.raises(ValueError, match="expected fake images, got none"):
+    with pytest.raises(ValueError, match="needs fake images, got none"):
         metric.compute()
     metric.update(FAKE, real=False)
     assert metric.compute() == pytest.approx(whole, rel=1e-5)
@@ -129,13 +129,13 @@ def test_processes_score_together(encoder, name, tmp_path):
 
 
 def test_features_are_callable():
-    with pytest.raises(TypeError, match="features: expected an Encoder or a callable"):
+    with pytest.raises(TypeError, match="features must be an Encoder or a callable"):
         FrechetInceptionDistance(2048)
 
 
 @pytest.mark.parametrize("state", [{"x": torch.ones(1, 1)}])
 def test_unknown_state(encoder, state):
-    with pytest.raises(ValueError, match="expected the keys real and fake"):
+    with pytest.raises(ValueError, match="must have the keys real and fake"):
         PrecisionRecall(encoder).load_state_dict(state)
-    with pytest.raises(ValueError, match="expected tensors of shapes"):
+    with pytest.raises(ValueError, match="must hold tensors of shapes"):
         FrechetInceptionDistance(encoder).load_state_dict({"real.mean": torch.ones(3)})

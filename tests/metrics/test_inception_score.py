@@ -62,9 +62,9 @@ def test_the_ends_of_the_scale():
 @pytest.mark.parametrize(
     ("options", "words"),
     [
-        ({"splits": 6}, "splits: expected 1 to 5"),
+        ({"splits": 6}, "splits must be from 1 to 5"),
         ({"splits": 1, "ddof": 1}, "ddof"),
-        ({"splits": 2, "chunks": "odd"}, "chunks: expected 'even'"),
+        ({"splits": 2, "chunks": "odd"}, "chunks must be 'even'"),
     ],
 )
 def test_bad_input(options, words):
@@ -73,5 +73,5 @@ def test_bad_input(options, words):
 
 
 def test_integers_are_no_logits():
-    with pytest.raises(TypeError, match="logits: expected floating point"):
+    with pytest.raises(TypeError, match="logits must be floating-point"):
         inception_score(torch.ones(20, 3, dtype=torch.int64))

@@ -126,14 +126,14 @@ def test_cmmd_leaves_its_arguments_alone():
 @pytest.mark.parametrize(
     ("call", "words"),
     [
-        (lambda x: kid(x, x[:, :2], subset_size=4), "y: expected 3 features"),
+        (lambda x: kid(x, x[:, :2], subset_size=4), "y must have 3 features"),
         (lambda x: kid(x, x), "subset_size of 2 to 8"),
-        (lambda x: kid(x, x, subset_size=4, kernel="cosine"), "kernel: expected one of"),
-        (lambda x: kid(x, x, subset_size=4, draws="dice"), "draws: expected one of"),
+        (lambda x: kid(x, x, subset_size=4, kernel="cosine"), "kernel must be one of"),
+        (lambda x: kid(x, x, subset_size=4, draws="dice"), "draws must be one of"),
         (lambda x: kid(x, x, subset_size=4, kernel="rbf", sigma=0), "sigma"),
-        (lambda x: kid(x, x / 0, subset_size=4), "y: expected finite"),
-        (lambda x: cmmd(x, 0 * x), "y: expected embeddings with a direction"),
-        (lambda x: cmmd(x[:0], x), "x: expected at least 1 sample"),
+        (lambda x: kid(x, x / 0, subset_size=4), "y must be finite"),
+        (lambda x: cmmd(x, 0 * x), "y must hold embeddings of a norm above 0"),
+        (lambda x: cmmd(x[:0], x), "x must hold at least 1 sample"),
     ],
 )
 def test_bad_input(call, words):

@@ -59,7 +59,7 @@ def test_online_equals_all_at_once(batches: int) -> None:
 
 def test_a_negative_definite_covariance_is_refused() -> None:
     eye = np.eye(4)
-    with pytest.raises(ValueError, match="sigma2: expected a positive semi-definite matrix"):
+    with pytest.raises(ValueError, match="sigma2 must be a positive semi-definite matrix"):
         frechet_distance(np.zeros(4), eye, np.zeros(4), -eye)
 
 

@@ -57,7 +57,7 @@ def test_roots_of_what_is_singular() -> None:
     r = randn(6, 2, seed=0)
     s = r @ r.T
     torch.testing.assert_close(sqrtm_psd(s) @ sqrtm_psd(s), s, atol=1e-13, rtol=0)
-    with pytest.raises(ValueError, match="s: expected a matrix that is not singular with eps = 0"):
+    with pytest.raises(ValueError, match="s must not be singular with eps = 0"):
         inv_sqrtm_psd(s)
     shifted = inv_sqrtm_psd(s, eps=0.25)
     want = np.linalg.inv(scipy.linalg.sqrtm(s.numpy() + 0.25 * np.eye(6)))
@@ -76,20 +76,20 @@ def test_gradients_of_the_roots() -> None:
 
 def test_what_is_no_matrix_is_refused() -> None:
     eye = torch.eye(3, dtype=torch.float64)
-    with pytest.raises(ValueError, match=r"a: expected shape \(\.\.\., m, n\), got \(3,\)"):
+    with pytest.raises(ValueError, match=r"a must have shape \(\.\.\., m, n\), got \(3,\)"):
         polar_factor(eye[0])
-    with pytest.raises(ValueError, match="a: expected finite numbers"):
+    with pytest.raises(ValueError, match="a must be finite"):
         polar_factor(eye / 0)
-    with pytest.raises(TypeError, match=r"a: expected float32, float64.* got torch\.float16"):
+    with pytest.raises(TypeError, match=r"a must be float32, float64.* got torch\.float16"):
         polar_factor(eye.half())
     for function in (sqrtm_psd, inv_sqrtm_psd):
-        with pytest.raises(ValueError, match=r"s: expected a positive semi-definite.* -1 "):
+        with pytest.raises(ValueError, match=r"s must be a positive semi-definite.* -1 "):
             function(torch.tensor([[1.0, 0.0], [0.0, -1.0]]))
-        with pytest.raises(ValueError, match=r"s: expected shape \(\.\.\., D, D\)"):
+        with pytest.raises(ValueError, match=r"s must have shape \(\.\.\., D, D\)"):
             function(eye[:2])
-        with pytest.raises(ValueError, match="s: expected a symmetric matrix"):
+        with pytest.raises(ValueError, match="s must be a symmetric matrix"):
             function(eye + torch.ones(3, 3).triu(1))
-    with pytest.raises(ValueError, match="eps: expected 0 or more, got -1"):
+    with pytest.raises(ValueError, match="eps must be at least 0, got -1"):
         inv_sqrtm_psd(eye, eps=-1)
 
 

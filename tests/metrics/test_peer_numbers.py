@@ -68,8 +68,12 @@ def test_inception_score(dtype):
 def test_prdc(dtype):
     numbers = NUMBERS[dtype]["prdc"]
     assert prdc(*features(dtype))._asdict() == pytest.approx(numbers["prdc"], rel=1e-14)
-    loose = prdc(*features(dtype), k=3, strict=False)
-    found = {"precision": loose.precision, "recall": loose.recall, "f_score": loose.f_score}
+    inclusive = prdc(*features(dtype), k=3, inclusive=True)
+    found = {
+        "precision": inclusive.precision,
+        "recall": inclusive.recall,
+        "f_score": inclusive.f_score,
+    }
     # Its means are float32.
     assert found == pytest.approx(numbers["torch-fidelity"], rel=1e-7)
 

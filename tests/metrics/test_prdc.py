@@ -23,10 +23,10 @@ def radii(a, k):
     return np.sort(distances(a, a), axis=1)[:, k]  # the first is the sample itself
 
 
-def brute_force(real, fake, k, strict):
+def brute_force(real, fake, k, inclusive):
     d, of_real, of_fake = distances(real, fake), radii(real, k)[:, None], radii(fake, k)[None]
-    in_real = d < of_real if strict else d <= of_real
-    in_fake = d < of_fake if strict else d <= of_fake
+    in_real = d <= of_real if inclusive else d < of_real
+    in_fake = d <= of_fake if inclusive else d < of_fake
     return (
         in_real.any(0).mean(),
         in_fake.any(1).mean(),
@@ -48,35 +48,35 @@ def _small_tiles(monkeypatch):
     shift=st.sampled_from([0.0, 0.5, 1e3]),
     scale=st.sampled_from([1e-20, 1.0, 1e18]),
     dtype=st.sampled_from([torch.float32, torch.float64]),
-    strict=st.booleans(),
+    inclusive=st.booleans(),
     seed=SEEDS,
     data=st.data(),
 )
-def test_equals_brute_force(n, m, d, shift, scale, dtype, strict, seed, data):
+def test_equals_brute_force(n, m, d, shift, scale, dtype, inclusive, seed, data):
     k = data.draw(st.integers(1, min(n, m) - 1))
     real, fake = features(n, d, seed, shift), features(m, d, seed + 1, shift + 0.2)
-    found = prdc((real * scale).to(dtype), (fake * scale).to(dtype), k=k, strict=strict)
-    expected = brute_force((real * scale).to(dtype), (fake * scale).to(dtype), k, strict)
+    found = prdc((real * scale).to(dtype), (fake * scale).to(dtype), k=k, inclusive=inclusive)
+    expected = brute_force((real * scale).to(dtype), (fake * scale).to(dtype), k, inclusive)
     assert tuple(found) == pytest.approx(expected, abs=1e-15)
 
 
-@given(n=st.integers(4, 40), k=st.integers(1, 3), strict=st.booleans(), seed=SEEDS)
-def test_ties_are_told_apart(n, k, strict, seed):
+@given(n=st.integers(4, 40), k=st.integers(1, 3), inclusive=st.booleans(), seed=SEEDS)
+def test_ties_are_told_apart(n, k, inclusive, seed):
     # Points on a grid: many distances are equal, and a float32 search would decide by rounding.
     draw = generator(seed)
     real = torch.randint(0, 3, (n, 2), generator=draw).double() + 1e6
     fake = torch.randint(0, 3, (n, 2), generator=draw).double() + 1e6
-    found = prdc(real, fake, k=k, strict=strict)
-    assert tuple(found) == pytest.approx(brute_force(real, fake, k, strict), abs=1e-15)
+    found = prdc(real, fake, k=k, inclusive=inclusive)
+    assert tuple(found) == pytest.approx(brute_force(real, fake, k, inclusive), abs=1e-15)
 
 
 def test_equal_sets():
     x = features(30, 4, 0)
-    loose = prdc(x, x, strict=False)
-    assert loose.precision == loose.recall == loose.coverage == 1
+    inclusive = prdc(x, x, inclusive=True)
+    assert inclusive.precision == inclusive.recall == inclusive.coverage == 1
     same = torch.ones(10, 3)
     assert tuple(prdc(same, same, k=3)) == (0, 0, 0, 0)
-    assert tuple(prdc(same, same, k=3, strict=False)) == (1, 1, 10 / 3, 1)
+    assert tuple(prdc(same, same, k=3, inclusive=True)) == (1, 1, 10 / 3, 1)
 
 
 def test_f_score():
@@ -128,9 +128,9 @@ def test_neighbours_closer_than_float32_tells():
 @pytest.mark.parametrize(
     ("call", "words"),
     [
-        (lambda x: prdc(x, x[:3], k=3), "k: expected 1 to 2, the other samples in fake, got 3"),
-        (lambda x: prdc(x, x, k=0), "k: expected 1 to 9"),
-        (lambda x: prdc(x, x[:, :1]), "y: expected 2 features"),
+        (lambda x: prdc(x, x[:3], k=3), "k must be from 1 to 2, the other samples in fake, got 3"),
+        (lambda x: prdc(x, x, k=0), "k must be from 1 to 9"),
+        (lambda x: prdc(x, x[:, :1]), "y must have 2 features"),
         (lambda x: realism(torch.ones(9, 2), x), "radii below their median"),
     ],
 )

@@ -114,7 +114,7 @@ def test_results_are_copies_and_the_covariance_is_symmetric() -> None:
 
 def test_too_few_samples() -> None:
     statistics = FrechetStatistics(3)
-    with pytest.raises(ValueError, match="mean: expected at least 1 sample, got 0"):
+    with pytest.raises(ValueError, match="mean must be of at least 1 sample, got 0"):
         _ = statistics.mean
     statistics.update(torch.zeros(0, 3))
     statistics.merge(FrechetStatistics(3))
@@ -122,28 +122,28 @@ def test_too_few_samples() -> None:
     statistics.update(torch.ones(1, 3))
     assert statistics.mean.tolist() == [1, 1, 1]
     for ddof in (0, 1):
-        with pytest.raises(ValueError, match="covariance: expected at least 2 samples, got 1"):
+        with pytest.raises(ValueError, match="covariance must be of at least 2 samples, got 1"):
             statistics.covariance(ddof)
 
 
 def test_bad_input_is_refused_and_changes_nothing() -> None:
     statistics = of(seeded(5, 3))
-    with pytest.raises(TypeError, match="features: expected a torch tensor or numpy array"):
+    with pytest.raises(TypeError, match="features must be a torch tensor or numpy array"):
         statistics.update([[1.0, 2.0, 3.0]])  # type: ignore[arg-type]
-    with pytest.raises(TypeError, match=r"features: expected floating point, got torch\.int64"):
+    with pytest.raises(TypeError, match=r"features must be floating-point, got torch\.int64"):
         statistics.update(torch.zeros(2, 3, dtype=torch.int64))
-    with pytest.raises(ValueError, match=r"features: expected shape \(N, 3\), got \(2, 4\)"):
+    with pytest.raises(ValueError, match=r"features must have shape \(N, 3\), got \(2, 4\)"):
         statistics.update(torch.zeros(2, 4))
-    with pytest.raises(ValueError, match=r"features: expected shape \(N, D\), got \(3,\)"):
+    with pytest.raises(ValueError, match=r"features must have shape \(N, D\), got \(3,\)"):
         statistics.update(torch.zeros(3))
     for value in (float("nan"), float("inf")):
-        with pytest.raises(ValueError, match="features: expected finite numbers"):
+        with pytest.raises(ValueError, match="features must be finite"):
             statistics.update(torch.tensor([[0.0, value, 0.0]]))
-    with pytest.raises(ValueError, match="other: expected statistics of dim 3, got 2"):
+    with pytest.raises(ValueError, match="other must have dim 3, got 2"):
         statistics.merge(FrechetStatistics(2))
-    with pytest.raises(ValueError, match="ddof: expected 0 or 1, got 2"):
+    with pytest.raises(ValueError, match="ddof must be 0 or 1, got 2"):
         statistics.covariance(ddof=2)
-    with pytest.raises(ValueError, match="dim: expected 1 or more, got 0"):
+    with pytest.raises(ValueError, match="dim must be at least 1, got 0"):
         FrechetStatistics(0)
     assert_same(statistics, of(seeded(5, 3)))
 
@@ -172,11 +172,11 @@ def test_a_weight_of_zero_is_a_sample_left_out_and_of_two_one_repeated() -> None
     picked = torch.cat([features[:3], features[4:], features[5:6]])
     torch.testing.assert_close(weighted.covariance(0), of(picked).covariance(0), atol=1e-14, rtol=0)
     for bad in (-weights, weights / 0, weights[1:]):
-        with pytest.raises(ValueError, match="weights: expected"):
+        with pytest.raises(ValueError, match="weights must"):
             weighted.update(features, bad)
     nothing = FrechetStatistics(4)
     nothing.update(features, torch.zeros(30))
-    with pytest.raises(ValueError, match="mean: expected at least 1 sample"):
+    with pytest.raises(ValueError, match="mean must be of at least 1 sample"):
         _ = nothing.mean
 
 
@@ -218,7 +218,7 @@ def test_without_undoes_merge() -> None:
     a, b = seeded(300, 4) + 9, seeded(40, 4, seed=1) - 2
     together = of(torch.cat([a, b]))
     assert_same(together.without(of(b)), of(a))
-    with pytest.raises(ValueError, match="part: expected fewer than 40 samples of dim 4"):
+    with pytest.raises(ValueError, match="part must hold fewer than 40 samples of dim 4"):
         of(b).without(of(a))
 
 
@@ -234,7 +234,7 @@ def test_moving_average() -> None:
         torch.testing.assert_close(moving.covariance(ddof), whole.covariance(ddof))
     torch.testing.assert_close(moving.mean, whole.mean)
     for decay in (0, 1, float("nan")):
-        with pytest.raises(ValueError, match="decay: expected a number between 0 and 1"):
+        with pytest.raises(ValueError, match="decay must be between 0 and 1"):
             EMAStatistics(3, decay)
 
 
@@ -254,7 +254,7 @@ def test_window(sizes: list[int], window: int) -> None:
 def test_a_window_of_another_shape_is_refused() -> None:
     with pytest.raises(ValueError, match="dim 1 or more and size 2 or more, got 3 and 1"):
         WindowStatistics(3, 1)
-    with pytest.raises(ValueError, match=r"features: expected shape \(N, 3\), got \(2, 4\)"):
+    with pytest.raises(ValueError, match=r"features must have shape \(N, 3\), got \(2, 4\)"):
         WindowStatistics(3, 5).update(torch.zeros(2, 4))
 
 

@@ -120,13 +120,13 @@ def test_what_does_not_fit_is_refused() -> None:
         with pytest.raises(ValueError, match="expected 2 or more points and smallest from 2"):
             frechet_distance_infinity(statistics, x, points, smallest)
     for groups in (1, 11):
-        with pytest.raises(ValueError, match="groups: expected 2 to half the 20 features"):
+        with pytest.raises(ValueError, match="groups must be from 2 to half the 20 features"):
             jackknife_interval(statistics, x, groups)
-    with pytest.raises(TypeError, match="reference: expected FrechetStatistics or Moments"):
+    with pytest.raises(TypeError, match="reference must be FrechetStatistics or Moments"):
         frechet_distance_infinity(x, x)
-    with pytest.raises(ValueError, match=r"x_labels: expected shape \(20,\), got \(3,\)"):
+    with pytest.raises(ValueError, match=r"x_labels must have shape \(20,\), got \(3,\)"):
         intra_frechet_distance(x, torch.arange(3), x, torch.arange(20))
-    with pytest.raises(TypeError, match=r"y_labels: expected integers, got torch\.float64"):
+    with pytest.raises(TypeError, match=r"y_labels must hold integers, got torch\.float64"):
         intra_frechet_distance(x, torch.arange(20), x, np.zeros(20))
     with pytest.raises(ValueError, match="label 1: expected at least 2 samples on both sides"):
         intra_frechet_distance(x, torch.arange(20) % 2, x, torch.zeros(20, dtype=torch.int64))
@@ -137,6 +137,6 @@ def test_features_of_another_dimension_are_refused(dim: int) -> None:
     x = randn(40, dim, seed=0)
     for reference in (of(randn(20, 3, seed=1)), Moments(torch.zeros(3), torch.eye(3))):
         for distance in (frechet_distance_infinity, jackknife_interval):
-            message = rf"^features: expected shape \(M, 3\), .*got \(40, {dim}\)"
+            message = rf"^features must have shape \(M, 3\), .*got \(40, {dim}\)"
             with pytest.raises(ValueError, match=message):
                 distance(reference, x)

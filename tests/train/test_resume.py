@@ -346,7 +346,9 @@ def test_a_part_of_another_kind_is_one_sentence_or_does_no_harm(run, tmp_path, p
     torch.save(state, out / "checkpoint.pt")
     trainer = toy.trainer(out, keep_checkpoints=2)
     before = [p.clone() for p in trainer.generator.parameters()]
-    if (part == "lecam" and value == {}) or (part in ("rollbacks", "since_best") and value == 7):
+    if (part == "lecam" and value == {}) or (
+        part in ("rollbacks", "since_best") and value is VALUES[0]
+    ):
         return  # which it could be
     with pytest.raises(ValueError, match=r"^.*checkpoint.*$"):
         trainer.resume()

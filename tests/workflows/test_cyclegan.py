@@ -123,7 +123,7 @@ def test_two_folders(tmp_path):
         ({"size": 30}, ValueError, "size must be a multiple of 4, got 30"),
         ({"b": "digits:tilted"}, ValueError, "inverted, rotated, got 'tilted'"),
         ({"b": "nowhere"}, FileNotFoundError, "nowhere"),
-        ({"batch_size": 5000}, ValueError, "batch_size: expected 1 to 2000"),
+        ({"batch_size": 5000}, ValueError, "batch_size must be from 1 to 2000"),
         ({"cycle": -1.0}, ValueError, "cycle must be in"),
     ],
 )

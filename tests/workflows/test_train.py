@@ -110,9 +110,9 @@ def test_the_ends_of_an_interpolation_are_the_latents():
     ("changes", "message"),
     [
         ({"model": "dcgn"}, "did you mean 'dcgan'"),
-        ({"limit": 1}, r"batch_size: expected 1 to 10, the number of images in digits, got 64"),
+        ({"limit": 1}, r"batch_size must be from 1 to 10, the number of images in digits, got 64"),
         ({"model": "dcgan", "size": 30}, "size must be one of 28, 32, 64, got 30"),
-        ({"channels": 3}, "channels: digits has 1, got 3"),
+        ({"channels": 3}, "channels must be 1, as digits has, got 3"),
         ({"loss": "hing"}, "loss must be one of"),
         ({"loss": "wasserstein", "label_smoothing": 0.1}, "label_smoothing must be 0"),
         ({"loss": "hinge", "sigmoid": True}, "from_probs must be False"),

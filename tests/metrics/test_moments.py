@@ -116,9 +116,9 @@ def test_damaged_and_foreign_files(tmp_path: Path) -> None:
     [
         ({"mu": np.zeros(2)}, r"expected an array 'sigma', got \['mu'\]"),
         ({"mu": np.zeros((1, 2)), "sigma": np.eye(2)}, r"expected mu of shape \(D,\)"),
-        ({"mu": np.zeros(2), "sigma": np.eye(3)}, r"sigma: expected shape \(\.\.\., 2, 2\)"),
-        ({"mu": np.zeros(2), "sigma": np.full((2, 2), np.inf)}, "sigma: expected finite"),
-        ({"mu": np.zeros(2), "sigma": np.triu(np.ones((2, 2)))}, "sigma: expected a symmetric"),
+        ({"mu": np.zeros(2), "sigma": np.eye(3)}, r"sigma must have shape \(\.\.\., 2, 2\)"),
+        ({"mu": np.zeros(2), "sigma": np.full((2, 2), np.inf)}, "sigma must be finite"),
+        ({"mu": np.zeros(2), "sigma": np.triu(np.ones((2, 2)))}, "sigma must be a symmetric"),
         ({"mu": np.zeros(2), "sigma": np.eye(2), "n": 1.5}, "expected n to be a whole number"),
         ({"mu": np.zeros(2), "sigma": np.eye(2), "n": 0}, "expected n to be a whole number"),
         (
@@ -136,7 +136,7 @@ def test_arrays_that_are_no_moments(
 
 
 def test_names_and_failures_leave_the_old_file(tmp_path: Path) -> None:
-    with pytest.raises(ValueError, match=r"path: expected a name that ends in \.npz"):
+    with pytest.raises(ValueError, match=r"path must end in \.npz"):
         statistics().save(tmp_path / "x.pkl")
     path = tmp_path / "x.npz"
     statistics().save(path)

@@ -6,16 +6,24 @@ import os
 import zipfile
 from collections.abc import Mapping
 from pathlib import Path
-from typing import cast
+from typing import NamedTuple, cast
 
 import numpy as np
+from torch import Tensor
 
 from ganfast._files import atomic_write
-from ganfast.metrics.statistics import Moments
 from ganfast.metrics.validation import as_mean, as_symmetric
 
 _NAMES = {"mu", "sigma", "mu_s", "sigma_s", "n", "weights", "settings"}
 Weights = tuple[float, float]  # the sum of the weights and of their squares
+
+
+class Moments(NamedTuple):
+    """Mean (D,) and covariance (D, D) in float64, and the number of samples if it is known."""
+
+    mean: Tensor
+    covariance: Tensor
+    n: int | None = None
 
 
 def save_moments(
@@ -30,7 +38,7 @@ def save_moments(
     Raises ValueError for a name that does not end in .npz.
     """
     if Path(path).suffix != ".npz":
-        raise ValueError(f"path: expected a name that ends in .npz, got {str(path)!r}")
+        raise ValueError(f"path must end in .npz, got {str(path)!r}")
     arrays = {"mu": moments.mean.cpu().numpy(), "sigma": moments.covariance.cpu().numpy()}
     if moments.n is not None:
         arrays["n"] = np.array(moments.n)
@@ -111,9 +119,6 @@ def _arrays(path: str | os.PathLike[str]) -> dict[str, np.ndarray]:
         if not isinstance(file, np.lib.npyio.NpzFile):
             raise ValueError("a single array")
         with file:
-            wanted = {"mu", "sigma", "mu_s", "sigma_s", "n", "weights", "settings"} & set(
-                file.files
-            )
-            return {name: file[name] for name in wanted}
+            return {name: file[name] for name in _NAMES & set(file.files)}
     except (ValueError, EOFError, zipfile.BadZipFile) as error:
         raise ValueError(f"{path}: expected a .npz file of arrays: {error}") from error
