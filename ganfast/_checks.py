@@ -1,7 +1,7 @@
-"""What the list ops refuse, in the words of whoever calls them.
+"""Checks of the list ops, whose errors use the caller's names of the arguments.
 
-The kernels check what memory safety asks for. Where they refuse a call, and where no kernel serves,
-these functions say what is wrong with it.
+The kernels check only for memory safety. If they refuse a call, or if the reference runs instead,
+these functions find the argument at fault.
 """
 
 from collections.abc import Callable, Sequence
@@ -9,7 +9,7 @@ from collections.abc import Callable, Sequence
 import torch
 from torch import Tensor
 
-#: The caller's name of an argument's k-th tensor, such as ``real[0]`` of ``("x", 0)``.
+#: The caller's name of an argument's k-th tensor, such as ``real[0]`` for ``("x", 0)``.
 Name = Callable[[str, int], str]
 
 FLOATING = frozenset({torch.float64, torch.float32, torch.float16, torch.bfloat16})
@@ -18,13 +18,13 @@ _DTYPES = "float64, float32, float16 or bfloat16"
 FUNCTORS = (
     "softplus", "bce_with_logits", "bce", "square", "identity", "hinge", "squared_hinge", "l1",
 )  # fmt: skip
-#: Those that take the differences of x and y.
+#: Those that also apply to differences of x and y.
 DIFFERENCES = ("softplus", "square", "hinge", "squared_hinge", "l1")
 PHIS = ("centred", "one_sided", "square", "power", "maximum")
 
 
 def place(argument: str, k: int) -> str:
-    """The name of an argument's k-th tensor in the op's own words."""
+    """The op's own name of an argument's k-th tensor."""
     return f"{argument}[{k}]"
 
 
@@ -34,10 +34,10 @@ def loss_dtype(x: Tensor) -> torch.dtype:
 
 
 def check_list(x: Sequence[Tensor], name: Name = place, argument: str = "x") -> None:
-    """Refuse tensors that one kernel does not take together.
+    """Raise unless one kernel can take the tensors together.
 
     Raises:
-        TypeError: an entry is no tensor, or not floating point, or dtypes differ.
+        TypeError: an entry is not a floating-point tensor, or dtypes differ.
         ValueError: the list or a tensor is empty, or devices differ.
     """
     if not x:
@@ -68,7 +68,7 @@ def _check_parameters(
     if f not in FUNCTORS:
         raise ValueError(f"f must be one of {' '.join(FUNCTORS)}, got {f}")
     if y and f not in DIFFERENCES:
-        raise ValueError(f"f must be one of {' '.join(DIFFERENCES)} where there is a y, got {f}")
+        raise ValueError(f"f must be one of {' '.join(DIFFERENCES)} with a y, got {f}")
     if not len(weight) == len(a) == len(b) == len(x):
         raise ValueError(
             f"weight, a and b must have one number for each of the {len(x)} tensors, "
@@ -93,7 +93,7 @@ def _check_partner(name: Name, k: int, x: Tensor, y: Tensor, dtype: torch.dtype)
 
 
 def _check_same(name: Name, x: Sequence[Tensor], y: Sequence[Tensor]) -> None:
-    """Refuse a y that is not like x."""
+    """Raise unless each y has the dtype, device and shape of its x."""
     _check_tensors(name, "y", y)
     for k, (xk, yk) in enumerate(zip(x, y, strict=True)):
         _check_partner(name, k, xk, yk, xk.dtype)
@@ -105,10 +105,10 @@ def _check_same(name: Name, x: Sequence[Tensor], y: Sequence[Tensor]) -> None:
 
 
 def check_shapes(x: Sequence[Tensor], y: Sequence[Tensor], name: Name = place) -> None:
-    """Refuse a y of another shape than x, which :func:`ganfast.ops.flat` may take for a sample.
+    """Raise unless each y has the shape of its x; :func:`ganfast.ops.flat` would broadcast it.
 
     Raises:
-        TypeError, ValueError: as the op, and a y that is one number or one sample.
+        TypeError, ValueError: as the op, and for a y that is one number or one sample.
     """
     shapes = ([getattr(t, "shape", None) for t in side] for side in (x, y))
     if next(shapes) != next(shapes):
@@ -117,7 +117,7 @@ def check_shapes(x: Sequence[Tensor], y: Sequence[Tensor], name: Name = place) -
 
 
 def repeats(x: Tensor, y: Tensor) -> bool:
-    """Say whether y is one number or one sample for all of x."""
+    """Whether y is one number or one sample that broadcasts to x."""
     sample = x.shape[1:]
     return y.numel() == 1 or (x.dim() > 0 and y.shape in (sample, torch.Size([1, *sample])))
 
@@ -131,7 +131,7 @@ def check_flat(
     b: Sequence[float],
     name: Name = place,
 ) -> None:
-    """Refuse what :func:`ganfast.ops.flat` refuses."""
+    """Raise what :func:`ganfast.ops.flat` raises."""
     check_list(x, name)
     _check_parameters(x, y, f, weight, a, b)
     if not y:
@@ -153,7 +153,7 @@ def check_flat(
 def _check_numbers(
     argument: str, numbers: Sequence[Tensor | None], x: Sequence[Tensor], name: Name
 ) -> None:
-    """Refuse numbers of samples that do not fit."""
+    """Raise unless the per-sample numbers fit x."""
     if numbers and len(numbers) != len(x):
         raise ValueError(
             f"{argument} must be empty or have one entry for each of the {len(x)} tensors, "
@@ -173,7 +173,7 @@ def _check_numbers(
 
 
 def check_samples(x: Sequence[Tensor], name: Name = place, pixel: bool = False) -> None:
-    """Refuse tensors that have no samples, or not as many; with ``pixel``, other pixels."""
+    """Raise unless the tensors have equally many samples, and with ``pixel`` the same pixels."""
     check_list(x, name)
     axes = "axes of samples and channels" if pixel else "an axis of samples"
     for k, xk in enumerate(x):
@@ -187,7 +187,7 @@ def check_samples(x: Sequence[Tensor], name: Name = place, pixel: bool = False) 
             )
         if pixel and shape[2:] != first[2:]:
             raise ValueError(
-                f"{name('x', k)} must have the shape of {name('x', 0)} but for the channels, "
+                f"{name('x', k)} must have the shape of {name('x', 0)} except for the channels, "
                 f"{first}, got {shape}"
             )
 
@@ -203,7 +203,7 @@ def check_rows(
     sample_a: Sequence[Tensor | None],
     name: Name = place,
 ) -> None:
-    """Refuse what :func:`ganfast.ops.rows` refuses."""
+    """Raise what :func:`ganfast.ops.rows` raises."""
     check_samples(x, name)
     _check_parameters(x, y, f, weight, a, b)
     if y and len(y) != len(x):
@@ -215,7 +215,7 @@ def check_rows(
 
 
 def check_norms(x: Sequence[Tensor], phi: str, pixel: bool, name: Name = place) -> None:
-    """Refuse what :func:`ganfast.ops.norms` refuses."""
+    """Raise what :func:`ganfast.ops.norms` raises."""
     check_samples(x, name, pixel)
     if phi not in PHIS:
         raise ValueError(f"phi must be one of {' '.join(PHIS)}, got {phi}")

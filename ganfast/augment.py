@@ -1,14 +1,14 @@
-"""Differentiable augmentation of what a discriminator sees, and its strength driven by overfitting.
+"""Differentiable augmentation of a discriminator's images, with a strength that adapts.
 
-The discriminator is trained on augmented real and augmented fake images; the generator's gradient
-passes through the augmentation.
+The discriminator trains on augmented real and augmented fake images; the generator's gradient
+flows through the augmentation.
 """
 
 import torch
 from torch import Tensor, nn
 
 from ganfast import ops
-from ganfast.distributed import mean_over_processes
+from ganfast.distributed import mean_over_processes, process_count
 
 PIECES = ("color", "translation", "cutout")
 
@@ -19,13 +19,13 @@ def draw(
     generator: torch.Generator | None = None,
     p: Tensor | None = None,
 ) -> Tensor:
-    """Numbers for :func:`ganfast.ops.augment`, drawn on the device.
+    """Draw the numbers of :func:`ganfast.ops.augment` on the device.
 
     Args:
         samples: N.
-        device: of the images.
-        generator: of that device; else torch's own.
-        p: scalar on that device, the probability with which each sample is augmented; else all are.
+        device: the images' device.
+        generator: a generator of that device; torch's default if None.
+        p: scalar on that device, the probability that a sample is augmented; 1 if None.
 
     Returns:
         float32 (N, 7), uniform in [0, 1); with p (N, 8), whose last column is below 0 with
@@ -38,7 +38,7 @@ def draw(
 
 
 def _stages(policy: str) -> list[list[str]]:
-    """The pieces of a policy, cut into stretches of the order in which one launch takes them."""
+    """The pieces of a policy, split into runs in the order that one launch applies."""
     stages: list[list[str]] = []
     last = len(PIECES)
     for name in filter(None, (part.strip() for part in policy.split(","))):
@@ -67,22 +67,22 @@ def DiffAugment(
     * ``translation``: by up to an eighth of height and width, with zeros from outside;
     * ``cutout``: zeros in a box of half the height and width, centred anywhere.
 
-    ``"color,translation,cutout"`` is one pass; pieces in another order, or repeated, take one for
-    each stretch that is in this order. :func:`ganfast.ops.augment` is the formula.
+    ``"color,translation,cutout"`` takes one pass; pieces in another order, or repeated, take one
+    pass for each run in this order. :func:`ganfast.ops.augment` gives the formula.
 
     Args:
         x: images (N, C, H, W) with any number of channels; float64, float32, float16 or bfloat16.
-        policy: pieces separated by commas, applied in their order; empty: x as it is.
+        policy: pieces separated by commas, applied in their order; an empty policy returns x.
         channels_first: False for images (N, H, W, C).
-        generator: makes it reproducible; a generator of x's device.
-        p: scalar on x's device: augment each image with this probability.
+        generator: a generator of x's device; torch's default if None.
+        p: scalar on x's device, the probability that an image is augmented; 1 if None.
 
     Returns:
-        As x. Differentiable to any order, so that R1 can be taken in x.
+        Images like x. Differentiable to any order, so R1 can be taken with respect to x.
 
     Raises:
         TypeError: x is not floating point.
-        ValueError: the policy has another piece, or x another shape.
+        ValueError: the policy names an unknown piece, or x has another shape.
     """
     stages = _stages(policy)
     if not channels_first:
@@ -92,7 +92,7 @@ def DiffAugment(
         u = draw(x.shape[0], x.device, generator, p)
         if first is None:
             first = u
-        elif p is not None:  # what is augmented is so by all pieces
+        elif p is not None:  # all pieces augment the same images
             u[:, 7] = first[:, 7]
         x = ops.augment(x, u, *(piece in stage for piece in PIECES))
     return x if channels_first else x.permute(0, 2, 3, 1)
@@ -106,21 +106,21 @@ class AdaptiveAugment(nn.Module):
     .. math:: p \leftarrow p + \frac{n}{n_{total}} \operatorname{sign}(r - r_{target}), \quad
               r = \operatorname{mean} \operatorname{sign} D(x_{real}),
 
-    where n images were seen since the last time. The augmentations are DiffAugment's, applied to
-    an image all together or not at all. Nothing is read from the device, and all that changes is
-    in the state_dict.
+    where n images were seen since the last change. The augmentations are DiffAugment's, applied to
+    an image all together or not at all. Nothing is read from the device, and the whole state is in
+    the state_dict.
 
     Args:
-        policy: as in :func:`DiffAugment`.
-        target: of r.
-        kimg: thousands of real images in which p can go from 0 to 1.
+        policy: see :func:`DiffAugment`.
+        target: target of r.
+        kimg: thousands of real images in which p can rise from 0 to 1.
         interval: updates between changes of p.
         p: first value.
         limit: largest p. Near 1 the generator may learn the augmentations.
-        distributed: take r over all processes of torch.distributed, of equal batches.
+        distributed: take r over all processes of torch.distributed, with equal batches.
 
     Raises:
-        ValueError: an argument is out of its range, or the policy has another piece.
+        ValueError: an argument is out of range, or the policy names an unknown piece.
     """
 
     p: Tensor
@@ -148,23 +148,25 @@ class AdaptiveAugment(nn.Module):
         if interval < 1:
             raise ValueError(f"interval must be at least 1, got {interval}")
         if not 0 <= p <= limit <= 1:
-            raise ValueError(f"p and limit must be 0 <= p <= limit <= 1, got {p} and {limit}")
+            raise ValueError(
+                f"p and limit must be in the order 0 <= p <= limit <= 1, got {p} and {limit}"
+            )
         self.policy, self.target, self.kimg, self.interval = policy, target, kimg, interval
         self.limit, self.distributed = limit, distributed
         self.register_buffer("p", torch.tensor(float(p)))
-        # Since p last moved: updates, images, and the sum over updates of the mean signs.
+        # Since the last change of p: updates, images, and the sum of the mean signs.
         for name in ("updates", "images", "signs"):
             self.register_buffer(name, torch.zeros(()))
 
     def forward(
         self, x: Tensor, channels_first: bool = True, generator: torch.Generator | None = None
     ) -> Tensor:
-        """:func:`DiffAugment` of x with this policy, for each image with probability p."""
+        """Apply :func:`DiffAugment` to each image of x with probability p."""
         return DiffAugment(x, self.policy, channels_first, generator, self.p)
 
     @torch.no_grad()
     def update(self, real_logits: Tensor) -> None:
-        """Count the signs of D(real), in each step of D; after every `interval` of them, move p.
+        """Count the signs of D(real); call it in each step of D. Every ``interval`` calls change p.
 
         Args:
             real_logits: D's outputs for a batch of augmented real images (N, ...).
@@ -172,7 +174,7 @@ class AdaptiveAugment(nn.Module):
         mean, images = real_logits.detach().sign().mean(dtype=torch.float32), real_logits.shape[0]
         if self.distributed:
             (mean,) = mean_over_processes([mean])
-            images *= torch.distributed.get_world_size()
+            images *= process_count()
         self.updates += 1
         self.images += images
         self.signs += mean

@@ -1,4 +1,4 @@
-"""Regularizers of adversarial training that are no gradient penalties of a discriminator."""
+"""Regularizers of adversarial training other than gradient penalties."""
 
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -18,8 +18,8 @@ def consistency(outputs: Inputs, augmented: Inputs, *, weight: float = 10.0) -> 
 
     .. math:: \lambda \, m[(D(x) - D(T(x)))^2]
 
-    Of bCR (Zhao et al. 2021, arXiv:2002.04724) it is either side: call it for the real and for the
-    fake samples. Of zCR it is the discriminator's side, with D(G(z)) and D(G(z + delta)).
+    For bCR (Zhao et al. 2021, arXiv:2002.04724), call it for the real and for the fake samples. For
+    the discriminator's side of zCR, pass D(G(z)) and D(G(z + delta)).
 
     Args:
         outputs: D(x), a tensor or a list of maps: logits, embeddings or class scores.
@@ -46,7 +46,7 @@ def latent_diversity(images: Tensor, moved: Tensor, *, weight: float = 0.5) -> T
 
 
 def disc_shift(real_logits: Inputs, *, weight: float = 0.001) -> Tensor:
-    r"""Keeps logits near zero: :math:`\lambda \, m[D(x)^2]` (Karras et al. 2018, arXiv:1710.10196).
+    r"""Keep logits near zero: :math:`\lambda \, m[D(x)^2]` (Karras et al. 2018, arXiv:1710.10196).
 
     Args:
         real_logits: D(x) of real samples, a tensor or a list of maps.
@@ -65,17 +65,19 @@ def path_lengths(
 ) -> Tensor:
     """The lengths :math:`a_b` of :class:`PathLength`, (N,), differentiable.
 
-    Arguments and errors as of :func:`path_length_deviations`.
+    Arguments and errors are those of :func:`path_length_deviations`.
     """
     if not latents.requires_grad:
-        raise ValueError("latents must require gradients when the images are made from them")
+        raise ValueError(
+            "latents must require gradients when the images are made, got requires_grad=False"
+        )
     y = torch.randn_like(images) if noise is None else noise
     pixels = images.shape[2] * images.shape[3]
     projected = (images * y).sum() / pixels**0.5
     (g,) = torch.autograd.grad(projected, latents, create_graph=True)
     layers = latents.shape[1] if latents.dim() == 3 else 1
     squared = compute_dtype(g).square().flatten(1).sum(1) / layers + eps
-    positive = squared > 0  # the root's derivative is not finite at zero
+    positive = squared > 0  # the root's derivative is infinite at zero
     return torch.where(positive, torch.where(positive, squared, 1.0).sqrt(), 0.0)
 
 
@@ -88,17 +90,16 @@ def path_length_deviations(
     noise: Tensor | None = None,
     eps: float = 0.0,
 ) -> Tensor:
-    r"""What :class:`PathLength` is the mean of: :math:`(a_b - \bar a)^2`, (N,).
+    r"""The deviations whose mean :class:`PathLength` takes: :math:`(a_b - \bar a)^2`, (N,).
 
     Args:
         images: G(w), (N, C, H, W).
         latents: w, (N, D) or (N, L, D), which required gradients when the images were made.
-        average: the moving mean, a scalar that is changed in place. It has taken in this batch's
-            lengths when they are compared with it, and lets their gradient through, as in
-            StyleGAN2's code.
+        average: the moving mean, a scalar that is updated in place. As in StyleGAN2's code, it is
+            updated before the lengths are compared with it, and their gradient flows through it.
         decay: share of a batch in the moving mean.
-        noise: in place of a normal draw, before it is divided.
-        eps: epsilon; with 0 a length of zero has a gradient of zero.
+        noise: replaces the normal draw, before the division.
+        eps: epsilon; with 0, a length of zero has a gradient of zero.
 
     Raises:
         ValueError: the latents do not require gradients.
@@ -117,13 +118,13 @@ class PathLength(nn.Module):
         \frac{\partial \langle G(w), y \rangle}{\partial w_{bld}} \right)^2,
         \quad y \sim N(0, 1) / \sqrt{H W}
 
-    The moving mean :math:`\bar a` stays on the device and is in the state_dict. It has taken in
-    this batch's lengths when they are compared with it.
+    The moving mean :math:`\bar a` stays on the device and is in the state_dict. It is updated
+    before a batch's lengths are compared with it.
 
     Args:
         weight: lambda.
         decay: share of a batch in the moving mean.
-        eps: epsilon; with 0 a length of zero has a gradient of zero.
+        eps: epsilon; with 0, a length of zero has a gradient of zero.
     """
 
     mean: Tensor
@@ -136,10 +137,15 @@ class PathLength(nn.Module):
         self.register_buffer("mean", torch.zeros(()))
 
     def forward(self, images: Tensor, latents: Tensor, noise: Tensor | None = None) -> Tensor:
-        """The penalty of images (N, C, H, W) made from latents (N, D) or (N, L, D).
+        """Return the penalty of images (N, C, H, W) made from latents (N, D) or (N, L, D).
 
-        ``noise`` takes the place of a normal draw, before it is divided. Raises ValueError where
-        the latents do not require gradients.
+        Args:
+            images: G(w).
+            latents: w, which required gradients when the images were made.
+            noise: replaces the normal draw, before the division.
+
+        Raises:
+            ValueError: the latents do not require gradients.
         """
         deviations = path_length_deviations(
             images, latents, self.mean, self.decay, noise=noise, eps=self.eps
@@ -157,23 +163,23 @@ def orthogonal(
 
     .. math:: \lambda \sum_W \| W W^T \odot (1 - I) \|_F^2
 
-    over all parameters of two or more dimensions, each as a matrix with a row for each output.
+    over all parameters of two or more dimensions, each as a matrix with one row per output.
     BigGAN's code adds the gradient of half of it.
 
     Args:
         module: the model.
         weight: lambda.
-        skip: says by name which parameters to leave out, as embeddings of classes.
+        skip: returns True for the names of parameters to leave out, such as class embeddings.
 
     Raises:
-        ValueError: no parameter is left.
+        ValueError: all parameters are skipped, or there is none.
     """
     matrices = [
         p.flatten(1) for name, p in module.named_parameters() if p.dim() > 1 and not skip(name)
     ]
     if not matrices:
         raise ValueError(
-            "module must have parameters of two or more dimensions that are not skipped"
+            "module must have parameters of two or more dimensions that are not skipped, got none"
         )
     terms = []
     for matrix in matrices:
@@ -201,17 +207,21 @@ def optimised_latents(
     .. math:: z \leftarrow z + \alpha \frac{g}{\beta + \|g\|^2}, \quad g = \nabla_z D(G(z))
 
     Args:
-        generator: from latents to samples.
-        discriminator: from samples to logits.
+        generator: maps latents to samples.
+        discriminator: maps samples to logits.
         latents: z (N, D).
         alpha: step size.
         beta: damping.
-        steps: how often.
-        rate: share of the elements of z, drawn anew for each step, that moves.
+        steps: number of steps.
+        rate: share of the elements of z that move, drawn anew for each step.
         clip: bounds of the latents.
-        output: which part of a tuple or dict that the discriminator returns is meant.
-        create_graph: let gradients through the steps, as the paper does; else z is a constant.
+        output: index, key or function that picks the logits from a tuple or dict.
+        create_graph: let gradients flow through the steps, as in the paper; else the result is a
+            constant.
         random: draws the elements that move.
+
+    Returns:
+        The moved latents, (N, D).
     """
     z = latents if latents.requires_grad else latents.detach().requires_grad_()
     for _ in range(steps):
@@ -247,13 +257,13 @@ def spectral_normalise(
     power_iterations: int = 1,
     eps: float = 1e-12,
 ) -> nn.Module:
-    """Put torch's spectral normalization (Miyato et al. 2018, arXiv:1802.05957) on a whole model.
+    """Apply torch's spectral normalization (Miyato et al. 2018, arXiv:1802.05957) to a whole model.
 
     Args:
-        module: changed in place; layers that have a parametrized weight are left alone.
-        types: the layers that are meant.
-        power_iterations: for each forward in training.
-        eps: keeps norms from zero.
+        module: changed in place; layers whose weight is already parametrized are left alone.
+        types: the types of layers to normalize.
+        power_iterations: number per forward pass in training.
+        eps: keeps norms above zero.
 
     Returns:
         The module itself.
@@ -264,7 +274,7 @@ def spectral_normalise(
     layers = [layer for layer in module.modules() if isinstance(layer, tuple(types))]
     if not layers:
         names = ", ".join(t.__name__ for t in types)
-        raise ValueError(f"module must hold a layer of the types {names}")
+        raise ValueError(f"module must hold a layer of the types {names}, got none")
     for layer in layers:
         if not parametrize.is_parametrized(layer, "weight"):
             parametrizations.spectral_norm(layer, "weight", power_iterations, eps)

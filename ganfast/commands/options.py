@@ -28,7 +28,12 @@ def prepare(device: str | None, threads: int | None) -> str:
         torch.set_num_threads(threads)
     devices = ["cpu", "cuda"] if torch.cuda.is_available() else ["cpu"]
     if device is not None and device not in devices:
-        raise ValueError(f"device must be {' or '.join(devices)} here, got {device!r}")
+        cause = (
+            f"torch {torch.__version__} is no CUDA build"
+            if torch.version.cuda is None and device.startswith("cuda")
+            else "torch finds no such device"
+        )
+        raise ValueError(f"device must be {' or '.join(devices)} here, got {device!r}: {cause}")
     return device or devices[-1]
 
 

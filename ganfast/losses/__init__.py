@@ -11,23 +11,19 @@ from ganfast.losses.conditional import (
 from ganfast.losses.features import feature_matching
 from ganfast.losses.functional import (
     discriminator_loss,
-    discriminator_loss_with_stats,
     generator_loss,
-    generator_loss_with_stats,
     top_k_schedule,
 )
 from ganfast.losses.gradient_balance import Balancer, adaptive_weight_loss
 from ganfast.losses.images import ImagePool, cycle_loss, identity_loss, pixel_loss
 from ganfast.losses.lecam import LeCam
 from ganfast.losses.relativistic import (
+    RelativisticAverageLoss,
+    RelativisticLoss,
     relativistic_average_discriminator_loss,
-    relativistic_average_discriminator_loss_with_stats,
     relativistic_average_generator_loss,
-    relativistic_average_generator_loss_with_stats,
     relativistic_discriminator_loss,
-    relativistic_discriminator_loss_with_stats,
     relativistic_generator_loss,
-    relativistic_generator_loss_with_stats,
 )
 
 __all__ = [
@@ -35,6 +31,8 @@ __all__ = [
     "Balancer",
     "ImagePool",
     "LeCam",
+    "RelativisticAverageLoss",
+    "RelativisticLoss",
     "adaptive_weight_loss",
     "auxiliary_classifier_loss",
     "conditional_contrastive_loss",
@@ -42,20 +40,14 @@ __all__ = [
     "cycle_loss",
     "data_to_data_cross_entropy_loss",
     "discriminator_loss",
-    "discriminator_loss_with_stats",
     "feature_matching",
     "gaussian_code_loss",
     "generator_loss",
-    "generator_loss_with_stats",
     "identity_loss",
     "pixel_loss",
     "relativistic_average_discriminator_loss",
-    "relativistic_average_discriminator_loss_with_stats",
     "relativistic_average_generator_loss",
-    "relativistic_average_generator_loss_with_stats",
     "relativistic_discriminator_loss",
-    "relativistic_discriminator_loss_with_stats",
     "relativistic_generator_loss",
-    "relativistic_generator_loss_with_stats",
     "top_k_schedule",
 ]

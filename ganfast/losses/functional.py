@@ -9,7 +9,7 @@ from torch import Tensor
 from ganfast.losses.adversarial import AdversarialLoss
 from ganfast.losses.formulas import Kind
 from ganfast.losses.outputs import MapReduction, Outputs
-from ganfast.losses.reduction import Reduction, Stats
+from ganfast.losses.reduction import Reduction
 
 
 @lru_cache(maxsize=64)
@@ -80,43 +80,6 @@ def discriminator_loss(
     return loss.discriminator(real, fake, real_weight=real_weight, fake_weight=fake_weight, rng=rng)
 
 
-def discriminator_loss_with_stats(
-    real: Outputs,
-    fake: Outputs,
-    kind: Kind = "non_saturating",
-    *,
-    real_weight: Outputs | None = None,
-    fake_weight: Outputs | None = None,
-    rng: torch.Generator | None = None,
-    from_probs: bool = False,
-    label_smoothing: float = 0.0,
-    fake_label_smoothing: float = 0.0,
-    label_flips: float = 0.0,
-    targets: tuple[float, float, float] = (0.0, 1.0, 1.0),
-    margin: float = 1.0,
-    scale: float = 1.0,
-    reduction: Reduction = "mean",
-    map_reduction: MapReduction = "sum",
-    map_weights: Sequence[float] | None = None,
-) -> tuple[Tensor, Stats]:
-    """Loss of the discriminator and statistics to log, from the same launch.
-
-    Arguments and errors are those of :func:`discriminator_loss`.
-
-    Returns:
-        The loss, and the statistics of :meth:`AdversarialLoss.discriminator_with_stats`.
-    """
-    loss = _loss(
-        (kind, from_probs, label_smoothing, fake_label_smoothing, label_flips, margin),
-        tuple(targets),
-        (scale, reduction, map_reduction),
-        None if map_weights is None else tuple(map_weights),
-    )
-    return loss.discriminator_with_stats(
-        real, fake, real_weight=real_weight, fake_weight=fake_weight, rng=rng
-    )
-
-
 def generator_loss(
     fake: Outputs,
     kind: Kind = "non_saturating",
@@ -155,39 +118,6 @@ def generator_loss(
         None if map_weights is None else tuple(map_weights),
     )
     return loss.generator(fake, fake_weight=fake_weight, top_k=top_k)
-
-
-def generator_loss_with_stats(
-    fake: Outputs,
-    kind: Kind = "non_saturating",
-    *,
-    fake_weight: Outputs | None = None,
-    top_k: int | None = None,
-    from_probs: bool = False,
-    label_smoothing: float = 0.0,
-    fake_label_smoothing: float = 0.0,
-    label_flips: float = 0.0,
-    targets: tuple[float, float, float] = (0.0, 1.0, 1.0),
-    margin: float = 1.0,
-    scale: float = 1.0,
-    reduction: Reduction = "mean",
-    map_reduction: MapReduction = "sum",
-    map_weights: Sequence[float] | None = None,
-) -> tuple[Tensor, Stats]:
-    """Loss of the generator and statistics to log, from the same launch.
-
-    Arguments and errors are those of :func:`generator_loss`.
-
-    Returns:
-        The loss, and the statistics of :meth:`AdversarialLoss.generator_with_stats`.
-    """
-    loss = _loss(
-        (kind, from_probs, label_smoothing, fake_label_smoothing, label_flips, margin),
-        tuple(targets),
-        (scale, reduction, map_reduction),
-        None if map_weights is None else tuple(map_weights),
-    )
-    return loss.generator_with_stats(fake, fake_weight=fake_weight, top_k=top_k)
 
 
 def top_k_schedule(k: int, step: int, *, gamma: float = 0.99, k_min: int | None = None) -> int:

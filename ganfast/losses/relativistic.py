@@ -23,7 +23,6 @@ from ganfast.reference import compute_dtype
 
 RelativisticKind = Literal["logistic", "least_squares", "hinge"]
 MeanOver = Literal["all", "batch"]
-_MEANS = get_args(MeanOver)
 
 # The formulas of a difference that should be large, and of one that should be small.
 _FORMULAS = {
@@ -31,6 +30,305 @@ _FORMULAS = {
     "least_squares": (Formula("square", 1.0, 1.0), Formula("square", 1.0, -1.0)),
     "hinge": (Formula("hinge", 1.0, -1.0, 1.0), Formula("hinge", 1.0, 1.0, 1.0)),
 }
+
+
+class RelativisticLoss:
+    r"""The two losses on pairs of one real and one fake sample (RpGAN).
+
+    With r, f the outputs for real and fake samples, m the mean over all elements of a map, and
+    sp(t) = log(1 + exp(t)), the loss of the discriminator is
+
+    ================= ===================
+    ``logistic``      m[sp(-(r - f))]
+    ``least_squares`` m[(r - f - 1)^2]
+    ``hinge``         m[relu(1 - (r - f))]
+    ================= ===================
+
+    and that of the generator the same with r and f exchanged. Outputs are a tensor, a list of maps,
+    or a list of lists whose last maps count; both sides have the same shapes.
+
+    Args:
+        kind: one of the above.
+        scale: factor on the loss.
+        reduction: of each map: the ``mean`` or the ``sum`` over its elements, or ``none``: (B,),
+            the share of each pair, whose mean is the ``mean``.
+        map_reduction: the ``sum`` or the ``mean`` of the maps' losses.
+        map_weights: a weight for each map; all 1 if None.
+
+    Raises:
+        TypeError: an output is not a floating-point tensor or a list of them, or dtypes differ.
+        ValueError: an option is unknown; outputs are empty or differ in number or shape; weights do
+            not fit; maps differ in their number of samples where samples matter.
+
+    Source: Jolicoeur-Martineau 2018, The relativistic discriminator; R3GAN (logistic).
+    """
+
+    #: The generator's loss takes the outputs for real samples, too.
+    paired = True
+
+    def __init__(
+        self,
+        kind: RelativisticKind = "logistic",
+        *,
+        scale: float = 1.0,
+        reduction: Reduction = "mean",
+        map_reduction: MapReduction = "sum",
+        map_weights: Sequence[float] | None = None,
+    ) -> None:
+        large, _ = _formulas(kind)
+        weights = MapWeights(scale, map_reduction, map_weights)
+        self._reducer = Reducer((("pair", large),), weights, reduction)
+
+    def discriminator(
+        self, real: Outputs, fake: Outputs, *, pair_weight: Outputs | None = None
+    ) -> Tensor:
+        """Loss of the discriminator.
+
+        Args:
+            real: outputs for real samples.
+            fake: outputs for fake samples.
+            pair_weight: weights of the pairs: (B,), or a mask that broadcasts to each map, or one
+                mask per map. A map's mean becomes the weighted mean sum(w l) / sum(w) over its
+                elements l, or 0 if all weights are 0; its sum becomes sum(w l).
+
+        Returns:
+            Scalar, or (B,) for ``reduction="none"``; float64 for float64 outputs, else float32.
+            Differentiable twice.
+        """
+        return self._loss(("real", "fake"), real, fake, pair_weight)
+
+    def discriminator_with_stats(
+        self, real: Outputs, fake: Outputs, *, pair_weight: Outputs | None = None
+    ) -> tuple[Tensor, Stats]:
+        """Loss of the discriminator and statistics to log.
+
+        Args:
+            real, fake, pair_weight: see :meth:`discriminator`.
+
+        Returns:
+            The loss, and a dict of (maps,) tensors on the device, not differentiable:
+            ``pair_logits``, the mean of r - f; ``pair_accuracy``, the share of elements where it is
+            positive; ``pair_loss``, the terms that add up to the loss (for ``none``, to its mean).
+            Weights affect only these terms.
+        """
+        return self._loss_with_stats(("real", "fake"), real, fake, pair_weight)
+
+    def generator(
+        self, fake: Outputs, real: Outputs, *, pair_weight: Outputs | None = None
+    ) -> Tensor:
+        """Loss of the generator, with the arguments of :meth:`discriminator`.
+
+        ``real`` gets no gradient if it requires none: compute it under ``torch.no_grad()``.
+        """
+        return self._loss(("fake", "real"), fake, real, pair_weight)
+
+    def generator_with_stats(
+        self, fake: Outputs, real: Outputs, *, pair_weight: Outputs | None = None
+    ) -> tuple[Tensor, Stats]:
+        """Loss of the generator, and the statistics of f - r, by their names."""
+        return self._loss_with_stats(("fake", "real"), fake, real, pair_weight)
+
+    def _loss(
+        self,
+        names: tuple[str, str],
+        larger: Outputs,
+        smaller: Outputs,
+        pair_weight: Outputs | None,
+    ) -> Tensor:
+        x, y, name = _pairs(names, larger, smaller)
+        reducer = self._reducer
+        weight, a, b, _ = reducer.parameters(len(x))
+        if pair_weight is None and reducer.reduction != "none":
+            if reducer.reduction == "sum":
+                weight = [w * xk.numel() for w, xk in zip(weight, x, strict=True)]
+            return ops.flat(x, reducer.f, weight, a, b, y, name=name)
+        check_flat(x, y, reducer.f, weight, a, b, name)
+        weights = None if pair_weight is None else (pair_weight,)
+        if is_mask(pair_weight):
+            return reducer((_subtracted(x, y),), weights)
+        return reducer((x,), weights, minus=y)
+
+    def _loss_with_stats(
+        self,
+        names: tuple[str, str],
+        larger: Outputs,
+        smaller: Outputs,
+        pair_weight: Outputs | None,
+    ) -> tuple[Tensor, Stats]:
+        x, y, name = _pairs(names, larger, smaller)
+        check_flat(x, y, self._reducer.f, *self._reducer.parameters(len(x))[:3], name)
+        weights = None if pair_weight is None else (pair_weight,)
+        return self._reducer.with_stats((_subtracted(x, y),), weights)
+
+
+class RelativisticAverageLoss:
+    r"""The two losses against the mean output for the other side.
+
+    With r, f the outputs for real and fake samples, r̄, f̄ their means, m the mean over all elements
+    of a map, and sp(t) = log(1 + exp(t)), the loss of the discriminator is
+
+    ================= ===================================================
+    ``logistic``      m[sp(-(r - f̄))] + m[sp(f - r̄)]            (RaSGAN)
+    ``least_squares`` m[(r - f̄ - 1)^2] + m[(f - r̄ + 1)^2]       (RaLSGAN)
+    ``hinge``         m[relu(1 - (r - f̄))] + m[relu(1 + f - r̄)] (RaHinge)
+    ================= ===================================================
+
+    and that of the generator the same with r and f exchanged. Outputs are a tensor, a list of maps,
+    or a list of lists whose last maps count; the shapes of both sides may differ in the batch.
+
+    The means of all maps take one launch forward and one backward, and so do the functions with
+    their sums. Statistics, weights and ``reduction="none"`` compute the differences in plain torch.
+
+    Args:
+        kind: one of the above.
+        mean_over: r̄ and f̄ over ``all`` elements of a map, or over the ``batch``, one for each
+            position (B, ...).
+        detach_mean: the loss has no gradient through r̄ and f̄.
+        distributed: take r̄ and f̄ over all processes of torch.distributed, with equal batches and
+            with gradients; no effect if torch.distributed is not initialized.
+        scale: factor on the loss, 0.5 for the projects that halve.
+        reduction, map_reduction, map_weights: see :class:`RelativisticLoss`.
+
+    Raises:
+        TypeError, ValueError: as :class:`RelativisticLoss`.
+
+    Source: Jolicoeur-Martineau 2018, The relativistic discriminator.
+    """
+
+    #: The generator's loss takes the outputs for real samples, too.
+    paired = True
+
+    def __init__(
+        self,
+        kind: RelativisticKind = "logistic",
+        *,
+        mean_over: MeanOver = "all",
+        detach_mean: bool = False,
+        distributed: bool = False,
+        scale: float = 1.0,
+        reduction: Reduction = "mean",
+        map_reduction: MapReduction = "sum",
+        map_weights: Sequence[float] | None = None,
+    ) -> None:
+        large, small = _formulas(kind)
+        if mean_over not in get_args(MeanOver):
+            raise ValueError(f"mean_over must be all or batch, got {mean_over!r}")
+        self._mean_over, self._detach_mean, self._distributed = mean_over, detach_mean, distributed
+        weights = MapWeights(scale, map_reduction, map_weights)
+        self._discriminator, self._generator = (
+            Reducer((("real", real), ("fake", fake)), weights, reduction, below="fake")
+            for real, fake in ((large, small), (small, large))
+        )
+
+    def discriminator(
+        self,
+        real: Outputs,
+        fake: Outputs,
+        *,
+        real_weight: Outputs | None = None,
+        fake_weight: Outputs | None = None,
+    ) -> Tensor:
+        """Loss of the discriminator.
+
+        Args:
+            real: outputs for real samples.
+            fake: outputs for fake samples.
+            real_weight: weights of the real samples: (B,), or a mask that broadcasts to each map,
+                or one mask per map. A map's m becomes the weighted mean sum(w l) / sum(w) over its
+                elements l, or 0 if all weights are 0; its sum becomes sum(w l). They do not affect
+                r̄ and f̄.
+            fake_weight: the same for the fake samples.
+
+        Returns:
+            Scalar, or (B,) for ``reduction="none"``; float64 for float64 outputs, else float32.
+            Differentiable twice.
+        """
+        return self._loss(self._discriminator, real, fake, real_weight, fake_weight)
+
+    def discriminator_with_stats(
+        self,
+        real: Outputs,
+        fake: Outputs,
+        *,
+        real_weight: Outputs | None = None,
+        fake_weight: Outputs | None = None,
+    ) -> tuple[Tensor, Stats]:
+        """Loss of the discriminator and statistics to log.
+
+        Args:
+            real, fake, real_weight, fake_weight: see :meth:`discriminator`.
+
+        Returns:
+            The loss, and a dict of (maps,) tensors on the device, not differentiable:
+            ``real_logits`` and ``fake_logits``, the means of r - f̄ and f - r̄; ``real_accuracy``
+            and ``fake_accuracy``, the shares of r above f̄ and of f below r̄; ``real_loss`` and
+            ``fake_loss``, the terms that add up to the loss (for ``none``, to its mean). Weights
+            affect only these terms.
+        """
+        differences = _differences(*self._terms(self._discriminator, real, fake))
+        return self._discriminator.with_stats(differences, _weights(real_weight, fake_weight))
+
+    def generator(
+        self,
+        fake: Outputs,
+        real: Outputs,
+        *,
+        real_weight: Outputs | None = None,
+        fake_weight: Outputs | None = None,
+    ) -> Tensor:
+        """Loss of the generator, with the arguments of :meth:`discriminator`.
+
+        Detach ``real`` if you do not want its graph, as ESRGAN does.
+        """
+        return self._loss(self._generator, real, fake, real_weight, fake_weight)
+
+    def generator_with_stats(
+        self,
+        fake: Outputs,
+        real: Outputs,
+        *,
+        real_weight: Outputs | None = None,
+        fake_weight: Outputs | None = None,
+    ) -> tuple[Tensor, Stats]:
+        """Loss of the generator, and the statistics of :meth:`discriminator_with_stats`."""
+        differences = _differences(*self._terms(self._generator, real, fake))
+        return self._generator.with_stats(differences, _weights(real_weight, fake_weight))
+
+    def _loss(
+        self,
+        reducer: Reducer,
+        real: Outputs,
+        fake: Outputs,
+        real_weight: Outputs | None,
+        fake_weight: Outputs | None,
+    ) -> Tensor:
+        terms, means = self._terms(reducer, real, fake)
+        weights = _weights(real_weight, fake_weight)
+        if weights is None and reducer.reduction != "none":
+            return terms.reduce(means)
+        return reducer(_differences(terms, means), weights)
+
+    def _terms(self, reducer: Reducer, real: Outputs, fake: Outputs) -> tuple[Terms, list[Tensor]]:
+        """The maps of both sides, and for each map the mean of the other side's."""
+        real, fake = pairs_of_maps(real, fake)
+        terms = reducer.terms((real, fake))
+        batch = self._mean_over == "batch"
+        for k, (r, f) in enumerate(zip(real, fake, strict=True)):
+            differ = r.shape != f.shape and (r.dim() != f.dim() or r.shape[1:] != f.shape[1:])
+            if differ or (batch and r.dim() == 0):
+                raise ValueError(
+                    f"real[{k}] and fake[{k}] must have one shape except for the batch, got "
+                    f"{list(r.shape)} and {list(f.shape)}"
+                )
+        maps = [x.detach() for x in terms.x] if self._detach_mean else terms.x
+        if batch:
+            terms.check()
+            means = [compute_dtype(x).mean(0) for x in maps]
+        else:
+            means = [*means_of_maps(maps, terms.name).unbind()]
+        if self._distributed:
+            means = mean_over_processes(means)
+        return terms, means[len(real) :] + means[: len(real)]
 
 
 def relativistic_discriminator_loss(
@@ -44,69 +342,10 @@ def relativistic_discriminator_loss(
     map_reduction: MapReduction = "sum",
     map_weights: Sequence[float] | None = None,
 ) -> Tensor:
-    r"""Loss of the discriminator on pairs of one real and one fake sample (RpGAN).
-
-    With r, f the outputs for real and fake samples, m the mean over all elements of a map, and
-    sp(t) = log(1 + exp(t)):
-
-    ================= ===================
-    ``logistic``      m[sp(-(r - f))]
-    ``least_squares`` m[(r - f - 1)^2]
-    ``hinge``         m[relu(1 - (r - f))]
-    ================= ===================
-
-    Args:
-        real: outputs for real samples: a tensor, a list of maps, or a list of lists whose last maps
-            count.
-        fake: outputs for fake samples, equally many maps of the same shapes.
-        kind: one of the above.
-        pair_weight: weights of the pairs: (B,), or a mask that broadcasts to each map, or one mask
-            per map. A map's mean becomes the weighted mean sum(w l) / sum(w) over its elements l,
-            or 0 if all weights are 0; its sum becomes sum(w l).
-        scale: factor on the loss.
-        reduction: of each map: the ``mean`` or the ``sum`` over its elements, or ``none``: (B,),
-            the share of each pair, whose mean is the ``mean``.
-        map_reduction: the ``sum`` or the ``mean`` of the maps' losses.
-        map_weights: a weight for each map; all 1 if None.
-
-    Returns:
-        Scalar, or (B,) for ``reduction="none"``; float64 for float64 outputs, else float32.
-        Differentiable twice.
-
-    Raises:
-        TypeError: an output is not a floating-point tensor or a list of them, or dtypes differ.
-        ValueError: an option is unknown; outputs are empty or differ in number or shape; weights do
-            not fit; maps differ in their number of samples where samples matter.
-
-    Source: Jolicoeur-Martineau 2018, The relativistic discriminator; R3GAN (logistic).
-    """
-    reducer = _reducer("pair", kind, scale, reduction, map_reduction, map_weights)
-    return _pair_loss(reducer, ("real", "fake"), real, fake, pair_weight)
-
-
-def relativistic_discriminator_loss_with_stats(
-    real: Outputs,
-    fake: Outputs,
-    kind: RelativisticKind = "logistic",
-    *,
-    pair_weight: Outputs | None = None,
-    scale: float = 1.0,
-    reduction: Reduction = "mean",
-    map_reduction: MapReduction = "sum",
-    map_weights: Sequence[float] | None = None,
-) -> tuple[Tensor, Stats]:
-    """Loss of the discriminator and statistics to log.
-
-    Arguments and errors are those of :func:`relativistic_discriminator_loss`.
-
-    Returns:
-        The loss, and a dict of (maps,) tensors on the device, not differentiable: ``pair_logits``,
-        the mean of r - f; ``pair_accuracy``, the share of elements where it is positive;
-        ``pair_loss``, the terms that add up to the loss (for ``none``, to its mean). Weights
-        affect only these terms.
-    """
-    reducer = _reducer("pair", kind, scale, reduction, map_reduction, map_weights)
-    return _pair_loss_with_stats(reducer, ("real", "fake"), real, fake, pair_weight)
+    """:meth:`RelativisticLoss.discriminator` in one call, with the options of that class."""
+    weights = None if map_weights is None else tuple(map_weights)
+    loss = _pair_loss(kind, scale, reduction, map_reduction, weights)
+    return loss.discriminator(real, fake, pair_weight=pair_weight)
 
 
 def relativistic_generator_loss(
@@ -120,34 +359,27 @@ def relativistic_generator_loss(
     map_reduction: MapReduction = "sum",
     map_weights: Sequence[float] | None = None,
 ) -> Tensor:
-    """Loss of the generator: that of the discriminator with real and fake exchanged.
-
-    ``real`` gets no gradient if it requires none: compute it under ``torch.no_grad()``.
-
-    Arguments, result and errors are those of :func:`relativistic_discriminator_loss`.
-    """
-    reducer = _reducer("pair", kind, scale, reduction, map_reduction, map_weights)
-    return _pair_loss(reducer, ("fake", "real"), fake, real, pair_weight)
+    """:meth:`RelativisticLoss.generator` in one call, with the options of that class."""
+    weights = None if map_weights is None else tuple(map_weights)
+    loss = _pair_loss(kind, scale, reduction, map_reduction, weights)
+    return loss.generator(fake, real, pair_weight=pair_weight)
 
 
-def relativistic_generator_loss_with_stats(
-    real: Outputs,
-    fake: Outputs,
-    kind: RelativisticKind = "logistic",
-    *,
-    pair_weight: Outputs | None = None,
-    scale: float = 1.0,
-    reduction: Reduction = "mean",
-    map_reduction: MapReduction = "sum",
-    map_weights: Sequence[float] | None = None,
-) -> tuple[Tensor, Stats]:
-    """Loss of the generator and statistics to log.
-
-    Arguments and errors are those of :func:`relativistic_discriminator_loss`, and so are the
-    statistics of :func:`relativistic_discriminator_loss_with_stats`, of f - r.
-    """
-    reducer = _reducer("pair", kind, scale, reduction, map_reduction, map_weights)
-    return _pair_loss_with_stats(reducer, ("fake", "real"), fake, real, pair_weight)
+@lru_cache(maxsize=64)
+def _pair_loss(
+    kind: RelativisticKind,
+    scale: float,
+    reduction: Reduction,
+    map_reduction: MapReduction,
+    map_weights: tuple[float, ...] | None,
+) -> RelativisticLoss:
+    return RelativisticLoss(
+        kind,
+        scale=scale,
+        reduction=reduction,
+        map_reduction=map_reduction,
+        map_weights=map_weights,
+    )
 
 
 def relativistic_average_discriminator_loss(
@@ -155,97 +387,21 @@ def relativistic_average_discriminator_loss(
     fake: Outputs,
     kind: RelativisticKind = "logistic",
     *,
+    real_weight: Outputs | None = None,
+    fake_weight: Outputs | None = None,
     mean_over: MeanOver = "all",
     detach_mean: bool = False,
     distributed: bool = False,
-    real_weight: Outputs | None = None,
-    fake_weight: Outputs | None = None,
     scale: float = 1.0,
     reduction: Reduction = "mean",
     map_reduction: MapReduction = "sum",
     map_weights: Sequence[float] | None = None,
 ) -> Tensor:
-    r"""Loss of the discriminator against the mean output for the other side.
-
-    With r, f the outputs for real and fake samples, r̄, f̄ their means, m the mean over all elements
-    of a map, and sp(t) = log(1 + exp(t)):
-
-    ================= ===================================================
-    ``logistic``      m[sp(-(r - f̄))] + m[sp(f - r̄)]            (RaSGAN)
-    ``least_squares`` m[(r - f̄ - 1)^2] + m[(f - r̄ + 1)^2]       (RaLSGAN)
-    ``hinge``         m[relu(1 - (r - f̄))] + m[relu(1 + f - r̄)] (RaHinge)
-    ================= ===================================================
-
-    The means of all maps are one launch forward and one backward, and so are the functions with
-    their sums. Statistics, weights and ``reduction="none"`` take the differences in plain torch.
-
-    Args:
-        real: outputs for real samples: a tensor, a list of maps, or a list of lists whose last maps
-            count.
-        fake: outputs for fake samples, equally many maps, of the same shapes except for the batch.
-        kind: one of the above.
-        mean_over: r̄ and f̄ over ``all`` elements of a map, or over the ``batch``, one for each
-            position (B, ...).
-        detach_mean: the loss has no gradient through r̄ and f̄.
-        distributed: take r̄ and f̄ over all processes of torch.distributed, with equal batches and
-            with gradients; no effect if torch.distributed is not initialized.
-        real_weight: weights of the real samples: (B,), or a mask that broadcasts to each map, or
-            one mask per map. A map's m becomes the weighted mean sum(w l) / sum(w) over its
-            elements l, or 0 if all weights are 0; its sum becomes sum(w l). They do not affect r̄
-            and f̄.
-        fake_weight: the same for the fake samples.
-        scale: factor on the loss, 0.5 for the projects that halve.
-        reduction: of each map: the ``mean`` or the ``sum`` over its elements, or ``none``: (B,),
-            the share of each sample, whose mean is the ``mean``.
-        map_reduction: the ``sum`` or the ``mean`` of the maps' losses.
-        map_weights: a weight for each map; all 1 if None.
-
-    Returns:
-        Scalar, or (B,) for ``reduction="none"``; float64 for float64 outputs, else float32.
-        Differentiable twice.
-
-    Raises:
-        TypeError: an output is not a floating-point tensor or a list of them, or dtypes differ.
-        ValueError: an option is unknown; outputs are empty, differ in their number of maps or in
-            more than the batch; weights do not fit; maps differ in their number of samples where
-            samples matter.
-
-    Source: Jolicoeur-Martineau 2018, The relativistic discriminator.
-    """
-    reducer = _reducer("real", kind, scale, reduction, map_reduction, map_weights)
-    terms, means = _average_terms(reducer, real, fake, mean_over, detach_mean, distributed)
-    return _average_loss(reducer, terms, means, real_weight, fake_weight)
-
-
-def relativistic_average_discriminator_loss_with_stats(
-    real: Outputs,
-    fake: Outputs,
-    kind: RelativisticKind = "logistic",
-    *,
-    mean_over: MeanOver = "all",
-    detach_mean: bool = False,
-    distributed: bool = False,
-    real_weight: Outputs | None = None,
-    fake_weight: Outputs | None = None,
-    scale: float = 1.0,
-    reduction: Reduction = "mean",
-    map_reduction: MapReduction = "sum",
-    map_weights: Sequence[float] | None = None,
-) -> tuple[Tensor, Stats]:
-    """Loss of the discriminator and statistics to log.
-
-    Arguments and errors are those of :func:`relativistic_average_discriminator_loss`.
-
-    Returns:
-        The loss, and a dict of (maps,) tensors on the device, not differentiable: ``real_logits``
-        and ``fake_logits``, the means of r - f̄ and f - r̄; ``real_accuracy`` and
-        ``fake_accuracy``, the shares of r above f̄ and of f below r̄; ``real_loss`` and
-        ``fake_loss``, the terms that add up to the loss (for ``none``, to its mean). Weights
-        affect only these terms.
-    """
-    reducer = _reducer("real", kind, scale, reduction, map_reduction, map_weights)
-    terms, means = _average_terms(reducer, real, fake, mean_over, detach_mean, distributed)
-    return reducer.with_stats(_differences(terms, means), _given(real_weight, fake_weight))
+    """:meth:`RelativisticAverageLoss.discriminator` in one call, with the options of that class."""
+    weights = None if map_weights is None else tuple(map_weights)
+    means = (mean_over, detach_mean, distributed)
+    loss = _average_loss(kind, means, scale, reduction, map_reduction, weights)
+    return loss.discriminator(real, fake, real_weight=real_weight, fake_weight=fake_weight)
 
 
 def relativistic_average_generator_loss(
@@ -253,84 +409,49 @@ def relativistic_average_generator_loss(
     fake: Outputs,
     kind: RelativisticKind = "logistic",
     *,
+    real_weight: Outputs | None = None,
+    fake_weight: Outputs | None = None,
     mean_over: MeanOver = "all",
     detach_mean: bool = False,
     distributed: bool = False,
-    real_weight: Outputs | None = None,
-    fake_weight: Outputs | None = None,
     scale: float = 1.0,
     reduction: Reduction = "mean",
     map_reduction: MapReduction = "sum",
     map_weights: Sequence[float] | None = None,
 ) -> Tensor:
-    """Loss of the generator: that of the discriminator with real and fake exchanged.
-
-    Detach ``real`` if you do not want its graph, as ESRGAN does.
-
-    Arguments, result and errors are those of :func:`relativistic_average_discriminator_loss`.
-    """
-    reducer = _reducer("fake", kind, scale, reduction, map_reduction, map_weights)
-    terms, means = _average_terms(reducer, real, fake, mean_over, detach_mean, distributed)
-    return _average_loss(reducer, terms, means, real_weight, fake_weight)
-
-
-def relativistic_average_generator_loss_with_stats(
-    real: Outputs,
-    fake: Outputs,
-    kind: RelativisticKind = "logistic",
-    *,
-    mean_over: MeanOver = "all",
-    detach_mean: bool = False,
-    distributed: bool = False,
-    real_weight: Outputs | None = None,
-    fake_weight: Outputs | None = None,
-    scale: float = 1.0,
-    reduction: Reduction = "mean",
-    map_reduction: MapReduction = "sum",
-    map_weights: Sequence[float] | None = None,
-) -> tuple[Tensor, Stats]:
-    """Loss of the generator and statistics to log.
-
-    Arguments and errors are those of :func:`relativistic_average_discriminator_loss`, and the
-    statistics those of :func:`relativistic_average_discriminator_loss_with_stats`.
-    """
-    reducer = _reducer("fake", kind, scale, reduction, map_reduction, map_weights)
-    terms, means = _average_terms(reducer, real, fake, mean_over, detach_mean, distributed)
-    return reducer.with_stats(_differences(terms, means), _given(real_weight, fake_weight))
-
-
-def _reducer(
-    larger: str,
-    kind: RelativisticKind,
-    scale: float,
-    reduction: Reduction,
-    map_reduction: MapReduction,
-    map_weights: Sequence[float] | None,
-) -> Reducer:
-    """The reduction over pairs, or over both sides, of which ``larger`` should have the larger
-    outputs."""
-    of_maps = None if map_weights is None else tuple(map_weights)
-    return _cached_reducer(larger, kind, scale, reduction, map_reduction, of_maps)
+    """:meth:`RelativisticAverageLoss.generator` in one call, with the options of that class."""
+    weights = None if map_weights is None else tuple(map_weights)
+    means = (mean_over, detach_mean, distributed)
+    loss = _average_loss(kind, means, scale, reduction, map_reduction, weights)
+    return loss.generator(fake, real, real_weight=real_weight, fake_weight=fake_weight)
 
 
 @lru_cache(maxsize=64)
-def _cached_reducer(
-    larger: str,
+def _average_loss(
     kind: RelativisticKind,
+    means: tuple[MeanOver, bool, bool],
     scale: float,
     reduction: Reduction,
     map_reduction: MapReduction,
     map_weights: tuple[float, ...] | None,
-) -> Reducer:
+) -> RelativisticAverageLoss:
+    mean_over, detach_mean, distributed = means
+    return RelativisticAverageLoss(
+        kind,
+        mean_over=mean_over,
+        detach_mean=detach_mean,
+        distributed=distributed,
+        scale=scale,
+        reduction=reduction,
+        map_reduction=map_reduction,
+        map_weights=map_weights,
+    )
+
+
+def _formulas(kind: RelativisticKind) -> tuple[Formula, Formula]:
     if kind not in _FORMULAS:
         raise ValueError(f"kind must be one of {', '.join(_FORMULAS)}, got {kind!r}")
-    large, small = _FORMULAS[kind]
-    sides: tuple[tuple[str, Formula], ...] = (("pair", large),)
-    if larger == "real":
-        sides = ("real", large), ("fake", small)
-    elif larger == "fake":
-        sides = ("real", small), ("fake", large)
-    return Reducer(sides, MapWeights(scale, map_reduction, map_weights), reduction, below="fake")
+    return _FORMULAS[kind]
 
 
 def _pairs(
@@ -347,94 +468,17 @@ def _pairs(
     return x, y, name
 
 
-def _pair_loss(
-    reducer: Reducer,
-    names: tuple[str, str],
-    larger: Outputs,
-    smaller: Outputs,
-    pair_weight: Outputs | None,
-) -> Tensor:
-    x, y, name = _pairs(names, larger, smaller)
-    weight, a, b, _ = reducer.parameters(len(x))
-    if pair_weight is None and reducer.reduction != "none":
-        if reducer.reduction == "sum":
-            weight = [w * xk.numel() for w, xk in zip(weight, x, strict=True)]
-        return ops.flat(x, reducer.f, weight, a, b, y, name=name)
-    check_flat(x, y, reducer.f, weight, a, b, name)
-    weights = None if pair_weight is None else (pair_weight,)
-    if is_mask(pair_weight):
-        return reducer((_subtracted(x, y),), weights)
-    return reducer((x,), weights, minus=y)
-
-
-def _pair_loss_with_stats(
-    reducer: Reducer,
-    names: tuple[str, str],
-    larger: Outputs,
-    smaller: Outputs,
-    pair_weight: Outputs | None,
-) -> tuple[Tensor, Stats]:
-    x, y, name = _pairs(names, larger, smaller)
-    check_flat(x, y, reducer.f, *reducer.parameters(len(x))[:3], name)
-    weights = None if pair_weight is None else (pair_weight,)
-    return reducer.with_stats((_subtracted(x, y),), weights)
-
-
 def _subtracted(x: Sequence[Tensor], y: Sequence[Tensor]) -> list[Tensor]:
     return [compute_dtype(xk) - compute_dtype(yk) for xk, yk in zip(x, y, strict=True)]
 
 
-def _average_terms(
-    reducer: Reducer,
-    real: Outputs,
-    fake: Outputs,
-    mean_over: MeanOver,
-    detach_mean: bool,
-    distributed: bool,
-) -> tuple[Terms, list[Tensor]]:
-    """The maps of both sides, and for each the mean of the other side's map."""
-    if mean_over not in _MEANS:
-        raise ValueError(f"mean_over must be all or batch, got {mean_over!r}")
-    real, fake = pairs_of_maps(real, fake)
-    terms = reducer.terms((real, fake))
-    for k, (r, f) in enumerate(zip(real, fake, strict=True)):
-        no_batch = mean_over == "batch" and r.dim() == 0
-        if no_batch or (r.shape != f.shape and (r.dim() != f.dim() or r.shape[1:] != f.shape[1:])):
-            raise ValueError(
-                f"real[{k}] and fake[{k}] must have one shape except for the batch, got "
-                f"{list(r.shape)} and {list(f.shape)}"
-            )
-    maps = [x.detach() for x in terms.x] if detach_mean else terms.x
-    if mean_over == "batch":
-        terms.check()
-        means = [compute_dtype(x).mean(0) for x in maps]
-    else:
-        means = [*means_of_maps(maps, terms.name).unbind()]
-    if distributed:
-        means = mean_over_processes(means)
-    return terms, means[len(real) :] + means[: len(real)]
-
-
-def _average_loss(
-    reducer: Reducer,
-    terms: Terms,
-    means: Sequence[Tensor],
-    real_weight: Outputs | None,
-    fake_weight: Outputs | None,
-) -> Tensor:
-    weights = _given(real_weight, fake_weight)
-    if weights is None and reducer.reduction != "none":
-        return terms.reduce(means)
-    return reducer(_differences(terms, means), weights)
-
-
 def _differences(terms: Terms, means: Sequence[Tensor]) -> tuple[list[Tensor], list[Tensor]]:
-    """Each map minus the mean of the other side's, of real and of fake samples."""
+    """Each map minus the mean of the other side's, for real and for fake samples."""
     x, n = _subtracted(terms.x, means), len(terms.x) // 2
     return x[:n], x[n:]
 
 
-def _given(
+def _weights(
     real_weight: Outputs | None, fake_weight: Outputs | None
 ) -> tuple[Outputs | None, Outputs | None] | None:
     """The weights of both sides, or None if there are none."""

@@ -13,12 +13,12 @@ Example:
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Mapping
 from functools import partial
-from typing import Any
 
 import torch
 from torch import Tensor
 from typing_extensions import Self
 
+from ganfast.distributed import gather_objects
 from ganfast.features import Encoder
 from ganfast.metrics.frechet import frechet_distance
 from ganfast.metrics.inception_score import Chunks, inception_score
@@ -108,11 +108,7 @@ class _ImageMetric(ABC):
 
     def _all(self, side: str) -> Tensor:
         """The features of one side in all processes."""
-        parts = self._kept[side]
-        if torch.distributed.is_available() and torch.distributed.is_initialized():
-            gathered: list[Any] = [None] * torch.distributed.get_world_size()
-            torch.distributed.all_gather_object(gathered, parts)
-            parts = [part for those in gathered for part in those]
+        parts = [part for those in gather_objects(self._kept[side]) for part in those]
         if not parts:
             raise ValueError(f"compute needs {side} images, got none")
         return torch.cat(parts)

@@ -1,11 +1,11 @@
 """The GANs that settings can name."""
 
-import difflib
 from collections.abc import Callable
 from dataclasses import dataclass
 
 from torch import nn
 
+from ganfast._names import check_name
 from ganfast.models import conditional, dcgan, mlp, sngan
 from ganfast.regularizers import spectral_normalise
 
@@ -52,7 +52,7 @@ def create(
         ValueError: the name is unknown (the error names the nearest one), or the model does not
             have the size.
     """
-    check_name(name)
+    check_model(name)
     if name in CONDITIONAL and classes < 1:
         raise ValueError(f"classes must be at least 1 for {name!r}, got {classes}")
     gan = GANS[name](channels, size, classes, sigmoid)
@@ -61,12 +61,15 @@ def create(
     return gan
 
 
-def check_name(name: str) -> None:
+#: Models of ``ganfast train`` that are not in ``GANS``.
+OTHER_MODELS = ("cyclegan", "autoencoder", "conv-autoencoder", "denoising-autoencoder")
+
+
+def check_model(name: str) -> None:
     """Raise ValueError, naming the nearest GAN, unless ``GANS`` has the name."""
     if name not in GANS:
-        near = difflib.get_close_matches(name, GANS, 1)
-        meant = f" (did you mean {near[0]!r}?)" if near else ""
-        raise ValueError(f"model must be one of {', '.join(GANS)}, got {name!r}{meant}")
+        check_name("model", name, (*GANS, *OTHER_MODELS))
+        raise ValueError(f"model must be one of {', '.join(GANS)}, got {name!r}")
 
 
 def _mlp(widths: tuple[int, ...], slope: float, dropout: float) -> Factory:

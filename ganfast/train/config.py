@@ -134,7 +134,7 @@ def _converted(name: str, value: Any, hint: Any) -> Any:
             # fit=[steps=2] works like gan=[steps=2].
             inner = value if isinstance(value, dict) else values_of(None, value)
             return from_mapping(kind, inner)  # type: ignore[arg-type]
-        if get_origin(kind) is tuple and isinstance(value, list):
+        if get_origin(kind) is tuple and isinstance(value, list | tuple):
             items = get_args(kind)
             of_each = items[:1] * len(value) if items[-1] is Ellipsis else items
             if len(of_each) == len(value):

@@ -4,6 +4,7 @@ from typing import Any, Literal, Protocol, get_args
 
 from torch import Tensor
 
+from ganfast._names import check_name
 from ganfast.losses import (
     AdversarialLoss,
     relativistic_average_discriminator_loss,
@@ -26,6 +27,30 @@ LossName = Literal[
     "relativistic_average_least_squares",
     "relativistic_average_hinge",
 ]
+
+
+#: Names that other projects use.
+_ALIASES = {
+    "gan": "non_saturating",
+    "vanilla": "non_saturating",
+    "ns": "non_saturating",
+    "nsgan": "non_saturating",
+    "logistic": "non_saturating",
+    "mm": "minimax",
+    "lsgan": "least_squares",
+    "ls": "least_squares",
+    "mse": "least_squares",
+    "wgan": "wasserstein",
+    "wgangp": "wasserstein",
+    "rgan": "relativistic",
+    "rpgan": "relativistic",
+    "rsgan": "relativistic",
+    "r3gan": "relativistic",
+    "ragan": "relativistic_average",
+    "rasgan": "relativistic_average",
+    "ralsgan": "relativistic_average_least_squares",
+    "rahinge": "relativistic_average_hinge",
+}
 
 
 class Loss(Protocol):
@@ -95,8 +120,7 @@ def loss_by_name(
     Raises:
         ValueError: the name is unknown, or the loss does not have the option.
     """
-    if name not in get_args(LossName):
-        raise ValueError(f"loss must be one of {', '.join(get_args(LossName))}, got {name!r}")
+    check_name("loss", name, get_args(LossName), _ALIASES)
     if not name.startswith("relativistic"):
         return AdversarialLoss(name, label_smoothing=label_smoothing, from_probs=from_probs)  # type: ignore[arg-type]
     if label_smoothing or from_probs:

@@ -4,6 +4,8 @@ import math
 from dataclasses import dataclass, fields
 from typing import TYPE_CHECKING, Any, Literal, get_args
 
+from ganfast._names import check_name
+
 if TYPE_CHECKING:
     from _typeshed import DataclassInstance
 
@@ -193,5 +195,4 @@ def between(name: str, value: object, end: float, zero: bool = True) -> None:
 
 def one_of(name: str, value: object, known: tuple[str, ...]) -> None:
     """Raise unless a value is one of the ``known`` words."""
-    if value not in known:
-        raise ValueError(f"{name} must be one of {', '.join(known)}, got {value!r}")
+    check_name(name, value, known)

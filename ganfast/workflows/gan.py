@@ -12,9 +12,10 @@ from torch import Tensor, nn
 from ganfast import data, features, models
 from ganfast.augment import AdaptiveAugment, DiffAugment
 from ganfast.models.checkpoint import load, load_gan
-from ganfast.models.registry import CONDITIONAL, check_name
+from ganfast.models.registry import CONDITIONAL, check_model
 from ganfast.train import Loss, TrainOptions, loss_by_name
 from ganfast.train import config as settings
+from ganfast.train.checkpoint import refuse_missing, refused
 from ganfast.train.objective import LossName
 from ganfast.train.options import between, truth, whole
 from ganfast.workflows.digit_scores import FrechetScore, resized
@@ -75,7 +76,7 @@ class Config(TrainOptions):
     classes: int = field(init=False, default=0)
 
     def __post_init__(self) -> None:
-        check_name(self.model)
+        check_model(self.model)
         object.__setattr__(self, "classes", self.labels if self.model in CONDITIONAL else 0)
         object.__setattr__(self, "latent_dim", models.LATENTS[self.model])
         super().__post_init__()
@@ -136,8 +137,10 @@ def make(config: Config) -> models.Gan:
     )
     if config.start:
         state = load(Path(config.start))
+        refuse_missing(state, ("generator", "discriminator"))
         for name in ("generator", "discriminator"):
-            getattr(gan, name).load_state_dict(state[name])
+            with refused(name):
+                getattr(gan, name).load_state_dict(state[name])
     freeze(gan.discriminator, config.freeze_d)
     return gan
 

@@ -1,7 +1,12 @@
-"""Make a labelled data set from a checkpoint, with a card that says what it is worth."""
+"""Make a labelled data set from a checkpoint, with a card of its quality."""
 
+import hashlib
 import json
 import shutil
+import warnings
+import zipfile
+import zlib
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Literal, get_args
@@ -19,20 +24,20 @@ from ganfast.workflows.sampler import Filters, Sampler, labels_of
 
 Format = Literal["npz", "folder", "safetensors"]
 
-SHARD = 1000  # samples that are made, and resumed, as one
+SHARD = 1000  # samples in a shard, the unit of resuming
 _SHOWN = 40  # samples on the card, each beside its nearest real image
 
 
 @dataclass(frozen=True)
 class Order:
-    """What is asked for.
+    """The data set to make.
 
     Attributes:
-        samples: how many.
-        shares: of the classes; equal ones where empty.
-        format: of the data set beside its shards.
-        seed: the same one gives the same data set.
-        filters: see :class:`ganfast.workflows.sampler.Filters`.
+        samples: number of samples, at least 10.
+        shares: shares of the classes; empty means equal shares.
+        format: format of the data set besides its shards.
+        seed: the same seed gives the same data set.
+        filters: quality filters of the samples.
     """
 
     samples: int = 5000
@@ -45,16 +50,24 @@ class Order:
         if self.samples < 10:
             raise ValueError(f"samples must be at least 10, got {self.samples}")
         if self.format not in get_args(Format):
-            raise ValueError(f"format must be {', '.join(get_args(Format))}, got {self.format!r}")
+            known = ", ".join(get_args(Format))
+            raise ValueError(f"format must be one of {known}, got {self.format!r}")
 
 
 @one_writer
 def synthesize(
     checkpoint: Path, out: Path, order: Order, device: str = "cpu", overwrite: bool = False
 ) -> Quality:
-    """Write the data set and its card to ``out``: ``card.json``, ``card.html`` and their pictures.
+    """Write a data set and its card (``card.json``, ``card.html``, pictures) to ``out``.
 
-    Goes on where it was stopped.
+    A later call continues where this one was stopped.
+
+    Args:
+        checkpoint: checkpoint of ``ganfast train``.
+        out: folder of the data set.
+        order: the data set to make.
+        device: ``cpu`` or ``cuda``.
+        overwrite: start again, whatever ``out`` holds.
 
     Raises:
         FileNotFoundError: there is no checkpoint.
@@ -85,7 +98,7 @@ def synthesize(
 
 
 def rows(found: Quality) -> list[tuple[str, str]]:
-    """The figures, in words."""
+    """Return names and values of the scores, formatted."""
     return [
         ("FD (digits)", f"{found.fd:.2f}"),
         ("inception score (digit classifier)", f"{found.inception_score:.2f}"),
@@ -95,43 +108,99 @@ def rows(found: Quality) -> list[tuple[str, str]]:
     ]
 
 
-def load_dataset(path: Path) -> tuple[Tensor, Tensor]:
-    """uint8 images (N, 1, H, W) and labels (N,) of the npz that ``synthesize`` wrote.
+def load_dataset(path: Path, like: Tensor | None = None) -> tuple[Tensor, Tensor]:
+    """Read uint8 images (N, C, H, W) and int64 labels (N,) from an npz that ``synthesize`` wrote.
 
-    Raises FileNotFoundError, or ValueError where it is none.
+    Args:
+        path: the npz file, or its folder.
+        like: images whose shape the data set must have.
+
+    Raises:
+        FileNotFoundError: the file does not exist.
+        ValueError: the file is damaged, is not such a data set, or its images have another shape.
     """
     file = path / "data.npz" if path.is_dir() else path
     if not file.is_file():
         raise FileNotFoundError(f"there is no data set {file}; synthesize one with --format npz")
     try:
         with np.load(file, allow_pickle=False) as arrays:
-            made, labels = (torch.from_numpy(arrays[name]) for name in ("images", "labels"))
-    except (KeyError, ValueError, OSError) as error:
-        raise ValueError(f"{file} is no data set of images and labels: {error}") from error
-    return made, labels
+            images, labels = (torch.from_numpy(arrays[name]) for name in ("images", "labels"))
+    except (
+        KeyError,
+        ValueError,
+        OSError,
+        EOFError,
+        TypeError,
+        AttributeError,
+        MemoryError,
+    ) as error:
+        raise ValueError(f"{file} is not a data set of images and labels: {error}") from error
+    except (zipfile.BadZipFile, zlib.error, NotImplementedError) as error:
+        raise ValueError(f"{file} is damaged: {error}") from error
+    if images.dtype != torch.uint8 or images.dim() != 4 or 0 in images.shape:
+        found = f"{images.dtype} {tuple(images.shape)}"
+        raise ValueError(f"{file}: images must be uint8 (N, C, H, W), got {found}")
+    if labels.dtype != torch.int64 or labels.shape != images.shape[:1] or int(labels.min()) < 0:
+        found = f"{labels.dtype} {tuple(labels.shape)}"
+        raise ValueError(f"{file}: labels must be int64 (N,) from 0 on, got {found}")
+    if like is not None and images.shape[1:] != like.shape[1:]:
+        raise ValueError(
+            f"{file}: images must have the shape {tuple(like.shape[1:])} of the real ones, "
+            f"got {tuple(images.shape[1:])}"
+        )
+    return images, labels
 
 
 def _identity(checkpoint: Path) -> str:
-    import hashlib
-
     return hashlib.sha256(checkpoint.read_bytes()).hexdigest()
 
 
 def _shard(out: Path, number: int, labels: Tensor, sampler: Sampler, seed: int) -> Tensor:
-    """The images of one shard: from its file, or made and written."""
-    from safetensors import SafetensorError
-    from safetensors.torch import load, save
+    """Read the images of a shard from its file, or draw and write them.
+
+    A damaged file, or one with other labels, is replaced with a warning.
+    """
+    from safetensors.torch import save
 
     path = out / "shards" / f"shard-{number:05d}.safetensors"
     if path.exists():
         try:
-            return load(path.read_bytes())["images"]
-        except (SafetensorError, KeyError) as error:
-            raise ValueError(f"{path} is damaged, delete it to make it again: {error}") from error
+            return _read_shard(path, labels, sampler)
+        except ValueError as error:
+            warnings.warn(f"{path} is damaged and drawn again: {error}", stacklevel=2)
     made = sampler.draw(labels, (seed, 1, number))
+    tensors = {"images": made, "labels": labels}
     with atomic_write(path) as file:
-        file.write(save({"images": made, "labels": labels}))
+        file.write(save(tensors, {"sha256": _digest(tensors)}))
     return made
+
+
+def _read_shard(path: Path, labels: Tensor, sampler: Sampler) -> Tensor:
+    """Read the images of a shard. Raises ValueError unless they are intact and have the labels."""
+    from safetensors import SafetensorError, safe_open
+
+    try:
+        with safe_open(path, "pt") as file:
+            tensors = {name: file.get_tensor(name) for name in ("images", "labels")}
+            digest = (file.metadata() or {}).get("sha256")
+    except (SafetensorError, OSError) as error:
+        raise ValueError(str(error)) from error
+    images: Tensor = tensors["images"]
+    shape = (len(labels), sampler.config.channels, sampler.config.size, sampler.config.size)
+    if images.dtype != torch.uint8 or images.shape != shape:
+        raise ValueError(f"images must be uint8 {shape}, got {images.dtype} {tuple(images.shape)}")
+    if not torch.equal(tensors["labels"], labels):
+        raise ValueError("it has other labels than this shard")
+    if digest not in (None, _digest(tensors)):  # shards of 0.1.0 have none
+        raise ValueError("its checksum is wrong")
+    return images
+
+
+def _digest(tensors: Mapping[str, Tensor]) -> str:
+    digest = hashlib.sha256()
+    for name in sorted(tensors):
+        digest.update(tensors[name].contiguous().numpy().tobytes())
+    return digest.hexdigest()
 
 
 def _export(out: Path, made: Tensor, labels: Tensor, form: Format) -> None:
@@ -163,12 +232,12 @@ def _card(
     content = report.page(
         "ganfast synthesize: a data card",
         f"{len(made)} images by {config['model']}, trained on {config['data']}.",
-        report.section("Figures", report.table(rows(found)), report.text(_FIGURES)),
+        report.section("Scores", report.table(rows(found)), report.text(_SCORES)),
         report.section("Samples", report.figure(pictures["samples"], "the first samples")),
         report.section(
             "Memorised?",
             report.figure(
-                pictures["nearest"], "samples, each with its nearest real image at its right"
+                pictures["nearest"], "samples, each with its nearest real image to its right"
             ),
             report.text(_MEMORISED),
         ),
@@ -178,12 +247,12 @@ def _card(
     report.write(out / "card.html", content)
 
 
-_FIGURES = (
-    "All figures are on the features and the classes of the digit classifier that comes with "
-    "ganfast, against the images that the model was trained on. Precision is the share of samples "
-    "that look like real ones, recall the share of real ones that look like samples."
+_SCORES = (
+    "All scores use the features and classes of the digit classifier that comes with ganfast, and "
+    "compare with the images that the model was trained on. Precision is the share of samples that "
+    "look like real images, recall the share of real images that look like samples."
 )
 _MEMORISED = (
-    "The last figure is the share of samples nearer to some real image than real images are to "
-    "each other in the median. New images have about a half; copies have all."
+    "The last score is the share of samples that are nearer to a real image than the median "
+    "distance of real images to each other: about a half for new images, all for copies."
 )

@@ -11,8 +11,8 @@ from torch import Tensor
 
 from ganfast import ops
 from ganfast.losses import (
+    AdversarialLoss,
     discriminator_loss,
-    discriminator_loss_with_stats,
 )
 
 each_call = pytest.mark.parametrize("name", CALLS)
@@ -74,9 +74,9 @@ def test_statistics_of_the_cpu(name: str, sizes: list[int]) -> None:
     kind, options, _ = FORMULAS[name]
     random = torch.Generator().manual_seed(0)
     real, fake = ([torch.randn(n, generator=random) for n in sizes] for _ in range(2))
-    expected = discriminator_loss_with_stats(real, fake, kind, **options)
+    expected = AdversarialLoss(kind, **options).discriminator_with_stats(real, fake)
     on_gpu = ([x.cuda() for x in xs] for xs in (real, fake))
-    loss, stats = discriminator_loss_with_stats(*on_gpu, kind, **options)
+    loss, stats = AdversarialLoss(kind, **options).discriminator_with_stats(*on_gpu)
     torch.testing.assert_close(loss.cpu(), expected[0], rtol=2e-6, atol=1e-6)
     for quantity, value in expected[1].items():
         torch.testing.assert_close(stats[quantity].cpu(), value, rtol=2e-6, atol=1e-6)
@@ -101,7 +101,7 @@ def test_statistics_in_a_graph() -> None:
     static = [x.detach().clone() for x in real + fake]
 
     def step() -> list[Tensor]:
-        loss, stats = discriminator_loss_with_stats(static[:3], static[3:])
+        loss, stats = AdversarialLoss().discriminator_with_stats(static[:3], static[3:])
         return [loss, *stats.values()]
 
     graph, made = captured(step)

@@ -13,7 +13,6 @@ from ganfast.losses import (
     AdversarialLoss,
     Balancer,
     adaptive_weight_loss,
-    discriminator_loss_with_stats,
     feature_matching,
 )
 
@@ -82,7 +81,7 @@ def test_two_launches_forward_and_one_back_for_54_maps() -> None:
 
 def test_statistics_cost_nothing_on_the_way_back() -> None:
     real, fake = randn(64, 1), randn(64, 1, seed=1)
-    loss, _ = discriminator_loss_with_stats(real, fake)
+    loss, _ = AdversarialLoss().discriminator_with_stats(real, fake)
     one = torch.ones((), device="cuda")
     backward = launches(lambda: torch.autograd.grad(loss, [real, fake], one, retain_graph=True))
     assert len(backward) == 1, backward

@@ -6,14 +6,15 @@ import torch
 from torch import Tensor
 
 from ganfast.losses import (
+    AdversarialLoss,
     LeCam,
+    RelativisticLoss,
     auxiliary_classifier_loss,
     conditional_contrastive_loss,
     crammer_singer_loss,
     cycle_loss,
     data_to_data_cross_entropy_loss,
     discriminator_loss,
-    discriminator_loss_with_stats,
     feature_matching,
     gaussian_code_loss,
     generator_loss,
@@ -21,7 +22,6 @@ from ganfast.losses import (
     relativistic_average_generator_loss,
     relativistic_discriminator_loss,
     relativistic_generator_loss,
-    relativistic_generator_loss_with_stats,
 )
 
 Call = Callable[[list[Tensor], list[Tensor], Tensor], Tensor]
@@ -31,20 +31,23 @@ def weight(x: list[Tensor]) -> Tensor:
     return torch.arange(x[0].shape[0], device=x[0].device)
 
 
+def total(result: tuple[Tensor, dict[str, Tensor]]) -> Tensor:
+    """The loss plus its statistics."""
+    loss, stats = result
+    return sum(stats.values(), loss.mean()).sum()
+
+
 CALLS: dict[str, Call] = {
     "discriminator": lambda r, f, y: discriminator_loss(r, f),
-    "discriminator stats": lambda r, f, y: sum(
-        discriminator_loss_with_stats(r, f, "hinge2")[1].values(),
-        discriminator_loss_with_stats(r, f, "hinge2")[0],
-    ).sum(),
-    "discriminator stats with weights": lambda r, f, y: sum(
-        discriminator_loss_with_stats(r, f, reduction="none", real_weight=weight(r))[1].values(),
-        discriminator_loss_with_stats(r, f, reduction="none", real_weight=weight(r))[0].mean(),
-    ).sum(),
-    "discriminator stats with a mask": lambda r, f, y: sum(
-        discriminator_loss_with_stats(r, f, real_weight=[x > 0 for x in r])[1].values(),
-        discriminator_loss_with_stats(r, f, real_weight=[x > 0 for x in r])[0],
-    ).sum(),
+    "discriminator stats": lambda r, f, y: total(
+        AdversarialLoss("hinge2").discriminator_with_stats(r, f)
+    ),
+    "discriminator stats with weights": lambda r, f, y: total(
+        AdversarialLoss(reduction="none").discriminator_with_stats(r, f, real_weight=weight(r))
+    ),
+    "discriminator stats with a mask": lambda r, f, y: total(
+        AdversarialLoss().discriminator_with_stats(r, f, real_weight=[x > 0 for x in r])
+    ),
     "discriminator none": lambda r, f, y: discriminator_loss(r, f, reduction="none").sum(),
     "discriminator sum": lambda r, f, y: discriminator_loss(r, f, "bce", reduction="sum"),
     "discriminator weights": lambda r, f, y: discriminator_loss(
@@ -65,10 +68,7 @@ CALLS: dict[str, Call] = {
     "relativistic weights": lambda r, f, y: relativistic_discriminator_loss(
         r, f, pair_weight=[x.detach() > 0 for x in r]
     ),
-    "relativistic stats": lambda r, f, y: sum(
-        relativistic_generator_loss_with_stats(r, f)[1].values(),
-        relativistic_generator_loss_with_stats(r, f)[0],
-    ).sum(),
+    "relativistic stats": lambda r, f, y: total(RelativisticLoss().generator_with_stats(f, r)),
     "relativistic generator": lambda r, f, y: relativistic_generator_loss(r, f, "hinge"),
     "feature matching": lambda r, f, y: feature_matching([r[:2], r[2:]], [f[:2], f[2:]]),
     "relative feature matching": lambda r, f, y: feature_matching(r, f, "relative_l1"),

@@ -10,11 +10,11 @@ import torch.distributed.nn
 from torch import Tensor, nn
 
 from ganfast.losses import (
+    AdversarialLoss,
     LeCam,
     conditional_contrastive_loss,
     data_to_data_cross_entropy_loss,
     discriminator_loss,
-    discriminator_loss_with_stats,
     relativistic_average_discriminator_loss,
     relativistic_discriminator_loss,
 )
@@ -74,7 +74,7 @@ def trained(real: Tensor, fake: Tensor, labels: Tensor, distributed: bool) -> di
     net = nn.parallel.DistributedDataParallel(module) if distributed else module
     found = {}
     for name, loss in {
-        "hinge": lambda r, f: discriminator_loss_with_stats(r, f, "hinge")[0],
+        "hinge": lambda r, f: AdversarialLoss("hinge").discriminator_with_stats(r, f)[0],
         "logistic pairs": relativistic_discriminator_loss,
         "weighted": lambda r, f: discriminator_loss(r, f, real_weight=torch.ones(len(r))),
         "each": lambda r, f: discriminator_loss([r, r], [f, f], reduction="none").mean(),

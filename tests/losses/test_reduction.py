@@ -15,6 +15,8 @@ from losses.test_relativistic_average import FORMULAS as AVERAGES
 from torch import Tensor
 
 from ganfast.losses import (
+    RelativisticAverageLoss,
+    RelativisticLoss,
     auxiliary_classifier_loss,
     conditional_contrastive_loss,
     crammer_singer_loss,
@@ -22,9 +24,7 @@ from ganfast.losses import (
     gaussian_code_loss,
     relativistic_average_discriminator_loss,
     relativistic_average_generator_loss,
-    relativistic_average_generator_loss_with_stats,
     relativistic_discriminator_loss,
-    relativistic_discriminator_loss_with_stats,
     relativistic_generator_loss,
 )
 
@@ -127,9 +127,8 @@ def test_relativistic_averages(reduction: Any, which: str, n: int, kind: Any, se
 def test_statistics_of_pairs(weighted: bool) -> None:
     real, fake = maps(3, 0, torch.float64), maps(3, 1, torch.float64)
     weight = torch.tensor([0.0, 1.0, 2.0, 0.5]) if weighted else None
-    loss, stats = relativistic_discriminator_loss_with_stats(
-        real, fake, "hinge", pair_weight=weight, map_weights=[1.0, 2.0, 0.5]
-    )
+    pairs = RelativisticLoss("hinge", map_weights=[1.0, 2.0, 0.5])
+    loss, stats = pairs.discriminator_with_stats(real, fake, pair_weight=weight)
     alone = relativistic_discriminator_loss(
         real, fake, "hinge", pair_weight=weight, map_weights=[1.0, 2.0, 0.5]
     )
@@ -152,7 +151,7 @@ def test_statistics_of_pairs(weighted: bool) -> None:
 
 def test_statistics_of_averages() -> None:
     real, fake = maps(2, 0, torch.float64), maps(2, 1, torch.float64)
-    loss, stats = relativistic_average_generator_loss_with_stats(real, fake)
+    loss, stats = RelativisticAverageLoss().generator_with_stats(fake, real)
     torch.testing.assert_close(loss, relativistic_average_generator_loss(real, fake))
     expected = {
         "real_logits": [r.mean() - f.mean() for r, f in zip(real, fake, strict=True)],

@@ -11,8 +11,6 @@ from torch.library import opcheck
 from ganfast import ops, reference
 from ganfast.losses import (
     AdversarialLoss,
-    discriminator_loss_with_stats,
-    generator_loss_with_stats,
 )
 
 DTYPES = (torch.float64, torch.float32, torch.float16, torch.bfloat16)
@@ -56,21 +54,21 @@ QUANTITIES = ("loss", "logits", "accuracy")
 
 def test_a_logit_of_zero_is_right_for_neither_side() -> None:
     zero = torch.zeros(3)
-    _, stats = discriminator_loss_with_stats(zero, zero)
+    _, stats = AdversarialLoss().discriminator_with_stats(zero, zero)
     assert stats["real_accuracy"].item() == stats["fake_accuracy"].item() == 0
 
 
 def test_probabilities_are_compared_with_a_half() -> None:
     real, fake = torch.tensor([0.4, 0.6, 0.9, 0.5]), torch.tensor([0.1, 0.6, 0.2, 0.3])
-    _, stats = discriminator_loss_with_stats(real, fake, from_probs=True)
+    _, stats = AdversarialLoss(from_probs=True).discriminator_with_stats(real, fake)
     assert (stats["real_accuracy"].item(), stats["fake_accuracy"].item()) == (0.5, 0.75)
 
 
 def test_targets_turned_round() -> None:
     """Real samples below the fake ones, as in lecam-gan."""
     real, fake = torch.tensor([-1.0, -0.5, 0.5]), torch.tensor([1.0, 2.0, 3.0])
-    options = {"targets": (1.0, -1.0, -1.0)}
-    _, stats = discriminator_loss_with_stats(real, fake, "least_squares", **options)
+    loss = AdversarialLoss("least_squares", targets=(1.0, -1.0, -1.0))
+    _, stats = loss.discriminator_with_stats(real, fake)
     assert stats["real_accuracy"].item() == pytest.approx(2 / 3)
     assert stats["fake_accuracy"].item() == 1
 
@@ -109,7 +107,7 @@ def test_weights_and_flips_count_in_the_terms_alone(
         torch.testing.assert_close(
             (stats["real_loss"] + stats["fake_loss"])[k], of_map.mean().detach()
         )
-    _, expected = discriminator_loss_with_stats(real, fake)
+    _, expected = AdversarialLoss().discriminator_with_stats(real, fake)
     for name in ("real_logits", "real_accuracy", "fake_logits", "fake_accuracy"):
         torch.testing.assert_close(stats[name], expected[name])
         assert not stats[name].requires_grad
@@ -117,7 +115,7 @@ def test_weights_and_flips_count_in_the_terms_alone(
 
 def test_statistics_of_the_highest_fakes() -> None:
     fake = torch.arange(-5.0, 5.0)
-    _, stats = generator_loss_with_stats(fake, "wasserstein", top_k=3)
+    _, stats = AdversarialLoss("wasserstein").generator_with_stats(fake, top_k=3)
     assert [v.item() for v in stats.values()] == [-3, 3, 0]
 
 
@@ -164,7 +162,7 @@ def test_derivatives_with_statistics() -> None:
     x = [torch.randn(5, dtype=torch.float64, requires_grad=True) for _ in range(2)]
 
     def loss(*x: torch.Tensor) -> torch.Tensor:
-        return discriminator_loss_with_stats(x[:1], x[1:])[0]
+        return AdversarialLoss().discriminator_with_stats(x[:1], x[1:])[0]
 
     assert torch.autograd.gradcheck(loss, x)
     assert torch.autograd.gradgradcheck(loss, x)
@@ -174,4 +172,4 @@ def test_derivatives_with_statistics() -> None:
 def test_errors_name_the_argument() -> None:
     x = torch.ones(3)
     with pytest.raises(TypeError, match=r"^fake\[0\] must have the dtype of"):
-        discriminator_loss_with_stats(x, x.double())
+        AdversarialLoss().discriminator_with_stats(x, x.double())

@@ -72,7 +72,7 @@ def test_functions_that_are_unknown_or_take_no_differences(op: Any, road: str) -
     with pytest.raises(ValueError, match=r"^f must be one of softplus .*hinge.* l1, got swish"):
         op(x, "swish", n, n, n)
     for f in ("identity", "bce", "bce_with_logits"):
-        with pytest.raises(ValueError, match=f"^f must be one of .* where there is a y, got {f}"):
+        with pytest.raises(ValueError, match=f"^f must be one of .* with a y, got {f}"):
             op(x, f, n, n, n, x)
 
 
@@ -141,7 +141,7 @@ NORMS = [
     (r"x\[0\] must have axes of samples and channels, got shape \[2\]", ones((2,)), "square", True),
     (r"x\[1\] must have as many samples as x\[0\], 2, got 3", ones((2, 3), (3, 3)), "square",
      False),
-    (r"x\[1\] must have the shape of x\[0\] but for the channels, \[2, 3, 4\], got \[2, 3, 5\]",
+    (r"x\[1\] must have the shape of x\[0\] except for the channels, \[2, 3, 4\], got \[2, 3, 5\]",
      ones((2, 3, 4), (2, 3, 5)), "square", True),
     ("phi must be one of centred one_sided square power maximum, got cube", ones((2,)), "cube",
      False),

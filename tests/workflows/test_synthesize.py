@@ -10,7 +10,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
-from safetensors.torch import load
+from safetensors.torch import load, save
 from scipy import stats
 from torch import nn
 
@@ -118,7 +118,7 @@ def test_truncated_latents_are_those_of_the_truncated_normal(plain):
 def test_filters_that_nothing_passes_are_named(plain, monkeypatch):
     monkeypatch.setattr("ganfast.workflows.sampler._ROUNDS", 3)
     sampler = Sampler(plain, Filters(confidence=0.999999))
-    with pytest.raises(ValueError, match=r"of 10 samples could not be made.*confidence=0\.999999"):
+    with pytest.raises(ValueError, match=r"of 10 samples could not be drawn.*confidence=0\.999999"):
         sampler.draw(torch.arange(10), (0,))
     with pytest.raises(ValueError, match=r"reject must be in \[0, 1\), got 1"):
         Filters(reject=1)
@@ -265,3 +265,95 @@ def test_other_files_are_refused(conditional, plain, tmp_path):
     (tmp_path / "x.npz").write_bytes(b"PK")
     with pytest.raises(ValueError, match="is no data set"):
         load_dataset(tmp_path / "x.npz")
+
+
+def shard_of(folder):
+    from safetensors import safe_open
+
+    path = folder / "shards" / "shard-00000.safetensors"
+    with safe_open(path, "pt") as file:
+        return path, {name: file.get_tensor(name) for name in ("images", "labels")}, file.metadata()
+
+
+def cut(path, tensors, metadata):
+    path.write_bytes(path.read_bytes()[:-100])
+
+
+def change_a_byte(path, tensors, metadata):
+    content = bytearray(path.read_bytes())
+    content[-10] ^= 1
+    path.write_bytes(content)
+
+
+def fewer_images(path, tensors, metadata):
+    path.write_bytes(save({k: v[:-1].contiguous() for k, v in tensors.items()}, metadata))
+
+
+def other_labels(path, tensors, metadata):
+    tensors["labels"] = tensors["labels"].roll(1)
+    path.write_bytes(save(tensors))
+
+
+def other_dtype(path, tensors, metadata):
+    path.write_bytes(save(tensors | {"images": tensors["images"].float()}))
+
+
+def no_images(path, tensors, metadata):
+    path.write_bytes(save({"labels": tensors["labels"]}))
+
+
+@pytest.mark.parametrize(
+    "damage", [cut, change_a_byte, fewer_images, other_labels, other_dtype, no_images]
+)
+def test_a_damaged_shard_is_named_and_drawn_again(conditional, tmp_path, damage):
+    order = Order(samples=20)
+    synthesize(conditional, tmp_path, order)
+    whole = (tmp_path / "data.npz").read_bytes()
+    path, tensors, metadata = shard_of(tmp_path)
+    intact = path.read_bytes()
+    damage(path, tensors, metadata)
+    with pytest.warns(UserWarning, match=r"shard-00000\.safetensors is damaged and drawn again"):
+        synthesize(conditional, tmp_path, order)
+    assert path.read_bytes() == intact
+    assert (tmp_path / "data.npz").read_bytes() == whole
+
+
+IMAGES, LABELS = np.zeros((3, 1, 4, 4), "uint8"), np.zeros(3, "int64")
+
+
+@pytest.mark.parametrize(
+    ("arrays", "message"),
+    [
+        ({"images": IMAGES}, "labels"),
+        ({"images": IMAGES[:, 0], "labels": LABELS}, "images must be uint8"),
+        ({"images": IMAGES.astype("float32"), "labels": LABELS}, "images must be uint8"),
+        ({"images": IMAGES[:0], "labels": LABELS[:0]}, "images must be uint8"),
+        ({"images": IMAGES, "labels": LABELS[:2]}, "labels must be int64"),
+        ({"images": IMAGES, "labels": LABELS.astype("float64")}, "labels must be int64"),
+        ({"images": IMAGES, "labels": LABELS - 1}, "labels must be int64"),
+        ({"images": np.array([None] * 3), "labels": LABELS}, "is no data set"),
+    ],
+)
+def test_data_sets_of_another_kind_are_refused(tmp_path, arrays, message):
+    np.savez(tmp_path / "data.npz", **arrays)
+    with pytest.raises(ValueError, match=rf"data\.npz.*{message}"):
+        load_dataset(tmp_path)
+
+
+@given(data=st.data())
+def test_a_damaged_data_set_is_one_error(tmp_path_factory, data):
+    path = tmp_path_factory.mktemp("damaged") / "data.npz"
+    images = np.arange(3 * 16, dtype="uint8").reshape(3, 1, 4, 4)
+    np.savez_compressed(path, images=images, labels=np.arange(3))
+    content = bytearray(path.read_bytes())
+    if data.draw(st.booleans()):
+        del content[data.draw(st.integers(0, len(content) - 1)) :]
+    else:
+        content[data.draw(st.integers(0, len(content) - 1))] ^= data.draw(st.integers(1, 255))
+    path.write_bytes(content)
+    try:
+        found, labels = load_dataset(path)
+    except ValueError:
+        return
+    assert np.array_equal(found.numpy(), images)
+    assert np.array_equal(labels.numpy(), np.arange(3))
