@@ -1,13 +1,12 @@
-"""The ``ganfast`` command: thin doors to the workflows, imported where they are used."""
+"""The ``ganfast`` command."""
 
 import sys
-from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from ganfast.commands import evaluate, finetune, options, pretrain, rank, synthesize, train
-from ganfast.commands.options import Device, Overwrite, Resume, Threads
+from ganfast.commands import evaluate, workflows
+from ganfast.commands.options import print_table
 
 app = typer.Typer(
     help="Fused losses, distribution distances and workflows for adversarial models.",
@@ -18,8 +17,8 @@ app = typer.Typer(
 
 
 def main() -> None:
-    """Run the command; a user's error is one sentence on stderr and exit code 1."""
-    # Taken out here so that it may stand before or after the command's name.
+    """Run a command; an error of the user is one sentence on stderr and exit code 1."""
+    # Removed here, so that it may stand before or after the name of the command.
     arguments = [argument for argument in sys.argv[1:] if argument != "--debug"]
     try:
         app(arguments, prog_name="ganfast")
@@ -48,21 +47,22 @@ def _print_version(wanted: bool) -> None:
 def _ganfast(
     version: Annotated[
         bool,
-        typer.Option("--version", callback=_print_version, is_eager=True, help="Print it, stop."),
+        typer.Option("--version", callback=_print_version, is_eager=True, help="Print it, exit."),
     ] = False,
     debug: Annotated[
-        bool, typer.Option("--debug", help="Show the traceback of an error; stands anywhere.")
+        bool, typer.Option("--debug", help="Show the traceback of an error; anywhere on the line.")
     ] = False,
 ) -> None:
     pass
 
 
 for command in (
-    train.train,
-    synthesize.synthesize,
-    pretrain.pretrain,
-    finetune.finetune,
-    rank.rank,
+    workflows.demo,
+    workflows.train,
+    workflows.synthesize,
+    workflows.pretrain,
+    workflows.finetune,
+    workflows.rank,
     evaluate.fid,
     evaluate.stats,
     evaluate.weights,
@@ -73,34 +73,7 @@ app.command("eval")(evaluate.evaluate)
 
 @app.command()
 def info() -> None:
-    """Say what was built and for what, and what else is found here."""
+    """Say what was built, and what this machine has."""
     from ganfast.reporting import environment
 
-    options.print_rows([*environment.facts(), *environment.embedded()])
-
-
-@app.command()
-def demo(
-    out: Annotated[Path, typer.Option(help="Folder of the run.")] = Path("runs/demo"),
-    steps: Annotated[int | None, typer.Option(help="Rounds of training.  [default: 2000]")] = None,
-    seed: Annotated[int, typer.Option(help="Of weights, latents and the order of the data.")] = 0,
-    threads: Threads = None,
-    device: Device = None,
-    resume: Resume = False,
-    overwrite: Overwrite = False,
-) -> None:
-    """Train a DCGAN on the embedded digits: about two minutes on two cores, ends with a report."""
-    from ganfast.workflows import demo as recipe
-
-    if resume and overwrite:
-        raise ValueError("--resume and --overwrite exclude each other")
-    steps = recipe.STEPS if steps is None else steps
-    device = options.prepare(device, threads)
-    result = recipe.demo(out, steps, seed, device, resume, overwrite)
-    options.print_rows(recipe.rows(result))
-    print(f"report: {out / 'report.html'}")
-    if not result.finished:
-        again = f"ganfast demo --out {out} --steps {steps} --seed {seed} --device {device} --resume"
-        if threads is not None:
-            again += f" --threads {threads}"
-        options.interrupted(f"stopped at step {result.step} of {steps}; to go on: {again}")
+    print_table([*environment.facts(), *environment.embedded()])

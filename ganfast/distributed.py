@@ -88,6 +88,15 @@ def is_first() -> bool:
     return process_rank() == 0
 
 
+def gather_objects(value: T) -> list[T]:
+    """Return the values of all processes, in order of rank."""
+    values: list[Any] = [value]
+    if process_count() > 1:
+        values = [None] * process_count()
+        dist.all_gather_object(values, value)
+    return values
+
+
 class Processes:
     """The processes of torch.distributed, or this one alone if it is not initialized."""
 

@@ -1,1 +1,1 @@
-"""The commands of ``ganfast``, one module each; workflows are imported where they are used."""
+"""The commands of ``ganfast``; each imports what it runs."""

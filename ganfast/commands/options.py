@@ -1,6 +1,7 @@
-"""Options that several commands share."""
+"""Options, tables and endings that several commands share."""
 
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated
 
@@ -8,20 +9,27 @@ import typer
 
 Device = Annotated[str | None, typer.Option(help="cpu or cuda.  [default: cuda if there is a GPU]")]
 Threads = Annotated[int | None, typer.Option(min=1, help="CPU threads.")]
-Resume = Annotated[bool, typer.Option("--resume", help="Go on where it stopped.")]
+Resume = Annotated[bool, typer.Option("--resume", help="Continue where the run stopped.")]
 Overwrite = Annotated[
     bool, typer.Option("--overwrite", help="Start again in a folder that holds a run.")
 ]
+Out = Annotated[Path, typer.Option(help="Folder of the run.")]
 Set = Annotated[
     list[str] | None, typer.Option("--set", metavar="FIELD=VALUE", help="A setting; repeatable.")
 ]
-Settings = Annotated[Path | None, typer.Argument(help="YAML file of settings.")]
+SettingsFile = Annotated[
+    Path | None, typer.Argument(metavar="[SETTINGS]", help="YAML file of settings.")
+]
 
 INTERRUPTED = 130
 
 
 def prepare(device: str | None, threads: int | None) -> str:
-    """Set the threads, and give the device: the one asked for, or the best there is."""
+    """Set the number of threads, and return the device: the one asked for, or the best there is.
+
+    Raises:
+        ValueError: this machine has no such device.
+    """
     import torch
 
     if threads is not None:
@@ -37,22 +45,14 @@ def prepare(device: str | None, threads: int | None) -> str:
     return device or devices[-1]
 
 
-def print_rows(rows: list[tuple[str, str]]) -> None:
-    """A table of two columns for a terminal."""
-    width = max(len(name) for name, _ in rows)
-    for name, value in rows:
-        print(f"{name:<{width}}  {value}")
-
-
-def print_table(header: list[str], rows: list[list[str]]) -> None:
-    """A table with a line of names for a terminal."""
-    lines = [header, *rows]
-    widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
-    for line in lines:
-        print("  ".join(f"{cell:<{w}}" for cell, w in zip(line, widths, strict=True)).rstrip())
+def print_table(rows: Sequence[Sequence[str]]) -> None:
+    """Print rows in columns."""
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    for row in rows:
+        print("  ".join(f"{cell:<{w}}" for cell, w in zip(row, widths, strict=True)).rstrip())
 
 
 def interrupted(words: str) -> None:
-    """Say how to go on, and end with the code of Ctrl-C."""
+    """Say how to continue, and exit with the code of Ctrl-C."""
     print(words, file=sys.stderr)
     sys.exit(INTERRUPTED)

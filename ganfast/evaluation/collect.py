@@ -13,7 +13,8 @@ from torch import Tensor
 
 from ganfast._files import atomic_write
 from ganfast.data.image_source import ImageSource
-from ganfast.evaluation.progress import progress_bar, rank_and_world_size
+from ganfast.distributed import gather_objects, process_count, process_rank
+from ganfast.evaluation.progress import progress_bar
 from ganfast.features import Encoder
 from ganfast.features.user_models import UNKNOWN
 from ganfast.metrics import FrechetStatistics
@@ -78,7 +79,7 @@ def collect(
     """
     if batch_size < 1:
         raise ValueError(f"batch_size must be at least 1, got {batch_size}")
-    rank, world = rank_and_world_size()
+    rank, world = process_rank(), process_count()
     key = _key(source, encoder, layers)
     starts = list(range(0, len(source), SHARD))
     mine = range(rank, len(starts), world)
@@ -209,9 +210,8 @@ def _of_all(
     layers: tuple[str, ...],
 ) -> tuple[dict[str, FrechetStatistics], dict[int, dict[str, Tensor]], dict[int, str]]:
     """Return what all processes have found, the same in each."""
-    gathered: list[Any] = [None] * rank_and_world_size()[1]
     dims = {layer: side.dim for layer, side in statistics.items()}
-    torch.distributed.all_gather_object(gathered, (kept, problems, dims))
+    gathered = gather_objects((kept, problems, dims))
     dims = {layer: dim for _, _, those in gathered for layer, dim in those.items()}
     total = {
         layer: statistics.get(layer, FrechetStatistics(dims[layer])).reduce()

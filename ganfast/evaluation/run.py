@@ -9,9 +9,9 @@ from torch import Tensor
 
 from ganfast import features, metrics
 from ganfast.data.image_source import ImageSource
+from ganfast.distributed import is_first
 from ganfast.evaluation import inputs
 from ganfast.evaluation.collect import OnError, collect
-from ganfast.evaluation.progress import rank_and_world_size
 from ganfast.evaluation.scores import (
     OF_FAKE_FEATURES,
     TABLE,
@@ -210,7 +210,7 @@ def evaluate(
         seconds=0.0,
         images=sum(len(s) for s in (real_source, fake_source) if s is not None),
     )
-    if rank_and_world_size()[0] > 0:
+    if not is_first():
         return result
     if "ppl" in wanted and fake_source is not None:
         from ganfast.evaluation.generators import path_length

@@ -144,7 +144,7 @@ def test_the_style_has_a_rule_for_every_class_and_asks_for_what_pages_need():
 # Pages of all kinds, of made-up results.
 
 FOLDER = "/home/somebody/photographs/" + "a-folder-with-a-long-name/" * 4
-LADDER = tuple(f"{n} images, width {width}" for n, width in rank._LADDER)
+LADDER = tuple(f"{n} images, width {width}" for n, width in rank._DEFAULT_SIZES)
 LONG = tuple(f"experiments.of_2024.resnet{i}_with_dropout:make_classifier" for i in range(12))
 
 

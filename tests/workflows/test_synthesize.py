@@ -116,7 +116,7 @@ def test_truncated_latents_are_those_of_the_truncated_normal(plain):
 
 
 def test_filters_that_nothing_passes_are_named(plain, monkeypatch):
-    monkeypatch.setattr("ganfast.workflows.sampler._ROUNDS", 3)
+    monkeypatch.setattr("ganfast.workflows.sampler._MAX_BATCHES", 3)
     sampler = Sampler(plain, Filters(confidence=0.999999))
     with pytest.raises(ValueError, match=r"of 10 samples could not be drawn.*confidence=0\.999999"):
         sampler.draw(torch.arange(10), (0,))
@@ -247,7 +247,7 @@ def test_brute_force_precision_and_recall():
     ("changes", "message"),
     [
         ({"samples": 9}, "samples must be at least 10"),
-        ({"format": "zip"}, "format must be npz, folder, safetensors, got 'zip'"),
+        ({"format": "zip"}, "format must be one of npz, folder, safetensors, got 'zip'"),
     ],
 )
 def test_orders_are_checked(changes, message):
@@ -263,7 +263,7 @@ def test_other_files_are_refused(conditional, plain, tmp_path):
     with pytest.raises(FileNotFoundError, match="there is no data set"):
         load_dataset(tmp_path / "x.npz")
     (tmp_path / "x.npz").write_bytes(b"PK")
-    with pytest.raises(ValueError, match="is no data set"):
+    with pytest.raises(ValueError, match="is not a data set"):
         load_dataset(tmp_path / "x.npz")
 
 
@@ -331,7 +331,7 @@ IMAGES, LABELS = np.zeros((3, 1, 4, 4), "uint8"), np.zeros(3, "int64")
         ({"images": IMAGES, "labels": LABELS[:2]}, "labels must be int64"),
         ({"images": IMAGES, "labels": LABELS.astype("float64")}, "labels must be int64"),
         ({"images": IMAGES, "labels": LABELS - 1}, "labels must be int64"),
-        ({"images": np.array([None] * 3), "labels": LABELS}, "is no data set"),
+        ({"images": np.array([None] * 3), "labels": LABELS}, "is not a data set"),
     ],
 )
 def test_data_sets_of_another_kind_are_refused(tmp_path, arrays, message):

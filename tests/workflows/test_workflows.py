@@ -137,13 +137,13 @@ def test_what_modes_share_is_trained_once(tmp_path, monkeypatch):
     ("kind", "changes", "message"),
     [
         (finetune.Settings, {"sizes": (10,)}, "sizes must be 20 images or more"),
-        (finetune.Settings, {"labels": "me"}, "labels must be generator or teacher"),
-        (finetune.Settings, {"ratio": 0.0}, "must be positive"),
+        (finetune.Settings, {"labels": "me"}, "labels must be one of generator, teacher"),
+        (finetune.Settings, {"ratio": 0.0}, r"ratio must be in \(0, inf\), got 0"),
         (rank.Settings, {"models": ("a:b",)}, "models must be two or more"),
-        (rank.Settings, {"draws": 0}, "draws must be at least 1"),
-        (pretrain.Settings, {"method": "magic"}, "method must be autoencoder"),
+        (rank.Settings, {"draws": 0}, "draws must be >= 1"),
+        (pretrain.Settings, {"method": "magic"}, "method must be one of autoencoder"),
         (pretrain.Settings, {"method": "transfer"}, "source must be given for transfer"),
-        (pretrain.Settings, {"source": "x"}, "and for no other method"),
+        (pretrain.Settings, {"source": "x"}, "source must be empty for autoencoder, got .x."),
     ],
 )
 def test_settings_are_checked(kind, changes, message):
@@ -216,7 +216,7 @@ def test_every_weight_is_in_the_table():
     assert rows["extra"] == "not here: left"
     assert torch.equal(module.bias, before)
     assert pretext.take(module, {"weight": torch.ones(3, 2)})[1].status.startswith("not in the")
-    with pytest.raises(ValueError, match="no weight of the source fits Linear"):
+    with pytest.raises(ValueError, match="weights must have names and shapes of Linear"):
         pretext.take(module, {"a": torch.ones(1)})
 
 
