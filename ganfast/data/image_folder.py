@@ -1,22 +1,28 @@
 """Folders of ordinary image files."""
 
+import re
 import warnings
 from io import BytesIO
-from pathlib import Path, PurePath
-from typing import TYPE_CHECKING, BinaryIO
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, BinaryIO
 
 import numpy as np
 import numpy.typing as npt
 import torch
 
+from ganfast.data import listing
 from ganfast.data.image_data import ImageData
 
 if TYPE_CHECKING:
     from PIL.Image import Image
 
-EXTENSIONS = frozenset(
-    (".bmp", ".gif", ".jpeg", ".jpg", ".pgm", ".png", ".ppm", ".tif", ".tiff", ".webp")
+#: Pillow's decoders that are used; no other is tried, nor a program that it would start.
+FORMATS = (
+    *("AVIF", "BMP", "DIB", "GIF", "JPEG", "JPEG2000", "MPO", "PNG", "PPM", "TGA", "TIFF", "WEBP"),
 )
+#: Largest image that is decoded, in pixels; set it higher for larger ones that you trust.
+MAX_PIXELS = 100_000_000
+
 _MODES = {1: "L", 3: "RGB"}
 _EIGHT_BIT = frozenset(("1", "L", "LA", "P", "PA", "RGB", "RGBA", "RGBX", "CMYK", "YCbCr"))
 
@@ -25,8 +31,9 @@ def image_folder(path: str | Path, size: int, channels: int = 3) -> ImageData:
     """Read all images below a folder as uint8 (N, channels, size, size), ordered by path.
 
     Each image is cut to its centre square and resized by antialiased bicubic, unless it has that
-    size already. If every image lies in a sub-folder, the top sub-folders in sorted order are the
-    classes 0, 1, ...; else ``labels`` is None. Hidden files and folders are skipped.
+    size already. Labels come from a ``dataset.json`` in the folder, or if every image lies in a
+    sub-folder, from their names in sorted order; folders that only split or shard the images are no
+    classes. Hidden files and folders are skipped, and links to folders followed.
 
     Args:
         path: the folder.
@@ -45,26 +52,34 @@ def image_folder(path: str | Path, size: int, channels: int = 3) -> ImageData:
     root = Path(path)
     if not root.is_dir():
         raise FileNotFoundError(f"{root}: expected a folder of images, got no folder")
-    files = sorted(file for file in root.rglob("*") if _is_image(file.relative_to(root), file))
-    if not files:
-        raise ValueError(f"{root}: expected images ({', '.join(sorted(EXTENSIONS))}), got none")
+    names = sorted(name for name in listing.walk(root) if listing.is_image_name(name))
+    if not names:
+        raise ValueError(
+            f"{root}: expected images ({', '.join(sorted(listing.EXTENSIONS))}), got none"
+        )
 
-    images = np.empty((len(files), channels, size, size), np.uint8)
-    for index, file in enumerate(files):
-        images[index] = _read(file, size, channels)
+    images = np.empty((len(names), channels, size, size), np.uint8)
+    for index, name in enumerate(names):
+        images[index] = _read(root / name, size, channels)
 
-    parts = [file.relative_to(root).parts for file in files]
-    labels = None
-    if all(len(part) > 1 for part in parts):
-        classes = {name: label for label, name in enumerate(sorted({part[0] for part in parts}))}
-        labels = torch.tensor([classes[part[0]] for part in parts])
-    return ImageData(torch.from_numpy(images), labels, str(path))
+    described = root / listing.LABELS_FILE
+    entries = [str(name) for name in names]
+    found = (
+        listing.labels_of(described.read_bytes(), entries, str(described))
+        if described.is_file()
+        else listing.classes(entries)
+    )
+    return ImageData(torch.from_numpy(images), _numbered(found), str(path))
 
 
-def is_image_name(relative: PurePath) -> bool:
-    """Say whether a relative path names an image: by its ending, and not hidden."""
-    hidden = any(part.startswith(".") for part in relative.parts)
-    return not hidden and relative.suffix.lower() in EXTENSIONS
+def _numbered(classes: list[str] | None) -> torch.Tensor | None:
+    """Number classes from 0 in sorted order, numbers by their value."""
+    if classes is None:
+        return None
+    numeric = all(name.isdecimal() for name in classes)
+    ordered = sorted(set(classes), key=int if numeric else None)
+    number = {name: i for i, name in enumerate(ordered)}
+    return torch.tensor([number[name] for name in classes])
 
 
 def decode(file: Path | BinaryIO, name: str, channels: int) -> "Image":
@@ -72,16 +87,22 @@ def decode(file: Path | BinaryIO, name: str, channels: int) -> "Image":
 
     Raises:
         ValueError: the file, which the message names, is not a readable image of 8 bits per
-            channel.
+            channel, or has more than ``MAX_PIXELS``.
     """
     from PIL import Image
 
+    Image.init()
+    known = [form for form in FORMATS if form in Image.OPEN]
     try:
         with warnings.catch_warnings():
-            # An image of twice as many pixels as this warning allows is an error.
             warnings.simplefilter("ignore", Image.DecompressionBombWarning)
-            with Image.open(file) as image:
-                if image.mode not in _EIGHT_BIT:
+            with Image.open(file, formats=known) as image:
+                if image.width * image.height > MAX_PIXELS:
+                    raise ValueError(
+                        f"{image.width} x {image.height} pixels, more than "
+                        f"ganfast.data.image_folder.MAX_PIXELS, {MAX_PIXELS:,}"
+                    )
+                if image.mode not in _EIGHT_BIT or _bits(image) > 8:
                     raise ValueError(f"pixels of mode {image.mode!r}, not 8 bits per channel")
                 converted: Image.Image = image.convert(_MODES[channels])
                 return converted
@@ -92,8 +113,31 @@ def decode(file: Path | BinaryIO, name: str, channels: int) -> "Image":
         raise ValueError(f"{name}: expected a readable 8-bit image, got {error}") from error
 
 
-def _is_image(relative: Path, file: Path) -> bool:
-    return is_image_name(relative) and file.is_file()
+def _bits(image: Any) -> int:
+    """Return the bits per channel in the file; Pillow reduces some kinds to 8 without a word."""
+    if image.format == "TIFF":
+        return int(max(image.tag_v2.get(258, (8,))))  # BitsPerSample
+    if image.format == "JPEG2000":
+        # The header SIZ has the bits of the first component, less one, in its byte 40.
+        head = _after(image.fp, b"\xff\x51")
+        return (head[40] & 0x7F) + 1 if len(head) > 40 else 8
+    if image.format == "AVIF":
+        head = _after(image.fp, b"av1C")  # the flag of high bit depth is in its byte 6
+        return 10 if len(head) > 6 and head[6] & 0x40 else 8
+    arguments = str([tile[3] for tile in image.tile])
+    if image.format == "PPM":  # the largest value stands there
+        return 16 if any(int(n) > 255 for n in re.findall(r"\b\d+\b", arguments)) else 8
+    return 16 if ";16" in arguments else 8
+
+
+def _after(file: BinaryIO, mark: bytes) -> bytes:
+    """Return the start of a file from a mark on."""
+    place = file.tell()
+    file.seek(0)
+    head = file.read(1 << 16)
+    file.seek(place)
+    found = head.find(mark)
+    return head[found:] if found >= 0 else b""
 
 
 def _read(file: Path, size: int, channels: int) -> npt.NDArray[np.uint8]:

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from ganfast import metrics
 from ganfast.data import to_uint8
-from ganfast.data.image_source import ImageSource, as_channels
+from ganfast.data.image_source import ImageSource, Prepare, as_channels
 from ganfast.evaluation.progress import progress_bar
 from ganfast.features import Encoder
 from ganfast.features.user_models import import_callable
@@ -73,13 +73,16 @@ class GeneratedImages(ImageSource):
     def __len__(self) -> int:
         return self._samples
 
-    def read(self, start: int, stop: int) -> tuple[list[Tensor], dict[int, str]]:
+    def read(
+        self, start: int, stop: int, prepare: Prepare | None = None
+    ) -> tuple[list[Tensor], dict[int, str]]:
         images: list[Tensor] = []
         first = start // self.batch
         for index in range(first, -(-stop // self.batch)):
             images += list(self._draw(index))
         begin = start - first * self.batch
-        return images[begin : begin + stop - start], {}
+        images = images[begin : begin + stop - start]
+        return images if prepare is None else [prepare(image) for image in images], {}
 
     def _draw(self, index: int) -> Tensor:
         if self._last is not None and self._last[0] == index:
