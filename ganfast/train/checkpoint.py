@@ -196,7 +196,7 @@ def restore(
     for name, part in parts.items():
         if isinstance(part, nn.Module):
             _refuse_other(name, part, state[name])
-    # What may still not fit comes before the networks.
+    # Networks come last: an error in another part leaves them unchanged.
     for name, part in sorted(parts.items(), key=lambda item: isinstance(item[1], nn.Module)):
         with refused(name):
             part.load_state_dict(state[name])

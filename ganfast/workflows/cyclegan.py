@@ -15,7 +15,7 @@ from ganfast.train import TrainOptions
 from ganfast.train.cyclegan import CycleTrainer, Discriminators, Generators, PairStream
 from ganfast.train.journal import Record, read_records
 from ganfast.train.options import between, whole
-from ganfast.workflows.run_folder import clear, one_writer
+from ganfast.workflows.run_folder import one_writer, run_or_resume
 
 CHANGES: dict[str, Callable[[Tensor], Tensor]] = {
     "inverted": lambda x: 255 - x,
@@ -198,16 +198,12 @@ def cycle(
         pool=config.pool,
         shown=shown,
     )
-    if resume or resume_from is not None:
-        trainer.resume(resume_from)
-    else:
-        clear(out, overwrite)
-    finished = trainer.run()
+    finished = run_or_resume(trainer, overwrite, resume, resume_from)
     scored = [r for r in read_records(out / "metrics.jsonl") if "cycle_error" in r]
     result = Result(
         finished=finished,
         step=trainer.step,
-        images_per_s=trainer.images / trainer.seconds if trainer.step else 0.0,
+        images_per_s=trainer.images_per_s,
         errors=[(int(r["step"]), r["cycle_error"]) for r in scored],
         translation_error=scored[-1].get("translation_error"),
         untranslated=scored[-1].get("untranslated"),

@@ -15,8 +15,8 @@ from ganfast.reporting import plot, report
 from ganfast.train.journal import Record, read_records
 from ganfast.workflows import gan
 from ganfast.workflows.digit_scores import FrechetScore
-from ganfast.workflows.run_folder import clear, one_writer
-from ganfast.workflows.train import trainer_of
+from ganfast.workflows.run_folder import one_writer, run_or_resume
+from ganfast.workflows.train import make_trainer
 
 STEPS = 2000
 BATCH = 64
@@ -80,15 +80,10 @@ def demo(
         ValueError: the run to resume has other settings.
     """
     start = time.perf_counter()
-    trainer = trainer_of(options(steps, seed), out, device)
+    trainer = make_trainer(options(steps, seed), out, device)
     score = trainer.score
     assert isinstance(score, FrechetScore)
-    if resume:
-        trainer.resume()
-    else:
-        clear(out, overwrite)
-    finished = trainer.run()
-
+    finished = run_or_resume(trainer, overwrite, resume)
     records = read_records(out / "metrics.jsonl")
     scores = [record["fd"] for record in records if "fd" in record]
     fused, plain = loss_times(BATCH, device)
@@ -98,7 +93,7 @@ def demo(
         fd_untrained=scores[0],
         fd_end=scores[-1] if finished else score(trainer.ema)["fd"],
         fd_real=score.real_against_real(),
-        images_per_s=trainer.images / trainer.seconds if trainer.step else 0.0,
+        images_per_s=trainer.images_per_s,
         class_counts=score.class_counts(trainer.ema, _COUNTED),
         loss_us_fused=fused,
         loss_us_plain=plain,

@@ -14,8 +14,8 @@ from ganfast.augment import AdaptiveAugment, DiffAugment
 from ganfast.models.checkpoint import load, load_gan
 from ganfast.models.registry import CONDITIONAL, check_model
 from ganfast.train import Loss, TrainOptions, loss_by_name
-from ganfast.train import config as settings
 from ganfast.train.checkpoint import refuse_missing, refused
+from ganfast.train.config import from_mapping
 from ganfast.train.objective import LossName
 from ganfast.train.options import between, truth, whole
 from ganfast.workflows.digit_scores import FrechetScore, resized
@@ -178,7 +178,7 @@ def first_of_each(images: data.ImageData, count: int) -> data.ImageData:
     return replace(images, images=images.images[kept], labels=images.labels[kept])
 
 
-def score_of(config: Config, real: data.ImageData, device: str) -> FrechetScore | None:
+def make_score(config: Config, real: data.ImageData, device: str) -> FrechetScore | None:
     """Make the score of a run on grey embedded images; other images have none."""
     if config.channels != 1 or config.data not in data.EMBEDDED:
         return None
@@ -196,4 +196,4 @@ def from_checkpoint(path: Path) -> tuple[Config, models.Gan]:
     """
     gan, saved = load_gan(path)
     known = {k: v for k, v in saved.items() if k not in ("latent_dim", "classes", "start")}
-    return settings.from_mapping(Config, known), gan
+    return from_mapping(Config, known), gan

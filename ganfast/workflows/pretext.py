@@ -23,7 +23,7 @@ _TEMPERATURE = 0.5
 _NOISE = 0.1  # standard deviation, in the views of the contrastive task
 
 
-def weights_of(
+def pretext_weights(
     method: Method, config: Config, real: data.ImageData, steps: int, seed: int, source: str = ""
 ) -> dict[str, Weights]:
     """Train by a method and return weights under "generator" and "discriminator".
@@ -149,14 +149,14 @@ def take(module: nn.Module, weights: Mapping[str, Tensor]) -> list[Row]:
     for name, value in mine.items():
         other = weights.get(name)
         if other is None:
-            rows.append(Row(name, "not in the source: drawn anew"))
+            rows.append(Row(name, "not in the source"))
         elif other.shape != value.shape:
             shapes = f"{_shape(other)} in the source, {_shape(value)} here"
-            rows.append(Row(name, f"{shapes}: drawn anew"))
+            rows.append(Row(name, f"{shapes}: not taken"))
         else:
             value.copy_(other)
             rows.append(Row(name, "taken"))
-    rows += [Row(name, "not here: left") for name in weights if name not in mine]
+    rows += [Row(name, "not in the network") for name in weights if name not in mine]
     if not any(row.status == "taken" for row in rows):
         raise ValueError(
             f"weights must have names and shapes of {type(module).__name__}, such as "

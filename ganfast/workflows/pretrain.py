@@ -13,16 +13,16 @@ from ganfast._files import atomic_write
 from ganfast.data import ImageData
 from ganfast.models import Gan
 from ganfast.reporting import plot, report
-from ganfast.train import config as options
+from ganfast.train.config import read as read_settings
 from ganfast.train.journal import read_records
 from ganfast.train.options import whole
 from ganfast.workflows import gan, pretext
 from ganfast.workflows.digit_scores import FD
 from ganfast.workflows.gan import Config
-from ganfast.workflows.pretext import Method, Weights, weights_of
-from ganfast.workflows.run_folder import claim, clear, one_writer
+from ganfast.workflows.pretext import Method, Weights, pretext_weights
+from ganfast.workflows.run_folder import claim, one_writer, run_to_end
 from ganfast.workflows.seed_statistics import Summary, difference, in_words, summary
-from ganfast.workflows.train import trainer_of
+from ganfast.workflows.train import make_trainer
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -72,7 +72,7 @@ class Settings:
         Raises:
             TypeError, ValueError: ``gan`` holds unknown or wrong settings, or no ``score_every``.
         """
-        config = replace(options.read(Config, None, self.gan), seed=seed)
+        config = replace(read_settings(Config, None, self.gan), seed=seed)
         if not config.score_every:
             raise ValueError("gan must have a score_every above 0, got 0")
         return config
@@ -110,7 +110,7 @@ def pretrain(settings: Settings, out: Path, device: str = "cpu", overwrite: bool
     """
     config = settings.config(0)
     real = gan.real_images(config)
-    if gan.score_of(config, real, device) is None:
+    if gan.make_score(config, real, device) is None:
         raise ValueError(f"data must be grey embedded images, which have a score, got {real.name}")
     claim(out / "settings.json", asdict(settings), overwrite)
     result = Result([], [], {})
@@ -135,7 +135,7 @@ def _weights(
     """Read the weights of the first training from their file, or train and write them."""
     flat = {} if overwrite else _saved_weights(path)
     if not flat:
-        found = weights_of(
+        found = pretext_weights(
             settings.method, config, real, settings.pretrain_steps, config.seed, settings.source
         )
         flat = {f"{part}/{k}": v.contiguous() for part, w in found.items() for k, v in w.items()}
@@ -174,13 +174,8 @@ def _run(
     """Train from the weights; return the distances over rounds, and the weights taken."""
     pair = gan.make(config)
     taken = _take(pair, weights)
-    trainer = trainer_of(config, folder, device, real, pair)
-    if overwrite:
-        clear(folder, overwrite)
-    elif trainer.checkpoint_path.exists():
-        trainer.resume()
-    if not trainer.run():
-        raise KeyboardInterrupt
+    trainer = make_trainer(config, folder, device, real, pair)
+    run_to_end(trainer, overwrite)
     records = read_records(folder / "metrics.jsonl")
     return [(int(r["step"]), r["fd"]) for r in records if "fd" in r], taken
 
@@ -206,13 +201,13 @@ def write_report(out: Path, settings: Settings, result: Result) -> None:
     found = rows(settings, result)
     content = report.page(
         f"ganfast pretrain: {settings.method}",
-        f"{found[-1][0]}, pre-trained less from scratch: {found[-1][1]}.",
+        f"{found[-1][0]}, pre-trained minus from scratch: {found[-1][1]}.",
         report.section(
             "Result", report.table(found), report.text(_HOW.format(seeds=settings.seeds))
         ),
         report.section("Over the budget", report.figure(picture, _BARS)),
         report.section(
-            "What was taken", report.table(taken(result), header=["network", "weight", "status"])
+            "Weights", report.table(taken(result), header=["network", "weight", "status"])
         ),
         settings=asdict(settings),
     )
@@ -233,8 +228,8 @@ def _plot(settings: Settings, result: Result) -> "Figure":
         ("from scratch", result.scratch, 0),
         (f"after {settings.method}", result.pretrained, settings.extra),
     ):
-        steps, points = _over_seeds(curves)
-        x = [step + shift for step in steps]
+        x = [step + shift for step, _ in curves[0]]
+        points = [summary([fd for _, fd in of_seeds]) for of_seeds in zip(*curves, strict=True)]
         plot.error_bars(axis, x, [(p.mean, p.std) for p in points], name)
     axis.set_xlabel("budget: rounds of the GAN, and steps of the first training")
     axis.set_ylabel(FD)
@@ -242,8 +237,3 @@ def _plot(settings: Settings, result: Result) -> "Figure":
     axis.yaxis.set_major_formatter("{x:g}")
     axis.legend(frameon=False)
     return figure
-
-
-def _over_seeds(curves: list[Curve]) -> tuple[list[int], list[Summary]]:
-    steps = [step for step, _ in curves[0]]
-    return steps, [summary([curve[i][1] for curve in curves]) for i in range(len(steps))]

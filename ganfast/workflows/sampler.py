@@ -159,7 +159,7 @@ class Sampler:
         return float(torch.cat(logits).quantile(share))
 
 
-def labels_of(count: int, shares: list[float], seed: int) -> Tensor:
+def shuffled_labels(count: int, shares: list[float], seed: int) -> Tensor:
     """Return labels (count,) in random order, with counts in proportion to the shares.
 
     Counts differ from exact proportion by less than one.

@@ -20,7 +20,7 @@ from ganfast.reporting import images, report
 from ganfast.workflows import gan
 from ganfast.workflows.digit_scores import Quality, quality
 from ganfast.workflows.run_folder import claim, one_writer
-from ganfast.workflows.sampler import Filters, Sampler, labels_of
+from ganfast.workflows.sampler import Filters, Sampler, shuffled_labels
 
 Format = Literal["npz", "folder", "safetensors"]
 
@@ -83,7 +83,7 @@ def synthesize(
             shutil.rmtree(out / folder, ignore_errors=True)
         (out / "data.npz").unlink(missing_ok=True)
     claim(out / "order.json", {"checkpoint": _identity(checkpoint), **asdict(order)}, overwrite)
-    labels = labels_of(order.samples, shares, order.seed)
+    labels = shuffled_labels(order.samples, shares, order.seed)
     made = torch.cat(
         [
             _shard(out, number, part, sampler, order.seed)

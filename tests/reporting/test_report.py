@@ -176,7 +176,7 @@ def finetune_page(out):
 
 def pretrain_page(out):
     curves = [[(100, 30.0), (200, 20.0)], [(100, 31.0), (200, 22.0)]]
-    status = "(64, 1, 3, 3) in the source, (64, 3, 3, 3) here: drawn anew"
+    status = "(64, 1, 3, 3) in the source, (64, 3, 3, 3) here: not taken"
     taken = {"generator": [Row("layers.0.conv.weight", "taken"), Row("layers.1.weight", status)]}
     pretrain.write_report(out, pretrain.Settings(), pretrain.Result(curves, curves, taken))
 

@@ -18,7 +18,7 @@ from ganfast import data, features
 from ganfast.workflows import synthesize as recipe
 from ganfast.workflows.digit_scores import quality
 from ganfast.workflows.gan import Config
-from ganfast.workflows.sampler import Filters, Sampler, labels_of
+from ganfast.workflows.sampler import Filters, Sampler, shuffled_labels
 from ganfast.workflows.synthesize import Order, load_dataset, synthesize
 from ganfast.workflows.train import train
 
@@ -61,31 +61,31 @@ def real_sampler(checkpoint, **filters):
     seed=st.integers(0, 9),
 )
 def test_labels_have_their_shares_to_one(count, shares, seed):
-    labels = labels_of(count, shares, seed)
+    labels = shuffled_labels(count, shares, seed)
     assert len(labels) == count
     counts = labels.bincount(minlength=len(shares))
     exact = np.array(shares) / sum(shares) * count
     assert (np.abs(counts.numpy() - exact) < 1 + 1e-9).all()
-    assert torch.equal(labels, labels_of(count, shares, seed))
+    assert torch.equal(labels, shuffled_labels(count, shares, seed))
 
 
 def test_a_seed_gives_the_same_images_in_any_order(conditional):
     sampler = Sampler(conditional, Filters())
-    labels = labels_of(30, [1.0] * 10, 0)
+    labels = shuffled_labels(30, [1.0] * 10, 0)
     first, other = sampler.draw(labels, (3, 1)), sampler.draw(labels, (3, 2))
     assert torch.equal(Sampler(conditional, Filters()).draw(labels, (3, 1)), first)
     assert not torch.equal(first, other)
 
 
 def test_an_unconditional_generator_is_read_by_the_classifier(plain):
-    labels = labels_of(60, [5, 1, 0, 0, 0, 0, 0, 0, 0, 4], 0)
+    labels = shuffled_labels(60, [5, 1, 0, 0, 0, 0, 0, 0, 0, 4], 0)
     made = real_sampler(plain).draw(labels, (1,))
     read = features.digits().classify(data.to_float(made)).argmax(1)
     assert torch.equal(read, labels)
 
 
 def test_confidence_is_a_floor(plain):
-    labels = labels_of(100, [1.0] * 10, 0)
+    labels = shuffled_labels(100, [1.0] * 10, 0)
     least = []
     for confidence in (0.0, 0.9999):
         sampler = real_sampler(plain, confidence=confidence)

@@ -187,7 +187,7 @@ def test_rank_wants_a_conditional_gan(tmp_path):
 def test_what_is_learned_first_fits_the_gan(method, model):
     config = Config(model=model, limit=10)
     real = gan.real_images(config)
-    found = pretext.weights_of(method, config, real, steps=2, seed=0)
+    found = pretext.pretext_weights(method, config, real, steps=2, seed=0)
     pair = gan.make(config)
     parts = {"discriminator"} | (
         {"generator"} if "auto" in method or method == "denoising" else set()
@@ -196,7 +196,7 @@ def test_what_is_learned_first_fits_the_gan(method, model):
     for part, weights in found.items():
         rows = pretext.take(getattr(pair, part), weights)
         other = [row.name for row in rows if row.status != "taken"]
-        assert all("drawn anew" in row.status for row in rows if row.name in other)
+        assert all("in the source" in row.status for row in rows if row.name in other)
         last = max(int(row.name.split(".")[1]) for row in rows)
         assert other == (
             [] if part == "generator" else [f"layers.{last}.weight", f"layers.{last}.bias"]
@@ -213,7 +213,7 @@ def test_every_weight_is_in_the_table():
     rows = dict(pretext.take(module, weights))
     assert rows["weight"] == "taken"
     assert "4 in the source, 3 here" in rows["bias"]
-    assert rows["extra"] == "not here: left"
+    assert rows["extra"] == "not in the network"
     assert torch.equal(module.bias, before)
     assert pretext.take(module, {"weight": torch.ones(3, 2)})[1].status.startswith("not in the")
     with pytest.raises(ValueError, match="weights must have names and shapes of Linear"):
@@ -244,7 +244,7 @@ def test_pretrain_is_resumed_and_has_equal_budgets(tmp_path, few_digits):
     assert [[step for step, _ in c] for c in result.pretrained] == [[0, 2, 4]] * 2
     assert result.last[2].n == 2
     page = (tmp_path / "report.html").read_text()
-    assert "64x64x7x7 in the source, 1x64x7x7 here: drawn anew" in page
+    assert "64x64x7x7 in the source, 1x64x7x7 here: not taken" in page
     again = pretrain.pretrain(PRETRAIN, tmp_path)
     assert again == result
     with pytest.raises(FileExistsError, match="another method"):
@@ -260,9 +260,9 @@ def test_transfer_starts_from_a_checkpoint(tmp_path, few_digits):
     assert all(row.status == "taken" for rows in result.taken.values() for row in rows)
     assert [step for step, _ in result.scratch[0]] == [0, 2, 4]
     with pytest.raises(FileNotFoundError, match="there is no checkpoint"):
-        pretext.weights_of("transfer", config, None, 1, 0, "none.pt")
+        pretext.pretext_weights("transfer", config, None, 1, 0, "none.pt")
     with pytest.raises(ValueError, match="model must be dcgan or wgan for 'rotation'"):
-        pretext.weights_of("rotation", Config(model="sngan"), None, 1, 0)
+        pretext.pretext_weights("rotation", Config(model="sngan"), None, 1, 0)
 
 
 @pytest.mark.parametrize(
