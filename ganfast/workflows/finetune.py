@@ -2,7 +2,7 @@
 
 import copy
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal, get_args
@@ -13,16 +13,14 @@ from torch import Tensor, nn
 from ganfast import data
 from ganfast.models.classifier import Classifier
 from ganfast.reporting import plot, report
-from ganfast.train.config import read as read_settings
 from ganfast.train.options import between, one_of, whole
 from ganfast.workflows import classifiers
 from ganfast.workflows.classifiers import Fit, Labelled
-from ganfast.workflows.gan import Config
-from ganfast.workflows.run_folder import ResultCache, one_writer, run_to_end
-from ganfast.workflows.sampler import Filters, Sampler, shuffled_labels
+from ganfast.workflows.gan import gan_config
+from ganfast.workflows.run_folder import ResultCache, one_writer
+from ganfast.workflows.sampler import shuffled_labels, trained_sampler
 from ganfast.workflows.seed_statistics import difference, in_words, summary
 from ganfast.workflows.synthesize import load_dataset
-from ganfast.workflows.train import make_trainer
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -247,32 +245,13 @@ class _Size:
         if s.dataset:
             images, labels = load_dataset(Path(s.dataset), like=self._real[0])
             return images[: s.synthetic], labels[: s.synthetic]
-        config = gan_config(s.gan, len(self._real[0]))
         real = data.ImageData(*self._real, name=f"{self._n} of {s.data}")
         folder = self._out / f"gan-{self._n}"
-        sampler = trained_sampler(config, real, folder, self._device, self._overwrite)
+        sampler = trained_sampler(s.gan, real, folder, self._device, self._overwrite)
         labels = shuffled_labels(s.synthetic, [1.0] * self._classes, 0)
         if s.labels == "generator":
             return sampler.draw(labels, (0, self._n)), labels
         return sampler.natural(s.synthetic, (0, self._n)), labels
-
-
-def gan_config(words: Sequence[str], images: int) -> Config:
-    """Read a GAN's settings from words, with batches no larger than the number of images."""
-    return read_settings(Config, None, [f"batch_size={min(64, images)}", *words])
-
-
-def trained_sampler(
-    config: Config, real: data.ImageData, folder: Path, device: str, overwrite: bool
-) -> Sampler:
-    """Train a GAN in a folder, unless it is trained already, and return its sampler.
-
-    Raises:
-        KeyboardInterrupt: the training was stopped and saved.
-    """
-    trainer = make_trainer(config, folder, device, real)
-    run_to_end(trainer, overwrite)
-    return Sampler(trainer.checkpoint_path, Filters(), device)
 
 
 def header(settings: Settings) -> list[str]:

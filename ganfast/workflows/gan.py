@@ -1,7 +1,7 @@
 """The settings of a GAN, and the networks, data, loss and score that follow from them."""
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
@@ -15,7 +15,7 @@ from ganfast.models.checkpoint import load, load_gan
 from ganfast.models.registry import CONDITIONAL, check_model
 from ganfast.train import Loss, TrainOptions, loss_by_name
 from ganfast.train.checkpoint import refuse_missing, refused
-from ganfast.train.config import from_mapping
+from ganfast.train.config import from_mapping, read
 from ganfast.train.objective import LossName
 from ganfast.train.options import between, truth, whole
 from ganfast.workflows.digit_scores import FrechetScore, resized
@@ -103,6 +103,15 @@ class Config(TrainOptions):
     def make_loss(self) -> Loss:
         """Make the loss. Raises ValueError if it does not have one of the options."""
         return loss_by_name(self.loss, self.label_smoothing, self.sigmoid)
+
+
+def gan_config(words: Sequence[str], images: int) -> Config:
+    """Read a config from ``field=value`` words, with batches no larger than ``images``.
+
+    Raises:
+        TypeError, ValueError: a word is not a setting, or settings do not fit each other.
+    """
+    return read(Config, None, [f"batch_size={min(64, images)}", *words])
 
 
 def augmentation(config: Config, distributed: bool) -> Callable[[Tensor], Tensor] | None:

@@ -13,9 +13,9 @@ from ganfast.train.options import whole
 from ganfast.workflows import classifiers, correlation
 from ganfast.workflows.classifiers import Fit, Labelled
 from ganfast.workflows.correlation import Correlation
-from ganfast.workflows.finetune import gan_config, trained_sampler
+from ganfast.workflows.gan import gan_config
 from ganfast.workflows.run_folder import claim, one_writer
-from ganfast.workflows.sampler import shuffled_labels
+from ganfast.workflows.sampler import shuffled_labels, trained_sampler
 from ganfast.workflows.synthesize import load_dataset
 
 if TYPE_CHECKING:
@@ -177,9 +177,8 @@ def _synthetic(
     if settings.dataset:
         images, labels = load_dataset(Path(settings.dataset), like=pool[0])
         return images[: settings.synthetic], labels[: settings.synthetic]
-    config = gan_config(settings.gan, len(pool[0]))
     real = data.ImageData(*pool, name=f"{len(pool[0])} of {settings.data}")
-    sampler = trained_sampler(config, real, out / "gan", device, overwrite)
+    sampler = trained_sampler(settings.gan, real, out / "gan", device, overwrite)
     labels = shuffled_labels(settings.synthetic, [1.0] * sampler.classes, settings.seed)
     return sampler.draw(labels, (settings.seed, 2)), labels
 

@@ -1,6 +1,7 @@
 """Draw labelled samples from a trained GAN, by seed and with quality filters."""
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -10,6 +11,8 @@ from torch import Tensor
 from ganfast import data, features
 from ganfast.workflows import gan
 from ganfast.workflows.digit_scores import as_digits
+from ganfast.workflows.run_folder import run_to_end
+from ganfast.workflows.train import make_trainer
 
 _TRIED = 1000  # samples whose logits set the threshold of rejection
 _BATCH = 250
@@ -157,6 +160,26 @@ class Sampler:
             made, own_labels = self._generate(labels, random)
             logits.append(self._discriminator(made, *own_labels).flatten().cpu())
         return float(torch.cat(logits).quantile(share))
+
+
+def trained_sampler(
+    words: Sequence[str], real: data.ImageData, folder: Path, device: str, overwrite: bool
+) -> Sampler:
+    """Train a GAN in a folder, unless it is trained already, and return its sampler.
+
+    Args:
+        words: settings of the GAN as ``field=value`` words.
+        real: images to train on.
+        folder: folder of the training run.
+        device: ``cpu`` or ``cuda``.
+        overwrite: train again, whatever the folder holds.
+
+    Raises:
+        KeyboardInterrupt: the training was stopped and saved.
+    """
+    trainer = make_trainer(gan.gan_config(words, len(real)), folder, device, real)
+    run_to_end(trainer, overwrite)
+    return Sampler(trainer.checkpoint_path, Filters(), device)
 
 
 def shuffled_labels(count: int, shares: list[float], seed: int) -> Tensor:
