@@ -66,7 +66,7 @@ class Checkpoints:
             offer = next(others, None) if path is None else None
             if offer is None:
                 raise
-            raise ValueError(f"{error}; {offer}, from before it, is whole: resume that") from error
+            raise ValueError(f"{error}; {offer} is older and intact: resume it") from error
         for torn in self._out.glob(".*.pt.*.tmp"):  # left by a run that was killed while saving
             torn.unlink(missing_ok=True)
         # After loading an older file, the newest is damaged or ahead: it is not kept when replaced.
