@@ -431,7 +431,7 @@ def test_a_damaged_shard_is_named_and_computed_again(ganfast, folders, tmp_path,
     _, printed, _ = ganfast(*arguments)
     victim = sorted((tmp_path / "state").iterdir())[0]
     with safe_open(victim, "pt") as file:
-        tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+        tensors = {name: file.get_tensor(name).clone() for name in file.keys()}  # noqa: SIM118
         facts = file.metadata()
     damage(victim, {name: x.clone() for name, x in tensors.items()}, facts)
     with pytest.warns(UserWarning, match=rf"{victim.name} is damaged and computed again"):
