@@ -1,13 +1,13 @@
 """Feature matching over the nested lists of maps that discriminators return."""
 
 from collections.abc import Sequence
-from typing import Literal, NamedTuple, TypeAlias
+from typing import Literal, NamedTuple, TypeAlias, get_args
 
 import torch
 from torch import Tensor
 
 from ganfast import ops
-from ganfast._checks import check_shapes
+from ganfast._names import check_name
 from ganfast.losses.formulas import DISTANCES
 
 FeatureDistance = Literal["l1", "l2", "relative_l1"]
@@ -69,7 +69,7 @@ def feature_matching(
         ValueError: the kind is unknown, a list is empty, or lengths or shapes differ.
     """
     if kind != "relative_l1" and kind not in DISTANCES:
-        raise ValueError(f"kind must be one of l1, l2, relative_l1, got {kind!r}")
+        check_name("kind", kind, get_args(FeatureDistance))
     pairs = _Pairs([], [], [], [])
     _collect(real, fake, weight, skip_last, normalize, "", pairs)
     if detach_real:
@@ -93,9 +93,16 @@ class _Pairs(NamedTuple):
 
     def reduce(self, f: str, weight: list[float], per_term: bool = False) -> Tensor:
         zeros = [0.0] * len(weight)
-        check_shapes(self.fake, self.real, self.name)
         return ops.flat(
-            self.fake, f, weight, zeros, zeros, self.real, per_term=per_term, name=self.name
+            self.fake,
+            f,
+            weight,
+            zeros,
+            zeros,
+            self.real,
+            per_term=per_term,
+            broadcast=False,
+            name=self.name,
         )
 
 

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from ganfast import ops
-from ganfast._checks import check_shapes
+from ganfast._names import check_name
 from ganfast.losses.formulas import DISTANCES, Distance
 
 
@@ -111,7 +111,7 @@ def _distance(
     fake: dict[str, Tensor], real: dict[str, Tensor], weight: list[float], kind: Distance
 ) -> Tensor:
     if kind not in DISTANCES:
-        raise ValueError(f"kind must be l1 or l2, got {kind!r}")
+        check_name("kind", kind, DISTANCES)
     dtypes = set()
     for images in (fake, real):
         for name, image in images.items():
@@ -130,8 +130,7 @@ def _distance(
     def name_of(argument: str, k: int) -> str:
         return names[argument][k]
 
-    check_shapes(x, y, name_of)
-    return ops.flat(x, DISTANCES[kind], weight, zeros, zeros, y, name=name_of)
+    return ops.flat(x, DISTANCES[kind], weight, zeros, zeros, y, broadcast=False, name=name_of)
 
 
 class ImagePool:

@@ -4,6 +4,7 @@ import json
 import math
 import os
 import zipfile
+import zlib
 from collections.abc import Mapping
 from pathlib import Path
 from typing import NamedTuple, cast
@@ -136,5 +137,5 @@ def _arrays(path: str | os.PathLike[str]) -> dict[str, np.ndarray]:
             raise ValueError("a single array")
         with file:
             return {name: file[name] for name in _NAMES & set(file.files)}
-    except (ValueError, EOFError, zipfile.BadZipFile) as error:
+    except (ValueError, EOFError, zipfile.BadZipFile, zlib.error, NotImplementedError) as error:
         raise ValueError(f"{path}: expected a .npz file of arrays: {error}") from error
