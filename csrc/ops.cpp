@@ -20,12 +20,12 @@
 
 TORCH_LIBRARY(ganfast, m) {
   // sum_k w_k * mean_i f(x_ki - y_ki; a_k, b_k), for the functors of math/functors.h, or with
-  // per_term its terms; y is empty, or each y_k like x_k, or one number or one sample for all of
-  // it. With a threshold also, for each tensor, w_k * mean f, mean x, the shares of x above and
-  // below the threshold.
+  // per_term its terms; y is empty, or each y_k like x_k, or with broadcast one number or one
+  // sample for all of it. With a threshold also, for each tensor, w_k * mean f, mean x, the shares
+  // of x above and below the threshold.
   m.def(
       "flat(Tensor[] x, Tensor[] y, str f, float[] weight, float[] a, float[] b, bool per_term, "
-      "float? threshold) -> Tensor[]");
+      "float? threshold, bool broadcast=True) -> Tensor[]");
   m.def(
       "flat_backward(Tensor grad, Tensor[] x, Tensor[] y, str f, float[] weight, float[] a, "
       "float[] b, int[] wanted) -> Tensor[]");
@@ -96,7 +96,8 @@ pybind11::dict build_info() {
 PYBIND11_MODULE(_C, m) {
   m.doc() = "The compiled kernels of ganfast; the ops are in torch.ops.ganfast.";
   m.def("build_info", &build_info, "What this library was compiled from and for.");
-  define<Results(TensorList, TensorList, Name, Floats, Floats, Floats, bool, Threshold)>(m, "flat");
+  define<Results(TensorList, TensorList, Name, Floats, Floats, Floats, bool, Threshold, bool)>(
+      m, "flat");
   define<Results(TensorList, TensorList, const OfSamples&, const OfSamples&, Name, Floats, Floats,
                  Floats, bool, bool, Name, Floats)>(m, "rows");
 }

@@ -17,6 +17,7 @@ def flat(
     b: _Floats,
     per_term: bool,
     threshold: float | None,
+    broadcast: bool,
     /,
 ) -> Any: ...
 def rows(

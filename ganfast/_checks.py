@@ -104,18 +104,6 @@ def _check_same(name: Name, x: Sequence[Tensor], y: Sequence[Tensor]) -> None:
             )
 
 
-def check_shapes(x: Sequence[Tensor], y: Sequence[Tensor], name: Name = place) -> None:
-    """Raise unless each y has the shape of its x; :func:`ganfast.ops.flat` would broadcast it.
-
-    Raises:
-        TypeError, ValueError: as the op, and for a y that is one number or one sample.
-    """
-    shapes = ([getattr(t, "shape", None) for t in side] for side in (x, y))
-    if next(shapes) != next(shapes):
-        check_list(x, name)
-        _check_same(name, x, y)
-
-
 def repeats(x: Tensor, y: Tensor) -> bool:
     """Whether y is one number or one sample that broadcasts to x."""
     sample = x.shape[1:]
@@ -130,6 +118,7 @@ def check_flat(
     a: Sequence[float],
     b: Sequence[float],
     name: Name = place,
+    broadcast: bool = True,
 ) -> None:
     """Raise what :func:`ganfast.ops.flat` raises."""
     check_list(x, name)
@@ -138,6 +127,9 @@ def check_flat(
         return
     if len(y) != len(x):
         raise ValueError(f"y must be empty or have one for each of the {len(x)}, got {len(y)}")
+    if not broadcast:
+        _check_same(name, x, y)
+        return
     _check_tensors(name, "y", y)
     shapes = all(xk.shape == yk.shape for xk, yk in zip(x, y, strict=True))
     for k, (xk, yk) in enumerate(zip(x, y, strict=True)):

@@ -56,6 +56,7 @@ def flat(
     y: Sequence[Tensor] = (),
     *,
     per_term: bool = False,
+    broadcast: bool = True,
     name: Name = place,
 ) -> Tensor:
     r"""Weighted sum of the means of a function over the tensors of a list, or over differences.
@@ -76,6 +77,7 @@ def flat(
             sample that is subtracted from all of its samples, of the result's dtype. Tensors of
             x's shape are not copied where their strides are x's, too.
         per_term: return the terms of the sum instead of the sum.
+        broadcast: let a y be one number or one sample; else each must have x's shape.
         name: the caller's name of a tensor, for errors.
 
     Returns:
@@ -91,12 +93,12 @@ def flat(
     """
     if _compiled(x):
         try:
-            loss: Tensor = _flat(x, y, f, weight, a, b, per_term, None)
+            loss: Tensor = _flat(x, y, f, weight, a, b, per_term, None, broadcast)
         except (TypeError, ValueError):
-            check_flat(x, y, f, weight, a, b, name)
+            check_flat(x, y, f, weight, a, b, name, broadcast)
             raise
         return loss
-    check_flat(x, y, f, weight, a, b, name)
+    check_flat(x, y, f, weight, a, b, name, broadcast)
     return reference.flat(x, f, weight, a, b, y, per_term)
 
 
@@ -126,7 +128,7 @@ def flat_with_stats(
     """
     if _compiled(x):
         try:
-            loss, stats = _flat(x, (), f, weight, a, b, False, threshold)
+            loss, stats = _flat(x, (), f, weight, a, b, False, threshold, False)
         except (TypeError, ValueError):
             check_flat(x, (), f, weight, a, b, name)
             raise
@@ -137,7 +139,11 @@ def flat_with_stats(
 
 def _constant(*numbers: Sequence[Tensor | None]) -> bool:
     """Say whether no numbers of samples want a gradient, which the kernels do not give."""
-    return not any(s is not None and s.requires_grad for part in numbers for s in part)
+    for part in numbers:
+        for s in part:
+            if s is not None and s.requires_grad:
+                return False
+    return True
 
 
 def rows(
@@ -240,32 +246,29 @@ def norms(
             or ``maximum`` with ``pixel``.
         NotImplementedError: a derivative of the third order is asked for.
     """
-    if _compiled(x) and phi in PHIS:
+    maximum = phi == "maximum"
+    if _compiled(x) and phi in PHIS and not (maximum and pixel):
         zeros = [0.0] * len(x)
-        if phi == "maximum" and not pixel:
-            check_norms(x, phi, pixel, name)
-            elements = [float(xk[0].numel()) for xk in x]
-            return weight * rows(x, "square", elements, zeros, zeros, name=name).amax()
         try:
-            # Sums instead of means: each mean is multiplied by what it divides by.
-            sizes = [float(xk.shape[1] if pixel else xk[0].numel()) for xk in x]
-            loss: Tensor = _rows(
+            made = _rows(
                 x,
                 (),
                 (),
                 (),
                 "square",
-                sizes,
+                # Sums instead of means: each mean is multiplied by what it divides by.
+                [float(xk.shape[1] if pixel else xk.numel() // xk.shape[0]) for xk in x],
                 zeros,
                 zeros,
                 False,
                 pixel,
-                phi,
+                "identity" if maximum else phi,
                 (weight, a, b),
-            )[0]
-        except (IndexError, TypeError, ValueError):
+            )
+        except (IndexError, TypeError, ValueError, ZeroDivisionError):
             check_norms(x, phi, pixel, name)
             raise
+        loss: Tensor = weight * made.amax() if maximum else made[0]
         return loss
     check_norms(x, phi, pixel, name)
     return reference.norms(x, phi, weight, a, b, pixel)

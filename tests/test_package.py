@@ -57,12 +57,12 @@ assert not {"ganfast.losses", "ganfast.metrics", "ganfast.train"} & sys.modules.
 assert set(ganfast.__all__) <= set(dir(ganfast))
 for name in ganfast.__all__:
     getattr(ganfast, name)
-print(ganfast.metrics.kid.__name__, ganfast.DiffAugment.__name__)
+print(ganfast.metrics.kid.__name__, ganfast.DiffAugment.__name__, ganfast.evaluate.__name__)
 """
     run = subprocess.run(
         [sys.executable, "-c", program], capture_output=True, text=True, check=True, timeout=120
     )
-    assert run.stdout == "kid DiffAugment\n"
+    assert run.stdout == "kid DiffAugment evaluate\n"
 
 
 def test_other_names_are_no_attributes() -> None:

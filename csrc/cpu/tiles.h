@@ -11,7 +11,7 @@
 
 namespace ganfast::cpu {
 
-// Tiles that are worth a thread.
+// Full tiles that are worth a thread.
 constexpr int64_t kGrain = 8;
 
 template <class Term>
@@ -22,7 +22,10 @@ int64_t tiles_of(const Term& term) {
 // Calls body(term, begin, size, tile) for every tile of every term; terms have a count `n`.
 template <class Term, class Body>
 void for_each_tile(std::span<const Term> terms, int64_t tiles, Body body) {
-  at::parallel_for(0, tiles, kGrain, [&](int64_t first, int64_t last) {
+  int64_t elements = 1;
+  for (const Term& term : terms) elements += term.n;
+  const int64_t grain = std::max(kGrain, kGrain * kTile * tiles / elements);
+  at::parallel_for(0, tiles, grain, [&](int64_t first, int64_t last) {
     int64_t tile = 0;
     for (const Term& term : terms) {
       const int64_t end = tile + tiles_of(term);

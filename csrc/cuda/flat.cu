@@ -241,12 +241,12 @@ struct Call {
   const cudaStream_t stream = static_cast<cudaStream_t>(workspace.stream);
   const int64_t tables = (list.terms.size() + kMaxRows - 1) / kMaxRows;
 
-  static int64_t tiles_of(const FlatTerm& term) {
+  static int64_t tiles_of(const Term& term) {
     constexpr int64_t tile = Operands::Tile::kTile;
     return (term.n + tile - 1) / tile;
   }
 
-  static C* dy_of_number(const FlatTerm& term) {
+  static C* dy_of_number(const Term& term) {
     return repeats && term.period == 1 ? static_cast<C*>(term.dy) : nullptr;
   }
 
@@ -259,7 +259,7 @@ struct Call {
       table.first = first;
       bool each_tile = list.per_term;
       for (size_t k = first; k < std::min(first + kMaxRows, list.terms.size()); ++k) {
-        const FlatTerm& term = list.terms[k];
+        const Term& term = list.terms[k];
         const auto of = Operands::of(term);
         const F functor{static_cast<C>(term.a), static_cast<C>(term.b)};
         table.rows[table.count++] = {of, term.n, table.tiles, term.weight, functor, of.whole()};
@@ -297,7 +297,7 @@ struct Call {
         partial = workspace.doubles(blocks);
         run(table, blocks, partial, nullptr);
         add_tiles(table, partial, {},
-                  [&](const FlatTerm& term) { return result + (&term - list.terms.data()); });
+                  [&](const Term& term) { return result + (&term - list.terms.data()); });
       } else if (blocks == 1 && tables == 1) {
         run(table, blocks, nullptr, result);
       } else {
@@ -313,7 +313,7 @@ struct Call {
 
   int64_t most_partials() const {
     int64_t tiles = 0;
-    for (const FlatTerm& term : list.terms) tiles += tiles_of(term);
+    for (const Term& term : list.terms) tiles += tiles_of(term);
     return std::max(tiles, tables * kMaxBlocks);
   }
 
@@ -408,20 +408,9 @@ struct Call {
 // Calls body(call) with the list's types.
 template <class Body>
 void with_call(const FlatList& list, const Workspace& workspace, Body body) {
-  switch (list.subtrahend) {
-    case Subtrahend::none:
-      return with_types<false>(list.functor, list.dtype, [&]<class F, class T>() {
-        body(Call<F, T, Single<T>>{list, workspace});
-      });
-    case Subtrahend::same:
-      return with_types<true>(list.functor, list.dtype, [&]<class F, class T>() {
-        body(Call<F, T, Pair<T>>{list, workspace});
-      });
-    case Subtrahend::repeated:
-      return with_types<true>(list.functor, list.dtype, [&]<class F, class T>() {
-        body(Call<F, T, Repeated<T>>{list, workspace});
-      });
-  }
+  with_list<true>(list, [&]<class F, class T, Subtrahend kind>() {
+    body(Call<F, T, OperandsOf<T, kind>>{list, workspace});
+  });
 }
 
 }  // namespace

@@ -4,6 +4,7 @@
 // tensors. d(share) and u(share) return functions of the place in the share.
 #pragma once
 
+#include "../ops/list.h"
 #include "table.cuh"
 
 namespace ganfast::cuda {
@@ -23,7 +24,6 @@ struct Single {
   const T* vx;  // like x, or null for zeros
   T* dx;        // like x, or null where it is not wanted
 
-  template <class Term>
   static Single of(const Term& term) {
     return {static_cast<const T*>(term.x), static_cast<const T*>(term.vx),
             static_cast<T*>(term.dx)};
@@ -58,7 +58,6 @@ struct Pair : Single<T> {
   const T* vy;  // like x, or null for zeros
   T* dy;        // like x, or null where it is not wanted
 
-  template <class Term>
   static Pair of(const Term& term) {
     return {Single<T>::of(term), static_cast<const T*>(term.y), static_cast<const T*>(term.vy),
             static_cast<T*>(term.dy)};
@@ -101,7 +100,6 @@ struct Repeated : Single<T> {
   const Compute<T>* vy;  // (period), or null for zeros
   int64_t period;
 
-  template <class Term>
   static Repeated of(const Term& term) {
     return {Single<T>::of(term), static_cast<const Compute<T>*>(term.y),
             static_cast<const Compute<T>*>(term.vy), term.period};
@@ -132,5 +130,10 @@ struct Repeated : Single<T> {
     return difference;
   }
 };
+
+template <class T, Subtrahend kind>
+using OperandsOf =
+    std::conditional_t<kind == Subtrahend::none, Single<T>,
+                       std::conditional_t<kind == Subtrahend::same, Pair<T>, Repeated<T>>>;
 
 }  // namespace ganfast::cuda

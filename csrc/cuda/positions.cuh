@@ -20,8 +20,8 @@ struct Sharing {
   static Sharing of(const List& list) {
     int64_t elements = 0, largest = 1;
     for (const auto& term : list.terms) {
-      elements += term.size;
-      largest = std::max(largest, term.size);
+      elements += term.n;
+      largest = std::max(largest, term.n);
     }
     int lanes = 0;
     int64_t splits = 1;

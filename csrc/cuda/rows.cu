@@ -248,10 +248,10 @@ struct Slope {
 };
 
 // s_p = the sum of the position's `splits` partials, left in the first of them, by `lanes` threads;
-// result = sum_p term(p, s_p), unless both `of_blocks` and `result` are null
-template <class Term, class C>
+// result = sum_p use(p, s_p), unless both `of_blocks` and `result` are null
+template <class Use, class C>
 __global__ void __launch_bounds__(kThreads, kBlocksOfProcessor)
-    rows_finish_kernel(double* partial, int64_t positions, int splits, int lanes, Term term,
+    rows_finish_kernel(double* partial, int64_t positions, int splits, int lanes, Use use,
                        double* of_blocks, C* result) {
   const int per_block = kThreads / lanes;
   double sum = 0;
@@ -264,7 +264,7 @@ __global__ void __launch_bounds__(kThreads, kBlocksOfProcessor)
     s = warp_sum(s, lanes);  // after which all have read
     if (p >= positions || threadIdx.x % lanes > 0) continue;
     partial[p * splits] = s;
-    sum += term(p, s);
+    sum += use(p, s);
   }
   if (of_blocks != nullptr || result != nullptr) finish_sum(sum, of_blocks, result);
 }
@@ -291,15 +291,15 @@ struct Call {
       table.weight_parts = static_cast<int>(parts);
       SampleWeights<C> weights{{}, sharing.positions, table.weight_parts};
       for (size_t k = first; k < std::min(first + kMaxRows, list.terms.size()); ++k) {
-        const RowsTerm& term = list.terms[k];
+        const Term& term = list.terms[k];
         const auto of = Operands::of(term);
         const auto weight = static_cast<const C*>(term.sample_weight);
         const auto a = static_cast<const C*>(term.sample_a);
         const F functor{static_cast<C>(term.a), static_cast<C>(term.b)};
-        const bool whole = of.whole() && term.size % Pack<T>::size == 0;
+        const bool whole = of.whole() && term.n % Pack<T>::size == 0;
         if (list.normalize && weight != nullptr) table.weights = sums;
         weights.rows[table.count] = weight;
-        table.rows[table.count++] = {of, weight, a, term.size, term.weight, functor, whole};
+        table.rows[table.count++] = {of, weight, a, term.n, term.weight, functor, whole};
       }
       if (table.weights != nullptr) {
         launch("rows_weights", rows_weights_kernel<C>, table.count * table.weight_parts, kThreads,
@@ -315,15 +315,15 @@ struct Call {
     return workspace.doubles(needed ? sharing.positions * sharing.splits : 0);
   }
 
-  // result = sum_p term(p, s_p) unless it is null
-  template <class Term>
-  void finish(double* partial, const Term& term, C* result) const {
+  // result = sum_p use(p, s_p) unless it is null
+  template <class Use>
+  void finish(double* partial, const Use& use, C* result) const {
     int lanes = 1;
     while (lanes < kWarp && lanes < sharing.splits) lanes *= 2;
     const int count = static_cast<int>((sharing.positions * lanes + kTile - 1) / kTile);
     double* const of_blocks = workspace.doubles(result != nullptr && count > 1 ? count : 0);
-    launch("rows_finish", rows_finish_kernel<Term, C>, count, kThreads, stream, partial,
-           sharing.positions, sharing.splits, lanes, term, of_blocks, count > 1 ? nullptr : result);
+    launch("rows_finish", rows_finish_kernel<Use, C>, count, kThreads, stream, partial,
+           sharing.positions, sharing.splits, lanes, use, of_blocks, count > 1 ? nullptr : result);
     if (of_blocks != nullptr) {
       launch("sum_partials", sum_partials<C>, 1, kThreads, stream, of_blocks, count, result);
     }
@@ -387,13 +387,9 @@ struct Call {
 // Calls body(call) with the list's types.
 template <class Body>
 void with_call(const RowsList& list, const Workspace& workspace, Body body) {
-  if (list.differences) {
-    with_types<true>(list.functor, list.dtype,
-                     [&]<class F, class T>() { body(Call<F, T, Pair<T>>{list, workspace}); });
-  } else {
-    with_types<false>(list.functor, list.dtype,
-                      [&]<class F, class T>() { body(Call<F, T, Single<T>>{list, workspace}); });
-  }
+  with_list<false>(list, [&]<class F, class T, Subtrahend kind>() {
+    body(Call<F, T, OperandsOf<T, kind>>{list, workspace});
+  });
 }
 
 }  // namespace

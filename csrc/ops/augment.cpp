@@ -71,57 +71,43 @@ Tensor linear(const Tensor& x, const Tensor& u, bool color, bool translation, bo
 
 // Autograd. A map keeps the draws and no image.
 
-void save(AutogradContext* ctx, const Tensor& u, bool color, bool translation, bool cutout) {
-  ctx->save_for_backward({u});
-  ctx->saved_data["pieces"] = int64_t(color | translation << 1 | cutout << 2);
-}
-
-Tensor gradient(AutogradContext* ctx, const Tensor& grad, bool adjoint) {
-  static const auto call = op<decltype(linear)>("ganfast::augment_linear");
-  if (!grad.defined()) return {};
-  const int64_t pieces = ctx->saved_data["pieces"].toInt();
-  return call.call(grad, ctx->get_saved_variables()[0], pieces & 1, pieces & 2, pieces & 4,
-                   adjoint);
-}
-
-struct Linear : torch::autograd::Function<Linear> {
+struct Map : torch::autograd::Function<Map> {
+  // The affine map, or with `adjoint` the linear part or its adjoint.
   static Tensor forward(AutogradContext* ctx, const Tensor& x, const Tensor& u, bool color,
-                        bool translation, bool cutout, bool adjoint) {
-    static const auto call = op<decltype(linear)>("ganfast::augment_linear");
-    save(ctx, u, color, translation, cutout);
-    ctx->saved_data["adjoint"] = adjoint;
-    at::AutoDispatchBelowADInplaceOrView guard;
-    return call.call(x, u, color, translation, cutout, adjoint);
-  }
-
-  static variable_list backward(AutogradContext* ctx, const variable_list& grad) {
-    const bool adjoint = ctx->saved_data["adjoint"].toBool();
-    return {gradient(ctx, grad[0], !adjoint), {}, {}, {}, {}, {}};
-  }
-};
-
-struct Affine : torch::autograd::Function<Affine> {
-  static Tensor forward(AutogradContext* ctx, const Tensor& x, const Tensor& u, bool color,
-                        bool translation, bool cutout) {
+                        bool translation, bool cutout, std::optional<bool> adjoint) {
     static const auto call = op<decltype(affine)>("ganfast::augment");
-    save(ctx, u, color, translation, cutout);
+    ctx->save_for_backward({u});
+    ctx->saved_data["pieces"] = int64_t(color | translation << 1 | cutout << 2);
+    ctx->saved_data["adjoint"] = adjoint.value_or(false);
     at::AutoDispatchBelowADInplaceOrView guard;
-    return call.call(x, u, color, translation, cutout);
+    return adjoint ? call_linear(x, u, color, translation, cutout, *adjoint)
+                   : call.call(x, u, color, translation, cutout);
   }
 
   static variable_list backward(AutogradContext* ctx, const variable_list& grad) {
-    return {gradient(ctx, grad[0], true), {}, {}, {}, {}};
+    variable_list grads(6);
+    if (!grad[0].defined()) return grads;
+    const int64_t pieces = ctx->saved_data["pieces"].toInt();
+    grads[0] = call_linear(grad[0], ctx->get_saved_variables()[0], pieces & 1, pieces & 2,
+                           pieces & 4, !ctx->saved_data["adjoint"].toBool());
+    return grads;
+  }
+
+  static Tensor call_linear(const Tensor& x, const Tensor& u, bool color, bool translation,
+                            bool cutout, bool adjoint) {
+    static const auto call = op<decltype(linear)>("ganfast::augment_linear");
+    return call.call(x, u, color, translation, cutout, adjoint);
   }
 };
 
 Tensor affine_autograd(const Tensor& x, const Tensor& u, bool color, bool translation,
                        bool cutout) {
-  return Affine::apply(x, u, color, translation, cutout);
+  return Map::apply(x, u, color, translation, cutout, std::optional<bool>());
 }
 
 Tensor linear_autograd(const Tensor& x, const Tensor& u, bool color, bool translation, bool cutout,
                        bool adjoint) {
-  return Linear::apply(x, u, color, translation, cutout, adjoint);
+  return Map::apply(x, u, color, translation, cutout, std::optional(adjoint));
 }
 
 }  // namespace

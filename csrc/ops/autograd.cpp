@@ -39,7 +39,7 @@ struct Second : Function<Second> {
   }
 
   static variable_list backward(AutogradContext* ctx, const variable_list&) {
-    const char* name = saved_call(ctx)->name();
+    const char* name = saved_call(ctx)->name;
     TORCH_CHECK_NOT_IMPLEMENTED(false, name,
                                 ": derivatives of the third order are not implemented; use "
                                 "ganfast.reference.",

@@ -9,16 +9,19 @@
 
 namespace ganfast {
 
+using OfSamples = c10::List<std::optional<Tensor>>;
+
 // What a call has besides its inputs, the tensors x... y... that have gradients. A node of the
 // graph holds it as one value: argument by argument it would cost more than a small kernel.
 struct ListCall : torch::CustomClassHolder {
+  const char* const name;
   const size_t terms, inputs;  // x..., and with y...
 
-  ListCall(TensorList x, TensorList y) : terms(x.size()), inputs(x.size() + y.size()) {}
+  ListCall(const char* name, TensorList x, TensorList y)
+      : name(name), terms(x.size()), inputs(x.size() + y.size()) {}
 
-  virtual const char* name() const = 0;
   // Tensors that count as constants; a change of one in place is noticed.
-  virtual variable_list constants() const { return {}; }
+  virtual variable_list constants() const = 0;
   // The gradients in the inputs at the places `wanted`.
   virtual variable_list first(const Tensor& grad, TensorList inputs, Places wanted) const = 0;
   // Given cotangents v of the gradients at the places `given`: the gradient of <first, v> in grad,
@@ -62,5 +65,71 @@ variable_list first_with_graph(const Tensor& grad, TensorList inputs, const Shar
                                Places wanted);
 variable_list second_with_graph(const Tensor& grad, TensorList inputs, TensorList v,
                                 const SharedCall& call, Places given, Places wanted);
+
+// What owns the memory of an op's argument.
+inline std::string owned(std::string_view argument) {
+  return std::string(argument);
+}
+inline std::vector<double> owned(Floats argument) {
+  return argument.vec();
+}
+template <class T>
+T owned(const T& argument) {
+  return argument;
+}
+
+// The part in autograd of a family, whose derivatives take the `Arguments` between their tensors
+// and the places.
+template <class Family, class... Arguments>
+struct Autograd {
+  using First = variable_list(const Tensor&, TensorList, TensorList, Arguments..., Places);
+  using Second = variable_list(const Tensor&, TensorList, TensorList, TensorList, Arguments...,
+                               Places, Places);
+
+  struct Call : ListCall {
+    std::tuple<decltype(owned(std::declval<Arguments>()))...> arguments;
+
+    Call(TensorList x, TensorList y, Arguments... arguments)
+        : ListCall(Family::name(arguments...), x, y), arguments(owned(arguments)...) {}
+
+    variable_list constants() const override {
+      return std::apply([](const auto&... argument) { return Family::constants(argument...); },
+                        arguments);
+    }
+
+    variable_list first(const Tensor& grad, TensorList inputs, Places wanted) const override {
+      static const auto handle = op<First>(Family::kFirst);
+      return std::apply(
+          [&](const auto&... argument) {
+            return handle.call(grad, inputs.slice(0, terms), inputs.slice(terms), argument...,
+                               wanted);
+          },
+          arguments);
+    }
+
+    variable_list second(const Tensor& grad, TensorList inputs, TensorList v, Places given,
+                         Places wanted) const override {
+      static const auto handle = op<Second>(Family::kSecond);
+      return std::apply(
+          [&](const auto&... argument) {
+            return handle.call(grad, inputs.slice(0, terms), inputs.slice(terms), v, argument...,
+                               given, wanted);
+          },
+          arguments);
+    }
+  };
+
+  static variable_list backward(const Tensor& grad, TensorList x, TensorList y,
+                                Arguments... arguments, Places wanted) {
+    return first_with_graph(grad, Inputs(x, y), c10::make_intrusive<Call>(x, y, arguments...),
+                            wanted);
+  }
+
+  static variable_list double_backward(const Tensor& grad, TensorList x, TensorList y, TensorList v,
+                                       Arguments... arguments, Places given, Places wanted) {
+    return second_with_graph(grad, Inputs(x, y), v, c10::make_intrusive<Call>(x, y, arguments...),
+                             given, wanted);
+  }
+};
 
 }  // namespace ganfast

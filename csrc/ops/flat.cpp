@@ -3,7 +3,6 @@
 
 #include "autograd.h"
 #include "lists.h"
-#include "names.h"
 
 namespace ganfast {
 namespace {
@@ -12,14 +11,6 @@ constexpr auto kName = "flat";
 
 // Arguments that all orders share.
 #define GANFAST_TERMS std::string_view f, Floats weight, Floats a, Floats b
-
-bool all_same(TensorList x, TensorList y) {
-  for (size_t k = 0; k < x.size(); ++k) {
-    if (!is_like(y[k], x[k], x[k].scalar_type()) || y[k].sym_sizes() != x[k].sym_sizes())
-      return false;
-  }
-  return true;
-}
 
 // One number, or one sample with or without an axis for it, or all of x's shape; of the dtype of
 // the loss.
@@ -31,23 +22,23 @@ bool repeats(const Tensor& y, const Tensor& x) {
                          (y.dim() == x.dim() && of_y[0] == 1 && of_y.slice(1) == shape.slice(1)));
 }
 
-struct Flat : Lists<FlatTerm> {
+struct Flat : Lists {
   FlatList list;
 
-  Flat(TensorList xs, TensorList ys, GANFAST_TERMS, bool per_term) {
+  Flat(TensorList xs, TensorList ys, GANFAST_TERMS, bool per_term, bool broadcast = true) {
     const size_t count = xs.size();
     const Functor functor = functor_named(f);
     GANFAST_CHECK("flat", is_list(xs));
     GANFAST_CHECK("flat", weight.size() == count && a.size() == count && b.size() == count);
     GANFAST_CHECK("flat", ys.empty() || (ys.size() == count && takes_differences(functor)));
-    const Subtrahend kind = ys.empty()         ? Subtrahend::none
-                            : all_same(xs, ys) ? Subtrahend::same
-                                               : Subtrahend::repeated;
+    const Subtrahend kind = ys.empty()          ? Subtrahend::none
+                            : are_alike(ys, xs) ? Subtrahend::same
+                                                : Subtrahend::repeated;
     x.reserve(count);
     y.reserve(ys.size());
     for (size_t k = 0; k < count; ++k) {
       const bool by_sample = kind == Subtrahend::repeated && ys[k].sym_numel() != 1;
-      GANFAST_CHECK("flat", kind != Subtrahend::repeated || repeats(ys[k], xs[k]));
+      GANFAST_CHECK("flat", kind != Subtrahend::repeated || (broadcast && repeats(ys[k], xs[k])));
       x.push_back(by_sample ? xs[k].contiguous() : dense(xs[k]));
       if (!ys.empty())
         y.push_back(kind == Subtrahend::same ? dense_like(ys[k], x[k]) : ys[k].contiguous());
@@ -64,7 +55,7 @@ struct Flat : Lists<FlatTerm> {
                        .a = a[k],
                        .b = b[k]});
     }
-    list = {functor, dtype_of(xs[0]), kind, per_term, terms};
+    list = {{functor, dtype_of(xs[0]), kind, terms}, per_term};
   }
 };
 
@@ -75,8 +66,8 @@ Tensor empty_result(TensorList x, bool per_term) {
 }
 
 variable_list forward(TensorList x, TensorList y, GANFAST_TERMS, bool per_term,
-                      std::optional<double> threshold) {
-  const Flat flat(x, y, f, weight, a, b, per_term);
+                      std::optional<double> threshold, bool broadcast) {
+  const Flat flat(x, y, f, weight, a, b, per_term, broadcast);
   GANFAST_CHECK("flat", !threshold || y.empty());
   variable_list made{empty_result(x, per_term)};
   if (threshold) made.push_back(at::empty({static_cast<int64_t>(x.size()), 4}, made[0].options()));
@@ -115,47 +106,27 @@ variable_list double_backward(const Tensor& grad_, TensorList x, TensorList y, T
 
 // Autograd.
 
-struct Call : ListCall {
-  std::string f;
-  std::vector<double> weight, a, b;
+struct Family {
+  static constexpr const char *kFirst = "ganfast::flat_backward",
+                              *kSecond = "ganfast::flat_double_backward";
 
-  Call(TensorList x, TensorList y, GANFAST_TERMS)
-      : ListCall(x, y), f(f), weight(weight.vec()), a(a.vec()), b(b.vec()) {}
-
-  const char* name() const override { return kName; }
-
-  variable_list first(const Tensor& grad, TensorList inputs, Places wanted) const override {
-    static const auto handle = op<decltype(backward)>("ganfast::flat_backward");
-    return handle.call(grad, inputs.slice(0, terms), inputs.slice(terms), f, weight, a, b, wanted);
-  }
-
-  variable_list second(const Tensor& grad, TensorList inputs, TensorList v, Places given,
-                       Places wanted) const override {
-    static const auto handle = op<decltype(double_backward)>("ganfast::flat_double_backward");
-    return handle.call(grad, inputs.slice(0, terms), inputs.slice(terms), v, f, weight, a, b, given,
-                       wanted);
-  }
+  static const char* name(GANFAST_TERMS) { return kName; }
+  static variable_list constants(GANFAST_TERMS) { return {}; }
 };
+using OfFlat = Autograd<Family, std::string_view, Floats, Floats, Floats>;
 
 variable_list forward_autograd(TensorList x, TensorList y, GANFAST_TERMS, bool per_term,
-                               std::optional<double> threshold) {
+                               std::optional<double> threshold, bool broadcast) {
   static const auto handle = op<decltype(forward)>("ganfast::flat");
-  const auto make = [&] { return handle.call(x, y, f, weight, a, b, per_term, threshold); };
+  const auto make = [&] {
+    return handle.call(x, y, f, weight, a, b, per_term, threshold, broadcast);
+  };
   if (!records(x) && !records(y)) return below_autograd(make);
-  return with_graph(Inputs(x, y), c10::make_intrusive<Call>(x, y, f, weight, a, b), make);
+  return with_graph(Inputs(x, y), c10::make_intrusive<OfFlat::Call>(x, y, f, weight, a, b), make);
 }
 
-variable_list backward_autograd(const Tensor& grad, TensorList x, TensorList y, GANFAST_TERMS,
-                                Places wanted) {
-  return first_with_graph(grad, Inputs(x, y), c10::make_intrusive<Call>(x, y, f, weight, a, b),
-                          wanted);
-}
-
-variable_list double_backward_autograd(const Tensor& grad, TensorList x, TensorList y, TensorList v,
-                                       GANFAST_TERMS, Places given, Places wanted) {
-  return second_with_graph(grad, Inputs(x, y), v, c10::make_intrusive<Call>(x, y, f, weight, a, b),
-                           given, wanted);
-}
+constexpr auto backward_autograd = OfFlat::backward;
+constexpr auto double_backward_autograd = OfFlat::double_backward;
 
 }  // namespace
 

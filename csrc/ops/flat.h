@@ -1,38 +1,13 @@
 // What the CPU and the CUDA kernels of flat offer to its op: raw pointers, no torch.
 #pragma once
 
-#include <span>
-
-#include "../math/functors.h"
-#include "workspace.h"
+#include "list.h"
 
 namespace ganfast {
 
-// What is subtracted from x: nothing; y_k like x_k; or a y_k of type Compute<dtype> that repeats
-// along x_k, one number or one sample.
-enum class Subtrahend { none, same, repeated };
-
-// One term of the list, read as flat memory: d_i = x_i - y_(i mod period). Derivatives write those
-// of `dx` and `dy` that are not null; cotangents that are null are zeros.
-struct FlatTerm {
-  const void* x;   // (n) of the list's dtype
-  const void* y;   // (period), see Subtrahend
-  const void* vx;  // (n) cotangent of the first-order dx
-  const void* vy;  // (period) cotangent of the first-order dy, of y's type
-  void* dx;        // (n) gradient with respect to x
-  void* dy;        // (period) gradient with respect to y, of y's type
-  int64_t n;       // elements of x, at least 1
-  int64_t period;  // elements of y: n, or with `repeated` a divisor of it
-  double weight;   // w_k / n
-  double a, b;     // the functor's parameters
-};
-
-struct FlatList {
-  Functor functor;
-  DType dtype;
-  Subtrahend subtrahend;
+// Terms are flat memory: d_i = x_i - y_(i mod period).
+struct FlatList : List {
   bool per_term;  // `loss`, `grad` and `dgrad` have one number for each term instead of one for all
-  std::span<const FlatTerm> terms;
 };
 
 // All results are on the list's device, `loss`, `stats`, `grad` and `dgrad` of type Compute<dtype>.

@@ -1,9 +1,12 @@
-// Lists of tensors as the kernels of flat and rows read them, and what such lists must be.
+// Lists of tensors laid out for the kernels of flat and rows, and what such lists must be.
 //
 // What does not fit is refused here in one sentence, which keeps the kernels within their memory;
 // ganfast/_checks.py says which argument it is.
 #pragma once
 
+#include <string_view>
+
+#include "list.h"
 #include "tensors.h"
 
 #define GANFAST_CHECK(op, condition)                                 \
@@ -23,9 +26,27 @@ inline bool is_list(TensorList x) {
   return !x.empty();
 }
 
+// Is each y like its x?
+inline bool are_alike(TensorList y, TensorList x) {
+  for (size_t k = 0; k < y.size(); ++k) {
+    if (!is_like(y[k], x[k], x[k].scalar_type()) || y[k].sym_sizes() != x[k].sym_sizes())
+      return false;
+  }
+  return true;
+}
+
+inline Functor functor_named(std::string_view name) {
+#define GANFAST_ROW(row, type, differences) \
+  if (name == #row) return Functor::row;
+  GANFAST_FUNCTORS(GANFAST_ROW)
+#undef GANFAST_ROW
+#define GANFAST_ROW(row, type, differences) " " #row
+  TORCH_CHECK_VALUE(false, "f must be one of" GANFAST_FUNCTORS(GANFAST_ROW) ", got ", name);
+#undef GANFAST_ROW
+}
+
 // x... and y..., laid out as the kernels read them; holds copies for as long as they are in use. On
 // the Meta device, there are no terms.
-template <class Term>
 struct Lists {
   c10::SmallVector<Tensor, 4> x, y, v;
   c10::SmallVector<Term, 4> terms;

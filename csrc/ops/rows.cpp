@@ -7,14 +7,21 @@
 
 #include "autograd.h"
 #include "lists.h"
-#include "names.h"
 
 namespace ganfast {
 namespace {
 
-using OfSamples = c10::List<std::optional<Tensor>>;
-
 constexpr auto kName = "rows";
+
+Phi phi_named(std::string_view name) {
+#define GANFAST_ROW(row, type) \
+  if (name == #row) return Phi::row;
+  GANFAST_PHIS(GANFAST_ROW)
+#undef GANFAST_ROW
+#define GANFAST_ROW(row, type) " " #row
+  TORCH_CHECK_VALUE(false, "phi must be one of" GANFAST_PHIS(GANFAST_ROW) ", got ", name);
+#undef GANFAST_ROW
+}
 
 // Arguments that all orders share, and how they are passed on.
 #define GANFAST_ROWS                                                                            \
@@ -45,14 +52,6 @@ bool are_of_samples(const OfSamples& numbers, TensorList x) {
   return numbers.empty() || numbers.size() == x.size();
 }
 
-bool are_alike(TensorList y, TensorList x) {
-  for (size_t k = 0; k < y.size(); ++k) {
-    if (!is_like(y[k], x[k], x[k].scalar_type()) || y[k].sym_sizes() != x[k].sym_sizes())
-      return false;
-  }
-  return true;
-}
-
 variable_list those_of(const OfSamples& numbers) {
   variable_list given;
   for (const std::optional<Tensor> of_samples : numbers)
@@ -60,7 +59,7 @@ variable_list those_of(const OfSamples& numbers) {
   return given;
 }
 
-struct Rows : Lists<RowsTerm> {
+struct Rows : Lists {
   RowsList list;
   std::vector<Tensor> of_samples;
 
@@ -85,17 +84,18 @@ struct Rows : Lists<RowsTerm> {
     const int64_t inner = pixel ? xs[0].numel() / outer / xs[0].size(1) : 1;
     terms.reserve(count);
     for (size_t k = 0; k < count; ++k) {
-      const int64_t size = x[k].numel() / outer / inner;
+      const int64_t n = x[k].numel() / outer / inner;
       terms.push_back({.x = x[k].const_data_ptr(),
                        .y = y.empty() ? nullptr : y[k].const_data_ptr(),
-                       .sample_weight = numbers(sample_weight, k),
-                       .sample_a = numbers(sample_a, k),
-                       .size = size,
-                       .weight = weight[k] / size,
+                       .n = n,
+                       .weight = weight[k] / n,
                        .a = a[k],
-                       .b = b[k]});
+                       .b = b[k],
+                       .sample_weight = numbers(sample_weight, k),
+                       .sample_a = numbers(sample_a, k)});
     }
-    list = {functor, dtype_of(xs[0]), !ys.empty(), normalize, outer, inner, terms};
+    const Subtrahend kind = ys.empty() ? Subtrahend::none : Subtrahend::same;
+    list = {{functor, dtype_of(xs[0]), kind, terms}, normalize, outer, inner};
   }
 
   const void* numbers(const OfSamples& samples, size_t k) {
@@ -172,74 +172,37 @@ variable_list double_backward(const Tensor& grad, TensorList x, TensorList y, Te
 
 // Autograd.
 
-struct Call : ListCall {
-  std::optional<Tensor> derivatives;  // of a phi, once they are known
-  OfSamples sample_weight, sample_a;
-  std::string f;
-  std::vector<double> weight, a, b;
-  bool normalize, pixel;
+struct Family {
+  static constexpr const char *kFirst = "ganfast::rows_backward",
+                              *kSecond = "ganfast::rows_double_backward";
 
-  Call(TensorList x, TensorList y, const std::optional<Tensor>& derivatives, GANFAST_ROWS)
-      : ListCall(x, y),
-        derivatives(derivatives),
-        sample_weight(sample_weight),
-        sample_a(sample_a),
-        f(f),
-        weight(weight.vec()),
-        a(a.vec()),
-        b(b.vec()),
-        normalize(normalize),
-        pixel(pixel) {}
-
-  const char* name() const override { return derivatives ? "norms" : kName; }
-
-  variable_list constants() const override {
+  static const char* name(const std::optional<Tensor>& derivatives, GANFAST_ROWS) {
+    return derivatives ? "norms" : kName;
+  }
+  static variable_list constants(const std::optional<Tensor>& derivatives, GANFAST_ROWS) {
     variable_list all = those_of(sample_weight);
     for (Tensor& of_samples : those_of(sample_a)) all.push_back(std::move(of_samples));
     return all;
   }
-
-  variable_list first(const Tensor& grad, TensorList inputs, Places wanted) const override {
-    static const auto handle = op<decltype(backward)>("ganfast::rows_backward");
-    return handle.call(grad, inputs.slice(0, terms), inputs.slice(terms), derivatives,
-                       GANFAST_PASS_ROWS, wanted);
-  }
-
-  variable_list second(const Tensor& grad, TensorList inputs, TensorList v, Places given,
-                       Places wanted) const override {
-    static const auto handle = op<decltype(double_backward)>("ganfast::rows_double_backward");
-    return handle.call(grad, inputs.slice(0, terms), inputs.slice(terms), v, derivatives,
-                       GANFAST_PASS_ROWS, given, wanted);
-  }
 };
+using OfRows = Autograd<Family, const std::optional<Tensor>&, const OfSamples&, const OfSamples&,
+                        std::string_view, Floats, Floats, Floats, bool, bool>;
 
 variable_list forward_autograd(TensorList x, TensorList y, GANFAST_ROWS, std::string_view phi,
                                Floats of_phi) {
   static const auto handle = op<decltype(forward)>("ganfast::rows");
   const auto make = [&] { return handle.call(x, y, GANFAST_PASS_ROWS, phi, of_phi); };
   if (!records(x) && !records(y)) return below_autograd(make);
-  const auto call = c10::make_intrusive<Call>(x, y, std::nullopt, GANFAST_PASS_ROWS);
+  const auto call = c10::make_intrusive<OfRows::Call>(x, y, std::nullopt, GANFAST_PASS_ROWS);
   return with_graph(Inputs(x, y), call, [&] {
     variable_list made = make();
-    if (made.size() > 1) call->derivatives = made[1];
+    if (made.size() > 1) std::get<0>(call->arguments) = made[1];  // the derivatives of phi
     return made;
   });
 }
 
-variable_list backward_autograd(const Tensor& grad, TensorList x, TensorList y,
-                                const std::optional<Tensor>& derivatives, GANFAST_ROWS,
-                                Places wanted) {
-  return first_with_graph(grad, Inputs(x, y),
-                          c10::make_intrusive<Call>(x, y, derivatives, GANFAST_PASS_ROWS), wanted);
-}
-
-variable_list double_backward_autograd(const Tensor& grad, TensorList x, TensorList y, TensorList v,
-                                       const std::optional<Tensor>& derivatives, GANFAST_ROWS,
-                                       Places given, Places wanted) {
-  return second_with_graph(grad, Inputs(x, y), v,
-                           c10::make_intrusive<Call>(x, y, derivatives, GANFAST_PASS_ROWS), given,
-                           wanted);
-}
+constexpr auto backward_autograd = OfRows::backward;
+constexpr auto double_backward_autograd = OfRows::double_backward;
 
 }  // namespace
 

@@ -1,39 +1,17 @@
 // What the CPU and the CUDA kernels of rows offer to its op: raw pointers, no torch.
 #pragma once
 
-#include <span>
-
-#include "../math/functors.h"
 #include "../math/phi.h"
-#include "workspace.h"
+#include "list.h"
 
 namespace ganfast {
 
-// One term of the list, (outer, size, inner) in memory; the positions p are outer x inner.
-// Derivatives write those of `dx` and `dy` that are not null; cotangents that are null are zeros.
-struct RowsTerm {
-  const void* x;              // of the list's dtype
-  const void* y;              // like x, or null in all terms
-  const void* vx;             // like x: cotangent of the first-order dx
-  const void* vy;             // like x: cotangent of the first-order dy
-  void* dx;                   // like x: gradient with respect to x
-  void* dy;                   // like x: gradient with respect to y
-  const void* sample_weight;  // s_kp (positions) of type Compute<dtype>, or null for ones
-  const void* sample_a;       // (positions) in place of a, of type Compute<dtype>, or null
-  int64_t size;               // elements that are summed for each position
-  double weight;              // w_k / size
-  double a, b;                // the functor's parameters
-};
-
-struct RowsList {
-  Functor functor;
-  DType dtype;
-  bool differences;  // there are y
-  bool normalize;    // the s_k are divided by their mean, where a sum of 0 counts as 1
-  int64_t outer;     // samples
-  int64_t inner;     // pixels of a sample, or 1; more than 1 goes with `square` alone, without y,
-                     // sample weights and sample a
-  std::span<const RowsTerm> terms;
+// Terms are (outer, n, inner) in memory; the positions p are outer x inner.
+struct RowsList : List {
+  bool normalize;  // the s_k are divided by their mean, where a sum of 0 counts as 1
+  int64_t outer;   // samples
+  int64_t inner;   // pixels of a sample, or 1; more than 1 goes with `square` alone, without y,
+                   // sample weights and sample a
 
   int64_t positions() const { return outer * inner; }
 };

@@ -7,7 +7,9 @@ from typing import Annotated
 
 import typer
 
-Device = Annotated[str | None, typer.Option(help="cpu or cuda.  [default: cuda if there is a GPU]")]
+Device = Annotated[
+    str | None, typer.Option(help="cpu or cuda.", show_default="cuda if there is a GPU")
+]
 Threads = Annotated[int | None, typer.Option(min=1, help="CPU threads.")]
 Resume = Annotated[bool, typer.Option("--resume", help="Continue where the run stopped.")]
 Overwrite = Annotated[

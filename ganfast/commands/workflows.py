@@ -82,7 +82,7 @@ def _train(
 
 def demo(
     out: Out = Path("runs/demo"),
-    steps: Annotated[int | None, typer.Option(help="Training steps.  [default: 2000]")] = None,
+    steps: Annotated[int | None, typer.Option(help="Training steps.", show_default="2000")] = None,
     seed: Annotated[int, typer.Option(help="Of weights, latents and the order of the data.")] = 0,
     threads: Threads = None,
     device: Device = None,
@@ -169,7 +169,7 @@ def synthesize(
     out: Annotated[Path, typer.Option(help="Folder of the data set.")] = Path("runs/synthetic"),
     samples: Annotated[int, typer.Option(help="Number of images.")] = 5000,
     shares: Annotated[
-        str, typer.Option(help="Of the classes, such as 1,1,2.  [default: equal]")
+        str, typer.Option(help="Of the classes, such as 1,1,2.", show_default="equal")
     ] = "",
     format_: Annotated[str, typer.Option("--format", help="npz, folder or safetensors.")] = "npz",
     seed: Annotated[int, typer.Option(help="The same seed makes the same data set.")] = 0,

@@ -5,13 +5,12 @@ import io
 import lzma
 import os
 import posixpath
-import stat
 import tarfile
 import threading
 import zipfile
 import zlib
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from pathlib import Path, PurePath, PurePosixPath
@@ -23,7 +22,7 @@ from torch import Tensor
 
 from ganfast.data import listing
 from ganfast.data.image_data import ImageData
-from ganfast.data.image_folder import decode
+from ganfast.data.image_files import decode
 
 _LARGEST_ENTRY = 1 << 29  # bytes of one file in an archive
 _LINKS = 40  # from one to the next; more is a circle
@@ -39,12 +38,14 @@ class ImageSource(ABC):
         key: changes whenever the images do; None if that is not known.
         labels: the class of each image, if there are classes.
         notes: what a reader of the scores should know, such as files that are no images.
+        moments: moments of features, by layer, that came with the images.
     """
 
     name: str
     key: str | None
     labels: Sequence[str] | None = None
     notes: Sequence[str] = ()
+    moments: Mapping[str, Any] = {}
 
     @abstractmethod
     def __len__(self) -> int: ...
@@ -170,10 +171,7 @@ class Folder(_Files):
         )
 
     def file(self, entry: str) -> Path:
-        path = self._path / entry
-        if not stat.S_ISREG(path.stat().st_mode):  # a pipe, which might never end
-            raise ValueError(f"{entry}: expected a file, got a pipe, socket or device")
-        return path
+        return self._path / entry
 
 
 def _state(file: Path) -> str:

@@ -80,10 +80,9 @@ def collect(
     """
     if batch_size < 1:
         raise ValueError(f"batch_size must be at least 1, got {batch_size}")
-    rank, world = process_rank(), process_count()
     key = _key(source, encoder, layers)
     starts = list(range(0, len(source), SHARD))
-    mine = range(rank, len(starts), world)
+    mine = range(process_rank(), len(starts), process_count())
     statistics: dict[str, FrechetStatistics] = {}
     kept: dict[int, dict[str, Tensor]] = {}
     problems: dict[int, str] = {}
@@ -106,7 +105,7 @@ def collect(
             problems |= shard.problems
             if keep:
                 kept[index] = shard.features
-    if world > 1:
+    if process_count() > 1:
         statistics, kept, problems = _of_all(statistics, kept, problems, layers)
     if not statistics:
         raise ValueError(f"{source.name}: none of the {len(source)} images can be used")

@@ -1,13 +1,15 @@
 """Open REAL and FAKE: images, generators and statistics files."""
 
 import zipfile
+import zlib
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
 
 from ganfast import data
-from ganfast.data.image_source import ImageSource, from_data, open_images
+from ganfast.data.image_source import ImageSource, from_data, npz_headers, open_images
 from ganfast.evaluation.scores import FeatureSet
 from ganfast.features import Encoder
 from ganfast.metrics import load_moments
@@ -26,7 +28,20 @@ def is_statistics(spec: str) -> bool:
     try:
         with np.load(path, allow_pickle=False) as file:
             return bool({"mu", "mu_s"} & set(file.files))
-    except (ValueError, EOFError, OSError, zipfile.BadZipFile) as error:
+    except (ValueError, EOFError, OSError, zipfile.BadZipFile, NotImplementedError) as error:
+        raise ValueError(f"{spec}: expected a .npz file of arrays: {error}") from error
+
+
+def has_images(spec: str) -> bool:
+    """Say whether a statistics file also holds images, as guided-diffusion's references do."""
+    return any(dtype == np.uint8 and len(shape) == 4 for shape, dtype in headers(spec))
+
+
+def headers(spec: str) -> list[tuple[tuple[int, ...], np.dtype[Any]]]:
+    """Return the shape and dtype of each array of a .npz file."""
+    try:
+        return list(npz_headers(Path(spec)).values())
+    except (ValueError, EOFError, OSError, zipfile.BadZipFile, zlib.error) as error:
         raise ValueError(f"{spec}: expected a .npz file of arrays: {error}") from error
 
 

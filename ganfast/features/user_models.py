@@ -16,12 +16,12 @@ from ganfast.features.encoder import Encoder, Net
 class _FeaturesOnly(nn.Module):
     """A network or function that returns features alone."""
 
-    def __init__(self, function: Callable[[Tensor], Any]) -> None:
+    def __init__(self, function: Callable[..., Any], options: Mapping[str, bool]) -> None:
         super().__init__()
-        self.function = function
+        self.function, self.options = function, dict(options)
 
     def forward(self, x: Tensor, layers: tuple[str, ...]) -> Mapping[str, Tensor]:
-        features = self.function(x)
+        features = self.function(x, **self.options)
         if not isinstance(features, Tensor) or features.shape[:1] != x.shape[:1]:
             got = tuple(features.shape) if isinstance(features, Tensor) else type(features)
             raise ValueError(
@@ -41,7 +41,7 @@ def imported(name: str) -> Encoder:
     if isinstance(function, nn.Module):
         function = function.eval()
     # What a function depends on is not known.
-    return _bytes_encoder(_FeaturesOnly(function), name, UNKNOWN)
+    return _bytes_encoder(_FeaturesOnly(function, {}), name, UNKNOWN)
 
 
 def import_callable(name: str) -> Callable[..., Any]:
@@ -75,19 +75,8 @@ def torchscript(path: Path) -> Encoder:
         raise ValueError(f"{path}: expected a TorchScript file: {error!s:.200}") from error
     # NVIDIA's files return probabilities unless asked for features.
     takes = {argument.name for argument in net.forward.schema.arguments}
-    function: Callable[[Tensor], Any] = net
-    if "return_features" in takes:
-        function = _ReturnFeatures(net)
-    return _bytes_encoder(_FeaturesOnly(function), path.name, weight_files.sha256_of(path))
-
-
-class _ReturnFeatures(nn.Module):
-    def __init__(self, net: nn.Module) -> None:
-        super().__init__()
-        self.net = net
-
-    def forward(self, x: Tensor) -> Any:
-        return self.net(x, return_features=True)
+    options = {"return_features": True} if "return_features" in takes else {}
+    return _bytes_encoder(_FeaturesOnly(net, options), path.name, weight_files.sha256_of(path))
 
 
 def _bytes_encoder(net: Net, name: str, sha256: str) -> Encoder:

@@ -7,7 +7,6 @@ import torch
 from torch import Tensor
 
 from ganfast import ops
-from ganfast._checks import check_shapes
 from ganfast._names import check_name
 from ganfast.losses.formulas import DISTANCES
 
@@ -94,9 +93,16 @@ class _Pairs(NamedTuple):
 
     def reduce(self, f: str, weight: list[float], per_term: bool = False) -> Tensor:
         zeros = [0.0] * len(weight)
-        check_shapes(self.fake, self.real, self.name)
         return ops.flat(
-            self.fake, f, weight, zeros, zeros, self.real, per_term=per_term, name=self.name
+            self.fake,
+            f,
+            weight,
+            zeros,
+            zeros,
+            self.real,
+            per_term=per_term,
+            broadcast=False,
+            name=self.name,
         )
 
 

@@ -7,7 +7,6 @@ import torch
 from torch import Tensor
 
 from ganfast import ops
-from ganfast._checks import check_shapes
 from ganfast._names import check_name
 from ganfast.losses.formulas import DISTANCES, Distance
 
@@ -131,8 +130,7 @@ def _distance(
     def name_of(argument: str, k: int) -> str:
         return names[argument][k]
 
-    check_shapes(x, y, name_of)
-    return ops.flat(x, DISTANCES[kind], weight, zeros, zeros, y, name=name_of)
+    return ops.flat(x, DISTANCES[kind], weight, zeros, zeros, y, broadcast=False, name=name_of)
 
 
 class ImagePool:

@@ -207,9 +207,8 @@ class Reducer:
             if threshold is not None:
                 table = stats_of_maps([x.detach() for x in terms.x], threshold)
                 with torch.no_grad():  # each map's part of the sum, a launch each
-                    of_maps = [rows(slice(k, k + 1)).sum() for k in range(len(terms.x))]
-                share = len(of_samples) if self.reduction == "none" else 1
-                table[:, 0] = torch.stack(of_maps) / share
+                    of_maps = torch.stack([rows(slice(k, k + 1)) for k in range(len(terms.x))])
+                    table[:, 0] = of_maps.mean(1) if self.reduction == "none" else of_maps.sum(1)
                 names = [name for name, _ in terms.sides]
                 tables.update(zip(names, table.chunk(len(names)), strict=True))
         loss = parts[0] if len(parts) == 1 else parts[0] + parts[1]

@@ -7,7 +7,7 @@ from typing import Literal, get_args
 from torch import Tensor
 
 from ganfast import ops
-from ganfast._checks import Name, check_flat, check_shapes
+from ganfast._checks import Name, check_flat
 from ganfast._names import check_name
 from ganfast.distributed import mean_over_processes
 from ganfast.losses.formulas import Formula
@@ -139,8 +139,8 @@ class RelativisticLoss:
         if pair_weight is None and reducer.reduction != "none":
             if reducer.reduction == "sum":
                 weight = [w * xk.numel() for w, xk in zip(weight, x, strict=True)]
-            return ops.flat(x, reducer.f, weight, a, b, y, name=name)
-        check_flat(x, y, reducer.f, weight, a, b, name)
+            return ops.flat(x, reducer.f, weight, a, b, y, broadcast=False, name=name)
+        check_flat(x, y, reducer.f, weight, a, b, name, broadcast=False)
         weights = None if pair_weight is None else (pair_weight,)
         if is_mask(pair_weight):
             return reducer.loss((_subtracted(x, y),), weights)
@@ -154,7 +154,8 @@ class RelativisticLoss:
         pair_weight: Outputs | None,
     ) -> tuple[Tensor, Stats]:
         x, y, name = _pairs(names, larger, smaller)
-        check_flat(x, y, self._reducer.f, *self._reducer.parameters(len(x))[:3], name)
+        weight, a, b, _ = self._reducer.parameters(len(x))
+        check_flat(x, y, self._reducer.f, weight, a, b, name, broadcast=False)
         weights = None if pair_weight is None else (pair_weight,)
         return self._reducer.loss_with_stats((_subtracted(x, y),), weights)
 
@@ -456,8 +457,6 @@ def _pairs(
     def name(argument: str, k: int) -> str:
         return f"{names[argument == 'y']}[{k}]" if argument in "xy" else "pair_weight"
 
-    if any(xk.shape != yk.shape for xk, yk in zip(x, y, strict=True)):
-        check_shapes(x, y, name)
     return x, y, name
 
 

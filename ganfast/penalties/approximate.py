@@ -8,7 +8,6 @@ import torch
 from torch import Tensor
 
 from ganfast import ops
-from ganfast._checks import check_shapes
 from ganfast.penalties._calls import Discriminator, Inputs, Output, output_maps, tensors
 
 
@@ -16,9 +15,8 @@ def mean_squared_difference(x: list[Tensor], y: list[Tensor], weight: float) -> 
     """weight * sum over maps of m[(x - y)^2], subtracted in float32 or better."""
     if len(x) != len(y):
         raise ValueError(f"both sides must have the same number of maps, got {len(x)} and {len(y)}")
-    check_shapes(x, y)
     zeros = [0.0] * len(x)
-    return ops.flat(x, "square", [weight] * len(x), zeros, zeros, y)
+    return ops.flat(x, "square", [weight] * len(x), zeros, zeros, y, broadcast=False)
 
 
 def approximate_r1(

@@ -10,6 +10,8 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
+from safetensors import safe_open
+from safetensors.torch import save
 from torch import nn
 
 from ganfast import cli, data, features, metrics
@@ -352,15 +354,15 @@ def test_state_goes_on_and_is_never_taken_for_another(ganfast, folders, tmp_path
     whole = json.loads(ganfast("eval", *folders, "--metrics", "fid,prdc", "--json")[1])["metrics"]
     # Stopped in the middle of the second input: what was finished is kept.
     calls = []
-    through = features.Encoder.__call__
+    through = features.Encoder.of_shrunk
 
-    def stopped(self, images, layers=("features",)):
+    def stopped(self, images, layers):
         calls.append(len(images))
         if len(calls) == 6:
             raise KeyboardInterrupt
         return through(self, images, layers)
 
-    monkeypatch.setattr(features.Encoder, "__call__", stopped)
+    monkeypatch.setattr(features.Encoder, "of_shrunk", stopped)
     arguments = ("eval", *folders, "--metrics", "fid,prdc", "--json", "--state", state)
     code, _, said = ganfast(*arguments)
     assert code == 130
@@ -389,14 +391,56 @@ def test_what_may_change_unseen_is_not_kept(ganfast, folders, tmp_path):
 
 
 @pytest.mark.usefixtures("small_shards")
-def test_a_damaged_shard_is_named(ganfast, folders, tmp_path):
-    arguments = ("fid", *folders, "--state", tmp_path / "state")
-    ganfast(*arguments)
+def _cut(path, tensors, facts):
+    path.write_bytes(path.read_bytes()[:100])
+
+
+def _changed(path, tensors, facts):
+    content = bytearray(path.read_bytes())
+    content[-2] ^= 1
+    path.write_bytes(content)
+
+
+def _fewer(path, tensors, facts):
+    path.write_bytes(save({k: v[1:].contiguous() for k, v in tensors.items()}, facts))
+
+
+def _other_layer(path, tensors, facts):
+    path.write_bytes(save({"logits": tensors["features"]}, facts))
+
+
+def _other_dtype(path, tensors, facts):
+    path.write_bytes(save({k: v.double() for k, v in tensors.items()}, facts))
+
+
+def _not_finite(path, tensors, facts):
+    tensors["features"][0, 0] = float("nan")
+    path.write_bytes(save(tensors, {"problems": "{}"}))
+
+
+def _problems_that_were_none(path, tensors, facts):
+    path.write_bytes(save(tensors, facts | {"problems": '{"0": "broken"}'}))
+
+
+@pytest.mark.parametrize(
+    "damage",
+    [_cut, _changed, _fewer, _other_layer, _other_dtype, _not_finite, _problems_that_were_none],
+)
+def test_a_damaged_shard_is_named_and_computed_again(ganfast, folders, tmp_path, damage):
+    arguments = ("fid", *folders, "--json", "--state", tmp_path / "state")
+    _, printed, _ = ganfast(*arguments)
     victim = sorted((tmp_path / "state").iterdir())[0]
-    victim.write_bytes(victim.read_bytes()[:100])
-    code, _, said = ganfast(*arguments)
-    assert code == 1
-    assert victim.name in said
+    with safe_open(victim, "pt") as file:
+        tensors = {name: file.get_tensor(name).clone() for name in file.keys()}  # noqa: SIM118
+        facts = file.metadata()
+    damage(victim, {name: x.clone() for name, x in tensors.items()}, facts)
+    with pytest.warns(UserWarning, match=rf"{victim.name} is damaged and computed again"):
+        code, again, _ = ganfast(*arguments)
+    assert code == 0
+    assert json.loads(again)["metrics"] == json.loads(printed)["metrics"]
+    with safe_open(victim, "pt") as file:
+        assert file.metadata() == facts
+        assert all(torch.equal(file.get_tensor(name), x) for name, x in tensors.items())
 
 
 def test_nothing_is_left_of_a_failed_write(ganfast, folders, tmp_path, monkeypatch):

@@ -1,4 +1,4 @@
-"""The polar road and all that stands on it, on a GPU."""
+"""The polar iteration and all that stands on it, on a GPU."""
 
 import pytest
 import torch
@@ -47,22 +47,14 @@ def test_equals_the_reference(iteration: Iteration, shape: tuple[int, int, int])
 
 
 @ITERATIONS
-def test_launches(iteration: Iteration) -> None:
+def test_nothing_waits_for_the_device(iteration: Iteration) -> None:
     a = randn(2, 300, 256, seed=0).cuda()
     polar(a, iteration)
     torch.cuda.synchronize()
     with profile(activities=[ProfilerActivity.CUDA]) as seen:
         polar(a, iteration)
         torch.cuda.synchronize()
-    counts = {event.key: event.count for event in seen.key_averages()}
-
-    def launched(name: str) -> int:
-        return sum(count for key, count in counts.items() if name in key)
-
-    assert launched("frechet_quintic") == iteration.steps
-    assert launched("frechet_scaled_cast") == 1
-    assert launched("frechet_pair_sums") == launched("frechet_total") == 4
-    assert launched("Memcpy DtoH") == 0
+    assert not [event.key for event in seen.key_averages() if "Memcpy DtoH" in event.key]
 
 
 @ITERATIONS

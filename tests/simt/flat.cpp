@@ -20,12 +20,12 @@ struct List {
 
   std::vector<Array<T>> x, vx, dx;
   std::vector<Array<Y>> y, vy, dy;
-  std::vector<FlatTerm> terms;
+  std::vector<Term> terms;
   std::vector<C> grad;
   FlatList of;
 
   List(Functor functor, const std::vector<int64_t>& sizes, bool per_term, int64_t period)
-      : of{functor, kDType<T>, kind, per_term, {}} {
+      : of{{functor, kDType<T>, kind, {}}, per_term} {
     const bool probabilities = functor == Functor::bce;
     for (int64_t n : sizes) {
       const int64_t k = terms.size(), places = kind == same ? n : period;
@@ -75,7 +75,7 @@ struct List {
   void compare(const std::string& what, const std::vector<C>& got, Value value, Slope slope) const {
     std::vector<Total> want(grad.size());
     for (size_t k = 0; k < terms.size(); ++k) {
-      const FlatTerm& term = terms[k];
+      const Term& term = terms[k];
       const F<double> f{static_cast<C>(term.a), term.b};
       std::vector<Total> dys(term.dy == nullptr ? 0 : term.period);
       const auto check_stored = [&](const std::string& name, double stored, double wanted) {
@@ -119,7 +119,7 @@ void compare(Functor functor, const std::vector<int64_t>& sizes, bool per_term, 
 template <template <class> class F, class T>
 Total compare_row(const List<T, none>& list, size_t k, double threshold, const Compute<T>* row,
                   const std::string& what) {
-  const FlatTerm& term = list.terms[k];
+  const Term& term = list.terms[k];
   const F<double> f{static_cast<Compute<T>>(term.a), term.b};
   Total value, logits;
   int64_t above = 0, below = 0;

@@ -27,11 +27,14 @@ struct List {
 
   std::vector<Array<T>> x, y, vx, vy, dx, dy;
   std::vector<Array<C>> numbers;
-  std::vector<RowsTerm> terms;
+  std::vector<Term> terms;
   RowsList of;
 
   List(Functor functor, const std::vector<int64_t>& sizes, const Kind& kind)
-      : of{functor, kDType<T>, kind.differences, kind.normalize, kind.outer, kind.inner, {}} {
+      : of{{functor, kDType<T>, kind.differences ? Subtrahend::same : Subtrahend::none, {}},
+           kind.normalize,
+           kind.outer,
+           kind.inner} {
     const bool probabilities = functor == Functor::bce;
     for (int64_t size : sizes) {
       const int64_t k = terms.size(), n = of.positions() * size;
@@ -47,8 +50,8 @@ struct List {
                        k % 8 == 3 ? nullptr : vx[k].data,
                        !kind.differences || k % 8 == 6 ? nullptr : vy[k].data,
                        k % 6 == 5 ? nullptr : dx[k].data,
-                       !kind.differences || k % 6 == 2 ? nullptr : dy[k].data, weight, a, size,
-                       uniform(-2, 2) / size, probabilities ? 0.75 : -1, 1});
+                       !kind.differences || k % 6 == 2 ? nullptr : dy[k].data, size, 0,
+                       uniform(-2, 2) / size, probabilities ? 0.75 : -1, 1, weight, a});
     }
     of.terms = terms;
   }
@@ -85,12 +88,12 @@ struct List {
   template <template <class> class F, class Body>
   void for_each(Body body) const {
     for (size_t k = 0; k < terms.size(); ++k) {
-      const RowsTerm& term = terms[k];
+      const Term& term = terms[k];
       for (int64_t p = 0; p < of.positions(); ++p) {
         const F<double> f{a(k, p), term.b};
         const double w = weight(k, p);
-        for (int64_t j = 0; j < term.size; ++j) {
-          const int64_t i = (p / of.inner * term.size + j) * of.inner + p % of.inner;
+        for (int64_t j = 0; j < term.n; ++j) {
+          const int64_t i = (p / of.inner * term.n + j) * of.inner + p % of.inner;
           const C d = term.y ? load(x[k].data[i]) - load(y[k].data[i]) : load(x[k].data[i]);
           const C u =
               (term.vx ? load(vx[k].data[i]) : C(0)) - (term.vy ? load(vy[k].data[i]) : C(0));
@@ -166,7 +169,7 @@ void compare_phi(const RowsPhi& phi, const std::vector<int64_t>& sizes, const Ki
                  const std::string& what) {
   List<T> list(Functor::square, sizes, kind);
   const int64_t positions = list.of.positions();
-  for (RowsTerm& term : list.terms) {  // norms of about 1, of which the second is zero
+  for (Term& term : list.terms) {  // norms of about 1, of which the second is zero
     term.a = 0;
     term.weight = std::abs(term.weight) / 8;
   }

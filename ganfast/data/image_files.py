@@ -91,6 +91,8 @@ def decode(file: Path | BinaryIO, name: str, channels: int) -> "Image":
     """
     from PIL import Image
 
+    if isinstance(file, Path) and file.exists() and not file.is_file():  # it might never end
+        raise ValueError(f"{name}: expected a file, got a pipe, socket or device")
     Image.init()
     known = [form for form in FORMATS if form in Image.OPEN]
     try:
@@ -100,7 +102,7 @@ def decode(file: Path | BinaryIO, name: str, channels: int) -> "Image":
                 if image.width * image.height > MAX_PIXELS:
                     raise ValueError(
                         f"{image.width} x {image.height} pixels, more than "
-                        f"ganfast.data.image_folder.MAX_PIXELS, {MAX_PIXELS:,}"
+                        f"ganfast.data.image_files.MAX_PIXELS, {MAX_PIXELS:,}"
                     )
                 if image.mode not in _EIGHT_BIT or _bits(image) > 8:
                     raise ValueError(f"pixels of mode {image.mode!r}, not 8 bits per channel")

@@ -1,8 +1,13 @@
 // polar: the orthogonal factor of matrices by an iteration of products, without a host sync.
-#include "frechet.h"
-
+//
+// With G = X^T X, a step takes X to X (a I + b G + c G^2): every singular value s of X to
+// s (a + b s^2 + c s^4). The minimax coefficients of ganfast/metrics/polar.py take all of them to
+// 1, and X to the polar factor of where it started.
 #include <ATen/Context.h>
+#include <ATen/TensorOperators.h>
+#include <ATen/ops/baddbmm.h>
 #include <ATen/ops/bmm.h>
+#include <ATen/ops/linalg_vector_norm.h>
 #include <torch/csrc/autograd/autograd_not_implemented_fallback.h>
 
 #include "dispatch.h"
@@ -17,8 +22,6 @@ void check(const Tensor& a, Floats coefficients, int64_t single_steps) {
                     "polar: a must have shape (matrices, rows, columns) with rows >= columns >= 1, "
                     "got ",
                     a.sym_sizes());
-  TORCH_CHECK_VALUE(a.sym_size(1) <= 46340, "polar: a must have at most 46340 rows, got ",
-                    a.sym_size(1));
   TORCH_CHECK_VALUE(!coefficients.empty() && coefficients.size() % 3 == 0,
                     "polar: coefficients must be three for each step, got ", coefficients.size());
   TORCH_CHECK_VALUE(0 <= single_steps && 3 * single_steps < int64_t(coefficients.size()),
@@ -26,34 +29,10 @@ void check(const Tensor& a, Floats coefficients, int64_t single_steps) {
                     " steps, got ", single_steps);
 }
 
-// The kernels of the device of `like`, on its current stream.
-
-Tensor pair_sums(PairSum sum, const Tensor& x, const Tensor& y) {
-  const int64_t matrices = x.size(0), size = x.size(1) * x.size(2);
-  Tensor sums = at::empty({matrices}, x.options().dtype(at::kDouble));
-  GANFAST_RUN(x, frechet_pair_sums, sum, dtype_of(x), x.const_data_ptr(), y.const_data_ptr(),
-              matrices, size, sums.mutable_data_ptr<double>());
-  return sums;
-}
-
-// a / |a|_F, in another dtype
-Tensor scaled_cast(const Tensor& a, at::ScalarType type) {
-  const int64_t matrices = a.size(0), size = a.size(1) * a.size(2);
-  const Tensor squares = pair_sums(PairSum::inner, a, a);
-  Tensor x = at::empty_like(a, a.options().dtype(type));
-  GANFAST_RUN(a, frechet_scaled_cast, dtype_of(x), a.const_data_ptr<double>(),
-              squares.const_data_ptr<double>(), x.mutable_data_ptr(), matrices, size);
-  return x;
-}
-
-// a I + b g + c g^2; on the first step scaled by g's norm
-Tensor quintic_of(const Tensor& g, const Quintic& quintic, bool first) {
-  Tensor p = at::bmm(g, g);
-  const Tensor squares = first ? pair_sums(PairSum::inner, g, g) : Tensor();
-  const double* scale = first ? squares.const_data_ptr<double>() : nullptr;
-  GANFAST_RUN(g, frechet_quintic, dtype_of(g), quintic, g.const_data_ptr(), scale,
-              p.mutable_data_ptr(), g.size(0), g.size(1));
-  return p;
+// |x_m|_F of each matrix, (matrices, 1, 1), or 1 for 0, which stays 0
+Tensor norms(const Tensor& x) {
+  const Tensor norm = at::linalg_vector_norm(x, 2, at::IntArrayRef{1, 2}, true);
+  return norm.masked_fill(norm == 0, 1);
 }
 
 Tensor gram(const Tensor& x) {
@@ -63,21 +42,25 @@ Tensor gram(const Tensor& x) {
 std::tuple<Tensor, Tensor, Tensor> polar(const Tensor& a_, Floats coefficients,
                                          int64_t single_steps) {
   check(a_, coefficients, single_steps);
-#ifdef GANFAST_CUDA
-  const c10::cuda::OptionalCUDAGuard guard(a_.is_cuda() ? std::optional(a_.device())
-                                                        : std::nullopt);
-#endif
   const at::NoTF32Guard no_tf32;
   const Tensor a = a_.contiguous();
-  Tensor x = scaled_cast(a, single_steps > 0 ? at::kFloat : at::kDouble);
+  Tensor x = a / norms(a);
+  if (single_steps > 0) x = x.to(at::kFloat);
   const int64_t steps = coefficients.size() / 3;
   for (int64_t k = 0; k < steps; ++k) {
     if (k == single_steps) x = x.to(at::kDouble);
-    const Quintic quintic{coefficients[3 * k], coefficients[3 * k + 1], coefficients[3 * k + 2]};
-    x = at::bmm(x, quintic_of(gram(x), quintic, k == 0));
+    Tensor g = gram(x);
+    if (k == 0) {  // |x|_2^2 = |g|_2 <= |g|_F: singular values up to 1
+      const Tensor square = norms(g);
+      x = x / square.sqrt();
+      g = g / square;
+    }
+    const double* const step = &coefficients[3 * k];
+    const Tensor p = at::baddbmm(g, g, g, step[1], step[2]);
+    p.diagonal(0, 1, 2).add_(step[0]);
+    x = at::bmm(x, p);
   }
-  return {x, pair_sums(PairSum::inner, x, a),
-          pair_sums(PairSum::squared_distance, a, at::bmm(a, gram(x)))};
+  return {x, (x * a).sum({1, 2}), (a - at::bmm(a, gram(x))).square().sum({1, 2})};
 }
 
 std::tuple<Tensor, Tensor, Tensor> polar_meta(const Tensor& a, Floats coefficients,
