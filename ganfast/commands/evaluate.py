@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from ganfast._files import check_writable
-from ganfast.commands.options import INTERRUPTED, Device, Threads, prepare
+from ganfast.commands.options import INTERRUPTED, Device, Threads, UsageError, prepare, usage
 
 if TYPE_CHECKING:
     from ganfast.evaluation import Options, Result, Settings
@@ -91,7 +91,8 @@ def evaluate(
     """
     from ganfast.evaluation import Options, evaluate, names
 
-    wanted = names(metrics)
+    with usage():
+        wanted = names(metrics)
     settings = _settings(
         Options(seed, ddof, kid_subsets, kid_subset_size, splits, k, inclusive), threads,
         features=features, resize=resize, dims=dims, weights=weights, sha256=sha256, dtype=dtype,
@@ -151,7 +152,7 @@ def stats(
     from ganfast.metrics import save_moments
 
     if out.suffix != ".npz":  # before the work, not after it
-        raise ValueError(f"out must end in .npz, got {str(out)!r}")
+        raise UsageError(f"out must end in .npz, got {str(out)!r}")
     check_writable(out)
     settings = _settings(
         Options(seed=seed), threads,
@@ -199,7 +200,7 @@ def _settings(
     from ganfast.evaluation import Settings
 
     if on_error not in ("stop", "skip"):
-        raise ValueError(f"on-error must be stop or skip, got {on_error!r}")
+        raise UsageError(f"on-error must be stop or skip, got {on_error!r}")
     return Settings(
         features=features, resize=resize, dims=dims, weights=weights, sha256=sha256, dtype=dtype,
         device=prepare(device, threads), batch_size=batch_size, samples=samples,

@@ -1,7 +1,8 @@
 """Options, tables and endings that several commands share."""
 
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Annotated
 
@@ -26,11 +27,26 @@ SettingsFile = Annotated[
 INTERRUPTED = 130
 
 
+class UsageError(ValueError):
+    """The command line is wrong: exit code 2."""
+
+
+@contextmanager
+def usage(wrong: bool = True) -> Iterator[None]:
+    """Turn an error within the block into one of the command line, if ``wrong`` is true."""
+    try:
+        yield
+    except (TypeError, ValueError) as error:
+        if not wrong:
+            raise
+        raise UsageError(str(error)) from error
+
+
 def prepare(device: str | None, threads: int | None) -> str:
     """Set the number of threads, and return the device: the one asked for, or the best there is.
 
     Raises:
-        ValueError: this machine has no such device.
+        UsageError: this machine has no such device.
     """
     import torch
 
@@ -43,7 +59,7 @@ def prepare(device: str | None, threads: int | None) -> str:
             if torch.version.cuda is None and device.startswith("cuda")
             else "torch finds no such device"
         )
-        raise ValueError(f"device must be {' or '.join(devices)} here, got {device!r}: {cause}")
+        raise UsageError(f"device must be {' or '.join(devices)} here, got {device!r}: {cause}")
     return device or devices[-1]
 
 

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from ganfast import metrics
+from ganfast._names import user_code
 from ganfast.data import to_uint8
 from ganfast.data.image_source import ImageSource, Prepare, as_channels
 from ganfast.evaluation.progress import progress_bar
@@ -92,7 +93,8 @@ class GeneratedImages(ImageSource):
             if isinstance(self.function, LatentSampler):
                 images = self.function(self.batch, index * self.batch)
             else:
-                images = self.function(self.batch)
+                with user_code(self.name):
+                    images = self.function(self.batch)
         if not isinstance(images, Tensor) or images.shape[:1] != (self.batch,):
             got = tuple(images.shape) if isinstance(images, Tensor) else type(images).__name__
             raise ValueError(f"{self.name} must return {self.batch} images, got {got}")
@@ -112,7 +114,8 @@ def from_callable(
     """
     found: Any = import_callable(name)
     if isinstance(found, type) and issubclass(found, nn.Module):
-        found = found()
+        with user_code(name):
+            found = found()
     if not isinstance(found, nn.Module):
         return GeneratedImages(found, name, None, samples, seed, channels)
     latent_dim: object = getattr(found, "latent_dim", None)

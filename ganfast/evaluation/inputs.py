@@ -1,5 +1,6 @@
 """Open REAL and FAKE: images, generators and statistics files."""
 
+import re
 import zipfile
 import zlib
 from pathlib import Path
@@ -13,7 +14,7 @@ from ganfast.data.image_source import ImageSource, from_data, npz_headers, open_
 from ganfast.evaluation.scores import FeatureSet
 from ganfast.features import Encoder
 from ganfast.metrics import load_moments
-from ganfast.metrics.moments import load_settings
+from ganfast.metrics.moments import load_settings, refuse_pickle
 
 
 def is_statistics(spec: str) -> bool:
@@ -85,6 +86,9 @@ def open_source(
         ValueError: the file holds no images, or the callable is no generator.
     """
     path = Path(spec)
+    refuse_pickle(spec)
+    if re.match(r"[A-Za-z]:[\\/]", spec) and not path.exists():  # a path of Windows, no module
+        raise FileNotFoundError(f"{spec}: expected a folder or a file of images, got nothing")
     if spec in data.EMBEDDED:
         return from_data(data.EMBEDDED[spec](), channels)
     is_callable = ":" in spec and not path.exists()

@@ -9,6 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from ganfast._names import UserCodeError, user_code
 from ganfast.features import weight_files
 from ganfast.features.encoder import Encoder, Net
 
@@ -16,12 +17,16 @@ from ganfast.features.encoder import Encoder, Net
 class _FeaturesOnly(nn.Module):
     """A network or function that returns features alone."""
 
-    def __init__(self, function: Callable[..., Any], options: Mapping[str, bool]) -> None:
+    def __init__(
+        self, name: str, function: Callable[..., Any], options: Mapping[str, bool]
+    ) -> None:
         super().__init__()
+        self.name = name
         self.function, self.options = function, dict(options)
 
     def forward(self, x: Tensor, layers: tuple[str, ...]) -> Mapping[str, Tensor]:
-        features = self.function(x, **self.options)
+        with user_code(self.name):
+            features = self.function(x, **self.options)
         if not isinstance(features, Tensor) or features.shape[:1] != x.shape[:1]:
             got = tuple(features.shape) if isinstance(features, Tensor) else type(features)
             raise ValueError(
@@ -37,11 +42,12 @@ def imported(name: str) -> Encoder:
     """Return the encoder of ``module:callable``: a function, a module, or a class of modules."""
     function = import_callable(name)
     if isinstance(function, type):
-        function = function()
+        with user_code(name):
+            function = function()
     if isinstance(function, nn.Module):
         function = function.eval()
     # What a function depends on is not known.
-    return _bytes_encoder(_FeaturesOnly(function, {}), name, UNKNOWN)
+    return _bytes_encoder(_FeaturesOnly(name, function, {}), name, UNKNOWN)
 
 
 def import_callable(name: str) -> Callable[..., Any]:
@@ -54,8 +60,18 @@ def import_callable(name: str) -> Callable[..., Any]:
     if "" not in sys.path and str(Path.cwd()) not in sys.path:
         sys.path.insert(0, str(Path.cwd()))
     try:
-        found = getattr(importlib.import_module(module_name), attribute)
-    except (ImportError, AttributeError) as error:
+        with user_code(name):
+            module = importlib.import_module(module_name)
+        found = getattr(module, attribute)
+    except UserCodeError as error:
+        if isinstance(error.__cause__, ModuleNotFoundError) and error.__cause__.name in (
+            module_name,
+            module_name.partition(".")[0],
+        ):
+            words = error.__cause__
+            raise ValueError(f"{name}: this module:callable cannot be imported: {words}") from words
+        raise
+    except AttributeError as error:
         raise ValueError(f"{name}: this module:callable cannot be imported: {error}") from error
     if not callable(found):
         raise ValueError(f"{name} must be callable, got {type(found).__name__}")
@@ -76,7 +92,9 @@ def torchscript(path: Path) -> Encoder:
     # NVIDIA's files return probabilities unless asked for features.
     takes = {argument.name for argument in net.forward.schema.arguments}
     options = {"return_features": True} if "return_features" in takes else {}
-    return _bytes_encoder(_FeaturesOnly(net, options), path.name, weight_files.sha256_of(path))
+    return _bytes_encoder(
+        _FeaturesOnly(path.name, net, options), path.name, weight_files.sha256_of(path)
+    )
 
 
 def _bytes_encoder(net: Net, name: str, sha256: str) -> Encoder:

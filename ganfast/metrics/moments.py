@@ -123,14 +123,21 @@ def _are_weights(weight: float, squared_weights: float) -> bool:
     return 0 < squared_weights < weight**2 < math.inf
 
 
-def _arrays(path: str | os.PathLike[str]) -> dict[str, np.ndarray]:
-    if Path(path).suffix in (".pkl", ".pickle", ".pt", ".pth"):
+def refuse_pickle(path: str | os.PathLike[str]) -> None:
+    """Raise ValueError for a pickle, saying how to convert it."""
+    if Path(path).suffix in (".pkl", ".pickle"):
         raise ValueError(
             f"{path}: a pickle can run code when it is loaded, and is refused. If you trust its "
             "source, convert it once: import pickle, numpy; d = pickle.load(open(PATH, 'rb')); "
             "numpy.savez('moments.npz', mu=d['mu'], sigma=d['sigma']) (in EDM2's files d['fid'] or "
             "d['fd_dinov2'] holds the two)"
         )
+
+
+def _arrays(path: str | os.PathLike[str]) -> dict[str, np.ndarray]:
+    refuse_pickle(path)
+    if Path(path).suffix in (".pt", ".pth"):
+        raise ValueError(f"{path}: expected a .npz file of arrays, got {Path(path).suffix}")
     try:
         file = np.load(path, allow_pickle=False)
         if not isinstance(file, np.lib.npyio.NpzFile):

@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from ganfast import data
 from ganfast._files import atomic_write
+from ganfast._names import user_code
 from ganfast.features.user_models import import_callable
 from ganfast.models.classifier import Classifier
 from ganfast.train.loop import Descent
@@ -239,7 +240,8 @@ def _from_file(path: Path) -> nn.Module:
 
 def _from_python(name: str) -> nn.Module:
     found = import_callable(name)
-    net = found if isinstance(found, nn.Module) else found()
+    with user_code(name):
+        net = found if isinstance(found, nn.Module) else found()
     if not isinstance(net, nn.Module):
         raise ValueError(f"{name!r} must return a torch module, got {type(net).__name__}")
     return net

@@ -473,26 +473,52 @@ def broken(x):
 
 
 @pytest.mark.parametrize(
-    ("arguments", "words"),
+    ("arguments", "code", "words"),
     [
-        (["eval", "digits", "digits", "--metrics", "fid,fad"], "got fad"),
-        (["eval", "digits", "digits", "--metrics", "sfid"], "no spatial"),
-        (["fid", "digits", "nowhere"], "nowhere: expected a folder or a file of images"),
-        (["fid", "digits", "no:where"], "No module named 'no'"),
-        (["fid", "digits", "digits", "--on-error", "ignore"], "must be stop or skip"),
-        (["fid", "digits", "digits", "--device", "abacus"], "device must be cpu"),
-        (["fid", "digits", "digits", "--dtype", "int8"], "dtype must be one of"),
-        (["fid", "digits", "digits", "--graphs"], "graphs must be False unless"),
-        (["stats", "digits", "-o", "out.txt"], "must end in .npz"),
+        (["eval", "digits", "digits", "--metrics", "fid,fad"], 2, "got fad"),
+        (["eval", "digits", "digits", "--metrics", "sfid"], 1, "no spatial"),
+        (["fid", "digits", "nowhere"], 1, "nowhere: expected a folder or a file of images"),
+        (["fid", "digits", "C:\\data"], 1, "C:\\data: expected a folder or a file of images"),
+        (["fid", "digits", "stats.pkl"], 1, "stats.pkl: a pickle can run code"),
+        (["fid", "digits", "no:where"], 1, "No module named 'no'"),
+        (["fid", "digits", "digits", "--on-error", "ignore"], 2, "must be stop or skip"),
+        (["fid", "digits", "digits", "--device", "abacus"], 2, "device must be cpu"),
+        (["fid", "digits", "digits", "--dtype", "int8"], 1, "dtype must be one of"),
+        (["fid", "digits", "digits", "--graphs"], 1, "graphs must be False unless"),
+        (["stats", "digits", "-o", "out.txt"], 2, "must end in .npz"),
     ],
 )
-def test_one_sentence_and_no_traceback(ganfast, arguments, words):
-    code, printed, said = ganfast(*arguments)
-    assert code == 1
+def test_one_sentence_and_no_traceback(ganfast, arguments, code, words):
+    found, printed, said = ganfast(*arguments)
+    assert found == code
     assert printed == ""
     assert said.startswith("ganfast: ")
     assert words in said
     assert said.count("\n") == 1
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("1 / 0", "own:make has failed with ZeroDivisionError: division by zero"),
+        ("import nothing_of_that_name", "own:make has failed with ModuleNotFoundError"),
+        ("def make(n):\n    return {}['key']", "own:make has failed with KeyError: 'key'"),
+        ("def make(n):\n    raise SystemError('two\\nlines')", "failed with SystemError: two"),
+    ],
+)
+def test_the_users_own_errors_come_with_their_traceback(
+    ganfast, tmp_path, monkeypatch, text, words
+):
+    (tmp_path / "own.py").write_text(text)
+    monkeypatch.syspath_prepend(tmp_path)
+    monkeypatch.delitem(sys.modules, "own", raising=False)
+    code, printed, said = ganfast("fid", "digits", "own:make")
+    assert (code, printed) == (1, "")
+    assert "Traceback" in said
+    assert "own.py" in said or "nothing_of_that_name" in said
+    last = said.splitlines()[-1]
+    assert last.startswith("ganfast: ")
+    assert words in last
 
 
 def test_few_images_and_nan(monkeypatch, capsys, ganfast, folders, tmp_path):

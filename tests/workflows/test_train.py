@@ -156,17 +156,19 @@ def test_the_command(monkeypatch, capsys, tmp_path):
     assert "FD (digits), step 2" in printed
     assert load(tmp_path / "run" / "checkpoint.pt")["options"]["lr_g"] == 1e-3
 
-    for arguments, sentence in (
-        (["--set", "stepz=2"], "unknown field 'stepz'; did you mean 'steps'"),
-        (["--set", "latent_dim=2"], "unknown field 'latent_dim'"),
-        (["--set", "steps=two"], "steps must be an int, got 'two'"),
-        (["none.yaml"], "there is no configuration file none.yaml"),
-        (["--resume", "--set", "model=mlp-128"], "there is no checkpoint"),
+    for arguments, wanted, sentence in (
+        (["--set", "stepz=2"], 2, "unknown field 'stepz'; did you mean 'steps'"),
+        (["--set", "latent_dim=2"], 2, "unknown field 'latent_dim'"),
+        (["--set", "steps=two"], 2, "steps must be an int, got 'two'"),
+        (["--resume", "--overwrite"], 2, "--resume and --overwrite exclude each other"),
+        (["--device", "cuda:9"], 2, "device must be"),
+        (["none.yaml"], 1, "there is no configuration file none.yaml"),
+        (["--resume", "--set", "model=mlp-128"], 1, "there is no checkpoint"),
     ):
         code, printed, said = command(
             monkeypatch, capsys, *arguments, "--out", str(tmp_path / "other")
         )
-        assert (code, printed) == (1, "")
+        assert (code, printed) == (wanted, "")
         assert sentence in said
         assert said.count("\n") == 1
 

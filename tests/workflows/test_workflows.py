@@ -266,41 +266,43 @@ def test_transfer_starts_from_a_checkpoint(tmp_path, few_digits):
 
 
 @pytest.mark.parametrize(
-    ("command", "changes", "sentence"),
+    ("command", "changes", "code", "sentence"),
     [
-        ("finetune", ["--set", "sizs=[50]"], "unknown field 'sizs'; did you mean 'sizes'"),
-        ("finetune", ["--set", "gan=[stpes=2]"], "unknown field 'stpes'; did you mean 'steps'"),
-        ("finetune", ["--set", "gan=[model=dcgan]"], "labels must be teacher for 'dcgan'"),
-        ("finetune", ["--set", "dataset=nofolder"], "there is no data set nofolder"),
-        ("finetune", ["--set", "classifier=none.pt"], "there is no classifier none.pt"),
-        ("finetune", ["--set", "fit=[stpes=2]"], "unknown field 'stpes'; did you mean 'steps'"),
-        ("finetune", ["--set", "fit=[steps=0]"], "steps must be >= 1, got 0"),
-        ("finetune", ["--set", "sizes=[a]"], "sizes must be an int, got 'a'"),
-        ("rank", ["--set", "gan=[stpes=2]"], "unknown field 'stpes'; did you mean 'steps'"),
-        ("rank", ["--set", "gan=[model=dcgan]"], "gan must be class-conditional"),
-        ("rank", ["--set", "dataset=nofolder"], "there is no data set nofolder"),
-        ("rank", ["--model", "a.pt", "--model", "b.pt"], "there is no classifier a.pt"),
-        ("pretrain", ["--set", "gan=[stpes=2]"], "unknown field 'stpes'; did you mean 'steps'"),
-        ("train", ["--set", "loss=lsgan"], "did you mean 'least_squares'?"),
-        ("train", ["--set", "loss=WGAN"], "did you mean 'wasserstein'?"),
-        ("train", ["--set", "loss=vanilla"], "did you mean 'non_saturating'?"),
-        ("train", ["--set", "loss=ragan"], "did you mean 'relativistic_average'?"),
-        ("train", ["--model", "cyclgan"], "did you mean 'cyclegan'?"),
-        ("train", ["--model", "conv-autoencodr"], "did you mean 'conv-autoencoder'?"),
-        ("rank", ["--model", "a:b"], "models must be two or more"),
-        ("pretrain", ["--set", "gan=[model=dcgan, score_every=0]"], "score_every above 0"),
-        ("pretrain", ["--set", "method=transfer"], "source must be given"),
-        ("synthesize", ["none.pt"], "there is no checkpoint none.pt"),
-        ("synthesize", ["none.pt", "--reject", "2"], "reject must be in"),
+        ("finetune", ["--set", "sizs=[50]"], 2, "unknown field 'sizs'; did you mean 'sizes'"),
+        ("finetune", ["--set", "gan=[stpes=2]"], 1, "unknown field 'stpes'; did you mean 'steps'"),
+        ("finetune", ["--set", "gan=[model=dcgan]"], 1, "labels must be teacher for 'dcgan'"),
+        ("finetune", ["--set", "dataset=nofolder"], 1, "there is no data set nofolder"),
+        ("finetune", ["--set", "classifier=none.pt"], 1, "there is no classifier none.pt"),
+        ("finetune", ["--set", "fit=[stpes=2]"], 2, "unknown field 'stpes'; did you mean 'steps'"),
+        ("finetune", ["--set", "fit=[steps=0]"], 2, "steps must be >= 1, got 0"),
+        ("finetune", ["--set", "sizes=[a]"], 2, "sizes must be an int, got 'a'"),
+        ("rank", ["--set", "gan=[stpes=2]"], 1, "unknown field 'stpes'; did you mean 'steps'"),
+        ("rank", ["--set", "gan=[model=dcgan]"], 1, "gan must be class-conditional"),
+        ("rank", ["--set", "dataset=nofolder"], 1, "there is no data set nofolder"),
+        ("rank", ["--model", "a.pt", "--model", "b.pt"], 1, "there is no classifier a.pt"),
+        ("pretrain", ["--set", "gan=[stpes=2]"], 1, "unknown field 'stpes'; did you mean 'steps'"),
+        ("train", ["--set", "loss=lsgan"], 2, "did you mean 'least_squares'?"),
+        ("train", ["--set", "loss=WGAN"], 2, "did you mean 'wasserstein'?"),
+        ("train", ["--set", "loss=vanilla"], 2, "did you mean 'non_saturating'?"),
+        ("train", ["--set", "loss=ragan"], 2, "did you mean 'relativistic_average'?"),
+        ("train", ["--model", "cyclgan"], 2, "did you mean 'cyclegan'?"),
+        ("train", ["--model", "conv-autoencodr"], 2, "did you mean 'conv-autoencoder'?"),
+        ("rank", ["--model", "a:b"], 2, "models must be two or more"),
+        ("pretrain", ["--set", "gan=[model=dcgan, score_every=0]"], 1, "score_every above 0"),
+        ("pretrain", ["--set", "method=transfer"], 2, "source must be given"),
+        ("synthesize", ["none.pt"], 1, "there is no checkpoint none.pt"),
+        ("synthesize", ["none.pt", "--reject", "2"], 2, "reject must be in"),
     ],
 )
-def test_the_commands_say_what_is_wrong(monkeypatch, capsys, tmp_path, command, changes, sentence):
+def test_the_commands_say_what_is_wrong(
+    monkeypatch, capsys, tmp_path, command, changes, code, sentence
+):
     arguments = ["ganfast", command, *changes, "--out", str(tmp_path / "out")]
     monkeypatch.setattr(sys, "argv", arguments)
     with pytest.raises(SystemExit) as stop:
         cli.main()
     printed, said = capsys.readouterr()
-    assert (stop.value.code, printed) == (1, "")
+    assert (stop.value.code, printed) == (code, "")
     assert sentence in said
     assert said.count("\n") == 1
     assert not (tmp_path / "out").exists() or not list((tmp_path / "out").iterdir())
