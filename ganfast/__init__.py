@@ -24,6 +24,7 @@ if TYPE_CHECKING:
         workflows,
     )
     from ganfast.augment import DiffAugment
+    from ganfast.evaluation import evaluate
 
 __version__ = "0.1.0"
 
@@ -34,6 +35,7 @@ __all__ = [
     "build_info",
     "compat",
     "data",
+    "evaluate",
     "evaluation",
     "features",
     "losses",
@@ -49,10 +51,13 @@ __all__ = [
 ]
 
 
+_MODULE_OF = {"DiffAugment": "augment", "evaluate": "evaluation"}
+
+
 def __getattr__(name: str) -> Any:
     """Import a part of the package on first use, so that each program loads only what it runs."""
-    if name == "DiffAugment":
-        return importlib.import_module("ganfast.augment").DiffAugment
+    if name in _MODULE_OF:
+        return getattr(importlib.import_module(f"ganfast.{_MODULE_OF[name]}"), name)
     if name in __all__:
         return importlib.import_module(f"ganfast.{name}")
     raise AttributeError(f"module 'ganfast' has no attribute {name!r}")

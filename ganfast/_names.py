@@ -1,7 +1,24 @@
-"""Names that a user chooses from."""
+"""Names that a user chooses from, and errors in the code that they name."""
 
 import difflib
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Iterator, Mapping
+from contextlib import contextmanager
+
+
+class UserCodeError(ValueError):
+    """A module or callable of the user has failed; the cause is its own error."""
+
+
+@contextmanager
+def user_code(name: str) -> Iterator[None]:
+    """Turn whatever the user's code raises within the block into UserCodeError."""
+    try:
+        yield
+    except UserCodeError:
+        raise
+    except Exception as error:
+        words = f"{type(error).__name__}: {error}".strip().partition("\n")[0]
+        raise UserCodeError(f"{name} has failed with {words}") from error
 
 
 def check_name(

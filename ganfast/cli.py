@@ -1,12 +1,14 @@
 """The ``ganfast`` command."""
 
 import sys
+import traceback
 from typing import Annotated
 
 import typer
 
+from ganfast._names import UserCodeError
 from ganfast.commands import evaluate, workflows
-from ganfast.commands.options import print_table
+from ganfast.commands.options import UsageError, print_table
 
 app = typer.Typer(
     help="Fused losses, distribution distances and workflows for adversarial models.",
@@ -17,7 +19,11 @@ app = typer.Typer(
 
 
 def main() -> None:
-    """Run a command; an error of the user is one sentence on stderr and exit code 1."""
+    """Run a command; an error of the user is one sentence on stderr.
+
+    The exit code is then 1, or 2 for a wrong command line. Errors inside the user's own module
+    come with their traceback.
+    """
     # Removed here, so that it may stand before or after the name of the command.
     arguments = [argument for argument in sys.argv[1:] if argument != "--debug"]
     try:
@@ -25,8 +31,10 @@ def main() -> None:
     except (TypeError, ValueError, OSError, ImportError, FloatingPointError) as error:
         if len(arguments) < len(sys.argv) - 1:
             raise
+        if isinstance(error, UserCodeError):
+            traceback.print_exception(error.__cause__)
         print(f"ganfast: {_sentence(error)}", file=sys.stderr)
-        sys.exit(1)
+        sys.exit(2 if isinstance(error, UsageError) else 1)
 
 
 def _sentence(error: Exception) -> str:

@@ -84,7 +84,7 @@ T = TypeVar("T")
 
 
 def is_first() -> bool:
-    """Whether this process writes, logs and scores: the first of torch.distributed, or the only."""
+    """Return True in the process that writes, logs and scores: the first, or the only one."""
     return process_rank() == 0
 
 

@@ -175,7 +175,7 @@ def _write(
         ]
         lines += _table(
             ["system", "cycle error, untrained", "cycle error", "translation error",
-             "that of A untranslated"],
+             "error of A untranslated"],
             [
                 [name, *(f"{f[k]:.3f}" for k in ("start", "last", "translation", "untranslated"))]
                 for name, _, f in cycles
@@ -184,7 +184,7 @@ def _write(
     if coders:
         lines += ["## Autoencoders", ""]
         lines += _table(
-            ["system", "squared error, held out", "that of the mean image",
+            ["system", "squared error, held out", "error of the mean image",
              "FD, reconstructions", "FD, samples"],
             [
                 [name, f"{f['error']:.4f}", f"{f['error_of_mean']:.4f}",

@@ -5,7 +5,7 @@
 The loss is the cross-entropy of the digits plus the squared error of a linear picture of the
 image in the features. The second term keeps what differs within a class (slant, stroke, style) in
 the features, which a classifier alone would let collapse; its decoder is not kept. Prints the
-sha256 to put in ganfast/features/digits.py. Refuses to write below 99 % test accuracy.
+sha256 to put in ganfast/features/digit_network.py. Refuses to write below 99 % test accuracy.
 """
 
 import argparse
@@ -22,7 +22,7 @@ from tqdm import tqdm
 from ganfast._files import atomic_write
 from ganfast.data import BatchStream, ImageData, idx_folder, to_float
 from ganfast.features import DigitsFeatures
-from ganfast.features.digits import WEIGHTS
+from ganfast.features.digit_network import WEIGHTS
 
 SEED, EPOCHS, BATCH, LEARNING_RATE = 0, 8, 128, 2e-3
 PICTURE_WEIGHT = 2.0

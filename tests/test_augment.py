@@ -1,4 +1,4 @@
-"""DiffAugment as its users call it, and the probability that follows the discriminator."""
+"""DiffAugment and AdaptiveAugment as users call them."""
 
 import inspect
 from pathlib import Path
@@ -33,8 +33,8 @@ def test_the_well_known_signature() -> None:
 
 
 @given(st.lists(st.sampled_from(PIECES), min_size=1, max_size=5), st.booleans())
-def test_pieces_come_in_the_order_of_the_policy(policy: list[str], some: bool) -> None:
-    """One after the other, from numbers drawn for each stretch that is in the usual order."""
+def test_pieces_are_applied_in_the_order_of_the_policy(policy: list[str], some: bool) -> None:
+    """Apply the pieces one by one, with new numbers for each run in the usual order."""
     x, p = images(), torch.tensor(0.5) if some else None
     y = DiffAugment(x, ", ".join(policy), generator=generator(1), p=p)
     random, expected, u, last = generator(1), x, Tensor(), 3
@@ -91,9 +91,9 @@ def test_the_ranges_of_what_is_drawn() -> None:
     assert rows.unique().tolist() == [28, 29, 30, 31, 32]
     assert columns.unique().tolist() == [21, 22, 23, 24]
     cut = (DiffAugment(ones, "cutout", generator=generator(0)) == 0).sum((1, 2, 3))
-    assert cut.min() == 8 * 6  # the middle at a corner
+    assert cut.min() == 8 * 6  # the centre at a corner
     assert cut.max() == 16 * 12
-    # Two pixels, one of two channels: contrast and saturation, each alone.
+    # Two pixels, or one of two channels: contrast and saturation separately.
     x = torch.tensor([[-1.0, 1.0]]).view(1, 1, 1, 2).expand(n, 1, 1, 2)
     contrast = DiffAugment(x, "color", generator=generator(0)).diff(dim=3) / 2
     assert 0.5 <= contrast.min() < 0.51
@@ -166,7 +166,7 @@ def test_p_follows_the_signs_of_real_logits() -> None:
 
 
 def test_a_step_between_forward_and_backward() -> None:
-    """p moves after D(real) and before the backward: the gradient is that of the forward."""
+    """p changes between forward and backward; the gradient is that of the forward."""
     adaptive, d = AdaptiveAugment(interval=1, kimg=0.001, p=0.5), nn.Linear(16 * 12 * 3, 1).double()
     x = images().requires_grad_()
     y = adaptive(x, generator=generator(0))
@@ -177,7 +177,7 @@ def test_a_step_between_forward_and_backward() -> None:
     torch.testing.assert_close(dx, torch.autograd.grad(d(expected.flatten(1)).sum(), x)[0])
 
 
-def test_it_goes_on_as_it_stopped() -> None:
+def test_it_resumes() -> None:
     first, second = (AdaptiveAugment(kimg=0.1, interval=3, p=0.5) for _ in range(2))
     first.update(torch.ones(4))
     second.load_state_dict(first.state_dict())

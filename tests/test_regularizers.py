@@ -1,4 +1,4 @@
-"""Regularizers against formulas of their own."""
+"""Regularizers against formulas in plain torch."""
 
 import copy
 
@@ -48,7 +48,7 @@ def test_disc_shift() -> None:
 @pytest.mark.parametrize("layers", [None, 3])
 @pytest.mark.parametrize("eps", [0.0, 1e-2])
 def test_path_length_of_a_linear_generator(layers: int | None, eps: float) -> None:
-    """G(w) = A w has the gradient A^T y, whatever w; gradients pass through the moving mean."""
+    """G(w) = A w has the gradient A^T y for any w; gradients flow through the moving mean."""
     a, noise = randn(2 * 4 * 4, 5).requires_grad_(), randn(6, 2, 4, 4, seed=1)
     w = randn(6, 5, seed=2) if layers is None else randn(6, layers, 5, seed=2)
     w.requires_grad_()
@@ -126,7 +126,7 @@ def test_orthogonal_skips_by_name() -> None:
 
 
 def quadratic(x: Tensor) -> Tensor:
-    """D(x) = -|x|^2 / 2, of which the gradient is -x."""
+    """D(x) = -|x|^2 / 2, whose gradient is -x."""
     return -x.square().sum(1) / 2
 
 
@@ -144,7 +144,7 @@ def test_optimised_latents(steps: int) -> None:
     torch.testing.assert_close(got.detach(), expected)
 
 
-def test_gradients_go_through_optimised_latents() -> None:
+def test_gradients_flow_through_optimised_latents() -> None:
     scale = torch.tensor(2.0, dtype=torch.float64, requires_grad=True)
     z = 0.1 * randn(5, 4)
 

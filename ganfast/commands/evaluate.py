@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from ganfast._files import check_writable
-from ganfast.commands.options import INTERRUPTED, Device, Threads, prepare
+from ganfast.commands.options import INTERRUPTED, Device, Threads, UsageError, prepare, usage
 
 if TYPE_CHECKING:
     from ganfast.evaluation import Options, Result, Settings
@@ -27,7 +27,7 @@ Features = Annotated[
     str, typer.Option(help="inception, digits, dinov2_*, clip_*, module:callable or a .pt file.")
 ]
 Resize = Annotated[
-    str | None, typer.Option(help="clean, tf1, torch, antialias or none.  [default: clean]")
+    str | None, typer.Option(help="clean, tf1, torch, antialias or none.", show_default="clean")
 ]
 Dims = Annotated[int, typer.Option(help="Layer of Inception: 64, 192, 768 or 2048.")]
 Weights = Annotated[str | None, typer.Option(help="File of Inception's weights.")]
@@ -35,7 +35,7 @@ Sha256 = Annotated[str | None, typer.Option(help="Of --weights, unless they are 
 Dtype = Annotated[str, typer.Option(help="float32 or bf16, inside the network.")]
 Batch = Annotated[int, typer.Option("--batch-size", min=1, help="Images at a time.")]
 Samples = Annotated[
-    int | None, typer.Option(min=2, help="Images of a generator.  [default: as many as REAL]")
+    int | None, typer.Option(min=2, help="Images of a generator.", show_default="as many as REAL")
 ]
 OnError = Annotated[str, typer.Option(help="stop at images that cannot be used, or skip them.")]
 State = Annotated[
@@ -91,7 +91,8 @@ def evaluate(
     """
     from ganfast.evaluation import Options, evaluate, names
 
-    wanted = names(metrics)
+    with usage():
+        wanted = names(metrics)
     settings = _settings(
         Options(seed, ddof, kid_subsets, kid_subset_size, splits, k, inclusive), threads,
         features=features, resize=resize, dims=dims, weights=weights, sha256=sha256, dtype=dtype,
@@ -151,7 +152,7 @@ def stats(
     from ganfast.metrics import save_moments
 
     if out.suffix != ".npz":  # before the work, not after it
-        raise ValueError(f"out must end in .npz, got {str(out)!r}")
+        raise UsageError(f"out must end in .npz, got {str(out)!r}")
     check_writable(out)
     settings = _settings(
         Options(seed=seed), threads,
@@ -169,7 +170,7 @@ def stats(
 def weights(download: Download = False) -> None:
     """Say which weights are here, which are missing, and where to put them."""
     from ganfast.features import weight_files
-    from ganfast.features.digits import SHA256
+    from ganfast.features.digit_network import SHA256
 
     public = weight_files.INCEPTION
     path = weight_files.find(public)
@@ -199,7 +200,7 @@ def _settings(
     from ganfast.evaluation import Settings
 
     if on_error not in ("stop", "skip"):
-        raise ValueError(f"on-error must be stop or skip, got {on_error!r}")
+        raise UsageError(f"on-error must be stop or skip, got {on_error!r}")
     return Settings(
         features=features, resize=resize, dims=dims, weights=weights, sha256=sha256, dtype=dtype,
         device=prepare(device, threads), batch_size=batch_size, samples=samples,
@@ -217,10 +218,12 @@ def _processes() -> Iterator[bool]:
     """Join the processes of torchrun, if it started this one; yield whether this is the first."""
     import torch
 
+    from ganfast.distributed import is_first
+
     if "TORCHELASTIC_RUN_ID" in os.environ and int(os.environ.get("WORLD_SIZE", "1")) > 1:
         torch.distributed.init_process_group("gloo")
     try:
-        yield not torch.distributed.is_initialized() or torch.distributed.get_rank() == 0
+        yield is_first()
     except KeyboardInterrupt:
         print("stopped; with --state DIR the same command goes on from here", file=sys.stderr)
         sys.exit(INTERRUPTED)

@@ -1,13 +1,16 @@
 """Options, tables and endings that several commands share."""
 
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
-Device = Annotated[str | None, typer.Option(help="cpu or cuda.  [default: cuda if there is a GPU]")]
+Device = Annotated[
+    str | None, typer.Option(help="cpu or cuda.", show_default="cuda if there is a GPU")
+]
 Threads = Annotated[int | None, typer.Option(min=1, help="CPU threads.")]
 Resume = Annotated[bool, typer.Option("--resume", help="Continue where the run stopped.")]
 Overwrite = Annotated[
@@ -24,11 +27,26 @@ SettingsFile = Annotated[
 INTERRUPTED = 130
 
 
+class UsageError(ValueError):
+    """The command line is wrong: exit code 2."""
+
+
+@contextmanager
+def usage(wrong: bool = True) -> Iterator[None]:
+    """Turn an error within the block into one of the command line, if ``wrong`` is true."""
+    try:
+        yield
+    except (TypeError, ValueError) as error:
+        if not wrong:
+            raise
+        raise UsageError(str(error)) from error
+
+
 def prepare(device: str | None, threads: int | None) -> str:
     """Set the number of threads, and return the device: the one asked for, or the best there is.
 
     Raises:
-        ValueError: this machine has no such device.
+        UsageError: this machine has no such device.
     """
     import torch
 
@@ -41,7 +59,7 @@ def prepare(device: str | None, threads: int | None) -> str:
             if torch.version.cuda is None and device.startswith("cuda")
             else "torch finds no such device"
         )
-        raise ValueError(f"device must be {' or '.join(devices)} here, got {device!r}: {cause}")
+        raise UsageError(f"device must be {' or '.join(devices)} here, got {device!r}: {cause}")
     return device or devices[-1]
 
 

@@ -13,9 +13,11 @@ from ganfast.commands.options import (
     Set,
     SettingsFile,
     Threads,
+    UsageError,
     interrupted,
     prepare,
     print_table,
+    usage,
 )
 
 
@@ -39,13 +41,17 @@ def train(
     from ganfast.train import config
 
     words = [*(set_ or []), *([f"model={model}"] if model else [])]
-    values = config.values_of(settings, words)
+    if overwrite and (resume or resume_from):
+        raise UsageError("--resume and --overwrite exclude each other")
+    with usage(settings is None):
+        values = config.values_of(settings, words)
     with joined(prepare(device, threads)) as own:
-        _train(values, out, own, resume, resume_from, overwrite)
+        _train(values, settings is None, out, own, resume, resume_from, overwrite)
 
 
 def _train(
     values: dict[str, Any],
+    only_words: bool,
     out: Path,
     device: str,
     resume: bool,
@@ -59,18 +65,21 @@ def _train(
 
     again = "stopped before step {}; the same command with --resume continues"
     if values.get("model") == "cyclegan":
-        both = config.from_mapping(cyclegan.CycleConfig, values)
+        with usage(only_words):
+            both = config.from_mapping(cyclegan.CycleConfig, values)
         done = cyclegan.cycle(both, out, device, resume, overwrite, resume_from)
         rows, finished, steps = cyclegan.rows(done), done.finished, both.steps
     elif values.get("model") in autoencoder.MODELS:
-        coder = config.from_mapping(autoencoder.AutoencoderConfig, values)
+        with usage(only_words):
+            coder = config.from_mapping(autoencoder.AutoencoderConfig, values)
         coded = autoencoder.autoencode(coder, out, overwrite, device, resume, resume_from)
         if coded is None:
             interrupted(again.format(coder.steps))
             return
         rows, finished, steps = autoencoder.rows(coded), True, coder.steps
     else:
-        one = config.from_mapping(gan.Config, values)
+        with usage(only_words):
+            one = config.from_mapping(gan.Config, values)
         result = recipe.train(one, out, device, resume, overwrite, resume_from)
         rows, finished, steps = recipe.rows(result), result.finished, one.steps
     if not Processes().first:
@@ -82,7 +91,7 @@ def _train(
 
 def demo(
     out: Out = Path("runs/demo"),
-    steps: Annotated[int | None, typer.Option(help="Training steps.  [default: 2000]")] = None,
+    steps: Annotated[int | None, typer.Option(help="Training steps.", show_default="2000")] = None,
     seed: Annotated[int, typer.Option(help="Of weights, latents and the order of the data.")] = 0,
     threads: Threads = None,
     device: Device = None,
@@ -93,7 +102,7 @@ def demo(
     from ganfast.workflows import demo as recipe
 
     if resume and overwrite:
-        raise ValueError("--resume and --overwrite exclude each other")
+        raise UsageError("--resume and --overwrite exclude each other")
     steps = recipe.STEPS if steps is None else steps
     device = prepare(device, threads)
     result = recipe.demo(out, steps, seed, device, resume, overwrite)
@@ -117,7 +126,8 @@ def pretrain(
     from ganfast.train import config
     from ganfast.workflows import pretrain as recipe
 
-    wanted = config.read(recipe.Settings, settings, set_ or [])
+    with usage(settings is None):
+        wanted = config.read(recipe.Settings, settings, set_ or [])
     result = recipe.pretrain(wanted, out, prepare(device, threads), overwrite)
     print_table([["network", "weight", ""], *recipe.taken(result)])
     _print_end(recipe.rows(wanted, result), out)
@@ -135,7 +145,8 @@ def finetune(
     from ganfast.train import config
     from ganfast.workflows import finetune as recipe
 
-    wanted = config.read(recipe.Settings, settings, set_ or [])
+    with usage(settings is None):
+        wanted = config.read(recipe.Settings, settings, set_ or [])
     result = recipe.finetune(wanted, out, prepare(device, threads), overwrite, on_result=print)
     _print_end([recipe.header(wanted), *result.rows(wanted)], out)
 
@@ -155,10 +166,11 @@ def rank(
     from ganfast.train import config
     from ganfast.workflows import rank as recipe
 
-    values = config.values_of(settings, set_ or [])
-    if model:
-        values["models"] = model
-    wanted = config.from_mapping(recipe.Settings, values)
+    with usage(settings is None):
+        values = config.values_of(settings, set_ or [])
+        if model:
+            values["models"] = model
+        wanted = config.from_mapping(recipe.Settings, values)
     result = recipe.rank(wanted, out, prepare(device, threads), overwrite)
     print_table([recipe.HEADER, *result.rows()])
     _print_end(recipe.correlations(result), out)
@@ -169,7 +181,7 @@ def synthesize(
     out: Annotated[Path, typer.Option(help="Folder of the data set.")] = Path("runs/synthetic"),
     samples: Annotated[int, typer.Option(help="Number of images.")] = 5000,
     shares: Annotated[
-        str, typer.Option(help="Of the classes, such as 1,1,2.  [default: equal]")
+        str, typer.Option(help="Of the classes, such as 1,1,2.", show_default="equal")
     ] = "",
     format_: Annotated[str, typer.Option("--format", help="npz, folder or safetensors.")] = "npz",
     seed: Annotated[int, typer.Option(help="The same seed makes the same data set.")] = 0,
@@ -191,9 +203,10 @@ def synthesize(
     from ganfast.workflows.sampler import Filters
 
     device = prepare(device, threads)
-    weights = tuple(float(share) for share in shares.split(",")) if shares else ()
-    filters = Filters(reject, confidence, truncation)
-    order = recipe.Order(samples, weights, format_, seed, filters)  # type: ignore[arg-type]
+    with usage():
+        weights = tuple(float(share) for share in shares.split(",")) if shares else ()
+        filters = Filters(reject, confidence, truncation)
+        order = recipe.Order(samples, weights, format_, seed, filters)  # type: ignore[arg-type]
     found = recipe.synthesize(checkpoint, out, order, device, overwrite)
     print_table(recipe.rows(found))
     print(f"card: {out / 'card.html'}")

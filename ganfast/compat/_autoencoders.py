@@ -6,6 +6,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from ganfast._names import check_name
 from ganfast.losses import adaptive_weight_loss, discriminator_loss, generator_loss, pixel_loss
 
 
@@ -67,8 +68,7 @@ class AutoencoderLoss(nn.Module):
         layers: dict[str, Any],
     ) -> None:
         super().__init__()
-        if disc_loss not in _DISCRIMINATOR_LOSSES:
-            raise ValueError(f"disc_loss must be hinge or vanilla, got {disc_loss!r}")
+        check_name("disc_loss", disc_loss, _DISCRIMINATOR_LOSSES)
         self.pixel_weight = pixelloss_weight  # unused, as in the projects
         self.perceptual_weight = perceptual_weight
         self.discriminator_iter_start = disc_start

@@ -45,7 +45,7 @@ def reduce_sides(
     """
     formulas = tuple([(name, formula) for name, _, formula in sides])
     maps = [last_maps(name, outputs) for name, outputs, _ in sides]
-    return _reducer(formulas, scale, map_reduction)(maps)
+    return _reducer(formulas, scale, map_reduction).loss(maps)
 
 
 @lru_cache(maxsize=64)

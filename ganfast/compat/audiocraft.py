@@ -1,6 +1,6 @@
 """Drop-in for the adversarial losses of AudioCraft and EnCodec, ``audiocraft.adversarial.losses``.
 
-``audiocraft/adversarial/__init__.py``: change ``from .losses import (`` to ::
+In ``audiocraft/adversarial/__init__.py``, change ``from .losses import (`` to::
 
     from ganfast.compat.audiocraft import (
 
@@ -17,6 +17,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from ganfast._names import check_name
 from ganfast.compat._criterion import formula_of, frozen, reduce_sides
 from ganfast.distributed import process_count
 from ganfast.losses import feature_matching
@@ -99,10 +100,7 @@ def get_real_criterion(loss_type: str) -> Callable[[Tensor], Tensor]:
 
 
 def _criterion(loss_type: str, *losses: Callable[[Tensor], Tensor]) -> Callable[[Tensor], Tensor]:
-    if loss_type not in ADVERSARIAL_LOSSES:
-        raise ValueError(
-            f"loss_type must be one of {', '.join(ADVERSARIAL_LOSSES)}, got {loss_type!r}"
-        )
+    check_name("loss_type", loss_type, ADVERSARIAL_LOSSES)
     return losses[ADVERSARIAL_LOSSES.index(loss_type)]
 
 

@@ -18,6 +18,7 @@ from importlib.util import find_spec
 
 from torch import Tensor, nn
 
+from ganfast._names import check_name
 from ganfast.compat._criterion import formula_of, reduce_sides
 from ganfast.losses.outputs import Outputs
 from ganfast.penalties import r1_from_logits, wgan_gp
@@ -71,8 +72,7 @@ class GANLoss(nn.Module):
         loss_weight: float = 1.0,
     ) -> None:
         super().__init__()
-        if gan_type not in _FUNCTIONS:
-            raise ValueError(f"gan_type must be one of {', '.join(_FUNCTIONS)}, got {gan_type!r}")
+        check_name("gan_type", gan_type, _FUNCTIONS)
         self.gan_type = gan_type
         self.loss_weight = loss_weight
         self.real_label_val = real_label_val
@@ -159,9 +159,8 @@ def g_path_regularize(
 def _register() -> None:
     if find_spec("basicsr") is None:
         return
-    registry = import_module(
-        "basicsr.losses"
-    ).LOSS_REGISTRY  # imported first, so that it holds basicsr's own classes
+    # Importing the package registers basicsr's own classes, which are then replaced.
+    registry = import_module("basicsr.losses").LOSS_REGISTRY
     for loss in (GANLoss, MultiScaleGANLoss):
         registry._obj_map[loss.__name__] = loss
 

@@ -1,7 +1,7 @@
 """Drop-in for the adversarial loss of Descript Audio Codec, ``dac.nn.loss.GANLoss``.
 
-``scripts/train.py``: write ``GANLoss(discriminator)`` in place of
-``losses.GANLoss(discriminator)``, and at the top add ::
+In ``scripts/train.py``, change ``losses.GANLoss(discriminator)`` to ``GANLoss(discriminator)``, and
+at the top add ::
 
     from ganfast.compat.dac import GANLoss
 

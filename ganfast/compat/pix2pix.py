@@ -16,6 +16,7 @@ from typing import Any, get_args
 import torch
 from torch import Tensor, nn
 
+from ganfast._names import check_name
 from ganfast.compat._criterion import formula_of, reduce_sides
 from ganfast.penalties import mixed_points
 from ganfast.penalties._calls import Phi, gradients, reduced, refuse_compiled
@@ -53,8 +54,7 @@ class GANLoss(nn.Module):
         self, gan_mode: str, target_real_label: float = 1.0, target_fake_label: float = 0.0
     ) -> None:
         super().__init__()
-        if gan_mode not in _FUNCTIONS:
-            raise ValueError(f"gan_mode must be one of {', '.join(_FUNCTIONS)}, got {gan_mode!r}")
+        check_name("gan_mode", gan_mode, _FUNCTIONS)
         self.register_buffer("real_label", torch.tensor(target_real_label))
         self.register_buffer("fake_label", torch.tensor(target_fake_label))
         self.gan_mode = gan_mode
@@ -110,8 +110,7 @@ def cal_gradient_penalty(
     """
     if lambda_gp <= 0:
         return 0.0, None
-    if type not in get_args(Mode):
-        raise ValueError(f"type must be one of {', '.join(get_args(Mode))}, got {type!r}")
+    check_name("type", type, get_args(Mode))
     refuse_compiled(netD)
     (point,) = mixed_points(real_data, fake_data, mode=type)
     point = point.detach().requires_grad_()

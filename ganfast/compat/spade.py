@@ -22,6 +22,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from ganfast._names import check_name
 from ganfast.compat._criterion import formula_of, reduce_sides
 from ganfast.losses.outputs import Outputs, last_maps
 
@@ -59,8 +60,7 @@ class GANLoss(nn.Module):
         opt: Any = None,
     ) -> None:
         super().__init__()
-        if gan_mode not in _FUNCTIONS:
-            raise ValueError(f"gan_mode must be one of {', '.join(_FUNCTIONS)}, got {gan_mode!r}")
+        check_name("gan_mode", gan_mode, _FUNCTIONS)
         self.real_label = target_real_label
         self.fake_label = target_fake_label
         self.gan_mode = gan_mode

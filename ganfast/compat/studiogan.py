@@ -93,6 +93,7 @@ class CrossEntropyLoss(nn.Module):
     """AC-GAN's cross-entropy."""
 
     def forward(self, cls_output: Tensor, label: Tensor, **_: Any) -> Tensor:
+        """Return the loss of logits (B, classes) and labels (B,); scalar."""
         return auxiliary_classifier_loss(cls_output, label)
 
 
@@ -107,6 +108,7 @@ class ConditionalContrastiveLoss(nn.Module):
         self.DDP = DDP
 
     def forward(self, embed: Tensor, proxy: Tensor, label: Tensor, **_: Any) -> Tensor:
+        """Return the loss of embeddings and proxies (B, n) with labels (B,); scalar."""
         return conditional_contrastive_loss(
             embed, proxy, label, temperature=self.temperature, distributed=self.DDP
         )
@@ -126,6 +128,7 @@ class Data2DataCrossEntropyLoss(nn.Module):
         self.DDP = DDP
 
     def forward(self, embed: Tensor, proxy: Tensor, label: Tensor, **_: Any) -> Tensor:
+        """Return the loss of embeddings and proxies (B, n) with labels (B,); scalar."""
         return data_to_data_cross_entropy_loss(
             embed,
             proxy,

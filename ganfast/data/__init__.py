@@ -5,7 +5,7 @@ from pathlib import Path
 from ganfast.data.batch_stream import BatchStream
 from ganfast.data.idx import Split, digits, has_idx_files, idx_folder
 from ganfast.data.image_data import ImageData, to_float, to_uint8
-from ganfast.data.image_folder import image_folder
+from ganfast.data.image_files import image_folder
 
 __all__ = [
     "EMBEDDED",

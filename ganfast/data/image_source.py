@@ -2,24 +2,32 @@
 
 import hashlib
 import io
+import lzma
 import os
+import posixpath
 import tarfile
 import threading
 import zipfile
+import zlib
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from pathlib import Path, PurePosixPath
-from typing import IO
+from functools import partial
+from pathlib import Path, PurePath, PurePosixPath
+from typing import IO, Any
 
 import numpy as np
 import torch
 from torch import Tensor
 
+from ganfast.data import listing
 from ganfast.data.image_data import ImageData
-from ganfast.data.image_folder import EXTENSIONS, decode, is_image_name
+from ganfast.data.image_files import decode
 
 _LARGEST_ENTRY = 1 << 29  # bytes of one file in an archive
+_LINKS = 40  # from one to the next; more is a circle
+
+Prepare = Callable[[Tensor], Tensor]  # of an image (C, H, W)
 
 
 class ImageSource(ABC):
@@ -29,18 +37,28 @@ class ImageSource(ABC):
         name: where the images come from.
         key: changes whenever the images do; None if that is not known.
         labels: the class of each image, if there are classes.
+        notes: what a reader of the scores should know, such as files that are no images.
+        moments: moments of features, by layer, that came with the images.
     """
 
     name: str
     key: str | None
     labels: Sequence[str] | None = None
+    notes: Sequence[str] = ()
+    moments: Mapping[str, Any] = {}
 
     @abstractmethod
     def __len__(self) -> int: ...
 
     @abstractmethod
-    def read(self, start: int, stop: int) -> tuple[list[Tensor], dict[int, str]]:
-        """Return the images of a range, and by number what is wrong with the missing ones."""
+    def read(
+        self, start: int, stop: int, prepare: Prepare | None = None
+    ) -> tuple[list[Tensor], dict[int, str]]:
+        """Return the images of a range, and by number what is wrong with the missing ones.
+
+        ``prepare`` is applied to each image as soon as it is there, so that no more than a few are
+        held at their full size.
+        """
 
 
 class Arrays(ImageSource):
@@ -61,25 +79,44 @@ class Arrays(ImageSource):
     def __len__(self) -> int:
         return len(self.images)
 
-    def read(self, start: int, stop: int) -> tuple[list[Tensor], dict[int, str]]:
-        return list(self.images[start:stop]), {}
+    def read(
+        self, start: int, stop: int, prepare: Prepare | None = None
+    ) -> tuple[list[Tensor], dict[int, str]]:
+        images = list(self.images[start:stop])
+        return images if prepare is None else [prepare(image) for image in images], {}
 
 
 class _Files(ImageSource):
     """Encoded image files, decoded by threads.
 
-    If every file lies in a sub-folder, the top sub-folders are the classes.
+    Labels come from a ``dataset.json`` beside the images, else from their folders.
     """
 
-    def __init__(self, name: str, entries: Sequence[tuple[str, str]], channels: int) -> None:
-        """``entries``: the name of each file, and a text that changes when the file does."""
+    def __init__(
+        self,
+        name: str,
+        entries: Sequence[tuple[str, str]],
+        channels: int,
+        others: Sequence[PurePath],
+        labels_file: bytes | None,
+    ) -> None:
+        """``entries``: each file's name, and a text that changes when it does; ``others``: files
+        that are no images."""
         if not entries:
-            raise ValueError(f"{name}: expected images ({', '.join(sorted(EXTENSIONS))}), got none")
+            note = listing.not_images(others)
+            raise ValueError(
+                f"{name}: expected images ({', '.join(sorted(listing.EXTENSIONS))}), got none"
+                + (f"; {note}" if note else "")
+            )
         self.name, self.channels = name, channels
         self.entries = [entry for entry, _ in entries]
-        paths = [PurePosixPath(entry.replace(os.sep, "/")).parts for entry in self.entries]
-        if all(len(path) > 1 for path in paths):
-            self.labels = [path[0] for path in paths]
+        note = listing.not_images(others)
+        self.notes = [f"{name}: {note}"] if note else []
+        self.labels = (
+            listing.classes(self.entries)
+            if labels_file is None
+            else listing.labels_of(labels_file, self.entries, f"{name}/{listing.LABELS_FILE}")
+        )
         described = "\n".join(f"{entry}\t{state}" for entry, state in entries)
         self.key = hashlib.sha256(f"{channels}\n{described}".encode()).hexdigest()
         self._pool = ThreadPoolExecutor(min(8, os.cpu_count() or 1))
@@ -91,12 +128,14 @@ class _Files(ImageSource):
     def file(self, entry: str) -> Path | io.BytesIO:
         """Return what the decoder reads."""
 
-    def read(self, start: int, stop: int) -> tuple[list[Tensor], dict[int, str]]:
-        read = list(self._pool.map(self._read, self.entries[start:stop]))
+    def read(
+        self, start: int, stop: int, prepare: Prepare | None = None
+    ) -> tuple[list[Tensor], dict[int, str]]:
+        read = list(self._pool.map(partial(self._read, prepare), self.entries[start:stop]))
         images = [image for image in read if isinstance(image, Tensor)]
         return images, {i: wrong for i, wrong in enumerate(read, start) if isinstance(wrong, str)}
 
-    def _read(self, entry: str) -> Tensor | str:
+    def _read(self, prepare: Prepare | None, entry: str) -> Tensor | str:
         """Return the image, or a sentence that says what is wrong with it."""
         try:
             image = decode(self.file(entry), entry, self.channels)
@@ -104,31 +143,44 @@ class _Files(ImageSource):
             return str(error)
         except (OSError, EOFError, RuntimeError, zipfile.BadZipFile, tarfile.TarError) as error:
             return f"{entry}: {error}"
+        except (zlib.error, lzma.LZMAError, NotImplementedError) as error:
+            return f"{entry}: {error}"
         pixels = np.array(image, np.uint8).reshape(image.height, image.width, self.channels)
-        return torch.from_numpy(pixels).permute(2, 0, 1)
+        found = torch.from_numpy(pixels).permute(2, 0, 1)
+        return found if prepare is None else prepare(found)
 
 
 class Folder(_Files):
-    """All images below a folder, in the order of their paths; hidden files are skipped."""
+    """All images below a folder, in the order of their paths; hidden files are skipped.
+
+    Links to folders are followed; see :func:`ganfast.data.listing.walk`.
+    """
 
     def __init__(self, path: Path, channels: int) -> None:
         self._path = path
-        files = sorted(
-            file
-            for file in path.rglob("*")
-            if is_image_name(file.relative_to(path)) and not file.is_dir()
+        names = sorted(listing.walk(path))
+        images = [name for name in names if listing.is_image_name(name)]
+        others = [name for name in names if not listing.is_image_name(name)]
+        labels = path / listing.LABELS_FILE
+        super().__init__(
+            str(path),
+            [(str(name), _state(path / name)) for name in images],
+            channels,
+            others,
+            labels.read_bytes() if labels.is_file() else None,
         )
-        super().__init__(str(path), [self._entry(file) for file in files], channels)
-
-    def _entry(self, file: Path) -> tuple[str, str]:
-        try:
-            state = file.stat()
-        except OSError:  # a dangling link: reported when it is read
-            return str(file.relative_to(self._path)), "unreadable"
-        return str(file.relative_to(self._path)), f"{state.st_size} {state.st_mtime_ns}"
 
     def file(self, entry: str) -> Path:
         return self._path / entry
+
+
+def _state(file: Path) -> str:
+    """Return a text that changes when the file does."""
+    try:
+        state = file.stat()
+    except OSError:  # a dangling link: reported when it is read
+        return "unreadable"
+    return f"{state.st_size} {state.st_mtime_ns}"
 
 
 class ZipArchive(_Files):
@@ -137,11 +189,23 @@ class ZipArchive(_Files):
     def __init__(self, path: Path, channels: int) -> None:
         try:
             self._zip = zipfile.ZipFile(path)
-        except zipfile.BadZipFile as error:
+        except (zipfile.BadZipFile, NotImplementedError, ValueError, OSError) as error:
             raise ValueError(f"{path}: expected a zip file: {error}") from error
-        infos = [info for info in self._zip.infolist() if _is_image_entry(info.filename)]
-        entries = [(info.filename, f"{info.file_size} {info.CRC}") for info in infos]
-        super().__init__(str(path), sorted(entries), channels)
+        # Of a name that is there twice the last entry counts, as when it is unpacked.
+        infos = {info.filename: info for info in self._zip.infolist() if not info.is_dir()}
+        names = sorted(infos)
+        images = [name for name in names if listing.is_image_name(PurePosixPath(name))]
+        others = [PurePosixPath(n) for n in names if not listing.is_image_name(PurePosixPath(n))]
+        labels = None
+        if listing.LABELS_FILE in infos:
+            try:
+                labels = self.file(listing.LABELS_FILE).getvalue()
+            except (OSError, RuntimeError, NotImplementedError, zlib.error, EOFError) as error:
+                raise ValueError(f"{path}: {listing.LABELS_FILE} is damaged: {error}") from error
+            except zipfile.BadZipFile as error:
+                raise ValueError(f"{path}: {listing.LABELS_FILE} is damaged: {error}") from error
+        entries = [(name, f"{infos[name].file_size} {infos[name].CRC}") for name in images]
+        super().__init__(str(path), entries, channels, others, labels)
 
     def file(self, entry: str) -> io.BytesIO:
         size = self._zip.getinfo(entry).file_size
@@ -150,24 +214,59 @@ class ZipArchive(_Files):
 
 
 class TarArchive(_Files):
-    """All images in a tar file, compressed or not, in file order; nothing is unpacked to disk."""
+    """All images in a tar file, compressed or not, in file order; nothing is unpacked to disk.
+
+    Links to files of the archive count as these files.
+    """
 
     def __init__(self, path: Path, channels: int) -> None:
+        self._lock = threading.Lock()
         try:
             self._tar = tarfile.open(path)  # noqa: SIM115  open as long as this object
-            members = [m for m in self._tar if m.isfile() and _is_image_entry(m.name)]
-        except (tarfile.TarError, EOFError, OSError) as error:
+            # Of a name that is there twice the last member counts, as when it is unpacked.
+            self._members = {_plain(m.name): m for m in self._tar if not m.isdir()}
+        except (tarfile.TarError, EOFError, OSError, zlib.error, lzma.LZMAError) as error:
             raise ValueError(f"{path}: expected a tar file: {error}") from error
-        self._members = {member.name: member for member in members}
-        self._lock = threading.Lock()
-        entries = [(member.name, f"{member.size} {member.mtime}") for member in members]
-        super().__init__(str(path), entries, channels)
+        names = list(self._members)
+        images = [name for name in names if listing.is_image_name(PurePosixPath(name))]
+        others = [PurePosixPath(n) for n in names if not listing.is_image_name(PurePosixPath(n))]
+        labels = None
+        if listing.LABELS_FILE in self._members:
+            labels = self.file(listing.LABELS_FILE).getvalue()
+        entries = [(name, self._state(name)) for name in images]
+        super().__init__(str(path), entries, channels, others, labels)
 
     def file(self, entry: str) -> io.BytesIO:
+        member = self._target(entry)
         with self._lock:
-            member = self._members[entry]
             file = self._tar.extractfile(member)
             return _limited(entry, member.size, io.BytesIO() if file is None else file)
+
+    def _state(self, entry: str) -> str:
+        try:
+            member = self._target(entry)
+        except ValueError:
+            return "unreadable"
+        return f"{member.size} {member.mtime}"
+
+    def _target(self, entry: str) -> tarfile.TarInfo:
+        """Return the file of an entry, through links. Raises ValueError if there is none."""
+        name = entry
+        for _ in range(_LINKS):
+            member = self._members.get(name)
+            if member is None:
+                raise ValueError(f"{entry}: expected a file, got a link to {name}, not in the tar")
+            if member.isfile():
+                return member
+            if not (member.issym() or member.islnk()):
+                raise ValueError(f"{entry}: expected a file, got a pipe or device")
+            folder = "" if member.islnk() else posixpath.dirname(name)
+            name = _plain(posixpath.join(folder, member.linkname))
+        raise ValueError(f"{entry}: expected a file, got links that lead in a circle")
+
+
+def _plain(name: str) -> str:
+    return posixpath.normpath(name)
 
 
 def open_images(path: Path, channels: int) -> ImageSource:
@@ -215,24 +314,51 @@ def as_channels(images: Tensor, channels: int) -> Tensor:
 
 
 def _from_npz(path: Path) -> tuple[Tensor, list[int] | None]:
-    """Return the one uint8 array (N, H, W, C) or (N, C, H, W), and the integers (N,), if any."""
+    """Return the one uint8 array (N, H, W, C) or (N, C, H, W), and the integers (N,), if any.
+
+    Only these arrays are read.
+    """
     try:
+        headers = npz_headers(path)
+        found = [name for name, (shape, dtype) in headers.items() if _is_images(shape, dtype)]
+        if len(found) != 1:
+            shapes = {name: (str(dtype), shape) for name, (shape, dtype) in headers.items()}
+            raise ValueError(f"expected one uint8 array of images (N, H, W, C), got {shapes}")
+        count = headers[found[0]][0][0]
+        named = [
+            name
+            for name, (shape, dtype) in headers.items()
+            if dtype.kind in "iu" and shape == (count,)
+        ]
         with np.load(path, allow_pickle=False) as file:
-            arrays = {name: file[name] for name in file.files}
-    except (ValueError, EOFError, OSError, zipfile.BadZipFile) as error:
+            images = torch.from_numpy(np.ascontiguousarray(file[found[0]]))
+            labels = file[named[0]].tolist() if len(named) == 1 else None
+    except (ValueError, EOFError, OSError, KeyError, TypeError, zlib.error) as error:
         raise ValueError(f"{path}: expected a .npz file of arrays: {error}") from error
-    found = [a for a in arrays.values() if a.dtype == np.uint8 and a.ndim == 4]
-    if len(found) != 1:
-        shapes = {name: (str(a.dtype), a.shape) for name, a in arrays.items()}
-        raise ValueError(f"{path}: expected one uint8 array of images (N, H, W, C), got {shapes}")
-    images = torch.from_numpy(found[0])
-    named = [a for a in arrays.values() if a.dtype.kind in "iu" and a.shape == (len(images),)]
-    labels = named[0].tolist() if len(named) == 1 else None
+    except (zipfile.BadZipFile, NotImplementedError, RuntimeError, SyntaxError) as error:
+        raise ValueError(f"{path}: expected a .npz file of arrays: {error}") from error
     return images.permute(0, 3, 1, 2) if images.shape[3] in (1, 3) else images, labels
 
 
-def _is_image_entry(name: str) -> bool:
-    return not name.endswith("/") and is_image_name(PurePosixPath(name))
+def npz_headers(path: Path) -> dict[str, tuple[tuple[int, ...], np.dtype[Any]]]:
+    """Return the shape and dtype of each array of a npz file, without reading the arrays."""
+    found = {}
+    with zipfile.ZipFile(path) as archive:
+        for name in archive.namelist():
+            with archive.open(name) as file:
+                version = np.lib.format.read_magic(file)
+                read = (
+                    np.lib.format.read_array_header_1_0
+                    if version == (1, 0)
+                    else np.lib.format.read_array_header_2_0
+                )
+                shape, _, dtype = read(file)
+            found[name.removesuffix(".npy")] = (shape, dtype)
+    return found
+
+
+def _is_images(shape: tuple[int, ...], dtype: np.dtype[Any]) -> bool:
+    return dtype == np.uint8 and len(shape) == 4
 
 
 def _limited(entry: str, size: int, file: IO[bytes]) -> io.BytesIO:

@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import warnings
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -79,10 +80,9 @@ def collect(
     """
     if batch_size < 1:
         raise ValueError(f"batch_size must be at least 1, got {batch_size}")
-    rank, world = process_rank(), process_count()
     key = _key(source, encoder, layers)
     starts = list(range(0, len(source), SHARD))
-    mine = range(rank, len(starts), world)
+    mine = range(process_rank(), len(starts), process_count())
     statistics: dict[str, FrechetStatistics] = {}
     kept: dict[int, dict[str, Tensor]] = {}
     problems: dict[int, str] = {}
@@ -91,8 +91,8 @@ def collect(
         for index in mine:
             start, stop = starts[index], min(starts[index] + SHARD, len(source))
             file = state / f"{key}-{index:06d}.safetensors" if state and key else None
-            if file is not None and file.is_file():
-                shard = _load(file)
+            shard = _load(file, layers, stop - start) if file is not None else None
+            if shard is not None:
                 bar.update(stop - start)
             else:
                 shard = _compute(source, encoder, layers, (start, stop), batch_size, on_error, bar)
@@ -105,7 +105,7 @@ def collect(
             problems |= shard.problems
             if keep:
                 kept[index] = shard.features
-    if world > 1:
+    if process_count() > 1:
         statistics, kept, problems = _of_all(statistics, kept, problems, layers)
     if not statistics:
         raise ValueError(f"{source.name}: none of the {len(source)} images can be used")
@@ -131,12 +131,12 @@ def _compute(
 ) -> _Shard:
     parts: list[dict[str, Tensor]] = []
     problems: dict[int, str] = {}
-    for end, images, wrong in _batches(source, bounds, batch_size):
+    for end, images, wrong in _batches(source, encoder, bounds, batch_size):
         problems |= wrong
         if problems and on_error == "stop":
             _refuse(source, problems, end)
         if images:
-            found = encoder(images, layers)
+            found = encoder.of_shrunk(images, layers)
             parts.append({layer: x.cpu() for layer, x in found.items()})
         bar.update(len(images) + len(wrong))
     features = {layer: torch.cat([p[layer] for p in parts]) for layer in layers} if parts else {}
@@ -147,16 +147,16 @@ def _compute(
 
 
 def _batches(
-    source: ImageSource, bounds: tuple[int, int], size: int
+    source: ImageSource, encoder: Encoder, bounds: tuple[int, int], size: int
 ) -> Iterator[tuple[int, list[Tensor], dict[int, str]]]:
     """Yield the end, the images and the problems of each batch, while the next one is read."""
     ranges = [(i, min(i + size, bounds[1])) for i in range(*bounds, size)]
     with ThreadPoolExecutor(1) as pool:
-        coming = pool.submit(source.read, *ranges[0])
+        coming = pool.submit(source.read, *ranges[0], encoder.shrunk)
         for (_, end), following in zip(ranges, [*ranges[1:], None], strict=True):
             images, wrong = coming.result()
             if following is not None:
-                coming = pool.submit(source.read, *following)
+                coming = pool.submit(source.read, *following, encoder.shrunk)
             yield end, images, wrong
 
 
@@ -185,22 +185,47 @@ def _key(source: ImageSource, encoder: Encoder, layers: tuple[str, ...]) -> str 
 def _save(file: Path, shard: _Shard) -> None:
     from safetensors.torch import save
 
+    facts = {"problems": json.dumps(shard.problems), "sha256": _digest(shard.features)}
     with atomic_write(file) as target:
-        target.write(save(shard.features, metadata={"problems": json.dumps(shard.problems)}))
+        target.write(save(shard.features, metadata=facts))
 
 
-def _load(file: Path) -> _Shard:
+def _load(file: Path, layers: tuple[str, ...], n: int) -> _Shard | None:
+    """Return the shard of ``n`` images in a file, or None if it has to be computed.
+
+    A damaged file, or one of other layers or images, is named and removed.
+    """
     from safetensors import SafetensorError, safe_open
 
+    if not file.is_file():
+        return None
     try:
         with safe_open(file, "pt") as shard:
             features = {layer: shard.get_tensor(layer) for layer in shard.keys()}  # noqa: SIM118
-            problems = json.loads(shard.metadata()["problems"])
-            return _Shard(features, {int(number): wrong for number, wrong in problems.items()})
+            facts = shard.metadata()
+        problems = {int(k): str(v) for k, v in json.loads(facts["problems"]).items()}
+        rows = n - len(problems)
+        if set(features) != (set(layers) if rows else set()):
+            raise ValueError(f"layers {sorted(features)}, not {sorted(layers)}")
+        for layer, x in features.items():
+            if x.dtype != torch.float32 or x.ndim != 2 or len(x) != rows:
+                raise ValueError(f"{layer} is {x.dtype} {tuple(x.shape)}, not float32 ({rows}, D)")
+            if not bool(x.isfinite().all()):
+                raise ValueError(f"{layer} is not finite")
+        if facts.get("sha256", _digest(features)) != _digest(features):  # 0.1.0 wrote none
+            raise ValueError("the checksum is wrong")
     except (SafetensorError, KeyError, TypeError, AttributeError, ValueError) as error:
-        raise ValueError(
-            f"{file}: this shard of features is damaged, remove it: {error}"
-        ) from error
+        warnings.warn(f"{file} is damaged and computed again: {error}", stacklevel=2)
+        file.unlink(missing_ok=True)
+        return None
+    return _Shard(features, problems)
+
+
+def _digest(features: dict[str, Tensor]) -> str:
+    digest = hashlib.sha256()
+    for layer in sorted(features):
+        digest.update(features[layer].contiguous().numpy().tobytes())
+    return digest.hexdigest()
 
 
 def _of_all(

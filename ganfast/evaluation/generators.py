@@ -10,8 +10,9 @@ import torch
 from torch import Tensor, nn
 
 from ganfast import metrics
+from ganfast._names import user_code
 from ganfast.data import to_uint8
-from ganfast.data.image_source import ImageSource, as_channels
+from ganfast.data.image_source import ImageSource, Prepare, as_channels
 from ganfast.evaluation.progress import progress_bar
 from ganfast.features import Encoder
 from ganfast.features.user_models import import_callable
@@ -73,13 +74,16 @@ class GeneratedImages(ImageSource):
     def __len__(self) -> int:
         return self._samples
 
-    def read(self, start: int, stop: int) -> tuple[list[Tensor], dict[int, str]]:
+    def read(
+        self, start: int, stop: int, prepare: Prepare | None = None
+    ) -> tuple[list[Tensor], dict[int, str]]:
         images: list[Tensor] = []
         first = start // self.batch
         for index in range(first, -(-stop // self.batch)):
             images += list(self._draw(index))
         begin = start - first * self.batch
-        return images[begin : begin + stop - start], {}
+        images = images[begin : begin + stop - start]
+        return images if prepare is None else [prepare(image) for image in images], {}
 
     def _draw(self, index: int) -> Tensor:
         if self._last is not None and self._last[0] == index:
@@ -89,7 +93,8 @@ class GeneratedImages(ImageSource):
             if isinstance(self.function, LatentSampler):
                 images = self.function(self.batch, index * self.batch)
             else:
-                images = self.function(self.batch)
+                with user_code(self.name):
+                    images = self.function(self.batch)
         if not isinstance(images, Tensor) or images.shape[:1] != (self.batch,):
             got = tuple(images.shape) if isinstance(images, Tensor) else type(images).__name__
             raise ValueError(f"{self.name} must return {self.batch} images, got {got}")
@@ -109,7 +114,8 @@ def from_callable(
     """
     found: Any = import_callable(name)
     if isinstance(found, type) and issubclass(found, nn.Module):
-        found = found()
+        with user_code(name):
+            found = found()
     if not isinstance(found, nn.Module):
         return GeneratedImages(found, name, None, samples, seed, channels)
     latent_dim: object = getattr(found, "latent_dim", None)

@@ -1,17 +1,20 @@
 """Open REAL and FAKE: images, generators and statistics files."""
 
+import re
 import zipfile
+import zlib
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
 
 from ganfast import data
-from ganfast.data.image_source import ImageSource, from_data, open_images
+from ganfast.data.image_source import ImageSource, from_data, npz_headers, open_images
 from ganfast.evaluation.scores import FeatureSet
 from ganfast.features import Encoder
 from ganfast.metrics import load_moments
-from ganfast.metrics.moments import load_settings
+from ganfast.metrics.moments import load_settings, refuse_pickle
 
 
 def is_statistics(spec: str) -> bool:
@@ -26,7 +29,20 @@ def is_statistics(spec: str) -> bool:
     try:
         with np.load(path, allow_pickle=False) as file:
             return bool({"mu", "mu_s"} & set(file.files))
-    except (ValueError, EOFError, OSError, zipfile.BadZipFile) as error:
+    except (ValueError, EOFError, OSError, zipfile.BadZipFile, NotImplementedError) as error:
+        raise ValueError(f"{spec}: expected a .npz file of arrays: {error}") from error
+
+
+def has_images(spec: str) -> bool:
+    """Say whether a statistics file also holds images, as guided-diffusion's references do."""
+    return any(dtype == np.uint8 and len(shape) == 4 for shape, dtype in headers(spec))
+
+
+def headers(spec: str) -> list[tuple[tuple[int, ...], np.dtype[Any]]]:
+    """Return the shape and dtype of each array of a .npz file."""
+    try:
+        return list(npz_headers(Path(spec)).values())
+    except (ValueError, EOFError, OSError, zipfile.BadZipFile, zlib.error) as error:
         raise ValueError(f"{spec}: expected a .npz file of arrays: {error}") from error
 
 
@@ -70,6 +86,9 @@ def open_source(
         ValueError: the file holds no images, or the callable is no generator.
     """
     path = Path(spec)
+    refuse_pickle(spec)
+    if re.match(r"[A-Za-z]:[\\/]", spec) and not path.exists():  # a path of Windows, no module
+        raise FileNotFoundError(f"{spec}: expected a folder or a file of images, got nothing")
     if spec in data.EMBEDDED:
         return from_data(data.EMBEDDED[spec](), channels)
     is_callable = ":" in spec and not path.exists()

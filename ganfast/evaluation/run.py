@@ -1,6 +1,7 @@
 """From two inputs to a table of scores."""
 
 import time
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
@@ -23,10 +24,10 @@ from ganfast.evaluation.scores import (
 )
 from ganfast.features import Encoder
 from ganfast.features.resize import Mode
-from ganfast.metrics import Moments, neighbours
+from ganfast.metrics import Moments
 
 _SHOWN = 24  # images of each side on a sheet of the report
-_NEIGHBOURS = 5
+_ROWS, _NEIGHBOURS = 8, 5  # fake images, and the real ones nearest to each
 _FEW = 2048  # up to so many images on both sides, the distance is computed from the features
 _CURVE_KS = (1, 2, 3, 5, 8, 12)
 _CURVE_SAMPLES = 5000  # of each side, for the curve of precision and recall
@@ -189,9 +190,11 @@ def evaluate(
             f"it has no {' or '.join(sorted(missing))}"
         )
     # Both are opened before any features are computed, so that a mistake in FAKE shows at once.
-    one = _open(real, encoder, layers, settings, settings.samples)
+    of_features = {name for name in wanted if TABLE[name].needs_features}
+    of_real = of_features - set(OF_FAKE_FEATURES)
+    one = _open(real, encoder, layers, settings, settings.samples, images=bool(of_real))
     n = one.n if isinstance(one, FeatureSet) else len(one)
-    two = _open(fake, encoder, layers, settings, settings.samples or n)
+    two = _open(fake, encoder, layers, settings, settings.samples or n, images=bool(of_features))
     _refuse_at_once(wanted, one, two, settings.on_error)
     # For few samples the distance from the features themselves is faster and more accurate.
     few = all(isinstance(side, FeatureSet) or len(side) <= _FEW for side in (one, two))
@@ -206,7 +209,14 @@ def evaluate(
         fake=fake_side,
         settings=_described(encoder, settings, wanted),
         problems=[*problems, *more],
-        notes=_notes(real_source, fake_source),
+        notes=_notes(
+            real_side,
+            fake_side,
+            [source for source in (real_source, fake_source) if source is not None],
+            wanted,
+            encoder,
+            settings.options,
+        ),
         seconds=0.0,
         images=sum(len(s) for s in (real_source, fake_source) if s is not None),
     )
@@ -239,21 +249,34 @@ def statistics(spec: str, settings: Settings, quiet: bool = False) -> tuple[Mome
     encoder = settings.encoder()
     if inputs.is_statistics(spec):
         raise ValueError(f"{spec}: expected images, but the file holds statistics already")
-    source = _open(spec, encoder, ("features",), settings, settings.samples)
+    source = _open(spec, encoder, ("features",), settings, settings.samples, images=True)
     side, _, _ = _collect(source, encoder, ("features",), False, settings, quiet)
     found = side.moments["features"]
     return (found if isinstance(found, Moments) else found.moments), encoder
 
 
 def _open(
-    spec: str, encoder: Encoder, layers: tuple[str, ...], settings: Settings, samples: int | None
+    spec: str,
+    encoder: Encoder,
+    layers: tuple[str, ...],
+    settings: Settings,
+    samples: int | None,
+    images: bool,
 ) -> FeatureSet | ImageSource:
-    """Load statistics, or open images whose features are still to be computed."""
+    """Load statistics, or open images whose features are still to be computed.
+
+    If a file holds both, its images are opened only if they are needed (``images``).
+    """
+    statistics = None
     if inputs.is_statistics(spec):
-        return inputs.load_statistics(spec, layers, encoder)
+        statistics = inputs.load_statistics(spec, layers, encoder)
+        if not (images and inputs.has_images(spec)):
+            return statistics
     device = torch.device(settings.device)
     source = inputs.open_source(spec, encoder.channels, samples, settings.options.seed, device)
     _need_two(source.name, len(source))
+    if statistics is not None:
+        source.moments = statistics.moments
     return source
 
 
@@ -303,16 +326,41 @@ def _collect(
         on_error=settings.on_error, state=settings.state, quiet=quiet,
     )  # fmt: skip
     _need_two(source.name, found.n)
-    side = FeatureSet(source.name, found.n, dict(found.statistics), found.features)
+    moments = {**found.statistics, **source.moments}
+    side = FeatureSet(source.name, found.n, moments, found.features)
     if source.labels is not None:
         side.labels = [y for i, y in enumerate(source.labels) if i not in found.problems]
     return side, source, list(found.problems.values())
 
 
-def _notes(real: ImageSource | None, fake: ImageSource | None) -> list[str]:
-    if real is not None and fake is not None and real.key is not None and real.key == fake.key:
-        return ["REAL and FAKE are the same images"]
-    return []
+def _notes(
+    real: FeatureSet,
+    fake: FeatureSet,
+    sources: Sequence[ImageSource],
+    wanted: Sequence[str],
+    encoder: Encoder,
+    options: Options,
+) -> list[str]:
+    """Say what a reader of the scores should know."""
+    notes = [note for source in sources for note in source.notes]
+    keys = [source.key for source in sources]
+    if len(keys) == 2 and keys[0] is not None and keys[0] == keys[1]:
+        notes.append("REAL and FAKE are the same images")
+    if encoder.settings.get("features") == "digits" and any(s.name != "digits" for s in sources):
+        notes.append("the digits network reads grey images of 28 x 28 pixels: it is for digits")
+    sizes = [side.n for side in (real, fake) if side.n is not None]
+    few = min(sizes, default=None)
+    dims = [side.moments["features"].mean.shape[0] for side in (real, fake) if side.moments]
+    if few is not None and "fid" in wanted and dims and few < dims[0]:
+        notes.append(
+            f"{few} images are fewer than the {dims[0]} features: the Fréchet distance is biased "
+            "upwards, compare it only between sets of one size"
+        )
+    if few is not None and "kid" in wanted and options.kid_subset_size >= few:
+        notes.append(
+            f"each subset of KID is the whole set of {few} images, so its spread says nothing"
+        )
+    return notes
 
 
 def _check_dimensions(real: FeatureSet, fake: FeatureSet) -> None:
@@ -355,9 +403,9 @@ def _draw(
     if real is None or fake is None or result.problems:
         return  # with images left out, a row of features no longer tells its file
     x, y = result.real.features["features"], result.fake.features["features"]
-    a, b = neighbours.points(x, y[: _NEIGHBOURS + 3])
-    k = min(_NEIGHBOURS, len(x))
-    for i, row in enumerate(neighbours.nearest(b, k, a).indices.tolist()):
+    distances = torch.cdist(y[:_ROWS], x, compute_mode="donot_use_mm_for_euclid_dist")
+    nearest = distances.topk(min(_NEIGHBOURS, len(x)), largest=False).indices
+    for i, row in enumerate(nearest.tolist()):
         own = fake.read(i, i + 1)[0][0]
         result.neighbours.append((own, [real.read(j, j + 1)[0][0] for j in row]))
     for k in _CURVE_KS:

@@ -237,7 +237,9 @@ def frechet(real: FeatureSet, fake: FeatureSet, layer: str, ddof: int) -> float:
         ValueError: ``ddof`` is 0, and a statistics file does not hold its number of samples.
     """
     x, y = real.features.get(layer), fake.features.get(layer)
-    if x is not None and y is not None and min(len(x), len(y)) <= x.shape[1]:
+    # A file may hold moments and some of its images; the moments are then of all images.
+    own = all(isinstance(side.moments[layer], FrechetStatistics) for side in (real, fake))
+    if own and x is not None and y is not None and min(len(x), len(y)) <= x.shape[1]:
         return float(metrics.frechet_distance_from_features(x, y, ddof))
     arguments = []
     for side in (real, fake):

@@ -4,7 +4,7 @@ import torch
 from torch import Tensor, nn
 
 from ganfast.data import to_float
-from ganfast.features.digits import DigitsFeatures, digits
+from ganfast.features.digit_network import DigitsFeatures, digits
 from ganfast.features.encoder import Encoder
 from ganfast.features.registry import NAMES, load
 

@@ -1,5 +1,6 @@
 """From stored images to features: resize, normalise, and run a feature network."""
 
+import threading
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 
@@ -10,6 +11,9 @@ from ganfast.features.resize import Mode, resize
 
 # From normalised images and the names of layers to these layers, "features" and maybe more.
 Net = Callable[[Tensor, tuple[str, ...]], Mapping[str, Tensor]]
+
+_LARGE = 1 << 20  # pixels
+_ONE_LARGE = threading.Lock()  # resizing takes several times the memory of an image
 
 _GREY = (0.299, 0.587, 0.114)  # of red, green and blue, as Pillow mixes them
 
@@ -56,6 +60,27 @@ class Encoder:
         unknown = set(layers) - set(self.layers)
         if unknown:
             raise ValueError(f"layers must be some of {self.layers} for {self.label}, got {layers}")
+        listed = [images] if isinstance(images, Tensor) else [image[None] for image in images]
+        for image in listed:
+            if image.dtype != torch.uint8:
+                raise TypeError(f"images must be uint8 in [0, 255], got {image.dtype}")
+        return self._layers(listed, layers)
+
+    def shrunk(self, image: Tensor) -> Tensor:
+        """Resize a uint8 image (C, H, W) of more than a million pixels; return others as they are.
+
+        A list of what it returns goes to `of_shrunk`: large images need not be held together.
+        """
+        if self.size == 0 or self.mode == "none" or image.shape[1] * image.shape[2] <= _LARGE:
+            return image
+        with _ONE_LARGE, torch.inference_mode():
+            return resize(image[None], self.size, self.mode)[0]
+
+    def of_shrunk(self, images: Sequence[Tensor], layers: tuple[str, ...]) -> dict[str, Tensor]:
+        """Compute layers of images that went through `shrunk`."""
+        return self._layers([image[None] for image in images], layers)
+
+    def _layers(self, images: list[Tensor], layers: tuple[str, ...]) -> dict[str, Tensor]:
         with torch.inference_mode():
             batches = self._prepare(images)
             found = [self.net(batch, layers) for batch in batches]
@@ -81,14 +106,11 @@ class Encoder:
             x = self._normalised(images.to(self.device))
             return _rows([self.net(x, ("features",))["features"]], "features")
 
-    def _prepare(self, images: Tensor | Sequence[Tensor]) -> list[Tensor]:
+    def _prepare(self, listed: list[Tensor]) -> list[Tensor]:
         """One batch if all images end up at one size, else one for each run of a size."""
-        listed = [images] if isinstance(images, Tensor) else [image[None] for image in images]
         if not listed or len(listed[0]) == 0:
             raise ValueError("images must hold at least 1 image, got 0")
         for image in listed:
-            if image.dtype != torch.uint8:
-                raise TypeError(f"images must be uint8 in [0, 255], got {image.dtype}")
             if image.ndim != 4 or image.shape[1] != self.channels or 0 in image.shape:
                 raise ValueError(
                     f"images must have {self.channels} channels and at least 1 pixel, "
@@ -96,7 +118,8 @@ class Encoder:
                 )
         runs: list[list[Tensor]] = []
         for image in listed:
-            if runs and runs[-1][0].shape[2:] == image.shape[2:]:
+            last = runs[-1][0] if runs else None
+            if last is not None and (last.shape[2:], last.dtype) == (image.shape[2:], image.dtype):
                 runs[-1].append(image)
             else:
                 runs.append([image])

@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from ganfast._precision import warn_if_slow
 from ganfast.features import transformer, user_models, weight_files
-from ganfast.features.digits import SHA256, digits
+from ganfast.features.digit_network import SHA256, digits
 from ganfast.features.encoder import Encoder
 from ganfast.features.graphed import Graphed
 from ganfast.features.inception import Inception

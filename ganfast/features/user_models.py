@@ -9,6 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from ganfast._names import UserCodeError, user_code
 from ganfast.features import weight_files
 from ganfast.features.encoder import Encoder, Net
 
@@ -16,12 +17,16 @@ from ganfast.features.encoder import Encoder, Net
 class _FeaturesOnly(nn.Module):
     """A network or function that returns features alone."""
 
-    def __init__(self, function: Callable[[Tensor], Any]) -> None:
+    def __init__(
+        self, name: str, function: Callable[..., Any], options: Mapping[str, bool]
+    ) -> None:
         super().__init__()
-        self.function = function
+        self.name = name
+        self.function, self.options = function, dict(options)
 
     def forward(self, x: Tensor, layers: tuple[str, ...]) -> Mapping[str, Tensor]:
-        features = self.function(x)
+        with user_code(self.name):
+            features = self.function(x, **self.options)
         if not isinstance(features, Tensor) or features.shape[:1] != x.shape[:1]:
             got = tuple(features.shape) if isinstance(features, Tensor) else type(features)
             raise ValueError(
@@ -37,11 +42,12 @@ def imported(name: str) -> Encoder:
     """Return the encoder of ``module:callable``: a function, a module, or a class of modules."""
     function = import_callable(name)
     if isinstance(function, type):
-        function = function()
+        with user_code(name):
+            function = function()
     if isinstance(function, nn.Module):
         function = function.eval()
     # What a function depends on is not known.
-    return _bytes_encoder(_FeaturesOnly(function), name, UNKNOWN)
+    return _bytes_encoder(_FeaturesOnly(name, function, {}), name, UNKNOWN)
 
 
 def import_callable(name: str) -> Callable[..., Any]:
@@ -54,8 +60,18 @@ def import_callable(name: str) -> Callable[..., Any]:
     if "" not in sys.path and str(Path.cwd()) not in sys.path:
         sys.path.insert(0, str(Path.cwd()))
     try:
-        found = getattr(importlib.import_module(module_name), attribute)
-    except (ImportError, AttributeError) as error:
+        with user_code(name):
+            module = importlib.import_module(module_name)
+        found = getattr(module, attribute)
+    except UserCodeError as error:
+        if isinstance(error.__cause__, ModuleNotFoundError) and error.__cause__.name in (
+            module_name,
+            module_name.partition(".")[0],
+        ):
+            words = error.__cause__
+            raise ValueError(f"{name}: this module:callable cannot be imported: {words}") from words
+        raise
+    except AttributeError as error:
         raise ValueError(f"{name}: this module:callable cannot be imported: {error}") from error
     if not callable(found):
         raise ValueError(f"{name} must be callable, got {type(found).__name__}")
@@ -75,19 +91,10 @@ def torchscript(path: Path) -> Encoder:
         raise ValueError(f"{path}: expected a TorchScript file: {error!s:.200}") from error
     # NVIDIA's files return probabilities unless asked for features.
     takes = {argument.name for argument in net.forward.schema.arguments}
-    function: Callable[[Tensor], Any] = net
-    if "return_features" in takes:
-        function = _ReturnFeatures(net)
-    return _bytes_encoder(_FeaturesOnly(function), path.name, weight_files.sha256_of(path))
-
-
-class _ReturnFeatures(nn.Module):
-    def __init__(self, net: nn.Module) -> None:
-        super().__init__()
-        self.net = net
-
-    def forward(self, x: Tensor) -> Any:
-        return self.net(x, return_features=True)
+    options = {"return_features": True} if "return_features" in takes else {}
+    return _bytes_encoder(
+        _FeaturesOnly(path.name, net, options), path.name, weight_files.sha256_of(path)
+    )
 
 
 def _bytes_encoder(net: Net, name: str, sha256: str) -> Encoder:

@@ -7,6 +7,7 @@ from typing import get_args
 import torch
 from torch import Tensor
 
+from ganfast._names import check_name
 from ganfast.losses.formulas import CROSS_ENTROPIES, HINGES, LABELLED, Kind, formulas_of
 from ganfast.losses.outputs import MapReduction, MapWeights, Outputs, last_maps, pairs_of_maps
 from ganfast.losses.reduction import Reducer, Reduction, Stats
@@ -86,8 +87,7 @@ class AdversarialLoss:
         map_reduction: MapReduction = "sum",
         map_weights: Sequence[float] | None = None,
     ) -> None:
-        if kind not in get_args(Kind):
-            raise ValueError(f"kind must be one of {', '.join(get_args(Kind))}, got {kind!r}")
+        check_name("kind", kind, get_args(Kind))
         if from_probs and kind not in CROSS_ENTROPIES:
             raise ValueError(
                 f"from_probs must be False for {kind!r}, got True: "
@@ -154,7 +154,7 @@ class AdversarialLoss:
         weights = None
         if real_weight is not None or fake_weight is not None:
             weights = real_weight, fake_weight
-        return self._discriminator(maps, weights, self._label_flips, rng)
+        return self._discriminator.loss(maps, weights, self._label_flips, rng)
 
     def discriminator_with_stats(
         self,
@@ -184,7 +184,7 @@ class AdversarialLoss:
         weights = None
         if real_weight is not None or fake_weight is not None:
             weights = real_weight, fake_weight
-        return self._discriminator.with_stats(maps, weights, self._label_flips, rng)
+        return self._discriminator.loss_with_stats(maps, weights, self._label_flips, rng)
 
     def generator(
         self, fake: Outputs, *, fake_weight: Outputs | None = None, top_k: int | None = None
@@ -201,7 +201,7 @@ class AdversarialLoss:
             Scalar, or (B,) for ``reduction="none"``; float64 for float64 outputs, else float32.
         """
         weights = None if fake_weight is None else (fake_weight,)
-        return self._generator((self._highest(fake, fake_weight, top_k),), weights)
+        return self._generator.loss((self._highest(fake, fake_weight, top_k),), weights)
 
     def generator_with_stats(
         self, fake: Outputs, *, fake_weight: Outputs | None = None, top_k: int | None = None
@@ -216,7 +216,7 @@ class AdversarialLoss:
             :meth:`discriminator_with_stats`.
         """
         weights = None if fake_weight is None else (fake_weight,)
-        return self._generator.with_stats((self._highest(fake, fake_weight, top_k),), weights)
+        return self._generator.loss_with_stats((self._highest(fake, fake_weight, top_k),), weights)
 
     def _highest(
         self, fake: Outputs, fake_weight: Outputs | None, top_k: int | None

@@ -1,12 +1,13 @@
 """Feature matching over the nested lists of maps that discriminators return."""
 
 from collections.abc import Sequence
-from typing import Literal, NamedTuple, TypeAlias
+from typing import Literal, NamedTuple, TypeAlias, get_args
 
 import torch
 from torch import Tensor
 
 from ganfast import ops
+from ganfast._names import check_name
 from ganfast.losses.formulas import DISTANCES
 
 FeatureDistance = Literal["l1", "l2", "relative_l1"]
@@ -68,7 +69,7 @@ def feature_matching(
         ValueError: the kind is unknown, a list is empty, or lengths or shapes differ.
     """
     if kind != "relative_l1" and kind not in DISTANCES:
-        raise ValueError(f"kind must be one of l1, l2, relative_l1, got {kind!r}")
+        check_name("kind", kind, get_args(FeatureDistance))
     pairs = _Pairs([], [], [], [])
     _collect(real, fake, weight, skip_last, normalize, "", pairs)
     if detach_real:

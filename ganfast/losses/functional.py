@@ -62,8 +62,8 @@ def discriminator_loss(
         real: the discriminator's outputs for real samples: a tensor of any shape, a list of maps,
             or a list of lists whose last maps count.
         fake: its outputs for fake samples, equally many maps.
-        kind: see :class:`AdversarialLoss`, as for the options from ``from_probs`` on.
         real_weight, fake_weight, rng: see :meth:`AdversarialLoss.discriminator`.
+        kind, from_probs, ..., map_weights: see :class:`AdversarialLoss`.
 
     Returns:
         Scalar, or (B,) for ``reduction="none"``; float64 for float64 outputs, else float32.
@@ -102,8 +102,8 @@ def generator_loss(
     Args:
         fake: the discriminator's outputs for fake samples: a tensor of any shape, a list of maps,
             or a list of lists whose last maps count.
-        kind: see :class:`AdversarialLoss`, as for the options from ``from_probs`` on.
         fake_weight, top_k: see :meth:`AdversarialLoss.generator`.
+        kind, from_probs, ..., map_weights: see :class:`AdversarialLoss`.
 
     Returns:
         Scalar, or (B,) for ``reduction="none"``; float64 for float64 outputs, else float32.

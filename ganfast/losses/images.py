@@ -7,6 +7,7 @@ import torch
 from torch import Tensor
 
 from ganfast import ops
+from ganfast._names import check_name
 from ganfast.losses.formulas import DISTANCES, Distance
 
 
@@ -110,7 +111,7 @@ def _distance(
     fake: dict[str, Tensor], real: dict[str, Tensor], weight: list[float], kind: Distance
 ) -> Tensor:
     if kind not in DISTANCES:
-        raise ValueError(f"kind must be l1 or l2, got {kind!r}")
+        check_name("kind", kind, DISTANCES)
     dtypes = set()
     for images in (fake, real):
         for name, image in images.items():

@@ -6,6 +6,7 @@ import torch
 from torch import Tensor, nn
 
 from ganfast._checks import loss_dtype
+from ganfast._names import check_name
 from ganfast.distributed import mean_over_processes
 from ganfast.losses.formulas import Formula
 from ganfast.losses.outputs import MapWeights, Outputs, means_of_maps, pairs_of_maps
@@ -59,8 +60,7 @@ class LeCam(nn.Module):
         distributed: bool = False,
     ) -> None:
         super().__init__()
-        if on not in ("elements", "means"):
-            raise ValueError(f"on must be elements or means, got {on!r}")
+        check_name("on", on, ("elements", "means"))
         if not 0 <= decay < 1:
             raise ValueError(f"decay must be in [0, 1), got {decay}")
         if start_step < 0:

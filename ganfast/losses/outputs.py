@@ -8,9 +8,9 @@ from torch import Tensor
 
 from ganfast import ops
 from ganfast._checks import Name, check_list, check_samples, place
+from ganfast._names import check_name
 
 MapReduction = Literal["sum", "mean"]
-_MAP_REDUCTIONS = get_args(MapReduction)
 Outputs = Tensor | Sequence[Tensor] | Sequence[Sequence[Tensor]]
 
 
@@ -63,8 +63,7 @@ class MapWeights:
         map_reduction: MapReduction = "sum",
         map_weights: Sequence[float] | None = None,
     ) -> None:
-        if map_reduction not in _MAP_REDUCTIONS:
-            raise ValueError(f"map_reduction must be sum or mean, got {map_reduction!r}")
+        check_name("map_reduction", map_reduction, get_args(MapReduction))
         if not math.isfinite(scale):
             raise ValueError(f"scale must be finite, got {scale}")
         self._scale = scale
@@ -113,9 +112,11 @@ class Terms(NamedTuple):
         raise IndexError(f"k must be less than the number of tensors, got {k} too many")
 
     def reduce(self, y: Sequence[Tensor] = ()) -> Tensor:
+        """Return the sum of the terms, of x - y if there is a y."""
         return ops.flat(self.x, self.f, self.weight, self.a, self.b, y, name=self.name)
 
     def reduce_with_stats(self, threshold: float) -> tuple[Tensor, Tensor]:
+        """Return the sum of the terms, and statistics of x, (maps, 4)."""
         return ops.flat_with_stats(
             self.x, self.f, self.weight, self.a, self.b, threshold, name=self.name
         )

@@ -9,6 +9,7 @@ from torch import Tensor
 
 from ganfast import ops
 from ganfast._checks import Name, loss_dtype
+from ganfast._names import check_name
 from ganfast.losses.formulas import Formula
 from ganfast.losses.outputs import MapWeights, Outputs, Terms, stats_of_maps
 from ganfast.reference import FUNCTORS, along_samples, compute_dtype, divisor
@@ -19,8 +20,6 @@ Stats = dict[str, Tensor]
 SampleWeights = Sequence[Outputs | None]
 Parameters = tuple[list[float], list[float], list[float], list[tuple[str, int]]]
 
-_REDUCTIONS = get_args(Reduction)
-
 
 class Reducer:
     """The sum of the losses of one or two sides over their maps, by element or by sample.
@@ -30,7 +29,7 @@ class Reducer:
             of one side takes the formula of the other.
         weights: the factor of each map.
         reduction: of each map: mean, sum or none.
-        threshold: what accuracies compare outputs with.
+        threshold: the value that accuracies compare outputs with.
         below: name of the side whose outputs should lie below the threshold.
 
     Raises:
@@ -45,15 +44,14 @@ class Reducer:
         threshold: float = 0.0,
         below: str = "",
     ) -> None:
-        if reduction not in _REDUCTIONS:
-            raise ValueError(f"reduction must be mean, sum or none, got {reduction!r}")
+        check_name("reduction", reduction, get_args(Reduction))
         self.reduction = reduction
         self.f = sides[0][1].f
         self._sides = sides
         self._weights = weights
         self._threshold = threshold
         self._below = below
-        # By the number of maps, what the terms hold besides tensors.
+        # The numbers of the terms, by the number of maps.
         self._parameters: dict[int, Parameters] = {}
 
     def parameters(self, maps: int) -> Parameters:
@@ -78,7 +76,7 @@ class Reducer:
             weight = [w * xk.numel() for w, xk in zip(weight, x, strict=True)]
         return Terms(self.f, x, weight, a, b, sides)
 
-    def __call__(
+    def loss(
         self,
         maps: Sequence[Sequence[Tensor]],
         sample_weights: SampleWeights | None = None,
@@ -102,7 +100,7 @@ class Reducer:
             return _masked_mean(self.terms(maps), maps, weights)
         return self._by_sample(maps, weights, label_flips, rng, minus, None)[0]
 
-    def with_stats(
+    def loss_with_stats(
         self,
         maps: Sequence[Sequence[Tensor]],
         sample_weights: SampleWeights | None = None,
@@ -165,11 +163,10 @@ class Reducer:
             if sign is None and own.weight != 1:
                 scales = [own.weight * w for w in scales]
             if is_mask(weight):
+                masks = _masks(name, weight, of_side)
                 losses = [
-                    w * self._masked(f"{name}[{k}]", xk, own, a, sign, mask)
-                    for k, (w, xk, mask) in enumerate(
-                        zip(scales, of_side, _masks(name, weight, of_side), strict=True)
-                    )
+                    scales[k] * self._masked(f"{name}[{k}]", xk, own, a, sign, masks[k])
+                    for k, xk in enumerate(of_side)
                 ]
                 parts.append(torch.stack(losses).sum(0) if len(losses) > 1 else losses[0])
                 if threshold is not None:
@@ -185,9 +182,7 @@ class Reducer:
             if self.reduction == "mean" and samples > 1:
                 scales = [w / samples for w in scales]
             elif self.reduction == "sum":
-                scales = [
-                    w * (xk.numel() // samples) for w, xk in zip(scales, of_side, strict=True)
-                ]
+                scales = [scales[k] * (xk.numel() // samples) for k, xk in enumerate(of_side)]
             terms.add(name, of_side, scales, own.a, own.b)
             sample_weight += [s] * len(of_side)
             sample_a += [a] * len(of_side)
@@ -375,4 +370,4 @@ def reduce_samples(
                 f"samples, got shape {list(weight.shape)} on {weight.device}"
             )
     weights = None if weight is None else (weight,)
-    return _reducer_of_samples(formula, reduction)(((values,),), weights)
+    return _reducer_of_samples(formula, reduction).loss(((values,),), weights)

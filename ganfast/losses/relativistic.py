@@ -8,6 +8,7 @@ from torch import Tensor
 
 from ganfast import ops
 from ganfast._checks import Name, check_flat
+from ganfast._names import check_name
 from ganfast.distributed import mean_over_processes
 from ganfast.losses.formulas import Formula
 from ganfast.losses.outputs import (
@@ -63,9 +64,6 @@ class RelativisticLoss:
     Source: Jolicoeur-Martineau 2018, The relativistic discriminator; R3GAN (logistic).
     """
 
-    #: The generator's loss takes the outputs for real samples, too.
-    paired = True
-
     def __init__(
         self,
         kind: RelativisticKind = "logistic",
@@ -114,7 +112,7 @@ class RelativisticLoss:
         return self._loss_with_stats(("real", "fake"), real, fake, pair_weight)
 
     def generator(
-        self, fake: Outputs, real: Outputs, *, pair_weight: Outputs | None = None
+        self, real: Outputs, fake: Outputs, *, pair_weight: Outputs | None = None
     ) -> Tensor:
         """Loss of the generator, with the arguments of :meth:`discriminator`.
 
@@ -123,9 +121,9 @@ class RelativisticLoss:
         return self._loss(("fake", "real"), fake, real, pair_weight)
 
     def generator_with_stats(
-        self, fake: Outputs, real: Outputs, *, pair_weight: Outputs | None = None
+        self, real: Outputs, fake: Outputs, *, pair_weight: Outputs | None = None
     ) -> tuple[Tensor, Stats]:
-        """Loss of the generator, and the statistics of f - r, by their names."""
+        """Loss of the generator, and :meth:`discriminator_with_stats`'s statistics, of f - r."""
         return self._loss_with_stats(("fake", "real"), fake, real, pair_weight)
 
     def _loss(
@@ -145,8 +143,8 @@ class RelativisticLoss:
         check_flat(x, y, reducer.f, weight, a, b, name, broadcast=False)
         weights = None if pair_weight is None else (pair_weight,)
         if is_mask(pair_weight):
-            return reducer((_subtracted(x, y),), weights)
-        return reducer((x,), weights, minus=y)
+            return reducer.loss((_subtracted(x, y),), weights)
+        return reducer.loss((x,), weights, minus=y)
 
     def _loss_with_stats(
         self,
@@ -159,7 +157,7 @@ class RelativisticLoss:
         weight, a, b, _ = self._reducer.parameters(len(x))
         check_flat(x, y, self._reducer.f, weight, a, b, name, broadcast=False)
         weights = None if pair_weight is None else (pair_weight,)
-        return self._reducer.with_stats((_subtracted(x, y),), weights)
+        return self._reducer.loss_with_stats((_subtracted(x, y),), weights)
 
 
 class RelativisticAverageLoss:
@@ -196,9 +194,6 @@ class RelativisticAverageLoss:
     Source: Jolicoeur-Martineau 2018, The relativistic discriminator.
     """
 
-    #: The generator's loss takes the outputs for real samples, too.
-    paired = True
-
     def __init__(
         self,
         kind: RelativisticKind = "logistic",
@@ -212,8 +207,7 @@ class RelativisticAverageLoss:
         map_weights: Sequence[float] | None = None,
     ) -> None:
         large, small = _formulas(kind)
-        if mean_over not in get_args(MeanOver):
-            raise ValueError(f"mean_over must be all or batch, got {mean_over!r}")
+        check_name("mean_over", mean_over, get_args(MeanOver))
         self._mean_over, self._detach_mean, self._distributed = mean_over, detach_mean, distributed
         weights = MapWeights(scale, map_reduction, map_weights)
         self._discriminator, self._generator = (
@@ -267,12 +261,12 @@ class RelativisticAverageLoss:
             affect only these terms.
         """
         differences = _differences(*self._terms(self._discriminator, real, fake))
-        return self._discriminator.with_stats(differences, _weights(real_weight, fake_weight))
+        return self._discriminator.loss_with_stats(differences, _weights(real_weight, fake_weight))
 
     def generator(
         self,
-        fake: Outputs,
         real: Outputs,
+        fake: Outputs,
         *,
         real_weight: Outputs | None = None,
         fake_weight: Outputs | None = None,
@@ -285,15 +279,15 @@ class RelativisticAverageLoss:
 
     def generator_with_stats(
         self,
-        fake: Outputs,
         real: Outputs,
+        fake: Outputs,
         *,
         real_weight: Outputs | None = None,
         fake_weight: Outputs | None = None,
     ) -> tuple[Tensor, Stats]:
         """Loss of the generator, and the statistics of :meth:`discriminator_with_stats`."""
         differences = _differences(*self._terms(self._generator, real, fake))
-        return self._generator.with_stats(differences, _weights(real_weight, fake_weight))
+        return self._generator.loss_with_stats(differences, _weights(real_weight, fake_weight))
 
     def _loss(
         self,
@@ -307,7 +301,7 @@ class RelativisticAverageLoss:
         weights = _weights(real_weight, fake_weight)
         if weights is None and reducer.reduction != "none":
             return terms.reduce(means)
-        return reducer(_differences(terms, means), weights)
+        return reducer.loss(_differences(terms, means), weights)
 
     def _terms(self, reducer: Reducer, real: Outputs, fake: Outputs) -> tuple[Terms, list[Tensor]]:
         """The maps of both sides, and for each map the mean of the other side's."""
@@ -363,7 +357,7 @@ def relativistic_generator_loss(
     """:meth:`RelativisticLoss.generator` in one call, with the options of that class."""
     weights = None if map_weights is None else tuple(map_weights)
     loss = _pair_loss(kind, scale, reduction, map_reduction, weights)
-    return loss.generator(fake, real, pair_weight=pair_weight)
+    return loss.generator(real, fake, pair_weight=pair_weight)
 
 
 @lru_cache(maxsize=64)
@@ -424,7 +418,7 @@ def relativistic_average_generator_loss(
     weights = None if map_weights is None else tuple(map_weights)
     means = (mean_over, detach_mean, distributed)
     loss = _average_loss(kind, means, scale, reduction, map_reduction, weights)
-    return loss.generator(fake, real, real_weight=real_weight, fake_weight=fake_weight)
+    return loss.generator(real, fake, real_weight=real_weight, fake_weight=fake_weight)
 
 
 @lru_cache(maxsize=64)
@@ -450,8 +444,7 @@ def _average_loss(
 
 
 def _formulas(kind: RelativisticKind) -> tuple[Formula, Formula]:
-    if kind not in _FORMULAS:
-        raise ValueError(f"kind must be one of {', '.join(_FORMULAS)}, got {kind!r}")
+    check_name("kind", kind, _FORMULAS)
     return _FORMULAS[kind]
 
 

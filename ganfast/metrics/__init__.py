@@ -1,4 +1,4 @@
-"""Distances between distributions of features."""
+"""Distances between distributions of features, and metrics of images and texts."""
 
 from ganfast.metrics.frechet import frechet_distance, frechet_distance_from_features
 from ganfast.metrics.frechet_loss import FrechetLoss
@@ -9,13 +9,13 @@ from ganfast.metrics.image_metrics import (
     MemorizationInformedFrechetInceptionDistance,
     PrecisionRecall,
 )
-from ganfast.metrics.inception_score import inception_score
-from ganfast.metrics.kid import cmmd, kid
+from ganfast.metrics.kernel_distance import cmmd, kid
+from ganfast.metrics.logit_scores import inception_score
 from ganfast.metrics.matrix import inv_sqrtm_psd, polar_factor, sqrtm_psd
-from ganfast.metrics.mifid import mifid
+from ganfast.metrics.memorization import mifid
 from ganfast.metrics.moments import Moments, load_moments, save_moments
 from ganfast.metrics.ppl import perceptual_path_length
-from ganfast.metrics.prdc import PRDC, prdc, realism
+from ganfast.metrics.precision_recall import PRDC, prdc, realism
 from ganfast.metrics.sampling import Spread
 from ganfast.metrics.sliced import mind, sliced_wasserstein
 from ganfast.metrics.statistics import (

@@ -43,12 +43,12 @@ import torch
 from torch import Tensor
 
 _U = 2.0**-53
-_MORE = 1.001  # on terms that are themselves bounds of roundings, for their own roundings
-_UP = 1 + 16 * _U  # on results, for the last few operations
+_MORE = 1.001  # covers the roundings of terms that bound roundings
+_UP = 1 + 16 * _U  # covers the last few operations of a result
 
 
 def nuclear_bounds(sigma1: Tensor, sigma2: Tensor) -> Tensor:
-    """Lower and upper bound (2,) of tr (sigma1 sigma2)^(1/2), for one pair (D, D) in float64."""
+    """Return the bounds (2,) of tr (sigma1 sigma2)^(1/2) for one pair (D, D) in float64."""
     d = len(sigma1)
     shift = (2 * d * _gamma(d + 1) / (1 - _gamma(d + 1)) + 4 * _U) * _MORE
     # Variables without variance have no covariance either: they add nothing to the trace.
@@ -75,13 +75,13 @@ def _gamma(n: int) -> float:
 
 
 def _shifted_root(sigma: Tensor, shift: float) -> Tensor | None:
-    """The Cholesky factor of sigma + shift diag(sigma), where it exists."""
+    """The Cholesky factor of sigma + shift diag(sigma), or None."""
     factor, info = torch.linalg.cholesky_ex(sigma + (shift * sigma.diagonal()).diag())
     return factor if info == 0 else None
 
 
 def _bounds_of_product(root1: Tensor, root2: Tensor) -> tuple[float, float]:
-    """Lower and upper bound of |root1^T root2|_* for the exact product."""
+    """The bounds of |root1^T root2|_* for the exact product."""
     d = len(root1)
     a = root1.T @ root2
     v = torch.linalg.eigh(a.T @ a).eigenvectors.flip(-1)  # sorted from large to small

@@ -24,24 +24,30 @@ from ganfast.metrics.validation import (
 def frechet_distance(
     mu1: Array, sigma1: Array, mu2: Array, sigma2: Array, *, method: Method = "auto"
 ) -> Tensor:
-    """Fréchet distance (squared, as the field reports it) of N(mu1, sigma1) and N(mu2, sigma2).
+    """Fréchet distance, squared as the field reports it, of N(mu1, sigma1) and N(mu2, sigma2).
 
     |mu1 - mu2|^2 + tr sigma1 + tr sigma2 - 2 tr (sigma1 sigma2)^(1/2)   (Dowson & Landau 1982)
 
-    ``mu``: (..., D), ``sigma``: (..., D, D) symmetric positive semi-definite, singular or not;
-    torch or numpy, float32, float64 or integer. Leading dimensions broadcast: per-class distances
-    in one call. A float64 tensor of the leading shape (``float()`` of it where there is none), on
-    the CPU or the GPU of the arguments. It is >= 0, symmetric in its arguments and 0 for equal
-    ones. Eigenvalues of a singular sigma, scaled to unit variances, below max(D, 32) * 2.2e-16
-    times the largest cannot be told from rounding and count as 0; where the features are at hand,
-    `frechet_distance_from_features` needs no such cut.
+    It is at least 0, symmetric in its arguments, and 0 for equal ones. It is differentiable once in
+    all arguments; on a singular sigma the gradient is that of the directions that have variance.
 
-    Differentiable once in all arguments; on a singular sigma the gradient is that of the
-    directions in which it has variance. ``method``: see `trace_sqrt_product`.
+    Scaled to unit variances, eigenvalues below max(D, 32) * 2.2e-16 times the largest cannot be
+    told from rounding and count as 0. `frechet_distance_from_features` needs no such cut.
 
-    Raises TypeError for another type or dtype and ValueError for shapes that do not fit, values
-    that are not finite, or a sigma that is asymmetric or has negative eigenvalues beyond rounding
-    (the square root of the machine epsilon of the dtype it came in, relative to its largest).
+    Args:
+        mu1, mu2: (..., D), torch or NumPy, float32, float64 or integer.
+        sigma1, sigma2: (..., D, D), symmetric positive semi-definite, singular or not. Leading
+            dimensions broadcast: one call gives the distances of all classes.
+        method: as for `trace_sqrt_product`.
+
+    Returns:
+        Float64, of the leading shape, on the arguments' GPU or the CPU.
+
+    Raises:
+        TypeError: another type or dtype.
+        ValueError: shapes do not fit, values are not finite, or a sigma is asymmetric or has
+            negative eigenvalues beyond rounding: the root of the machine epsilon of its dtype,
+            relative to its largest eigenvalue.
     """
     mean1, mean2 = as_mean(mu1, "mu1"), as_mean(mu2, "mu2")
     dim = mean1.shape[-1]
@@ -58,22 +64,27 @@ def frechet_distance(
 
 
 def frechet_distance_from_features(x: Array, y: Array, ddof: int = 1) -> Tensor:
-    """Fréchet distance of two feature sets (N, D) and (M, D), with covariances over N - ``ddof``.
+    """Fréchet distance of two feature sets, with covariances over N - ``ddof``.
 
-    Floating-point features, computed and returned (a scalar) in float64. Where a set has no more
-    samples than dimensions its covariance is singular, and the distance is taken from the centred
-    features themselves, which is exact to rounding.
+    If a set has no more samples than dimensions, its covariance is singular; the distance then
+    comes from the centred features themselves, and is exact to rounding.
 
-    Differentiable once: with X and Y centred and scaled, and U the polar factor of X Y^T, the
-    gradient of the trace is U Y in X and U^T X in Y; nothing is inverted, so that it is stable
-    where the covariances are singular.
+    It is differentiable once. With X and Y centred and scaled, and U the polar factor of X Y^T, the
+    gradient of the trace is U Y in X and U^T X in Y. Nothing is inverted, so that it is stable
+    where covariances are singular.
 
-    Raises TypeError and ValueError as `frechet_distance` does, and ValueError for fewer than 2
-    samples or a ``ddof`` that is not 0 or 1.
+    Args:
+        x, y: (N, D) and (M, D), floating-point.
+        ddof: 0 or 1.
+
+    Returns:
+        A float64 scalar.
+
+    Raises:
+        TypeError, ValueError: as `frechet_distance`, and for fewer than 2 samples or another ddof.
     """
-    x, y = as_features(x, "x"), as_features(y, "y")
-    if x.shape[1] != y.shape[1]:
-        raise ValueError(f"y must have {x.shape[1]} features as in x, got {y.shape[1]}")
+    x = as_features(x, "x")
+    y = as_features(y, "y", x.shape[1])
     x, y = on_one_device(to_float64(x), to_float64(y))
     gradient = torch.is_grad_enabled() and (x.requires_grad or y.requires_grad)
     if min(len(x), len(y)) > x.shape[1] and not gradient:
@@ -87,9 +98,9 @@ def frechet_distance_from_features(x: Array, y: Array, ddof: int = 1) -> Tensor:
 
 
 def centred(features: Tensor, name: str, ddof: int) -> tuple[Tensor, Tensor]:
-    """Mean (D,) and X (N - 1, D) with sigma = X^T X, of as many rows as it has rank.
+    """Return the mean (D,), and X (N - 1, D) with sigma = X^T X.
 
-    A reflection turns the N centred features, which add up to 0, into X and a row of zeros.
+    The N centred features add up to 0, so that a reflection turns them into X and a row of zeros.
     """
     if len(features) < 2:
         raise ValueError(f"{name} must hold at least 2 samples, got {len(features)}")
@@ -101,7 +112,7 @@ def centred(features: Tensor, name: str, ddof: int) -> tuple[Tensor, Tensor]:
 
 
 def distance_of_roots(mean1: Tensor, x: Tensor, mean2: Tensor, y: Tensor) -> Tensor:
-    """Fréchet distance where sigma1 = x^T x and sigma2 = y^T y, with x (N, D) and y (M, D)."""
+    """Fréchet distance for sigma1 = x^T x and sigma2 = y^T y, with x (N, D) and y (M, D)."""
     means = (mean1 - mean2).square().sum()
     # Equal bits for swapped arguments, and 0 for equal ones.
     if x.shape == y.shape and torch.equal(x, y):
@@ -144,7 +155,7 @@ class _NuclearNorm(torch.autograd.Function):
 
 
 def _rows(x: Tensor) -> tuple[Tensor | None, Tensor]:
-    """Q and R with x = Q R and at most D rows in R; no Q where x has no more rows itself."""
+    """Return Q and R with x = Q R and at most D rows in R; no Q if x has no more rows itself."""
     if len(x) <= x.shape[1]:
         return None, x
     q, r = torch.linalg.qr(x)

@@ -21,10 +21,10 @@ from typing_extensions import Self
 from ganfast.distributed import gather_objects
 from ganfast.features import Encoder
 from ganfast.metrics.frechet import frechet_distance
-from ganfast.metrics.inception_score import Chunks, inception_score
-from ganfast.metrics.kid import KernelName, kid
-from ganfast.metrics.mifid import mifid
-from ganfast.metrics.prdc import PRDC, prdc
+from ganfast.metrics.kernel_distance import KernelName, kid
+from ganfast.metrics.logit_scores import Chunks, inception_score
+from ganfast.metrics.memorization import mifid
+from ganfast.metrics.precision_recall import PRDC, prdc
 from ganfast.metrics.sampling import Draws, Spread
 from ganfast.metrics.statistics import FrechetStatistics
 from ganfast.metrics.validation import as_features
@@ -126,13 +126,9 @@ class FrechetInceptionDistance(_ImageMetric):
     """
 
     def __init__(
-        self,
-        features: Features,
-        *,
-        normalize: bool = False,
-        reset_real_features: bool = True,
+        self, features: Features, *, normalize: bool = False, reset_real_features: bool = True,
         ddof: int = 1,
-    ) -> None:
+    ) -> None:  # fmt: skip
         super().__init__(features, normalize=normalize, reset_real_features=reset_real_features)
         self.ddof = ddof
         self._statistics: dict[str, FrechetStatistics] = {}
@@ -186,22 +182,11 @@ class KernelInceptionDistance(_ImageMetric):
     """`kid`, with its options."""
 
     def __init__(
-        self,
-        features: Features,
-        *,
-        normalize: bool = False,
-        reset_real_features: bool = True,
-        subsets: int = 100,
-        subset_size: int = 1000,
-        kernel: KernelName = "poly",
-        degree: int = 3,
-        gamma: float | None = None,
-        coef0: float = 1.0,
-        sigma: float = 10.0,
-        unbiased: bool = True,
-        seed: int = 2020,
-        draws: Draws = "numpy",
-    ) -> None:
+        self, features: Features, *, normalize: bool = False, reset_real_features: bool = True,
+        subsets: int = 100, subset_size: int = 1000, kernel: KernelName = "poly", degree: int = 3,
+        gamma: float | None = None, coef0: float = 1.0, sigma: float = 10.0, unbiased: bool = True,
+        seed: int = 2020, draws: Draws = "numpy",
+    ) -> None:  # fmt: skip
         super().__init__(features, normalize=normalize, reset_real_features=reset_real_features)
         self._score = partial(
             kid, subsets=subsets, subset_size=subset_size, kernel=kernel, degree=degree,
@@ -217,14 +202,9 @@ class PrecisionRecall(_ImageMetric):
     """`prdc`, with its options."""
 
     def __init__(
-        self,
-        features: Features,
-        *,
-        normalize: bool = False,
-        reset_real_features: bool = True,
-        k: int = 5,
-        inclusive: bool = False,
-    ) -> None:
+        self, features: Features, *, normalize: bool = False, reset_real_features: bool = True,
+        k: int = 5, inclusive: bool = False,
+    ) -> None:  # fmt: skip
         super().__init__(features, normalize=normalize, reset_real_features=reset_real_features)
         self.k, self.inclusive = k, inclusive
 
@@ -237,13 +217,9 @@ class MemorizationInformedFrechetInceptionDistance(_ImageMetric):
     """`mifid`, with its options."""
 
     def __init__(
-        self,
-        features: Features,
-        *,
-        normalize: bool = False,
-        reset_real_features: bool = True,
+        self, features: Features, *, normalize: bool = False, reset_real_features: bool = True,
         threshold: float = 0.1,
-    ) -> None:
+    ) -> None:  # fmt: skip
         super().__init__(features, normalize=normalize, reset_real_features=reset_real_features)
         self.threshold = threshold
 
@@ -261,17 +237,10 @@ class InceptionScore(_ImageMetric):
     _layer = "logits"
 
     def __init__(
-        self,
-        features: Features,
-        *,
-        normalize: bool = False,
-        reset_real_features: bool = True,
-        splits: int = 10,
-        chunks: Chunks = "even",
-        seed: int | None = 2020,
-        draws: Draws = "numpy",
+        self, features: Features, *, normalize: bool = False, reset_real_features: bool = True,
+        splits: int = 10, chunks: Chunks = "even", seed: int | None = 2020, draws: Draws = "numpy",
         ddof: int = 0,
-    ) -> None:
+    ) -> None:  # fmt: skip
         super().__init__(features, normalize=normalize, reset_real_features=reset_real_features)
         self._score = partial(
             inception_score, splits=splits, chunks=chunks, seed=seed, draws=draws, ddof=ddof

@@ -3,14 +3,14 @@
 import torch
 from torch import Tensor
 
-_WORTH = 64  # rows from which the repacking is less than what it saves
+_WORTH = 64  # rows from which the repacking pays
 
 
 def inner_products(a: Tensor, b: Tensor) -> Tensor:
-    """All inner products (N, M) of rows (N, D) and (M, D), as ``a @ b.T``.
+    """Return all inner products (N, M) of rows (N, D) and (M, D), as ``a @ b.T``.
 
-    In float32 on a CPU they are taken by oneDNN, which does here twice what MKL does on a CPU that
-    is not Intel's; the sums of D terms are in another order.
+    In float32 on a CPU oneDNN computes them, which is twice as fast as MKL on a CPU that is not
+    Intel's. The D terms are then added in another order.
     """
     if (
         a.dtype == torch.float32

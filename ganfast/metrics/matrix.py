@@ -10,18 +10,25 @@ from ganfast.metrics.polar import DOUBLE, polar_iteration
 from ganfast.metrics.validation import EPS, Array, as_mean, as_symmetric
 
 _POWER_STEPS = 3
-_LEAST_ROUNDINGS = 32  # a covariance has summed over samples: not D roundings alone
+_LEAST_ROUNDINGS = 32  # a covariance also sums over samples, beyond its D roundings
 _GRAM_ERROR = 2e-11  # relative, of a nuclear norm
-_BLOCK = 512  # columns of one product, where a part of them is zero or not wanted
+_BLOCK = 512  # columns of one product, where part of them is zero or not needed
 
 
 def polar_factor(a: Array) -> Tensor:
     """The polar factor U of A = U H: the partial isometry nearest to A, with <U, A> = |A|_*.
 
-    ``a``: (..., m, n), float32, float64 or integer, of any rank. Float64, differentiable once where
-    all singular values are positive. On CUDA by `polar_iteration`; by singular values where that
-    does not resolve all of them. Raises TypeError and ValueError for other types, dtypes and
-    shapes, and for values that are not finite.
+    It is differentiable once if all singular values are positive. On CUDA it comes from
+    `polar_iteration`, or from singular values if that does not resolve all of them.
+
+    Args:
+        a: (..., m, n), float32, float64 or integer, of any rank.
+
+    Returns:
+        Float64, of the shape of a.
+
+    Raises:
+        TypeError, ValueError: another type, dtype or shape, or values that are not finite.
     """
     a = as_mean(a, "a")
     if a.ndim < 2 or a.shape[-2] == 0:
@@ -33,18 +40,33 @@ def polar_factor(a: Array) -> Tensor:
 def sqrtm_psd(s: Array) -> Tensor:
     """The positive semi-definite square root of positive semi-definite matrices.
 
-    ``s``: (..., D, D), float32, float64 or integer. Float64, differentiable once where s is
-    positive definite. Raises TypeError and ValueError as `frechet_distance` does for its sigma.
+    It is differentiable once if s is positive definite.
+
+    Args:
+        s: (..., D, D), float32, float64 or integer.
+
+    Returns:
+        Float64, of the shape of s.
+
+    Raises:
+        TypeError, ValueError: as `frechet_distance` for its sigma.
     """
     return _root(s, 0.5, 0.0)
 
 
 def inv_sqrtm_psd(s: Array, eps: float = 0.0) -> Tensor:
-    """(S + eps I)^(-1/2), with ``eps`` >= 0 in the units of S.
+    """(S + eps I)^(-1/2), differentiable once.
 
-    ``s``: (..., D, D), float32, float64 or integer, positive semi-definite. Float64, differentiable
-    once. Raises TypeError and ValueError as `frechet_distance` does for its sigma, and ValueError
-    where S + eps I is singular to rounding.
+    Args:
+        s: (..., D, D), float32, float64 or integer, positive semi-definite.
+        eps: at least 0, in the units of S.
+
+    Returns:
+        Float64, of the shape of s.
+
+    Raises:
+        TypeError, ValueError: as `frechet_distance` for its sigma, and if S + eps I is singular to
+            rounding.
     """
     if not eps >= 0:
         raise ValueError(f"eps must be at least 0, got {eps}")
@@ -58,7 +80,7 @@ def _root(s: Array, power: float, eps: float) -> Tensor:
 
 
 def once_differentiable(gradient: Tensor, *origins: Tensor) -> Tensor:
-    """The gradient, such that differentiating it again in one of its origins raises.
+    """Return the gradient; differentiating it again in one of its origins raises.
 
     `torch.autograd.function.once_differentiable` would take the origins for constants.
     """
@@ -73,7 +95,7 @@ class _Once(torch.autograd.Function):
 
     @staticmethod
     def backward(ctx: Any, grad: Tensor) -> NoReturn:
-        raise RuntimeError("derivatives of the second order are not implemented for this function")
+        raise RuntimeError("derivatives of second order are not implemented for this function")
 
 
 class _PowerPSD(torch.autograd.Function):
@@ -119,8 +141,8 @@ class _PolarFactor(torch.autograd.Function):
             if (missed <= 1e-10 * inner).all():
                 return u.view_as(a)
             warnings.warn(
-                "polar_factor: singular values below 1e-7 of the largest; the factor is taken from "
-                "a singular value decomposition",
+                "polar_factor: some singular values are below 1e-7 of the largest; the factor is "
+                "taken from a singular value decomposition",
                 stacklevel=3,
             )
         left, values, right = torch.linalg.svd(a, full_matrices=False)
@@ -131,7 +153,7 @@ class _PolarFactor(torch.autograd.Function):
 
     @staticmethod
     def backward(ctx: Any, grad: Tensor) -> Tensor:
-        """With A = P S Q^T: P (K - K^T) / (s_i + s_j) Q^T for K = P^T G Q, and what is outside."""
+        """P (K - K^T) / (s_i + s_j) Q^T, for A = P S Q^T and K = P^T G Q, and the rest."""
         a, left, values, right = ctx.saved_tensors
         inner = left.mT @ grad @ right.mT
         skew = (inner - inner.mT) / (values.unsqueeze(-1) + values.unsqueeze(-2))
@@ -142,17 +164,17 @@ class _PolarFactor(torch.autograd.Function):
 
 
 class Root(NamedTuple):
-    """R (D, r) of a covariance R R^T; lower triangular where it is a Cholesky factor."""
+    """R (D, r) of a covariance R R^T; lower triangular if it is a Cholesky factor."""
 
     matrix: Tensor
     triangular: bool
 
 
 def psd_root(sigma: Tensor, slack: float, name: str) -> Root:
-    """The root of a covariance by Cholesky, or by eigenvalues where it is all but singular.
+    """Return the root of a covariance by Cholesky, or by eigenvalues if it is nearly singular.
 
-    Variances may differ by any factor: what counts as rounding is relative to them. Raises
-    ValueError for an eigenvalue below ``-slack`` times the largest.
+    Variances may differ by any factor: rounding is measured relative to them. Raises ValueError for
+    an eigenvalue below ``-slack`` times the largest.
     """
     factor, info = torch.linalg.cholesky_ex(sigma)
     if bool(info == 0) and bool(well_conditioned(factor, sigma)):
@@ -169,10 +191,11 @@ def psd_root(sigma: Tensor, slack: float, name: str) -> Root:
 
 
 def well_conditioned(factor: Tensor, sigma: Tensor) -> Tensor:
-    """Whether covariances (..., D, D) with these Cholesky factors are regular beyond rounding.
+    """Say whether covariances (..., D, D) with these Cholesky factors are regular beyond rounding.
 
-    That is, scaled to unit variances, by the smallest and largest eigenvalue: the pivots alone do
-    not tell where the null vector has a small last entry. Both by power iteration, in O(D^2).
+    The test is on the smallest and largest eigenvalue, after scaling to unit variances, both by
+    power iteration in O(D^2). The pivots alone do not tell if the null vector has a small last
+    entry.
     """
     scale = sigma.diagonal(dim1=-2, dim2=-1).sqrt().unsqueeze(-1)
     start = torch.arange(1, sigma.shape[-1] + 1, dtype=scale.dtype, device=scale.device).cos()
@@ -188,7 +211,7 @@ def well_conditioned(factor: Tensor, sigma: Tensor) -> Tensor:
 
 
 def indefinite(name: str, values: Tensor) -> str:
-    """What is wrong with a matrix of these eigenvalues."""
+    """Return the error message for a matrix with these eigenvalues."""
     return (
         f"{name} must be a positive semi-definite matrix, got the eigenvalue "
         f"{float(values.min()):.6g} (largest {float(values.max()):.6g})"
@@ -196,10 +219,10 @@ def indefinite(name: str, values: Tensor) -> str:
 
 
 def trace_with_root(root: Root, sigma: Tensor, slack: float, name: str) -> Tensor:
-    """tr (R R^T sigma)^(1/2): by the eigenvalues of R^T sigma R, where they are accurate.
+    """tr (R R^T sigma)^(1/2), by the eigenvalues of R^T sigma R if they are accurate.
 
-    They are not where one of the two is ill-conditioned; then the product of both roots is taken,
-    whose singular values are. Raises ValueError as `psd_root` does.
+    They are not if one of the two is ill-conditioned. The product of both roots is then taken,
+    whose singular values are accurate. Raises ValueError as `psd_root`.
     """
     total = sum_of_roots(torch.linalg.eigvalsh(congruence(root, sigma)))
     if total is None:
@@ -208,7 +231,7 @@ def trace_with_root(root: Root, sigma: Tensor, slack: float, name: str) -> Tenso
 
 
 def nuclear_norm(a: Tensor) -> Tensor:
-    """Sum of the singular values: by the Gram matrix, 3 times faster, where that is accurate."""
+    """Sum of the singular values: by the Gram matrix, 3 times faster, if that is accurate."""
     if a.shape[0] < a.shape[1]:
         a = a.T
     total = sum_of_roots(torch.linalg.eigvalsh(lower_gram(a)))
@@ -218,7 +241,7 @@ def nuclear_norm(a: Tensor) -> Tensor:
 
 
 def sum_of_roots(squares: Tensor) -> Tensor | None:
-    """Sum of the roots of computed eigenvalues, smallest first, or None where it is not sure."""
+    """Sum of the roots of computed eigenvalues, smallest first, or None if it may be inaccurate."""
     if not len(squares) or squares[0] <= 0:
         return None
     values = squares.sqrt()
@@ -237,19 +260,19 @@ def singular_vectors(a: Tensor) -> tuple[Tensor, Tensor, Tensor]:
 
 
 def lower_gram(a: Tensor) -> Tensor:
-    """The lower triangle of a^T a; what is above it has no meaning."""
+    """The lower triangle of a^T a; the entries above it have no meaning."""
     return add_lower_gram(a.new_empty(a.shape[1], a.shape[1]), a, keep=False)
 
 
 def add_lower_gram(gram: Tensor, a: Tensor, keep: bool = True) -> Tensor:
-    """Add a^T a to the lower triangle of ``gram``, or put it there: half of the full product."""
+    """Add a^T a to the lower triangle of ``gram``, or write it there: half of the full product."""
     for i in range(0, a.shape[1], _BLOCK):
         gram[i:, i : i + _BLOCK].addmm_(a[:, i:].T, a[:, i : i + _BLOCK], beta=int(keep))
     return gram
 
 
 def mirrored(lower: Tensor) -> Tensor:
-    """The symmetric matrix (D, D) with this lower triangle; written over it."""
+    """The symmetric matrix (D, D) with this lower triangle, written over it."""
     for i in range(0, len(lower), _BLOCK):
         block = slice(i, i + _BLOCK)
         lower[block, i + _BLOCK :] = lower[i + _BLOCK :, block].T
@@ -259,7 +282,7 @@ def mirrored(lower: Tensor) -> Tensor:
 
 
 def times_root(x: Tensor, root: Root) -> Tensor:
-    """x R for x (N, D); half the work where R is triangular."""
+    """x R for x (N, D); half the work if R is triangular."""
     r = root.matrix
     if len(r) <= _BLOCK or not root.triangular:
         return x @ r
@@ -271,7 +294,7 @@ def times_root(x: Tensor, root: Root) -> Tensor:
 
 
 def congruence(root: Root, sigma: Tensor) -> Tensor:
-    """The lower triangle of R^T sigma R; half the work where R is triangular."""
+    """The lower triangle of R^T sigma R; half the work if R is triangular."""
     r, d = root.matrix, len(sigma)
     product = times_root(sigma, root)
     if d <= _BLOCK or not root.triangular:
@@ -284,7 +307,7 @@ def congruence(root: Root, sigma: Tensor) -> Tensor:
 
 
 def product_of(one: Root, two: Root) -> Tensor:
-    """R1^T R2: a third of the work where both are triangular."""
+    """R1^T R2; a third of the work if both are triangular."""
     d = len(one.matrix)
     if d <= _BLOCK or not (one.triangular and two.triangular):
         return one.matrix.T @ two.matrix

@@ -2,8 +2,8 @@
 
 MMD^2 = mean k(x, x') + mean k(y, y') - 2 mean k(x, y)   (Gretton et al. 2012)
 
-without the pairs x = x' where it is unbiased. Kernels are evaluated in the dtype of the features
-and summed in float64.
+The unbiased one leaves out the pairs x = x'. Kernels are computed in the dtype of the features and
+summed in float64.
 """
 
 from collections.abc import Callable
@@ -14,7 +14,7 @@ from torch import Tensor
 from ganfast.metrics.inner_products import inner_products
 from ganfast.metrics.validation import Array, as_features, on_one_device
 
-# A kernel, written over the inner products (N, M), given |x|^2 (N, 1) and |y|^2 (1, M).
+# Turns inner products (N, M) in place into the kernel, given |x|^2 (N, 1) and |y|^2 (1, M).
 Kernel = Callable[[Tensor, Tensor, Tensor], Tensor]
 
 _TILE = 2048
@@ -41,10 +41,9 @@ def gaussian(sigma: float) -> Kernel:
 
 
 def as_pair(x: Array, y: Array) -> tuple[Tensor, Tensor]:
-    """Two checked feature sets (N, D) and (M, D) of one dtype, float32 or more, on one device."""
-    one, two = as_features(x, "x").detach(), as_features(y, "y").detach()
-    if one.shape[1] != two.shape[1]:
-        raise ValueError(f"y must have {one.shape[1]} features as in x, got {two.shape[1]}")
+    """Check two feature sets; return them in one dtype, at least float32, on one device."""
+    one = as_features(x, "x").detach()
+    two = as_features(y, "y", one.shape[1]).detach()
     dtype = torch.promote_types(torch.promote_types(one.dtype, two.dtype), torch.float32)
     one, two = on_one_device(one.to(dtype), two.to(dtype))
     return one, two
@@ -53,10 +52,10 @@ def as_pair(x: Array, y: Array) -> tuple[Tensor, Tensor]:
 def mmd2(
     x: Tensor, y: Tensor, chosen: list[tuple[Tensor, Tensor]], kernel: Kernel, unbiased: bool
 ) -> Tensor:
-    """MMD^2 (S,), float64, of subsets: pairs of indices into x (N, D) and into y (M, D).
+    """Return MMD^2 (S,), float64, of subsets: pairs of indices into x (N, D) and into y (M, D).
 
-    Where the subsets together have more pairs than the sets, each pair of the sets is computed
-    once and summed into all subsets that hold it.
+    If the subsets together have more pairs than the sets, each pair of the sets is computed once
+    and summed into every subset that holds it.
     """
     pairs = sum((len(i) + len(j)) ** 2 for i, j in chosen)
     if (len(x) + len(y)) ** 2 <= pairs:
@@ -89,7 +88,7 @@ def _members(chosen: list[Tensor], x: Tensor) -> Tensor:
 
 
 def _within(x: Tensor, members: Tensor, kernel: Kernel) -> Tensor:
-    """Sums (2, S) over the pairs of two samples of a subset, and of samples with themselves."""
+    """Sums (2, S) over the pairs of two samples of a subset, and over samples with themselves."""
     own = kernel(x.square().sum(1), x.square().sum(1), x.square().sum(1)).double()
     diagonal = own @ members
     total = torch.zeros_like(diagonal)
@@ -104,7 +103,7 @@ def _within(x: Tensor, members: Tensor, kernel: Kernel) -> Tensor:
 def _sums(
     x: Tensor, y: Tensor, of_x: Tensor, of_y: Tensor, kernel: Kernel, same: bool = False
 ) -> Tensor:
-    """Sums (S,) of the kernel over the pairs of each subset, without i = j where ``same``."""
+    """Sums (S,) of the kernel over the pairs of each subset, without i = j if ``same``."""
     total = torch.zeros(of_x.shape[1], dtype=torch.float64, device=x.device)
     for i in range(0, len(x), _TILE):
         for j in range(0, len(y), _TILE):
@@ -117,7 +116,7 @@ def _sums(
 
 
 def _subset_within(x: Tensor, kernel: Kernel) -> tuple[float, float]:
-    """Sum over the pairs of two samples, and over those of one with itself."""
+    """Sums over the pairs of two samples, and over samples with themselves."""
     total = 0.0
     for i in range(0, len(x), _SUBSET_TILE):
         corner = _values(x[i : i + _SUBSET_TILE], x[i : i + _SUBSET_TILE], kernel)

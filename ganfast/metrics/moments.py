@@ -1,9 +1,10 @@
-"""Files of moments: .npz with ``mu`` and ``sigma``, as the field's tools write and read them."""
+"""Moments, and the .npz files with ``mu`` and ``sigma`` that the field's tools read and write."""
 
 import json
 import math
 import os
 import zipfile
+import zlib
 from collections.abc import Mapping
 from pathlib import Path
 from typing import NamedTuple, cast
@@ -32,10 +33,18 @@ def save_moments(
     weights: Weights | None = None,
     settings: Mapping[str, str] | None = None,
 ) -> None:
-    """Write mean and covariance (ddof = 1) as ``mu`` and ``sigma``, with ``n`` where it is known.
+    """Write the mean and covariance as ``mu`` and ``sigma``, with ``n`` if it is known.
 
-    ``settings`` say what the features are; they are kept as JSON, for `load_settings`.
-    Raises ValueError for a name that does not end in .npz.
+    The file is whole or not there.
+
+    Args:
+        path: ends in .npz.
+        moments: with a covariance of ddof = 1.
+        weights: the sum of the weights and of their squares, for `FrechetStatistics.load`.
+        settings: what the features are; kept as JSON for `load_settings`.
+
+    Raises:
+        ValueError: the path does not end in .npz.
     """
     if Path(path).suffix != ".npz":
         raise ValueError(f"path must end in .npz, got {str(path)!r}")
@@ -53,11 +62,15 @@ def save_moments(
 def load_moments(path: str | os.PathLike[str], *, spatial: bool = False) -> Moments:
     """Read the moments in a .npz file of this package, pytorch-fid, guided-diffusion or EDM.
 
-    The arrays are ``mu`` (D,) and ``sigma`` (D, D), with ``spatial`` guided-diffusion's ``mu_s``
-    and ``sigma_s``; ``n`` only in files of this package. Nothing in the file is run.
+    Only files of this package hold ``n``. No code in the file is run.
 
-    Raises FileNotFoundError, and ValueError for a pickle, for a file that is no .npz or is damaged,
-    for missing arrays, and for arrays that are not moments.
+    Args:
+        path: the file, with arrays ``mu`` (D,) and ``sigma`` (D, D).
+        spatial: read guided-diffusion's ``mu_s`` and ``sigma_s`` instead.
+
+    Raises:
+        FileNotFoundError: there is no such file.
+        ValueError: the file is a pickle, no .npz file or damaged, or its arrays are no moments.
     """
     return load_moments_and_weights(path, spatial=spatial)[0]
 
@@ -65,7 +78,7 @@ def load_moments(path: str | os.PathLike[str], *, spatial: bool = False) -> Mome
 def load_moments_and_weights(
     path: str | os.PathLike[str], *, spatial: bool = False
 ) -> tuple[Moments, Weights]:
-    """`load_moments`, and the sums of weights and of squared weights; n where none were given."""
+    """`load_moments`, with the sums of weights and of squared weights, which default to n."""
     arrays = _arrays(path)
     mu, sigma = ("mu_s", "sigma_s") if spatial else ("mu", "sigma")
     for name in (mu, sigma):
@@ -89,7 +102,11 @@ def load_moments_and_weights(
 
 
 def load_settings(path: str | os.PathLike[str]) -> dict[str, str] | None:
-    """The settings that `save_moments` was given; None where there are none. Raises as it does."""
+    """Return the settings given to `save_moments`, or None.
+
+    Raises:
+        FileNotFoundError, ValueError: as `load_moments`.
+    """
     arrays = _arrays(path)
     if "settings" not in arrays:
         return None
@@ -106,19 +123,26 @@ def _are_weights(weight: float, squared_weights: float) -> bool:
     return 0 < squared_weights < weight**2 < math.inf
 
 
-def _arrays(path: str | os.PathLike[str]) -> dict[str, np.ndarray]:
-    if Path(path).suffix in (".pkl", ".pickle", ".pt", ".pth"):
+def refuse_pickle(path: str | os.PathLike[str]) -> None:
+    """Raise ValueError for a pickle, saying how to convert it."""
+    if Path(path).suffix in (".pkl", ".pickle"):
         raise ValueError(
-            f"{path}: a pickle can run code when it is read, and is not read here. Where you trust "
-            "its source, convert it once: import pickle, numpy; d = pickle.load(open(PATH, 'rb')); "
+            f"{path}: a pickle can run code when it is loaded, and is refused. If you trust its "
+            "source, convert it once: import pickle, numpy; d = pickle.load(open(PATH, 'rb')); "
             "numpy.savez('moments.npz', mu=d['mu'], sigma=d['sigma']) (in EDM2's files d['fid'] or "
             "d['fd_dinov2'] holds the two)"
         )
+
+
+def _arrays(path: str | os.PathLike[str]) -> dict[str, np.ndarray]:
+    refuse_pickle(path)
+    if Path(path).suffix in (".pt", ".pth"):
+        raise ValueError(f"{path}: expected a .npz file of arrays, got {Path(path).suffix}")
     try:
         file = np.load(path, allow_pickle=False)
         if not isinstance(file, np.lib.npyio.NpzFile):
             raise ValueError("a single array")
         with file:
             return {name: file[name] for name in _NAMES & set(file.files)}
-    except (ValueError, EOFError, zipfile.BadZipFile) as error:
+    except (ValueError, EOFError, zipfile.BadZipFile, zlib.error, NotImplementedError) as error:
         raise ValueError(f"{path}: expected a .npz file of arrays: {error}") from error

@@ -1,15 +1,14 @@
 """Nearest neighbours and membership in balls, exact in float64 at the speed of float32.
 
-Squared distances |a|^2 + |b|^2 - 2 <a, b> are computed in float32, tile by tile, and each is within
+Squared distances |a|^2 + |b|^2 - 2 <a, b> are computed in float32, tile by tile. Each is within
 
     e = u (D + 16) (|a|^2 + |b|^2)      (u: the unit roundoff; Higham 2002, section 3.1)
 
-of the exact one. What lies within e of a decision is computed again in float64 from the difference
+of the exact one. What lies within e of a decision is computed again in float64, from the difference
 of the two vectors, so that the results are those of a float64 search.
 """
 
 from collections.abc import Iterator
-from typing import NamedTuple
 
 import torch
 from torch import Tensor
@@ -21,69 +20,43 @@ _SPARE = 3  # candidates beyond the k nearest
 _PAIRS = 128  # differences in float64 at a time: they stay in the cache
 
 
-class Neighbours(NamedTuple):
-    """Squared distances (N, k) in float64, smallest first, and the indices (N, k) they are to."""
-
-    squares: Tensor
-    indices: Tensor
-
-
 class Points:
-    """Features (N, D) as given, and centred, scaled and in float32."""
+    """Features (N, D), and the same ones centred, scaled and in float32."""
 
     def __init__(self, features: Tensor, centre: Tensor, scale: float) -> None:
-        self.given = features
+        self.features = features
         self.centre, self.scale = centre, scale
         self.scaled = ((features.double() - centre) / scale).float()
         self.squares = self.scaled.double().square().sum(1).float()
 
     def __len__(self) -> int:
-        return len(self.given)
+        return len(self.features)
 
     def part(self, kept: Tensor) -> "Points":
-        """Those that a mask (N,) keeps."""
-        return Points(self.given[kept], self.centre, self.scale)
+        """Return those that a mask (N,) keeps."""
+        return Points(self.features[kept], self.centre, self.scale)
 
     def in_my_units(self, squares: Tensor) -> Tensor:
-        """Squared distances of the given features as float32 ones of the scaled features."""
+        """Convert squared distances of the features to float32 ones of the scaled features."""
         return (squares / self.scale**2).float()
 
 
 def points(*sets: Tensor) -> list[Points]:
-    """Sets of features that are compared with each other: one centre and one scale for all."""
+    """Prepare sets of features for comparison, with one centre and one scale for all."""
     centre = sets[0].double().mean(0)
     scale = max(_largest_norm(features, centre) for features in sets) or 1.0
     return [Points(features, centre, scale) for features in sets]
 
 
-def nearest(a: Points, k: int, b: Points) -> Neighbours:
-    """The k nearest in ``b`` of each in ``a``."""
-    _check(k, len(b))
-    best = Best(len(a), min(k + _SPARE, len(b)), a.scaled.device)
-    for rows in tiles(len(a)):
-        for columns in tiles(len(b)):
-            best.add(rows, squares_of(a, rows, b, columns), columns)
-    width = best.indices.shape[1]
-    rows_of = torch.arange(len(a), device=best.indices.device).repeat_interleave(width)
-    exact = exact_squares(a, rows_of, b, best.indices.flatten()).view(-1, width)
-    squares, order = exact.sort(dim=1, stable=True)
-    indices = best.indices.gather(1, order)
-    if width < len(b):
-        surely = best.squares[:, -1] - _error(a, b)  # what was passed over is at least so far away
-        for row in (surely <= squares[:, k - 1] / a.scale**2).nonzero().flatten().tolist():
-            these = _all_squares(a, row, b)
-            squares[row, :k], indices[row, :k] = these.topk(k, largest=False)
-    return Neighbours(squares[:, :k], indices[:, :k])
-
-
 def radii(a: Points, k: int) -> Tensor:
     """Squared distances (N,), float64, from each in ``a`` to its k-th nearest other.
 
-    With s the k-th smallest computed square and e its error, the exact one is within e of s. What
-    is computed as less than s - 2e is nearer, as more than s + 2e farther; among the few between,
-    the exact squares decide.
+    With s the k-th smallest computed square and e its error, the exact one is within e of s. A
+    square below s - 2e is nearer, and one above s + 2e farther; among the few between, the exact
+    squares decide.
     """
-    _check(k, len(a) - 1)
+    if not 1 <= k < len(a):
+        raise ValueError(f"k must be from 1 to {len(a) - 1}, the number of others, got {k}")
     best = Best(len(a), min(k + _SPARE, len(a) - 1), a.scaled.device)
     for rows in tiles(len(a)):
         for columns in tiles(len(a)):
@@ -113,7 +86,7 @@ def radii(a: Points, k: int) -> Tensor:
 def inside(
     a: Points, b: Points, squares_a: Tensor, squares_b: Tensor, inclusive: bool
 ) -> Iterator[tuple[slice, slice, Tensor, Tensor]]:
-    """Tiles (rows of a, columns of b, b_j is in the ball of a_i, a_i is in the ball of b_j).
+    """Yield tiles: rows, columns, b_j is in the ball of a_i, a_i is in the ball of b_j.
 
     ``squares_a`` (N,) and ``squares_b`` (M,) are the squared radii in float64. A point on the
     surface of a ball is inside if ``inclusive``.
@@ -140,7 +113,7 @@ def inside(
 def exact_squares(a: Points, i: Tensor, b: Points, j: Tensor) -> Tensor:
     """|a_i - b_j|^2 in float64 for index lists of one length."""
     parts = [
-        (a.given[p].double() - b.given[q].double()).square().sum(1)
+        (a.features[p].double() - b.features[q].double()).square().sum(1)
         for p, q in zip(torch.split(i, _PAIRS), torch.split(j, _PAIRS), strict=True)
     ]
     return torch.cat(parts) if parts else i.new_zeros(0, dtype=torch.float64)
@@ -163,14 +136,9 @@ class Best:
 
 
 def _all_squares(a: Points, row: int, b: Points) -> Tensor:
-    """The exact ones (M,) of one row."""
+    """The exact squares (M,) of one row."""
     everything = torch.arange(len(b), device=b.scaled.device)
     return exact_squares(a, torch.full_like(everything, row), b, everything)
-
-
-def _check(k: int, available: int) -> None:
-    if not 1 <= k <= available:
-        raise ValueError(f"k must be from 1 to {available}, the number of neighbours, got {k}")
 
 
 def squares_of(a: Points, rows: slice, b: Points, columns: slice) -> Tensor:
@@ -180,17 +148,17 @@ def squares_of(a: Points, rows: slice, b: Points, columns: slice) -> Tensor:
 
 
 def _bounds(a: Points, b: Points, squares: Tensor) -> tuple[Tensor, Tensor]:
-    """What a computed square has to be below, and above, to be surely inside, and outside."""
+    """A computed square below the first is surely inside, one above the second surely outside."""
     limits = a.in_my_units(squares)
     error = _error(a, b) + limits * 2**-22
     return limits - error, limits + error
 
 
 def _error(a: Points, b: Points) -> Tensor:
-    """(N,): how far a computed square of each in a to any in b may be off.
+    """How far (N,) a computed square of each in a to any in b may be off.
 
-    The unit roundoff is that of the products that torch is set to; what is beyond D is for the
-    roundings of the norms, the sums and the scaled features.
+    The unit roundoff is that of torch's float32 products; the terms beyond D cover the roundings of
+    the norms, the sums and the scaled features.
     """
     exact = torch.get_float32_matmul_precision() == "highest"
     roundings = a.scaled.shape[1] + 16

@@ -1,9 +1,9 @@
 """The polar iteration: minimax polynomials, and polar factors by matrix products alone.
 
-An odd polynomial p of a matrix X = P diag(s) Q^T is P diag(p(s)) Q^T. A composition of a few odd
-quintics that maps [least, 1] to numbers near 1 therefore takes A / |A|_2 to its polar factor P Q^T,
-but for what lies below ``least``. Each quintic is the best one on what the ones before it have
-left of the interval (Amsel et al. 2025, The Polar Express).
+An odd polynomial p of a matrix X = P diag(s) Q^T is P diag(p(s)) Q^T. So a composition of a few odd
+quintics that maps [least, 1] close to 1 takes A / |A|_2 to its polar factor P Q^T, except for
+singular values below ``least``. Each quintic is the best one for the interval that the earlier ones
+have left (Amsel et al. 2025, The Polar Express).
 """
 
 import math
@@ -18,7 +18,7 @@ from ganfast import ops
 
 
 class Iteration(NamedTuple):
-    """A number of steps, and the singular values, relative to the largest, that they resolve."""
+    """The number of steps, and the least singular value (relative) that they resolve."""
 
     least: float
     steps: int
@@ -30,28 +30,28 @@ DOUBLE = Iteration(1e-7, 14, 0)
 #: Elsewhere. An error of U enters <U, A> squared, so float32 does not show.
 MIXED = Iteration(1e-6, 13, 11)
 
-# The best quintics on [least, 1] alone take some large singular values down to the smallest ones
-# and lose their digits there. On [_FLOOR, 1] they keep all above 0.2, at the cost of half a step.
+# The best quintics on [least, 1] take some large singular values down to the smallest ones, where
+# they lose digits. On [_FLOOR, 1] they keep all above 0.2, at the cost of half a step.
 _FLOOR = 0.05
-# The upper end goes to the upper end at every step, and p is steep there: room for rounding.
+# The upper end maps to the upper end at every step, where p is steep: room for rounding.
 _MARGIN = 1.01
-# Data-centre GPUs, by compute capability: their float64 is at half the rate of float32 or better.
+# Data-centre GPUs, by compute capability, have float64 at half the rate of float32 or better.
 _FAST_DOUBLE = {(6, 0), (7, 0), (8, 0), (9, 0), (10, 0)}
 
 
 def iteration_for(device: torch.device) -> Iteration:
-    """The iteration that is fast on a device and right to 1e-7."""
+    """Return the iteration that is fast on a device and accurate to 1e-7."""
     if device.type == "cuda" and torch.cuda.get_device_capability(device) not in _FAST_DOUBLE:
         return MIXED
     return DOUBLE
 
 
 def polar_iteration(a: Tensor, iteration: Iteration) -> tuple[Tensor, Tensor, Tensor]:
-    """Polar factors u, <u, a> and a bound of what <u, a> misses, of matrices (B, m, n) in float64.
+    """Polar factors u, <u, a>, and a bound of what <u, a> misses, of matrices (B, m, n) in float64.
 
-    Singular values s of a have become t in u, so <u, a> misses sum s (1 - t), which is at most
-    sum s |1 - t^2| <= sqrt(n) |a (I - u^T u)|_F: the bound. Rounding turns u by an angle, which
-    enters squared and is not in the bound. No host sync.
+    A singular value s of a becomes t in u, so that <u, a> misses sum s (1 - t), which is at most
+    sum s |1 - t^2| <= sqrt(n) |a (I - u^T u)|_F: the bound. Rounding also turns u by an angle,
+    which enters squared and is not in the bound. There is no host sync.
     """
     if a.shape[1] < a.shape[2]:
         u, inner, missed = polar_iteration(a.mT, iteration)
@@ -63,7 +63,7 @@ def polar_iteration(a: Tensor, iteration: Iteration) -> tuple[Tensor, Tensor, Te
 
 @lru_cache(maxsize=8)
 def minimax_quintics(least: float, steps: int) -> tuple[float, ...]:
-    """a, b, c of each quintic a x + b x^3 + c x^5, three numbers a step, for [least, 1]."""
+    """Return a, b, c of each quintic a x + b x^3 + c x^5 for [least, 1], step after step."""
     low, high = least, 1.0
     coefficients: list[float] = []
     for _ in range(steps):
@@ -80,7 +80,7 @@ def minimax_quintics(least: float, steps: int) -> tuple[float, ...]:
 def _quintic(low: float, high: float) -> tuple[float, float, float]:
     """The odd quintic nearest to 1 on [low, high], by the exchange algorithm of Remez.
 
-    Its error takes its extreme with alternating signs at low, at two inner points and at high.
+    Its error is extreme, with alternating signs, at low, at two inner points and at high.
     """
     if low / high > 1 - 1e-4:  # Newton-Schulz of the fifth order: the limit for a point
         return 15 / (8 * high), -10 / (8 * high**3), 3 / (8 * high**5)

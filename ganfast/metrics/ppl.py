@@ -23,19 +23,28 @@ def perceptual_path_length(
     discard: tuple[float, float] | None = (1.0, 99.0),
     batch_size: int = 64,
 ) -> Spread:
-    """Mean and std (ddof 0) of d(G(z0), G(z_eps)) / eps^2, where z_eps is ``eps`` on to z1.
+    """Mean and standard deviation (ddof 0) of d(G(z0), G(z_eps)) / eps^2 (Karras et al. 2019).
 
-    ``starts`` and ``ends`` (N, Z) are the latents z0 and z1; ``distance`` gives (B,) for two
-    batches of images, LPIPS with VGG-16 in the papers (Karras et al. 2019). Values outside the
-    percentiles ``discard`` are left out, the lower one rounded down and the higher one up to a
-    value that is there. torch-fidelity and torchmetrics: the defaults, their images as uint8.
+    z_eps lies ``eps`` of the way from z0 to z1. The defaults are those of torch-fidelity and
+    torchmetrics, whose images are uint8.
 
-    Raises ValueError for latents that do not fit each other, an eps that is not positive, unknown
-    interpolation, or a distance of another shape.
+    Args:
+        generator: from latents (B, Z) to images.
+        distance: from two batches of images to (B,); in the papers LPIPS with VGG-16.
+        starts, ends: the latents z0 and z1, (N, Z).
+        eps: the step.
+        interpolation: ``"lerp"``, ``"slerp"`` or ``"slerp_unit"``, see `interpolate`.
+        discard: percentiles outside which values are left out. The lower one is rounded down, and
+            the higher one up, to a value that occurs.
+        batch_size: latents at a time.
+
+    Raises:
+        ValueError: the latents do not fit each other, eps is not positive, the interpolation is
+            unknown, or the distance has another shape.
     """
     if starts.shape != ends.shape or starts.ndim != 2 or len(starts) == 0:
         raise ValueError(
-            "expected starts and ends of one shape (N, Z), "
+            "starts and ends must have one shape (N, Z), "
             f"got {tuple(starts.shape)} and {tuple(ends.shape)}"
         )
     if not eps > 0:
@@ -60,11 +69,11 @@ def perceptual_path_length(
 
 
 def interpolate(a: Tensor, b: Tensor, t: float, how: Interpolation = "lerp") -> Tensor:
-    """The latents (N, Z) at ``t`` from a to b: on the line, on the arc, or on the unit arc.
+    """Return the latents (N, Z) at ``t`` from a to b: on the line, the arc, or the unit arc.
 
-    ``"slerp"``: sin((1 - t) w) / sin(w) a + sin(t w) / sin(w) b with w the angle of a and b;
-    ``"slerp_unit"`` does so with both divided by their norms (StyleGAN's). Where the two point
-    alike the line is taken.
+    ``"slerp"`` is sin((1 - t) w) / sin(w) a + sin(t w) / sin(w) b with w the angle of a and b, and
+    the line where the two have one direction. ``"slerp_unit"``, StyleGAN's, first divides both by
+    their norms.
     """
     if how == "lerp":
         return torch.lerp(a, b, t)

@@ -1,4 +1,4 @@
-"""Random subsets as other projects draw them, so that their numbers can be had to the digit."""
+"""Random subsets drawn as other projects draw them, so that scores agree to the last digit."""
 
 from collections.abc import Callable
 from typing import Literal, NamedTuple, get_args
@@ -18,11 +18,18 @@ class Spread(NamedTuple):
 
 
 def permutations(seed: int, draws: Draws) -> Callable[[int], Tensor]:
-    """A function of n that gives the next permutation of 0..n-1 of a seeded stream.
+    """Return a function of n that yields the next permutation of 0..n-1 of a seeded stream.
 
-    ``"numpy"`` is ``numpy.random.RandomState(seed)``, whose ``choice(n, m, replace=False)`` is the
-    first m of a permutation; ``"torch"`` is ``torch.randperm`` after ``torch.manual_seed(seed)``.
-    Neither touches the global generators. Raises ValueError for another name.
+    The global generators are left alone.
+
+    Args:
+        seed: of the stream.
+        draws: ``"numpy"`` is ``numpy.random.RandomState(seed)``, whose ``choice(n, m,
+            replace=False)`` is the first m of a permutation; ``"torch"`` is ``torch.randperm``
+            after ``torch.manual_seed(seed)``.
+
+    Raises:
+        ValueError: another name.
     """
     if draws == "numpy":
         state = np.random.RandomState(seed)

@@ -12,21 +12,25 @@ from ganfast.metrics.matrix import add_lower_gram, mirrored
 from ganfast.metrics.moments import Moments, load_moments_and_weights, save_moments
 from ganfast.metrics.validation import Array, as_features
 
-_BLOCK = 2048  # rows turned to float64 at a time, so that a large update needs little more memory
+_BLOCK = 2048  # rows converted to float64 at a time: a large update needs little more memory
 
 
 class FrechetStatistics:
     """Mean (D,) and covariance (D, D) in float64 of features that arrive in parts.
 
-    Parts are centred on their own mean and merged by
+    Each part is centred on its own mean and merged by
 
         delta = mean_b - mean_a
         mean  = mean_a + delta w_b / w
         S     = S_a + S_b + delta delta^T w_a w_b / w      (Chan, Golub & LeVeque 1979)
 
-    with S the sum of outer products around the mean and w the sum of weights, which are 1 unless
-    given. So a large mean costs no accuracy and the result does not depend on how the data was
-    split (to rounding, 1e-12). Takes 8 D^2 bytes, on ``device``, where the products are done, too.
+    with S the sum of outer products around the mean and w the sum of weights, 1 each by default. So
+    a large mean costs no accuracy, and the result does not depend on how the data was split (to
+    1e-12).
+
+    Args:
+        dim: D.
+        device: holds 8 D^2 bytes and computes the products.
     """
 
     def __init__(self, dim: int, device: torch.device | str = "cpu") -> None:
@@ -40,23 +44,28 @@ class FrechetStatistics:
         self._scatter = torch.zeros(dim, dim, dtype=torch.float64, device=device)  # lower triangle
 
     def update(self, features: Array, weights: Array | None = None) -> None:
-        """Add features (N, D), N >= 0, floating point, on any device, weighted by (N,) >= 0.
+        """Add features; the statistics stay as they were if this raises.
 
-        Raises TypeError for another type or dtype, ValueError for another shape, for values that
-        are not finite and for negative weights; the statistics are then as before.
+        Args:
+            features: (N, D), N >= 0, floating-point, on any device.
+            weights: (N,), at least 0.
+
+        Raises:
+            TypeError: another type or dtype.
+            ValueError: another shape, values that are not finite, or negative weights.
         """
-        features = as_features(features, "features").detach()
-        if features.shape[1] != self.dim:
-            raise ValueError(
-                f"features must have shape (N, {self.dim}), got {tuple(features.shape)}"
-            )
+        features = as_features(features, "features", self.dim).detach()
         w = None if weights is None else _as_weights(weights, len(features))
         for start in range(0, len(features), _BLOCK):
             rows = slice(start, start + _BLOCK)
             self._update_block(features[rows], None if w is None else w[rows])
 
     def merge(self, other: "FrechetStatistics") -> None:
-        """Add all that another one has seen. Raises ValueError where the dimensions differ."""
+        """Add all that other statistics have seen.
+
+        Raises:
+            ValueError: the dimensions differ.
+        """
         if other.dim != self.dim:
             raise ValueError(f"other must have dim {self.dim}, got {other.dim}")
         scatter = other._scatter.to(self._scatter, copy=other is self)
@@ -65,9 +74,10 @@ class FrechetStatistics:
         self._count(other.n, other._weight, other._squared_weights)
 
     def without(self, part: "FrechetStatistics") -> "FrechetStatistics":
-        """Statistics of what these have seen and ``part``, which they have merged, has not.
+        """Return statistics of what these have seen without a ``part`` that was merged into them.
 
-        Raises ValueError where the part is not smaller.
+        Raises:
+            ValueError: the part is not smaller.
         """
         weight = self._weight - part._weight
         if part.dim != self.dim or part.n >= self.n or weight <= 0:
@@ -85,10 +95,10 @@ class FrechetStatistics:
         return rest
 
     def reduce(self, process_group: "torch.distributed.ProcessGroup | None" = None) -> Self:
-        """Statistics of all that the processes of a group have seen, the same in each of them.
+        """Return, in every process of a group, the statistics of all that they have seen.
 
         Every process of the group calls this, with the same dimension and a device that the group's
-        backend takes. Where torch.distributed is not initialised, a copy of these.
+        backend takes. Without torch.distributed it returns a copy.
         """
         total = copy.deepcopy(self)
         if not (torch.distributed.is_available() and torch.distributed.is_initialized()):
@@ -115,10 +125,12 @@ class FrechetStatistics:
         return self._mean.clone()
 
     def covariance(self, ddof: int = 1) -> Tensor:
-        """Covariance (D, D), float64, exactly symmetric, with ddof 0 or 1.
+        """Return the covariance (D, D), float64, exactly symmetric.
 
         S / (w - ddof sum w_i^2 / w), as numpy.cov with aweights; without weights S / (n - ddof).
-        Raises ValueError for fewer than 2 samples.
+
+        Raises:
+            ValueError: ddof is not 0 or 1, or there are fewer than 2 samples.
         """
         if ddof not in (0, 1):
             raise ValueError(f"ddof must be 0 or 1, got {ddof}")
@@ -133,24 +145,27 @@ class FrechetStatistics:
         return Moments(self.mean, self.covariance(), self.n)
 
     def save(self, path: str | os.PathLike[str]) -> None:
-        """Write ``mu``, ``sigma`` (ddof = 1) and ``n`` to a .npz file, as pytorch-fid reads it.
+        """Write ``mu``, ``sigma`` (ddof = 1) and ``n`` to a .npz file, which pytorch-fid reads.
 
-        Written beside it and renamed, so that the file is whole or not there. Raises ValueError for
-        fewer than 2 samples or for a name that does not end in .npz.
+        The file is whole or not there.
+
+        Raises:
+            ValueError: there are fewer than 2 samples, or the path does not end in .npz.
         """
         save_moments(path, self.moments, (self._weight, self._squared_weights))
 
     @classmethod
     def load(cls, path: str | os.PathLike[str]) -> Self:
-        """Statistics from a file of `save`, to which more can be added.
+        """Return the statistics in a file of `save`; more features can be added to them.
 
-        Raises ValueError for a file without the number of samples, which `load_moments` reads, and
-        otherwise as `load_moments` does.
+        Raises:
+            FileNotFoundError, ValueError: as `load_moments`, and for a file without the number of
+                samples, which only `load_moments` reads.
         """
         moments, (weight, squared_weights) = load_moments_and_weights(path)
         if moments.n is None:
             raise ValueError(
-                f"{path}: holds no number of samples n, so that nothing can be added to it; "
+                f"{path}: the file holds no number of samples n, so that nothing can be added; "
                 "read it with load_moments"
             )
         statistics = cls(len(moments.mean))
@@ -160,7 +175,7 @@ class FrechetStatistics:
         return statistics
 
     def state_dict(self) -> dict[str, Tensor]:
-        """All of it, as tensors: for `load_state_dict` and for safetensors."""
+        """Return everything as tensors, for `load_state_dict` and for safetensors."""
         counts = [self.n, self._weight, self._squared_weights]
         return {
             "counts": torch.tensor(counts, dtype=torch.float64),
@@ -169,7 +184,11 @@ class FrechetStatistics:
         }
 
     def load_state_dict(self, state: Mapping[str, Tensor]) -> None:
-        """Become what `state_dict` was taken of. Raises ValueError for another dimension."""
+        """Become what `state_dict` was taken of.
+
+        Raises:
+            ValueError: the dimension differs.
+        """
         shapes = {"counts": (3,), "mean": (self.dim,), "scatter": (self.dim, self.dim)}
         found = {key: tuple(value.shape) for key, value in state.items()}
         if found != shapes:
@@ -180,7 +199,7 @@ class FrechetStatistics:
         self._scatter = state["scatter"].to(self._scatter, copy=True)
 
     def forget(self, decay: float) -> None:
-        """Multiply all weights so far by a ``decay`` in [0, 1]: see `EMAStatistics`."""
+        """Multiply all weights so far by ``decay``, from 0 to 1; see `EMAStatistics`."""
         self._weight *= decay
         self._squared_weights *= decay**2
         self._scatter *= decay
@@ -202,7 +221,7 @@ class FrechetStatistics:
         self._count(n, weight, squared_weights)
 
     def _shift(self, weight: float, mean: Tensor) -> None:
-        """Move the mean by a part of this weight and mean, and add its term to the scatter."""
+        """Move the mean by a part with this weight and mean, and add its term to the scatter."""
         total = self._weight + weight
         if total == 0:
             return
@@ -219,8 +238,8 @@ class FrechetStatistics:
 class EMAStatistics(FrechetStatistics):
     """Statistics in which each update counts ``decay`` times as much as the next.
 
-    For a distance during training: the covariance of about 1 / (1 - decay) batches, of which none
-    is kept. ``decay`` in (0, 1).
+    They serve a distance during training: the covariance of about 1 / (1 - decay) batches, none of
+    which is kept. ``decay`` lies between 0 and 1.
     """
 
     def __init__(self, dim: int, decay: float, device: torch.device | str = "cpu") -> None:
@@ -230,7 +249,7 @@ class EMAStatistics(FrechetStatistics):
         self.decay = decay
 
     def update(self, features: Array, weights: Array | None = None) -> None:
-        """Add a batch (N, D) of features, after all before it have lost weight."""
+        """Reduce the weight of all earlier batches, and add a batch (N, D) of features."""
         batch = FrechetStatistics(self.dim, self._mean.device)
         batch.update(features, weights)
         self.forget(self.decay)
@@ -242,17 +261,15 @@ class WindowStatistics:
 
     def __init__(self, dim: int, size: int, device: torch.device | str = "cpu") -> None:
         if dim < 1 or size < 2:
-            raise ValueError(f"expected dim 1 or more and size 2 or more, got {dim} and {size}")
+            raise ValueError(f"dim must be at least 1 and size at least 2, got {dim} and {size}")
         self.n = 0
         self._next = 0
         self._window = torch.empty(size, dim, dtype=torch.float64, device=device)
 
     def update(self, features: Array) -> None:
-        """Add features (N, D); the oldest go. Raises as `FrechetStatistics.update` does."""
-        features = as_features(features, "features").detach()
+        """Add features (N, D) in place of the oldest. Raises as `FrechetStatistics.update`."""
         size, dim = self._window.shape
-        if features.shape[1] != dim:
-            raise ValueError(f"features must have shape (N, {dim}), got {tuple(features.shape)}")
+        features = as_features(features, "features", dim).detach()
         features = features[-size:].to(self._window)
         places = torch.arange(self._next, self._next + len(features), device=features.device)
         self._window[places % size] = features

@@ -1,13 +1,19 @@
-"""Scores of generated text, by sacrebleu and rouge-score (``pip install 'ganfast[text]'``)."""
+"""Scores of generated text, from sacrebleu and rouge-score (``pip install 'ganfast[text]'``)."""
 
 from collections.abc import Sequence
 from types import ModuleType
 
 
 def bleu(texts: Sequence[str], references: Sequence[Sequence[str]]) -> float:
-    """Corpus BLEU, 0 to 100, of texts each with its own references: sacrebleu's, its defaults.
+    """Corpus BLEU, 0 to 100, as sacrebleu computes it by default.
 
-    Raises ValueError where there are no texts or a text has no reference.
+    Args:
+        texts: generated texts.
+        references: for each text, one or more references.
+
+    Raises:
+        ValueError: there are no texts, or a text has no reference.
+        ModuleNotFoundError: sacrebleu is not installed.
     """
     _check(texts, references)
     sacrebleu = _optional("sacrebleu")
@@ -17,10 +23,17 @@ def bleu(texts: Sequence[str], references: Sequence[Sequence[str]]) -> float:
 
 
 def self_bleu(texts: Sequence[str], order: int = 4) -> float:
-    """Mean over the texts of the BLEU (0 to 100) of each against all others: high is alike.
+    """Mean BLEU, 0 to 100, of each text against all others; high if the texts are alike.
 
-    Sentence BLEU of sacrebleu with n-grams up to ``order`` and exponential smoothing (Texygen,
-    Zhu et al. 2018). Raises ValueError for fewer than 2 texts.
+    It is sacrebleu's sentence BLEU with exponential smoothing (Texygen, Zhu et al. 2018).
+
+    Args:
+        texts: generated texts.
+        order: longest n-gram.
+
+    Raises:
+        ValueError: there are fewer than 2 texts.
+        ModuleNotFoundError: sacrebleu is not installed.
     """
     if isinstance(texts, str) or len(texts) < 2:
         raise ValueError(f"texts must hold at least 2 texts, got {texts!r:.60}")
@@ -40,9 +53,15 @@ def rouge(
     references: Sequence[Sequence[str]],
     kinds: Sequence[str] = ("rouge1", "rouge2", "rougeL"),
 ) -> dict[str, float]:
-    """Mean F-measures, 0 to 1, of rouge-score, the best over the references of each text.
+    """Mean F-measures, 0 to 1, of rouge-score, with the best reference of each text.
 
-    Raises as `bleu` does.
+    Args:
+        texts, references: as for `bleu`.
+        kinds: rouge-score's names.
+
+    Raises:
+        ValueError: as `bleu`.
+        ModuleNotFoundError: rouge-score is not installed.
     """
     _check(texts, references)
     _optional("rouge_score")

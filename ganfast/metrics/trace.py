@@ -115,21 +115,22 @@ def traces(sigma1: Tensor, sigma2: Tensor, slacks: tuple[float, float], method: 
 
 
 def clamped(value: Tensor, low: Tensor | float, high: Tensor | float | None = None) -> Tensor:
-    """The value in the range, where it would be but for rounding: its gradient stays."""
+    """Clamp a value that leaves the range only by rounding, and keep its gradient."""
     exact = value.detach()
     return value + (torch.clamp(exact, low, high) - exact)  # type: ignore[arg-type]
 
 
 def broadcast(sigma1: Tensor, sigma2: Tensor) -> tuple[Tensor, Tensor]:
-    """Both with the same leading dimensions."""
-    shape = torch.broadcast_shapes(sigma1.shape, sigma2.shape)  # type: ignore[no-untyped-call]
-    return sigma1.expand(shape), sigma2.expand(shape)
+    """Return both with the same leading dimensions."""
+    # Not torch.broadcast_shapes, which imports sympy.
+    one, two = torch.broadcast_tensors(sigma1, sigma2)  # type: ignore[no-untyped-call]
+    return one, two
 
 
 def scaled(sigma1: Tensor, sigma2: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-    """Both with variances of a usual size, and the factor that their trace is to be multiplied by.
+    """Scale both to variances of a usual size; return the factor of their trace, too.
 
-    By powers of two, so that no bit is lost: squares of what is far from 1 would not be float64s.
+    Powers of two lose no bit. Far from 1 the squares would leave the range of float64.
     """
     powers = [_power_of_four(sigma.detach()) for sigma in (sigma1, sigma2)]
     one, two = (s / p[..., None, None] for s, p in zip((sigma1, sigma2), powers, strict=True))
@@ -199,7 +200,7 @@ def _flat(matrices: Tensor) -> Tensor:
 def _by_eigenvalues(
     sigma1: Tensor, sigma2: Tensor, slacks: tuple[float, float], gradient: bool
 ) -> _Maps:
-    """One pair (D, D), exact at any rank."""
+    """One pair (D, D), accurate at any rank."""
     order = _order(sigma1, sigma2)
     if order == 0 and not gradient:
         psd_root(sigma1, max(slacks), "sigma1")  # for its check
@@ -240,9 +241,9 @@ def _by_polar_iteration(
     gradient: bool,
     unresolved: list[float],
 ) -> list[_Maps]:
-    """All pairs (B, D, D) at once; one host sync at the end, for the residuals.
+    """All pairs (B, D, D) at once, with one host sync at the end for the residuals.
 
-    What it may have missed, relative to the trace, is added to ``unresolved`` where it is too much.
+    Where the iteration may have missed too much of the trace, the share is added to ``unresolved``.
     """
     swap = _comes_second(one.flatten(1), two.flatten(1)).view(-1, 1, 1)
     first, second = torch.where(swap, two, one), torch.where(swap, one, two)

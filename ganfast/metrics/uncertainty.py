@@ -1,7 +1,7 @@
 """What a Fréchet distance of finitely many samples says about the distributions.
 
-The distance of N samples is too large by about c / N, and it scatters. All estimates here take the
-reference once and reuse moments, so that each costs one decomposition a distance.
+The distance of N samples is too large by about c / N, and it scatters. The estimates here factor
+the reference once and reuse moments, so that each distance costs one decomposition.
 """
 
 from collections.abc import Callable
@@ -21,11 +21,11 @@ from ganfast.metrics.validation import SLACK, Array, as_features, as_mean, as_sy
 
 Reference = FrechetStatistics | Moments
 
-_BLOCK = 2048  # rows turned to float64 at a time
+_BLOCK = 2048  # rows converted to float64 at a time
 
 
 class Extrapolation(NamedTuple):
-    """The distance at infinitely many samples, and what it was extrapolated from."""
+    """The distance at infinitely many samples, and the distances it was extrapolated from."""
 
     value: float
     slope: float  # of the distance over 1 / N
@@ -50,21 +50,28 @@ def frechet_distance_infinity(
     smallest: int | None = None,
     seed: int = 0,
 ) -> Extrapolation:
-    """Fréchet distance extrapolated to infinitely many generated samples (FID-infinity).
+    """Fréchet distance extrapolated to infinitely many generated samples (Chong & Forsyth 2020).
 
-    Distances of the first N of the shuffled features (M, D), for ``points`` sizes N in equal steps
-    from ``smallest`` (the smaller of 5,000 and M / 10) to M, and the intercept of their least
-    squares line over 1 / N (Chong & Forsyth 2020). On Inception features from 2015 it is
-    FID-infinity. The subsets are nested, so that their moments take one pass.
+    It is the intercept of the least-squares line over 1 / N through the distances of the first N of
+    the shuffled features. The subsets are nested, so that their moments take one pass. On the
+    features of the 2015 Inception it is FID-infinity.
 
-    Raises TypeError and ValueError as `FrechetStatistics.update` does, and ValueError where there
-    are fewer than 2 points, or the sizes or the reference do not fit.
+    Args:
+        reference: moments of the real features.
+        features: (M, D), generated.
+        points: number of sizes N, in equal steps from ``smallest`` to M.
+        smallest: the smaller of 5,000 and M / 10 by default.
+        seed: of the shuffle.
+
+    Raises:
+        TypeError, ValueError: as `FrechetStatistics.update`, and if there are fewer than 2 points,
+            or the sizes or the reference do not fit.
     """
     moments, x = _checked(reference, features)
     smallest = min(5000, max(len(x) // 10, 2)) if smallest is None else smallest
     if points < 2 or not 2 <= smallest < len(x):
         raise ValueError(
-            f"expected 2 or more points and smallest from 2 to below the {len(x)} features, "
+            f"points must be at least 2 and smallest from 2 to {len(x) - 1}, "
             f"got {points} and {smallest}"
         )
     sizes = np.linspace(smallest, len(x), points).astype(int).tolist()
@@ -82,16 +89,22 @@ def frechet_distance_infinity(
 def jackknife_interval(
     reference: Reference, features: Array, groups: int = 20, z: float = 1.96
 ) -> Interval:
-    """Fréchet distance of features (M, D), M >= 2 groups, with a delete-a-group jackknife interval.
+    """Fréchet distance with a delete-a-group jackknife interval (Quenouille 1956).
 
-    With d the distance of all samples and d_g that without group g of G:
-    standard error ((G - 1) / G sum_g (d_g - mean d_g)^2)^(1/2), interval d -+ z standard errors,
-    and unbiased value G d - (G - 1) mean d_g, without the bias of order 1 / M (Quenouille 1956).
-    The moments without a group are those of all with the group's taken out, so that the features
-    are read twice. The reference counts as exact.
+    With d the distance of all samples and d_g that without group g of G, the standard error is ((G
+    - 1) / G sum_g (d_g - mean d_g)^2)^(1/2), the interval d -+ z standard errors, and the unbiased
+    value, without the bias of order 1 / M, G d - (G - 1) mean d_g. A group's moments are subtracted
+    from those of all, so that the features are read twice. The reference counts as exact.
 
-    Raises TypeError and ValueError as `FrechetStatistics.update` does, and ValueError where the
-    groups are fewer than 2, or they or the reference do not fit.
+    Args:
+        reference: moments of the real features.
+        features: (M, D), generated, M >= 2 groups.
+        groups: G.
+        z: standard errors on either side.
+
+    Raises:
+        TypeError, ValueError: as `FrechetStatistics.update`, and if there are fewer than 2 groups,
+            or they or the reference do not fit.
     """
     moments, x = _checked(reference, features)
     if not 2 <= groups <= len(x) // 2:
@@ -117,11 +130,15 @@ def jackknife_interval(
 def intra_frechet_distance(
     x: Array, x_labels: Array, y: Array, y_labels: Array
 ) -> dict[int, float]:
-    """Fréchet distance within each class: features (N, D) and (M, D), integer labels (N,), (M,).
+    """Fréchet distance within each class, by label in order; the mean is the intra-class distance.
 
-    The distance by label, in order; their mean is the intra-class distance. Raises as
-    `frechet_distance_from_features` does, and ValueError where labels and features differ in number
-    or a class has fewer than 2 samples on either side.
+    Args:
+        x, y: features (N, D) and (M, D).
+        x_labels, y_labels: integers (N,) and (M,).
+
+    Raises:
+        TypeError, ValueError: as `frechet_distance_from_features`, and if labels and features
+            differ in number, or a class has fewer than 2 samples on either side.
     """
     x, y = as_features(x, "x").detach(), as_features(y, "y").detach()
     of_x, of_y = _as_labels(x_labels, len(x), "x_labels"), _as_labels(y_labels, len(y), "y_labels")
@@ -130,7 +147,7 @@ def intra_frechet_distance(
         part_x, part_y = x[(of_x == label).to(x.device)], y[(of_y == label).to(y.device)]
         if min(len(part_x), len(part_y)) < 2:
             raise ValueError(
-                f"label {label}: expected at least 2 samples on both sides, "
+                f"label {label} must have at least 2 samples on both sides, "
                 f"got {len(part_x)} and {len(part_y)}"
             )
         distances[label] = float(frechet_distance_from_features(part_x, part_y))
@@ -138,7 +155,7 @@ def intra_frechet_distance(
 
 
 def moments_of(reference: Reference) -> Moments:
-    """Checked moments of a reference, in float64."""
+    """Return the checked moments of a reference, in float64."""
     if isinstance(reference, FrechetStatistics):
         return reference.moments
     if not isinstance(reference, tuple) or len(reference) < 2:
@@ -151,25 +168,20 @@ def moments_of(reference: Reference) -> Moments:
 
 
 def _checked(reference: Reference, features: Array) -> tuple[Moments, Tensor]:
-    """Moments (D,) and features (M, D) of one D."""
-    moments, x = moments_of(reference), as_features(features, "features").detach()
-    if x.shape[1] != len(moments.mean):
-        raise ValueError(
-            f"features must have shape (M, {len(moments.mean)}), as the reference has, "
-            f"got {tuple(x.shape)}"
-        )
-    return moments, x
+    """Check a reference and features (M, D) of its dimension."""
+    moments = moments_of(reference)
+    return moments, as_features(features, "features", len(moments.mean)).detach()
 
 
 class _Scatter(NamedTuple):
-    """Mean (D,) and the sum of the squared distances from it, of n samples."""
+    """Mean (D,) of n samples, and the sum of the squared distances from it."""
 
     n: int
     mean: Tensor
     total: Tensor
 
     def plus(self, other: "_Scatter", sign: int = 1) -> "_Scatter":
-        """With the other samples, or (-1) without them; Chan, Golub & LeVeque 1979."""
+        """Add other samples, or (-1) remove them; Chan, Golub & LeVeque 1979."""
         n = self.n + sign * other.n
         share = sign * other.n / n
         delta = other.mean - self.mean
@@ -178,7 +190,7 @@ class _Scatter(NamedTuple):
 
 
 class _Distances:
-    """Distances to one reference, whose covariance R R^T is decomposed once."""
+    """Distances to one reference, whose covariance R R^T is factored once."""
 
     def __init__(self, reference: Moments) -> None:
         self.mean, covariance, _ = reference
@@ -186,8 +198,8 @@ class _Distances:
         self.root = psd_root(covariance, SLACK, "reference covariance")
 
     def __call__(self, samples: "_Samples", features: Callable[[], Tensor]) -> float:
-        """From the moments; from the features themselves where that is not accurate."""
-        n, mean, total = samples.spread
+        """From the moments, or from the features themselves if that is not accurate."""
+        n, mean, total = samples.scatter
         nuclear = None
         if n > samples.moments.dim:
             nuclear = sum_of_roots(torch.linalg.eigvalsh(samples.moments.covariance()))
@@ -199,30 +211,30 @@ class _Distances:
 
 
 class _Samples:
-    """What distances to a reference need of samples x: their spread, and the moments of z = x R.
+    """What a distance to a reference needs of samples x: their scatter, and the moments of z = x R.
 
-    The covariance of z is R^T Sigma R, of whose eigenvalues' roots the trace is the sum: one
+    The covariance of z is R^T Sigma R, and the roots of its eigenvalues add up to the trace: one
     product for all samples instead of two for each distance.
     """
 
     def __init__(self, distance: _Distances) -> None:
         self._distance = distance
         mean, root = distance.mean, distance.root.matrix
-        self.spread = _Scatter(0, torch.zeros_like(mean), mean.new_zeros(()))
+        self.scatter = _Scatter(0, torch.zeros_like(mean), mean.new_zeros(()))
         self.moments = FrechetStatistics(root.shape[1], root.device)
 
     def update(self, features: Tensor) -> None:
-        """Add features (N, D), of which a block at a time is turned to float64."""
+        """Add features (N, D), converted to float64 block by block."""
         for start in range(0, len(features), _BLOCK):
-            x = to_float64(features[start : start + _BLOCK]).to(self.spread.mean)
+            x = to_float64(features[start : start + _BLOCK]).to(self.scatter.mean)
             mean = x.mean(dim=0)
             total = (x - mean).square().sum()
-            self.spread = self.spread.plus(_Scatter(len(x), mean, total))
+            self.scatter = self.scatter.plus(_Scatter(len(x), mean, total))
             self.moments.update(times_root(x - self._distance.mean, self._distance.root))
 
     def without(self, part: "_Samples") -> "_Samples":
         rest = _Samples(self._distance)
-        rest.spread = self.spread.plus(part.spread, -1)
+        rest.scatter = self.scatter.plus(part.scatter, -1)
         rest.moments = self.moments.without(part.moments)
         return rest
 

@@ -1,4 +1,4 @@
-"""What the metrics take: torch tensors or NumPy arrays, checked at the door and made float64."""
+"""Arguments of the metrics: torch tensors or NumPy arrays, checked and converted to float64."""
 
 import numpy as np
 import numpy.typing as npt
@@ -10,24 +10,28 @@ Array = Tensor | npt.NDArray[np.generic]
 EPS = torch.finfo(torch.float64).eps
 _ROUNDING = 16 * EPS
 _BLOCK = 256
-#: Negative eigenvalues to allow for, relative to the largest, where the moments may have been
-#: float32 before.
+#: Negative eigenvalues to allow for, relative to the largest, in moments that were float32 once.
 SLACK = torch.finfo(torch.float32).eps ** 0.5
 
 
-def as_features(value: Array, name: str) -> Tensor:
-    """A finite floating-point tensor (N, D), D >= 1, or TypeError/ValueError naming ``name``."""
+def as_features(value: Array, name: str, dim: int | None = None) -> Tensor:
+    """Return a finite floating-point tensor (N, D), with D >= 1 or as given.
+
+    Raises:
+        TypeError, ValueError: the value is not that; the message names it ``name``.
+    """
     features = _as_tensor(value, name)
     if not features.is_floating_point():
         raise TypeError(f"{name} must be floating-point, got {features.dtype}")
-    if features.ndim != 2 or features.shape[1] == 0:
-        raise ValueError(f"{name} must have shape (N, D), got {tuple(features.shape)}")
+    if features.ndim != 2 or features.shape[1] == 0 or dim not in (None, features.shape[1]):
+        expected = "D" if dim is None else dim
+        raise ValueError(f"{name} must have shape (N, {expected}), got {tuple(features.shape)}")
     _check_finite(features, name)
     return features
 
 
 def as_mean(value: Array, name: str) -> Tensor:
-    """Means (..., D) in float64."""
+    """Return means (..., D) in float64."""
     mean, _ = _as_float64(value, name)
     if mean.ndim == 0 or mean.shape[-1] == 0:
         raise ValueError(f"{name} must have shape (..., D), got {tuple(mean.shape)}")
@@ -35,10 +39,10 @@ def as_mean(value: Array, name: str) -> Tensor:
 
 
 def as_symmetric(value: Array, name: str, dim: int | None = None) -> tuple[Tensor, float]:
-    """Matrices (..., D, D) in float64, symmetric to rounding, and the rounding to allow for.
+    """Return matrices (..., D, D) in float64, symmetric to rounding, and the rounding to allow for.
 
-    The rounding is relative to the largest eigenvalue: the root of the epsilon of the dtype that
-    they came in.
+    The rounding is relative to the largest eigenvalue: the root of the epsilon of the original
+    dtype.
     """
     sigma, slack = _as_float64(value, name)
     shape = tuple(sigma.shape)
@@ -55,14 +59,14 @@ def as_symmetric(value: Array, name: str, dim: int | None = None) -> tuple[Tenso
                 f"image by up to {float(difference.max()):.6g}"
             )
         if (difference <= _ROUNDING * largest).all():
-            return sigma, slack  # those who use it read one triangle
+            return sigma, slack  # callers read one triangle
     return (sigma + sigma.mT) / 2, slack
 
 
 def _asymmetry(sigma: Tensor) -> Tensor:
-    """Largest difference of matrices (..., D, D) from their transposed ones."""
+    """Largest difference of matrices (..., D, D) from their transposes."""
     d = sigma.shape[-1]
-    block = d if sigma.is_cuda else _BLOCK  # the CPU reads a transposed matrix slowly
+    block = d if sigma.is_cuda else _BLOCK  # a CPU reads transposed matrices slowly
     parts = []
     for i in range(0, d, block):
         for j in range(0, i + 1, block):
@@ -72,13 +76,13 @@ def _asymmetry(sigma: Tensor) -> Tensor:
 
 
 def _largest(matrices: Tensor) -> Tensor:
-    """max |a_ij| of each matrix; NaN where there is one."""
+    """max |a_ij| of each matrix, or NaN if it holds one."""
     low, high = torch.aminmax(matrices.flatten(-2), dim=-1)
     return torch.maximum(-low, high)
 
 
 def on_one_device(*tensors: Tensor) -> list[Tensor]:
-    """The tensors on the GPU that one of them is on, else on the CPU."""
+    """Return the tensors on the GPU of one of them, or else on the CPU."""
     devices = [tensor.device for tensor in tensors if tensor.is_cuda]
     return [tensor.to(devices[0] if devices else "cpu") for tensor in tensors]
 
@@ -95,7 +99,7 @@ def _as_float64(value: Array, name: str) -> tuple[Tensor, float]:
 
 
 def to_float64(tensor: Tensor) -> Tensor:
-    """In float64, on its own device where that is a CPU or a GPU of CUDA, else on the CPU."""
+    """Convert to float64, on the same device if that is a CPU or a CUDA GPU, else on the CPU."""
     device = tensor.device if tensor.device.type in ("cpu", "cuda") else torch.device("cpu")
     return tensor.to(device).to(torch.float64)
 
@@ -107,6 +111,6 @@ def _as_tensor(value: Array, name: str) -> Tensor:
 
 
 def _check_finite(tensor: Tensor, name: str) -> None:
-    # One pass: NaN and infinity come through a maximum.
+    # One pass: NaN and infinity survive a maximum.
     if tensor.numel() and not torch.stack(torch.aminmax(tensor.detach())).isfinite().all():
         raise ValueError(f"{name} must be finite, got NaN or infinity")

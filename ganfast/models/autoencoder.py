@@ -11,7 +11,19 @@ from ganfast.models import dcgan, mlp
 from ganfast.models.parts import check_images
 
 
-class Autoencoder(nn.Module):
+class _Coder(nn.Module):
+    encoder: nn.Module
+    decoder: nn.Module
+    latent_dim: int
+    shape: tuple[int, int, int]
+
+    def forward(self, images: Tensor) -> Tensor:
+        check_images(images, *self.shape)
+        decoded: Tensor = self.decoder(self.encoder(images))
+        return decoded
+
+
+class Autoencoder(_Coder):
     """Encode images (N, *shape) to codes (N, latent_dim) and decode them to images in [-1, 1].
 
     Args:
@@ -35,13 +47,8 @@ class Autoencoder(nn.Module):
         self.encoder = nn.Sequential(*layers, nn.Linear(sizes[-1], latent_dim))
         self.decoder = mlp.Generator(latent_dim, list(reversed(widths)), shape)
 
-    def forward(self, images: Tensor) -> Tensor:
-        check_images(images, *self.shape)
-        decoded: Tensor = self.decoder(self.encoder(images))
-        return decoded
 
-
-class ConvAutoencoder(nn.Module):
+class ConvAutoencoder(_Coder):
     """A DCGAN discriminator as encoder and a DCGAN generator as decoder.
 
     The weights of both fit into a DCGAN.
@@ -65,12 +72,8 @@ class ConvAutoencoder(nn.Module):
         self.encoder = dcgan.Discriminator(encoder_width, channels, size, outputs=latent_dim)
         self.decoder = dcgan.Generator(latent_dim, decoder_width, channels, size)
 
-    def forward(self, images: Tensor) -> Tensor:
-        decoded: Tensor = self.decoder(self.encoder(images))
-        return decoded
 
-
-class Denoising(nn.Module):
+class Denoising(_Coder):
     r"""An autoencoder that gets :math:`x + \sigma \epsilon` in training mode (Vincent et al. 2008).
 
     The target of the reconstruction is x itself.
@@ -91,8 +94,6 @@ class Denoising(nn.Module):
         self.latent_dim, self.shape, self.sigma = autoencoder.latent_dim, autoencoder.shape, sigma
 
     def forward(self, images: Tensor) -> Tensor:
-        check_images(images, *self.shape)
-        if self.training:
-            images = images + self.sigma * torch.randn_like(images)
-        decoded: Tensor = self.decoder(self.encoder(images))
-        return decoded
+        return super().forward(
+            images + self.sigma * torch.randn_like(images) if self.training else images
+        )

@@ -2,6 +2,8 @@
 
 from torch import Tensor, nn
 
+from ganfast.models.parts import start_dcgan
+
 
 class Generator(nn.Module):
     """Map images (N, inputs, H, W) to images (N, outputs, H, W) in [-1, 1].
@@ -34,10 +36,11 @@ class Generator(nn.Module):
             nn.Conv2d(width, outputs, 7),
             nn.Tanh(),
         )
-        self.apply(_start)
+        self.apply(start_dcgan)
 
     def forward(self, images: Tensor) -> Tensor:
-        if images.dim() != 4 or images.shape[1] != self.inputs or _odd(images):
+        multiples = all(side % 4 == 0 for side in images.shape[2:])
+        if images.dim() != 4 or images.shape[1] != self.inputs or not multiples:
             raise ValueError(
                 f"images must have shape (N, {self.inputs}, H, W) with H and W multiples of 4, "
                 f"got {tuple(images.shape)}"
@@ -78,7 +81,7 @@ class Discriminator(nn.Module):
         if sigmoid:
             layers.append(nn.Sigmoid())
         self.layers = nn.Sequential(*layers)
-        self.apply(_start)
+        self.apply(start_dcgan)
 
     def forward(self, images: Tensor) -> Tensor:
         if images.dim() != 4 or images.shape[1] != self.channels:
@@ -108,15 +111,3 @@ class _Residual(nn.Module):
 
 def _normed(width: int) -> list[nn.Module]:
     return [nn.InstanceNorm2d(width), nn.ReLU(inplace=True)]
-
-
-def _odd(images: Tensor) -> bool:
-    return any(side % 4 for side in images.shape[2:])
-
-
-def _start(module: nn.Module) -> None:
-    """Initialize as in the paper: weights N(0, 0.02), biases 0."""
-    if isinstance(module, nn.Conv2d | nn.ConvTranspose2d):
-        nn.init.normal_(module.weight, 0.0, 0.02)
-        if module.bias is not None:
-            nn.init.zeros_(module.bias)

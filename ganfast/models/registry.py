@@ -61,7 +61,7 @@ def create(
     return gan
 
 
-#: What ``ganfast train`` has besides the GANs of this module.
+#: Models of ``ganfast train`` that are not in ``GANS``.
 OTHER_MODELS = ("cyclegan", "autoencoder", "conv-autoencoder", "denoising-autoencoder")
 
 

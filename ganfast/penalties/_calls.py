@@ -1,4 +1,4 @@
-"""How a penalty calls a discriminator, and takes the gradient of what it returns."""
+"""Calls of a discriminator by the penalties, and gradients of its outputs."""
 
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Literal, NamedTuple, get_args
@@ -8,6 +8,7 @@ from torch import Tensor
 from torch.amp.grad_scaler import GradScaler
 
 from ganfast import ops
+from ganfast._names import check_name
 
 Inputs = Tensor | Sequence[Tensor]
 Discriminator = Callable[..., Any]
@@ -131,8 +132,8 @@ def reduced(
     g: Sequence[Tensor], phi: Phi, norm: Norm = "sample", mask: Tensor | None = None
 ) -> Tensor:
     """Return the penalty of gradients."""
-    if norm not in _NORMS:
-        raise ValueError(f"norm must be one of {', '.join(_NORMS)}, got {norm!r}")
+    if norm not in _NORMS:  # the offer of a near name costs as much as a small penalty
+        check_name("norm", norm, _NORMS)
     if not phi.eps >= 0:
         raise ValueError(f"eps must be at least 0, got {phi.eps}")
     if mask is not None:

@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 from torch.amp.grad_scaler import GradScaler
 
+from ganfast._names import check_name
 from ganfast.penalties._calls import (
     Discriminator,
     Inputs,
@@ -50,8 +51,7 @@ def mixed_points(
         TypeError: the samples are not floating-point tensors.
         ValueError: shapes differ, mode is unknown, or alpha does not fit.
     """
-    if mode not in get_args(Mode):
-        raise ValueError(f"mode must be one of {', '.join(get_args(Mode))}, got {mode!r}")
+    check_name("mode", mode, get_args(Mode))
     if mode != "mixed":
         return tensors(mode, real if mode == "real" else fake)
     reals, fakes = tensors("real", real), tensors("fake", fake)

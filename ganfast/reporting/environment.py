@@ -1,4 +1,4 @@
-"""What a figure was measured on."""
+"""The environment of a run: versions, kernels, devices, data and weights."""
 
 import os
 import platform
@@ -12,7 +12,7 @@ import ganfast
 
 
 def facts() -> list[tuple[str, str]]:
-    """Name and value of what matters for speed and bits: versions, kernels, devices, threads."""
+    """Return names and values of all that affects speed and bits, such as versions and devices."""
     build = ganfast.build_info()
     rows = [
         ("ganfast", ganfast.__version__),
@@ -35,7 +35,7 @@ def facts() -> list[tuple[str, str]]:
 
 
 def embedded() -> list[tuple[str, str]]:
-    """Name and state of the data sets and the weights that come with the package."""
+    """Return names and states of the data sets and weights that come with the package."""
     from ganfast import data, features
 
     def images(name: str) -> str:
@@ -49,7 +49,7 @@ def embedded() -> list[tuple[str, str]]:
 
 
 def _found(describe: Callable[[], str]) -> str:
-    """What is there, or the sentence that says what is wrong with it."""
+    """Describe what was found, or return the reason why it cannot be used."""
     try:
         return describe()
     except (OSError, ValueError) as error:
@@ -70,7 +70,7 @@ def _cpu() -> str:
 
 
 def _cores() -> int:
-    """Cores that this process may use."""
+    """Count the cores that this process may use."""
     if hasattr(os, "sched_getaffinity"):
         return len(os.sched_getaffinity(0))
     return os.cpu_count() or 1

@@ -1,4 +1,4 @@
-"""Pictures of batches: contact sheets and PNG files."""
+"""Contact sheets of images, and PNG files."""
 
 import math
 import os
@@ -17,17 +17,17 @@ __all__ = ["grid", "write_png"]
 
 
 def grid(images: Tensor, columns: int | None = None, padding: int = 2, scale: int = 1) -> "Image":
-    """Lay images out row by row on one white sheet.
+    """Lay out images row by row on a white sheet.
 
     Args:
-        images: (N, C, H, W), C = 1 or 3; uint8 in [0, 255] or floating in [-1, 1] (clamped).
+        images: (N, C, H, W) with C = 1 or 3; uint8, or floating-point in [-1, 1] (clamped).
         columns: images per row; by default the sheet is as square as N allows.
         padding: white pixels around each image.
-        scale: whole factor by which each pixel is enlarged.
+        scale: integer factor by which each pixel is enlarged.
 
     Raises:
-        TypeError: ``images`` is neither uint8 nor floating.
-        ValueError: another shape, no images, NaN, or a size below its minimum.
+        TypeError: ``images`` is neither uint8 nor floating-point.
+        ValueError: the shape is wrong, there are no images, one has NaN, or a number is too small.
     """
     from PIL import Image
 
@@ -59,6 +59,6 @@ def grid(images: Tensor, columns: int | None = None, padding: int = 2, scale: in
 
 
 def write_png(image: "Image", path: str | os.PathLike[str]) -> None:
-    """Write a picture as PNG, whole or not at all."""
+    """Write a picture as PNG, atomically."""
     with atomic_write(path) as file:
         image.save(file, format="PNG")

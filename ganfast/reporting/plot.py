@@ -1,6 +1,7 @@
 """Plots in one style."""
 
 import io
+import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -13,7 +14,7 @@ if TYPE_CHECKING:
 
 
 def panels(width: float, height: float, count: int = 1) -> "tuple[Figure, list[Axes]]":
-    """A figure of that size in inches, and its panels, one under the other on one x axis."""
+    """Make a figure of a size in inches with panels below each other on a shared x axis."""
     from matplotlib.figure import Figure
 
     figure = Figure(figsize=(width, height), dpi=110, layout="constrained")
@@ -25,14 +26,23 @@ def panels(width: float, height: float, count: int = 1) -> "tuple[Figure, list[A
 
 
 def png(figure: "Figure") -> bytes:
-    """A figure as PNG."""
+    """Return a figure as PNG."""
     file = io.BytesIO()
     figure.savefig(file, format="png")
     return file.getvalue()
 
 
+def error_bars(
+    axis: "Axes", x: Sequence[float], points: Sequence[tuple[float, float]], label: str
+) -> None:
+    """Draw a line through means with bars of standard deviations; NaN draws no bar."""
+    bars = [0.0 if math.isnan(std) else std for _, std in points]
+    means = [mean for mean, _ in points]
+    axis.errorbar(x, means, bars, label=label, marker="o", capsize=3, lw=1.4)
+
+
 def write(figure: "Figure", path: Path) -> bytes:
-    """Write a figure as PNG, whole or not at all; the picture, for a page."""
+    """Write a figure as PNG, atomically, and return the PNG."""
     picture = png(figure)
     with atomic_write(path) as file:
         file.write(picture)
@@ -40,9 +50,12 @@ def write(figure: "Figure", path: Path) -> bytes:
 
 
 def curves(records: Sequence[Mapping[str, float]], fd_name: str, fd_real: float) -> "Figure":
-    """Losses, discriminator probabilities and the Fréchet distance over the steps.
+    """Draw losses, discriminator probabilities and the Fréchet distance over the steps.
 
-    ``fd_real``, the distance between real images and real images, is drawn as the floor.
+    Args:
+        records: the log of a run.
+        fd_name: name of the distance.
+        fd_real: distance between real images, drawn as the floor.
     """
     shown = (
         ("loss", {"loss_d": "discriminator", "loss_g": "generator"}),
@@ -60,7 +73,7 @@ def curves(records: Sequence[Mapping[str, float]], fd_name: str, fd_real: float)
     axes[2].axhline(fd_real, color="#5d6876", lw=1, ls="--", label="real vs real")
     axes[2].set_yscale("log")
     axes[2].yaxis.set_major_formatter("{x:g}")
-    for axis in axes:  # above the panel, where no curve runs
+    for axis in axes:  # above the panel, away from the curves
         axis.legend(frameon=False, ncols=2, loc="lower right", bbox_to_anchor=(1, 0.97))
     axes[2].set_xlabel("step")
     return figure

@@ -1,4 +1,4 @@
-"""One self-contained HTML page out of titles, text, tables and pictures."""
+"""A self-contained HTML page of titles, text, tables and pictures."""
 
 import base64
 import html
@@ -21,8 +21,8 @@ h2 { margin: 2.6rem 0 .8rem; padding-bottom: .3rem; font-size: 1.15rem;
   border-bottom: 1px solid var(--line); }
 p { margin: .5rem 0; max-width: 44rem; }
 .lead, figcaption { color: var(--soft); }
-/* A table wider than the page scrolls. The shades at both ends belong to the frame; the covers over
-   them belong to the content, so that a shade shows only while there is more on its side. */
+/* A table wider than the page scrolls. The shades at both ends are fixed to the frame, the covers
+   over them scroll with the content: a shade shows only while there is more on its side. */
 .wide { overflow-x: auto; margin: .6rem 0; scrollbar-width: thin; background-repeat: no-repeat;
   background-image: linear-gradient(to right, var(--paper) 40%, transparent),
     linear-gradient(to left, var(--paper) 40%, transparent),
@@ -51,18 +51,18 @@ figcaption { margin-top: .4rem; font-size: .875rem; }
 .row img { width: 100%; }
 """.strip()
 
-# The arrow keys scroll what has the focus; a screen reader says the name of what gets it.
+# With tabindex the arrow keys scroll a focused table; a screen reader announces its label.
 _SCROLLER = '<div class="wide" role="group" aria-label="Table" tabindex="0">'
-_LONG = 32  # characters of a cell that may take several lines
+_LONG = 32  # cells with more characters may break into several lines
 
 
 def page(title: str, lead: str, *sections: str, settings: Mapping[str, object]) -> str:
-    """Return a whole page, which ends with the settings and the environment of the run.
+    """Return a page that ends with the settings and the environment of the run.
 
     Args:
-        title: heading, also of the browser's tab.
-        lead: one line under it.
-        *sections: what ``section`` returned.
+        title: heading, and title of the browser's tab.
+        lead: line below the heading.
+        *sections: results of ``section``.
         settings: name and value of each setting of the run.
     """
     rows = [(name, str(value)) for name, value in settings.items()]
@@ -79,20 +79,20 @@ def page(title: str, lead: str, *sections: str, settings: Mapping[str, object]) 
 
 
 def section(title: str, *parts: str) -> str:
-    """A heading and what ``text``, ``table``, ``figure`` or ``row`` returned."""
+    """Return a section: a heading, then results of ``text``, ``table``, ``figure`` or ``row``."""
     return "\n".join([f"<section>\n<h2>{html.escape(title)}</h2>", *parts, "</section>"])
 
 
 def text(words: str) -> str:
-    """A paragraph."""
+    """Return a paragraph."""
     return f"<p>{html.escape(words)}</p>"
 
 
 def table(rows: Sequence[Sequence[str]], header: Sequence[str] = ()) -> str:
-    """A table that scrolls where it does not fit.
+    """Return a table that scrolls if it does not fit.
 
-    Under a header, columns of numbers alone are set flush right. Without one, each row is a name
-    and its value, and a narrow page breaks both before it scrolls.
+    With a header, columns of numbers are aligned right. Without one, each row is a name and its
+    value, and a narrow page breaks both into lines before it scrolls.
     """
     numeric = [bool(header) and all(map(_is_number, column)) for column in zip(*rows, strict=True)]
     lines = [_line("th", header, numeric)] if header else []
@@ -102,7 +102,7 @@ def table(rows: Sequence[Sequence[str]], header: Sequence[str] = ()) -> str:
 
 
 def figure(png: bytes, caption: str) -> str:
-    """A PNG picture, inside the page, with its caption."""
+    """Return a PNG picture, embedded in the page, with its caption."""
     data = base64.b64encode(png).decode()
     words = html.escape(caption, quote=True)
     return (
@@ -112,12 +112,12 @@ def figure(png: bytes, caption: str) -> str:
 
 
 def row(*figures: str) -> str:
-    """Small pictures side by side, as many as fit."""
+    """Return small pictures side by side, as many as fit."""
     return '<div class="row">\n' + "\n".join(figures) + "\n</div>"
 
 
 def write(path: str | os.PathLike[str], content: str) -> None:
-    """Write a page, whole or not at all."""
+    """Write a page, atomically."""
     with atomic_write(path) as file:
         file.write(content.encode())
 
@@ -132,7 +132,7 @@ def _line(tag: str, cells: Sequence[str], numeric: Sequence[bool]) -> str:
 
 
 def _is_number(cell: str) -> bool:
-    """Whether the cell is a number, a percentage, or a mean ± its spread."""
+    """Return True for a number, a percentage, or a mean ± its standard deviation."""
     try:
         for part in cell.replace(",", "").split(" ± "):
             float(part.removesuffix("%"))

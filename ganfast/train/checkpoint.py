@@ -62,11 +62,11 @@ class Checkpoints:
         try:
             state = load(path or self.newest)
         except ValueError as error:
-            others = (other for other in self.older() if _whole(other))
+            others = (other for other in self.older() if _intact(other) is not None)
             offer = next(others, None) if path is None else None
             if offer is None:
                 raise
-            raise ValueError(f"{error}; {offer}, from before it, is whole: resume that") from error
+            raise ValueError(f"{error}; {offer} is older and intact: resume it") from error
         for torn in self._out.glob(".*.pt.*.tmp"):  # left by a run that was killed while saving
             torn.unlink(missing_ok=True)
         # After loading an older file, the newest is damaged or ahead: it is not kept when replaced.
@@ -77,10 +77,9 @@ class Checkpoints:
     def sound(self) -> Iterator[State]:
         """Yield the readable checkpoints saved without a sign of divergence, newest first."""
         for path in (self.newest, *self.older()):
-            if path.exists() and _whole(path):
-                state = load(path)
-                if _is_sound(state):
-                    yield state
+            state = _intact(path)
+            if state is not None and _is_sound(state):
+                yield state
 
     def forget_after(self, step: int) -> None:
         """Delete all checkpoints after a step, except the best."""
@@ -95,7 +94,7 @@ def _write(state: State, file: BinaryIO) -> None:
     watched = _Watched(file)
     try:
         torch.save({"format": FORMAT, **state}, watched)  # type: ignore[arg-type]
-    except RuntimeError:  # torch says "unexpected pos", whatever happened to the file
+    except RuntimeError:  # torch reports "unexpected pos" for every failed write
         if watched.error is None:
             raise
         raise watched.error from None
@@ -125,12 +124,12 @@ def _is_sound(state: State) -> bool:
     return not (isinstance(health, dict) and health.get("strikes"))
 
 
-def _whole(path: Path) -> bool:
+def _intact(path: Path) -> State | None:
+    """Load a checkpoint; return None if it is missing or damaged."""
     try:
-        load(path)
-    except ValueError:
-        return False
-    return True
+        return load(path)
+    except (FileNotFoundError, ValueError):
+        return None
 
 
 def _link(path: Path, other: Path) -> None:
@@ -196,7 +195,7 @@ def restore(
     for name, part in parts.items():
         if isinstance(part, nn.Module):
             _refuse_other(name, part, state[name])
-    # What may still not fit comes before the networks.
+    # Networks come last: an error in another part leaves them unchanged.
     for name, part in sorted(parts.items(), key=lambda item: isinstance(item[1], nn.Module)):
         with refused(name):
             part.load_state_dict(state[name])
@@ -216,7 +215,7 @@ def refuse_missing(state: State, names: Iterable[str]) -> None:
 
 @contextmanager
 def refused(name: str) -> Iterator[None]:
-    """Turn what a state that does not fit raises into one sentence that names the part."""
+    """Raise errors in the block as a ValueError that names the part of the checkpoint."""
     try:
         yield
     except (ValueError, TypeError, KeyError, IndexError, AttributeError, RuntimeError) as error:

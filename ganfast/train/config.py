@@ -65,7 +65,7 @@ def from_mapping(kind: type[T], values: Mapping[str, Any]) -> T:
             near = difflib.get_close_matches(str(name), known, 1)
             meant = f"; did you mean {near[0]!r}?" if near else f"; known are {sorted(known)}"
             raise ValueError(f"unknown field {name!r}{meant}")
-    return kind(**{name: _fitting(name, value, hints[name]) for name, value in values.items()})
+    return kind(**{name: _converted(name, value, hints[name]) for name, value in values.items()})
 
 
 def _mapping(path: Path) -> dict[str, Any]:
@@ -87,7 +87,7 @@ def _mapping(path: Path) -> dict[str, Any]:
 
 
 def _parsed(text: str, where: object) -> Any:
-    """The value of a YAML text without aliases, which could repeat, or hold, themselves."""
+    """Parse YAML without aliases, which could repeat or contain themselves."""
     import yaml
 
     try:
@@ -109,7 +109,7 @@ class _AliasError(Exception):
 
 
 def _nodes(root: Any) -> Iterator[Any]:
-    """A YAML document's nodes. Raises _AliasError if one stands in two places."""
+    """Yield the nodes of a YAML document. Raises _AliasError if one is used twice."""
     import yaml
 
     seen: set[int] = set()
@@ -126,19 +126,19 @@ def _nodes(root: Any) -> Iterator[Any]:
             left += [part for pair in node.value for part in pair]
 
 
-def _fitting(name: str, value: Any, hint: Any) -> Any:
-    """A YAML value as a field's type; raises TypeError if it is of another."""
+def _converted(name: str, value: Any, hint: Any) -> Any:
+    """Convert a YAML value to the type of a field. Raises TypeError if it has another type."""
     kinds = get_args(hint) if isinstance(hint, UnionType) else (hint,)
     for kind in kinds:
         if is_dataclass(kind) and isinstance(value, dict | list):
-            # As gan=[steps=2], so also fit=[steps=2].
+            # fit=[steps=2] works like gan=[steps=2].
             inner = value if isinstance(value, dict) else values_of(None, value)
             return from_mapping(kind, inner)  # type: ignore[arg-type]
         if get_origin(kind) is tuple and isinstance(value, list | tuple):
             items = get_args(kind)
             of_each = items[:1] * len(value) if items[-1] is Ellipsis else items
             if len(of_each) == len(value):
-                return tuple(map(partial(_fitting, name), value, of_each))
+                return tuple(map(partial(_converted, name), value, of_each))
         if kind is float and isinstance(value, str):
             try:
                 return float(value)

@@ -79,7 +79,7 @@ class CycleTrainer(Trainer):
     """Train :class:`Generators` against :class:`Discriminators` (Zhu et al. 2017).
 
     Args:
-        generator, discriminator, loss, options, out, score, on_sample: as for
+        generator, discriminator, loss, options, out, score, on_sample, on_record, augment: as for
             :class:`ganfast.train.Trainer`.
         data: batches of pairs (N, 2, C, H, W), such as a :class:`PairStream`.
         cycle: weight of mean|F(G(a)) - a| + mean|G(F(b)) - b|.
@@ -99,6 +99,8 @@ class CycleTrainer(Trainer):
         *,
         score: Callable[[nn.Module], Record] | None = None,
         on_sample: Callable[[int, Tensor], None] | None = None,
+        on_record: Callable[[Record], None] | None = None,
+        augment: Callable[[Tensor], Tensor] | None = None,
         cycle: float = 10.0,
         identity: float = 5.0,
         pool: int = 50,
@@ -106,13 +108,14 @@ class CycleTrainer(Trainer):
     ) -> None:
         self._weights, self._pool, self._shown = (cycle, identity), pool, shown
         super().__init__(
-            generator, discriminator, data, loss, options, out, score=score, on_sample=on_sample
-        )
+            generator, discriminator, data, loss, options, out, score=score, on_sample=on_sample,
+            on_record=on_record, augment=augment,
+        )  # fmt: skip
 
     def _make_steps(self, loss: Loss, augment: Callable[[Tensor], Tensor] | None) -> Steps:
         return _CycleSteps(
-            self.generator, self.discriminator, loss, self.options, self._random, self.ema,
-            self._processes, self._weights, self._pool,
+            self.generator, self.discriminator, loss, self.options, self._random, augment,
+            self.ema, self._processes, self._weights, self._pool,
         )  # fmt: skip
 
     def _fixed_samples(self) -> Batch:
@@ -132,6 +135,7 @@ class _CycleSteps(Steps):
         loss: Loss,
         options: TrainOptions,
         random: torch.Generator,
+        augment: Callable[[Tensor], Tensor] | None,
         ema: nn.Module,
         processes: Processes,
         weights: tuple[float, float],
@@ -143,18 +147,18 @@ class _CycleSteps(Steps):
             raise ValueError("cuda_graphs must be False for a CycleGAN with image pools, got True")
         if processes.count > 1:
             raise ValueError(f"processes must be 1 for a CycleGAN, got {processes.count}")
-        super().__init__(generators, discriminators, loss, options, random, None, ema, processes)
+        super().__init__(generators, discriminators, loss, options, random, augment, ema, processes)
         self.weights = weights
         self.pools = tuple(ImagePool(pool, 2 * options.seed + k) for k in range(2))
 
-    def _discriminator_fakes(self, batch: Batch) -> Tensor:
+    def _new_fakes(self, batch: Batch) -> Tensor:
         made = self._generate(batch.images)
         return torch.stack([pool(made[:, k]) for k, pool in enumerate(self.pools)], 1)
 
     def _generator_loss(self, batch: Batch) -> Tensor:
         real = batch.images
         fake = self._generate(real)
-        loss = self.loss.generator(self._outputs(fake, batch))
+        loss = self.loss.generator(self._outputs(self.augment(fake), batch))
         cycled = self._generate(fake)
         same = self._generate(real.flip(1))  # (F(a), G(b))
         a, b = real.unbind(1)

@@ -142,7 +142,7 @@ class Journal:
         self._log.__exit__(kind, error, trace)
 
 
-class Silent(Journal):
+class SilentJournal(Journal):
     """A journal that drops everything, for processes other than the first."""
 
     def __init__(self) -> None:

@@ -17,7 +17,7 @@ from ganfast._lock import hold
 from ganfast.distributed import Processes
 from ganfast.models.checkpoint import State
 from ganfast.train.checkpoint import Checkpoints, capture, refuse_missing, refused, restore
-from ganfast.train.journal import Journal, Record, Silent
+from ganfast.train.journal import Journal, Record, SilentJournal
 from ganfast.train.options import refuse_other
 
 
@@ -61,7 +61,7 @@ class Loop(ABC):
         self._options, self._random, self._on_record = options, random, on_record
         self._processes = Processes()
         self._checkpoints = Checkpoints(self.out, keep)
-        self._journal: Journal = Silent()
+        self._journal: Journal = SilentJournal()
         self._begun = False
 
     @abstractmethod
@@ -190,7 +190,7 @@ class Loop(ABC):
 
     def _open_journal(self) -> Journal:
         if not self.writes:
-            return Silent()
+            return SilentJournal()
         kept = self.step if self._begun else -1  # a resumed run keeps its older records
         path = self.out / "metrics.jsonl"
         return Journal(path, kept, self.step, self._options.steps, self._on_record)

@@ -54,7 +54,7 @@ _ALIASES = {
 
 
 class Loss(Protocol):
-    """What the trainer needs of a loss; ``ganfast.losses.AdversarialLoss`` has it.
+    """The protocol of the trainer's losses, which ``ganfast.losses.AdversarialLoss`` follows.
 
     With an attribute ``paired`` that is true, ``generator`` also gets the outputs for real samples.
     With ``from_probs`` true, outputs are logged as probabilities, without a sigmoid.

@@ -46,7 +46,7 @@ class Steps:
         self.loss, self.options, self.random = loss, options, random
         self.augment = augment if augment is not None else _same
         self.processes = processes
-        # What a step calls: the modules themselves, or their compiled versions.
+        # The modules themselves, or their compiled versions.
         self._generate: Callable[..., Tensor] = generator
         self._discriminate: Callable[..., Any] = discriminator
         if options.compile:
@@ -67,7 +67,7 @@ class Steps:
         warn_if_slow(options.precision, random.device)
 
     def set_rates(self, factor: float) -> None:
-        """Set both learning rates to ``factor`` times those of the options."""
+        """Multiply both learning rates of the options by ``factor``."""
         o = self.options
         of_both = (self.optimizer_g, o.lr_g), (self.optimizer_d, o.lr_d)
         for (optimizer, lr), tensor in zip(of_both, self._rates, strict=True):
@@ -133,7 +133,7 @@ class Steps:
 
     def _discriminator_backward(self, batch: Batch, d_step: int, share: float) -> Tensor:
         with torch.set_grad_enabled(self.options.reuse_fakes), self._autocast():
-            fake = self._discriminator_fakes(batch)
+            fake = self._new_fakes(batch)
         if self.options.reuse_fakes:
             self._kept_fakes.append(fake)
         fake = fake.detach().to(batch.images.dtype)
@@ -173,15 +173,12 @@ class Steps:
         torch.autograd.backward(self.scaler.scale(loss * share))
         return loss.detach().float()
 
-    def _discriminator_fakes(self, batch: Batch) -> Tensor:
-        """Generate the fakes of a discriminator's step."""
+    def _new_fakes(self, batch: Batch) -> Tensor:
+        """Generate fakes for a step, as many as the batch has images, with its labels."""
         return self._generate(self.latents(len(batch.images)), *batch.labels)
 
     def _generator_loss(self, batch: Batch) -> Tensor:
-        if self._kept_fakes:
-            fake = self._kept_fakes.pop(0)
-        else:
-            fake = self._generate(self.latents(len(batch.images)), *batch.labels)
+        fake = self._kept_fakes.pop(0) if self._kept_fakes else self._new_fakes(batch)
         logits = [self._outputs(self.augment(fake), batch)]
         if getattr(self.loss, "paired", False):
             with torch.no_grad():

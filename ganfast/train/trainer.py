@@ -24,7 +24,7 @@ from ganfast.train.steps import Steps
 
 _MAX_ROLLBACKS = 3  # in one run
 
-# What a checkpoint keeps of the trainer itself.
+# The trainer's own numbers in a checkpoint.
 _COUNTERS = ("seconds", "images", "rollbacks", "best", "since_best")
 
 
@@ -116,6 +116,11 @@ class Trainer(Loop):
         return self._checkpoints.best
 
     @property
+    def images_per_s(self) -> float:
+        """Training speed over the whole run; 0 before the first round."""
+        return self.images / self.seconds if self.step else 0.0
+
+    @property
     def ended(self) -> bool:
         """True after the last step, or when patience has run out."""
         return super().ended or 0 < self.options.patience <= self.since_best
@@ -158,7 +163,7 @@ class Trainer(Loop):
         start = time.perf_counter()
         means = self._metrics.means(self.step)
         self.seconds += time.perf_counter() - start
-        record = {"step": self.step, **means, "images_per_s": self.images / self.seconds}
+        record = {"step": self.step, **means, "images_per_s": self.images_per_s}
         if self._adaptive is not None:
             record["augment_p"] = float(self._adaptive.p)
         return record

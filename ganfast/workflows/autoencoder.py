@@ -20,7 +20,7 @@ from ganfast.train.loop import Descent, Loop
 from ganfast.train.options import one_of, whole
 from ganfast.workflows import classifiers
 from ganfast.workflows.digit_scores import FD, FrechetScore
-from ganfast.workflows.run_folder import clear, one_writer
+from ganfast.workflows.run_folder import one_writer, run_or_resume
 
 MODELS = ("autoencoder", "conv-autoencoder", "denoising-autoencoder")
 _HELD = 1000
@@ -112,19 +112,15 @@ def autoencode(
         raise ValueError(f"processes must be 1 for {config.model!r}, got {Processes().count}")
     pool, held = classifiers.split(data.digits(), _HELD, seed=0)
     net = make(config).to(device)
-    fit = Fit(net, data.ImageData(*pool, name="digits"), config, out)
-    if resume or resume_from is not None:
-        fit.resume(resume_from)
-    else:
-        clear(out, overwrite)
-    if not fit.run():
+    loop = AutoencoderLoop(net, data.ImageData(*pool, name="digits"), config, out)
+    if not run_or_resume(loop, overwrite, resume, resume_from):
         return None
     net.to("cpu").eval()
     with torch.no_grad():
         codes = torch.cat([net.encoder(data.to_float(x)) for x in torch.split(pool[0], 500)])
         real = data.to_float(held[0])
         back = net(real)
-        made = net.decoder(normal_of(codes, len(pool[0]), config.seed))
+        made = net.decoder(sample_normal(codes, len(pool[0]), config.seed))
     score = FrechetScore(pool[0], features.digits())
     net_features = features.digits()
     result = Result(
@@ -152,7 +148,7 @@ def make(config: AutoencoderConfig) -> Net:
     return autoencoder.Denoising(net) if config.model == "denoising-autoencoder" else net
 
 
-def normal_of(codes: Tensor, count: int, seed: int) -> Tensor:
+def sample_normal(codes: Tensor, count: int, seed: int) -> Tensor:
     """Draw (count, D) from the normal with the mean and covariance of codes (N, D)."""
     x = codes.double()
     values, vectors = torch.linalg.eigh(torch.cov(x.T).reshape(x.shape[1], -1))
@@ -173,7 +169,7 @@ def rows(result: Result) -> list[tuple[str, str]]:
     ]
 
 
-class Fit(Loop):
+class AutoencoderLoop(Loop):
     """The training of an autoencoder on the squared error."""
 
     _free_option = ""  # the learning rate falls over all steps

@@ -1,4 +1,4 @@
-"""Train a classifier, with early stopping, and domain-adversarially where asked for."""
+"""Classifiers: training with early stopping, measuring, saving and loading."""
 
 import copy
 import math
@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from ganfast import data
 from ganfast._files import atomic_write
+from ganfast._names import user_code
 from ganfast.features.user_models import import_callable
 from ganfast.models.classifier import Classifier
 from ganfast.train.loop import Descent
@@ -24,11 +25,12 @@ class Fit:
     """How a classifier is trained.
 
     Attributes:
-        steps: optimizer steps at most.
-        batch_size: images of one step.
-        lr: Adam's learning rate at the start; it falls to 0 as half a cosine.
-        check_every: steps between looks at the validation images.
-        patience: looks without a lower loss after which training ends; the best weights count.
+        steps: maximal number of optimizer steps.
+        batch_size: images in a batch.
+        lr: Adam's initial learning rate, which falls to 0 along half a cosine.
+        check_every: steps between validations.
+        patience: end training after so many validations without a lower loss. The best weights are
+            kept.
     """
 
     steps: int = 200
@@ -51,15 +53,18 @@ def fit(
     seed: int,
     other_domain: Tensor | None = None,
 ) -> int:
-    """Train in place; the steps that were done.
+    """Train a classifier in place and return the number of steps.
 
     Args:
-        net: maps floating images in [-1, 1] to logits.
+        net: maps floating-point images in [-1, 1] to logits.
         train, validation: uint8 images and labels.
-        settings: how.
-        seed: of the order of the images and of dropout.
-        other_domain: images whose features (``net.body``) the domain classifier shall not tell
-            from those of ``train`` (Ganin et al. 2016).
+        settings: how to train.
+        seed: seed of the order of the images and of dropout.
+        other_domain: images of another domain. Training then also makes their features
+            (``net.body``) hard to tell from those of ``train`` (Ganin et al. 2016).
+
+    Raises:
+        TypeError: ``other_domain`` is given and ``net`` is not a ganfast ``Classifier``.
     """
     torch.manual_seed(seed)
     order = torch.Generator().manual_seed(seed)
@@ -90,7 +95,7 @@ def fit(
 
 @torch.no_grad()
 def probabilities(net: nn.Module, images: Tensor, batch_size: int = 500) -> Tensor:
-    """Probabilities (N, classes) of uint8 images, float64, with the net in eval mode."""
+    """Return float64 probabilities (N, classes) of uint8 images, with the net in eval mode."""
     net.eval()
     parts = [
         net(data.to_float(part)).double().softmax(1) for part in torch.split(images, batch_size)
@@ -99,27 +104,28 @@ def probabilities(net: nn.Module, images: Tensor, batch_size: int = 500) -> Tens
 
 
 def accuracy(net: nn.Module, test: Labelled) -> float:
-    """Share of the images whose most probable label is theirs."""
+    """Return the share of images whose most probable label is right."""
     return float((probabilities(net, test[0]).argmax(1) == test[1]).float().mean())
 
 
 def validation_loss(net: nn.Module, validation: Labelled) -> float:
-    """Mean cross-entropy."""
+    """Return the mean cross-entropy on the validation images."""
     p = probabilities(net, validation[0])
     return float(-p[torch.arange(len(p)), validation[1]].clamp_min(1e-300).log().mean())
 
 
 def split(images: data.ImageData, test: int, seed: int) -> tuple[Labelled, Labelled]:
-    """A pool and ``test`` images held out, each class in its share, in random order.
+    """Split images into a pool and ``test`` held-out ones, stratified by class, in random order.
 
-    Raises ValueError where the data have no labels, or too few images.
+    Raises:
+        ValueError: the data have no labels or too few images.
     """
     if images.labels is None:
-        raise ValueError(f"data must have labels: {images.name} has none")
+        raise ValueError(f"data must have labels, got none in {images.name}")
     if not 0 < test < len(images):
         raise ValueError(f"test must be from 1 to {len(images) - 1} images, got {test}")
     order = torch.randperm(len(images), generator=torch.Generator().manual_seed(seed))
-    # In the order of their ranks in their classes the first n have each class in its share.
+    # Ordered by rank within its class, any first n images have all classes in proportion.
     rank = torch.empty(len(images))
     for label in torch.unique(images.labels):
         mine = order[images.labels[order] == label]
@@ -130,21 +136,21 @@ def split(images: data.ImageData, test: int, seed: int) -> tuple[Labelled, Label
 
 
 def small_classifier(classes: int, images: Tensor, seed: int, width: int = 16) -> Classifier:
-    """The classifier of the workflows: the tutorials' with half the channels."""
+    """Make the classifier of the workflows: the tutorials' one with half the channels."""
     torch.manual_seed(seed)
     return Classifier(classes, width, images.shape[1], images.shape[2])
 
 
 class _Domain(nn.Module):
-    """Says of features which domain they are from; its gradient is reversed on the way back."""
+    """A classifier of domains whose gradient to the features is reversed."""
 
     def __init__(self, net: nn.Module) -> None:
         super().__init__()
         if not isinstance(net, Classifier):
             raise TypeError(
-                f"net must be a ganfast Classifier to be adapted, got {type(net).__name__}"
+                f"classifier must be a ganfast Classifier to be adapted, got {type(net).__name__}"
             )
-        self._body = [net.body]  # in a list: not a part of this module
+        self._body = [net.body]  # in a list, so that it is not a submodule
         self.head = nn.Linear(net.head.in_features, 1)
 
     def forward(self, images: Tensor, other: Tensor, progress: float) -> Tensor:
@@ -157,7 +163,7 @@ class _Domain(nn.Module):
 
 
 class _Reverse(torch.autograd.Function):
-    """The identity, with the gradient times -strength."""
+    """The identity; its backward multiplies the gradient by -strength."""
 
     @staticmethod
     def forward(ctx: "torch.autograd.function.FunctionCtx", x: Tensor, strength: float) -> Tensor:
@@ -175,27 +181,30 @@ def _draw(train: Labelled, batch_size: int, order: torch.Generator) -> Labelled:
 
 
 def classifier(name: str) -> nn.Module:
-    """A classifier by ``module:callable``, or from a file, in eval mode.
+    """Load a classifier, in eval mode, from a file or as ``module:callable``.
 
-    The callable returns a module that maps floating images (N, C, H, W) in [-1, 1] to logits
-    (N, classes); the working directory is looked in, too. Files are those of
-    :func:`save_classifier`, with a name that ends in ``.safetensors``, or TorchScript.
+    The callable returns a module that maps floating-point images (N, C, H, W) in [-1, 1] to logits
+    (N, classes). Its module may lie in the working directory. A file is one of
+    :func:`save_classifier` (``.safetensors``) or TorchScript (``.pt``, ``.pth``, ``.ts``).
 
     Raises:
-        FileNotFoundError: there is no such file.
-        ValueError: it cannot be read or called, or gives no module.
+        FileNotFoundError: the file does not exist.
+        ValueError: the name has another form, the file or the callable fails, or the callable
+            returns something other than a module.
     """
     if Path(name).suffix in (".safetensors", ".pt", ".pth", ".ts"):
         net = _from_file(Path(name))
     elif ":" in name:
         net = _from_python(name)
     else:
-        raise ValueError(f"expected module:callable, or a .safetensors or .pt file, got {name!r}")
+        raise ValueError(
+            f"classifier must be module:callable, or a .safetensors or .pt file, got {name!r}"
+        )
     return net.eval()
 
 
 def save_classifier(net: Classifier, path: Path) -> None:
-    """Write a classifier's weights and its shape, whole or not at all."""
+    """Write a classifier's weights and shape, atomically."""
     from safetensors.torch import save
 
     channels, size, _ = net.shape
@@ -225,13 +234,14 @@ def _from_file(path: Path) -> nn.Module:
         net = Classifier(shape["classes"], shape["width"], shape["channels"], shape["size"])
         net.load_state_dict(weights)
     except (SafetensorError, ValueError, KeyError, RuntimeError) as error:
-        raise ValueError(f"{path} is no classifier of ganfast finetune: {error}") from error
+        raise ValueError(f"{path} is not a classifier of ganfast finetune: {error}") from error
     return net
 
 
 def _from_python(name: str) -> nn.Module:
     found = import_callable(name)
-    net = found if isinstance(found, nn.Module) else found()
+    with user_code(name):
+        net = found if isinstance(found, nn.Module) else found()
     if not isinstance(net, nn.Module):
-        raise ValueError(f"{name!r} must give a torch module, got {type(net).__name__}")
+        raise ValueError(f"{name!r} must return a torch module, got {type(net).__name__}")
     return net

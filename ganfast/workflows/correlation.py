@@ -1,4 +1,4 @@
-"""How alike two rankings are, and how sure that is."""
+"""Rank correlations with bootstrap intervals, calibration error and agreement of classifiers."""
 
 from typing import NamedTuple
 
@@ -7,7 +7,7 @@ from torch import Tensor
 
 
 class Correlation(NamedTuple):
-    """A rank correlation in [-1, 1] with its 95 % interval, over redrawn images."""
+    """A rank correlation in [-1, 1] with its 95 % bootstrap interval."""
 
     value: float
     low: float
@@ -18,13 +18,13 @@ class Correlation(NamedTuple):
 
 
 def spearman(x: Tensor, y: Tensor) -> float:
-    """Pearson's correlation of the ranks, ties sharing their mean; NaN where one is constant."""
+    """Return Pearson's correlation of the ranks, ties at mean ranks; NaN if one is constant."""
     a, b = (_ranks(v) - _ranks(v).mean() for v in (x, y))
     return float((a * b).sum() / (a.square().sum() * b.square().sum()).sqrt())
 
 
 def kendall(x: Tensor, y: Tensor) -> float:
-    """Kendall's tau-b: agreeing less disagreeing pairs, over pairs that are not tied."""
+    """Return Kendall's tau-b: concordant minus discordant pairs, over pairs without ties."""
     a, b = (torch.sign(v[:, None] - v[None, :]).double() for v in (x, y))
     return float((a * b).sum() / (a.square().sum() * b.square().sum()).sqrt())
 
@@ -32,12 +32,12 @@ def kendall(x: Tensor, y: Tensor) -> float:
 def bootstrap(
     synthetic: Tensor, real: Tensor, draws: int = 1000, seed: int = 0
 ) -> tuple[Correlation, Correlation]:
-    """Spearman's and Kendall's correlation of models' accuracies on two sets of images.
+    """Return Spearman's and Kendall's correlation of models' accuracies on two sets of images.
 
     Args:
-        synthetic, real: whether each model (row) is right on each image (column), bool.
-        draws: times that the images of both sets are drawn anew, with replacement.
-        seed: of the draws.
+        synthetic, real: bool (models, images), True where the model is right on the image.
+        draws: number of times that both sets of images are resampled with replacement.
+        seed: seed of the resampling.
     """
     random = torch.Generator().manual_seed(seed)
     values: list[tuple[float, float]] = []
@@ -58,24 +58,26 @@ def bootstrap(
 
 
 def calibration_error(probabilities: Tensor, labels: Tensor, bins: int = 15) -> float:
-    """Expected calibration error: mean |accuracy - confidence| over bins of equal width.
+    """Return the expected calibration error: mean |accuracy - confidence| over bins of equal width.
+
+    Source: Guo et al. 2017.
 
     Args:
-        probabilities: (N, classes).
+        probabilities: (N, classes). The confidence is the largest probability.
         labels: (N,).
-        bins: of the confidence, the largest probability. Guo et al. 2017.
+        bins: number of bins of the confidence.
     """
-    confidence, read = probabilities.max(1)
-    right = (read == labels).double()
-    place = (confidence * bins).ceil().long().sub(1).clamp(0, bins - 1)
+    confidence, predicted = probabilities.max(1)
+    right = (predicted == labels).double()
+    bin_index = (confidence * bins).ceil().long().sub(1).clamp(0, bins - 1)
     gap = torch.zeros(bins, dtype=torch.float64)
-    gap.index_add_(0, place, right - confidence.double())
+    gap.index_add_(0, bin_index, right - confidence.double())
     return float(gap.abs().sum() / len(labels))
 
 
-def agreement(read: Tensor) -> Tensor:
-    """Share of images (columns of (models, N)) to which two models give the same label."""
-    return (read[:, None] == read[None, :]).double().mean(2)
+def agreement(predicted: Tensor) -> Tensor:
+    """Return for each two rows of ``predicted`` (models, N) the share of equal labels."""
+    return (predicted[:, None] == predicted[None, :]).double().mean(2)
 
 
 def _ranks(x: Tensor) -> Tensor:

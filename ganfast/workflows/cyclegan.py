@@ -15,30 +15,31 @@ from ganfast.train import TrainOptions
 from ganfast.train.cyclegan import CycleTrainer, Discriminators, Generators, PairStream
 from ganfast.train.journal import Record, read_records
 from ganfast.train.options import between, whole
-from ganfast.workflows.run_folder import clear, one_writer
+from ganfast.workflows.run_folder import one_writer, run_or_resume
 
 CHANGES: dict[str, Callable[[Tensor], Tensor]] = {
     "inverted": lambda x: 255 - x,
     "rotated": lambda x: x.rot90(1, (2, 3)),
 }
-_HELD = 500  # images of each domain to be scored, in no batch
+_HELD = 500  # images of each domain that are scored and not trained on
 _SHOWN = 10
 
 
 @dataclass(frozen=True)
 class CycleConfig(TrainOptions):
-    """All of a run.
+    """All settings of a run.
 
     Attributes:
         model: ``cyclegan``.
-        a, b: image folders, or embedded data sets by name, also ``digits:inverted`` and
-            ``digits:rotated`` (by a quarter turn), of whose images B takes the ones that A has not.
-        size, channels: of the images; the side a multiple of 4.
-        batch_size: images of each domain.
-        width, blocks: of the generators; the discriminators have the width, too.
+        a, b: image folders, or embedded data sets by name, or ``digits:inverted`` or
+            ``digits:rotated`` (by a quarter turn). Two domains of the same data set share no image.
+        size, channels: side (a multiple of 4) and channels of the images.
+        batch_size: images of each domain in a batch.
+        width: width of generators and discriminators.
+        blocks: residual blocks of the generators.
         depth: strided layers of the discriminators.
-        cycle, identity: weights of the losses.
-        pool: earlier fakes that the discriminators may see again.
+        cycle, identity: weights of the cycle and the identity loss.
+        pool: number of earlier fakes that each discriminator may see again.
     """
 
     steps: int = 600
@@ -63,7 +64,7 @@ class CycleConfig(TrainOptions):
     sample_every: int = 100
     checkpoint_every: int = 100
     samples: int = field(init=False, default=_SHOWN)
-    latent_dim: int | tuple[int, ...] = field(init=False, default=1)  # it has no latents
+    latent_dim: int | tuple[int, ...] = field(init=False, default=1)  # not used
     classes: int = field(init=False, default=0)
 
     def __post_init__(self) -> None:
@@ -79,9 +80,15 @@ class CycleConfig(TrainOptions):
 
 @dataclass(frozen=True)
 class Result:
-    """What a run ends with; errors are means of absolute differences, images being in [-1, 1].
+    """The outcome of a run; errors are mean absolute differences of images in [-1, 1].
 
-    ``translation_error`` is there where the right translation is known: of the changed digits.
+    Attributes:
+        finished: True unless the run was stopped early.
+        step: the last round.
+        images_per_s: training speed, images of each domain.
+        errors: rounds and their cycle errors.
+        translation_error: error of the translations from A to B, if the right ones are known.
+        untranslated: error of the images of A without translation, for comparison.
     """
 
     finished: bool
@@ -93,7 +100,7 @@ class Result:
 
 
 class CycleScore:
-    """Cycle error of held-out pairs; with a known change, the error of the translation, too."""
+    """Cycle error of held-out pairs; with a known change also the error of the translations."""
 
     def __init__(self, pairs: Tensor, change: Callable[[Tensor], Tensor] | None) -> None:
         self._pairs, self._change = pairs, change
@@ -115,10 +122,15 @@ class CycleScore:
 
 
 def domains(config: CycleConfig) -> tuple[data.ImageData, data.ImageData]:
-    """Both sets of images. Raises as ``ganfast.data.load``, and ValueError for unknown changes."""
+    """Load both sets of images.
+
+    Raises:
+        FileNotFoundError: the images do not exist.
+        ValueError: the images do not fit the settings, or the change is unknown.
+    """
     a = _domain(config.a, config)
     b = _domain(config.b, config)
-    if config.b.partition(":")[0] == config.a.partition(":")[0]:  # no image in both
+    if config.b.partition(":")[0] == config.a.partition(":")[0]:  # both share no image
         order = torch.randperm(len(a), generator=torch.Generator().manual_seed(0))
         half = len(a) // 2
         a = replace(a, images=a.images[order[:half]], labels=None)
@@ -135,12 +147,20 @@ def cycle(
     overwrite: bool = False,
     resume_from: Path | None = None,
 ) -> Result:
-    """Train, and write pictures, log, checkpoints and ``report.html`` to ``out``.
+    """Train, and write samples, log, checkpoints and ``report.html`` to ``out``.
+
+    Args:
+        config: the settings.
+        out: folder of the run.
+        device: ``cpu`` or ``cuda``.
+        resume: continue the run in ``out``.
+        overwrite: start again if ``out`` holds a run.
+        resume_from: continue from this checkpoint instead of the newest.
 
     Raises:
         FileExistsError: ``out`` holds a run, and neither ``resume`` nor ``overwrite`` is set.
-        FileNotFoundError: ``resume`` is set and there is no run, or the images are not there.
-        ValueError: settings that do not fit each other, the images or the run to be resumed.
+        FileNotFoundError: there is no run to resume, or the images do not exist.
+        ValueError: the settings do not fit each other, the images or the run to resume.
     """
     a, b = domains(config)
     held = min(_HELD, len(a) // 5, len(b) // 5)
@@ -178,16 +198,12 @@ def cycle(
         pool=config.pool,
         shown=shown,
     )
-    if resume or resume_from is not None:
-        trainer.resume(resume_from)
-    else:
-        clear(out, overwrite)
-    finished = trainer.run()
+    finished = run_or_resume(trainer, overwrite, resume, resume_from)
     scored = [r for r in read_records(out / "metrics.jsonl") if "cycle_error" in r]
     result = Result(
         finished=finished,
         step=trainer.step,
-        images_per_s=trainer.images / trainer.seconds if trainer.step else 0.0,
+        images_per_s=trainer.images_per_s,
         errors=[(int(r["step"]), r["cycle_error"]) for r in scored],
         translation_error=scored[-1].get("translation_error"),
         untranslated=scored[-1].get("untranslated"),
@@ -197,7 +213,7 @@ def cycle(
 
 
 def rows(result: Result) -> list[tuple[str, str]]:
-    """What was measured, in words."""
+    """Return names and values of the result, formatted."""
     step, last = result.errors[-1]
     lines = [
         ("training speed", f"{result.images_per_s:.0f} images/s of each domain"),
@@ -207,7 +223,7 @@ def rows(result: Result) -> list[tuple[str, str]]:
     if result.translation_error is not None:
         lines += [
             ("translation error, A to B", f"{result.translation_error:.3f}"),
-            ("that of A untranslated", f"{result.untranslated:.3f}"),
+            ("error of A untranslated", f"{result.untranslated:.3f}"),
         ]
     return lines
 
@@ -217,13 +233,13 @@ def _domain(name: str, config: CycleConfig) -> data.ImageData:
     if source not in data.EMBEDDED:
         return data.load(name, size=config.size, channels=config.channels)
     if change and change not in CHANGES:
-        raise ValueError(f"a change must be one of {', '.join(CHANGES)}, got {change!r}")
+        raise ValueError(f"change must be one of {', '.join(CHANGES)}, got {change!r}")
     found = data.load(source, size=config.size, channels=config.channels)
     return replace(found, images=CHANGES[change](found.images)) if change else found
 
 
 def _known_change(config: CycleConfig) -> Callable[[Tensor], Tensor] | None:
-    """From A to B, where A is embedded and B a change of it."""
+    """Return the change from A to B if B is a changed version of A."""
     source, _, change = config.b.partition(":")
     return CHANGES.get(change) if source == config.a else None
 

@@ -15,16 +15,16 @@ from ganfast.reporting import plot, report
 from ganfast.train.journal import Record, read_records
 from ganfast.workflows import gan
 from ganfast.workflows.digit_scores import FrechetScore
-from ganfast.workflows.run_folder import clear, one_writer
-from ganfast.workflows.train import trainer_of
+from ganfast.workflows.run_folder import one_writer, run_or_resume
+from ganfast.workflows.train import make_trainer
 
 STEPS = 2000
 BATCH = 64
-_COUNTED = 1000  # samples that are sorted into classes
+_COUNTED = 1000  # samples that are classified
 
 
 def options(steps: int, seed: int) -> gan.Config:
-    """The demo's settings."""
+    """Return the demo's settings."""
     return gan.Config(
         steps=steps,
         seed=seed,
@@ -39,7 +39,7 @@ def options(steps: int, seed: int) -> gan.Config:
 
 @dataclass(frozen=True)
 class Result:
-    """What the demo ends with; distances are "FD (digits)"."""
+    """The outcome of the demo; distances are "FD (digits)", times are in the units of the names."""
 
     finished: bool
     step: int
@@ -62,25 +62,28 @@ def demo(
     resume: bool = False,
     overwrite: bool = False,
 ) -> Result:
-    """Train, and write pictures, curves, log, checkpoint and ``report.html`` to ``out``.
+    """Train, and write samples, curves, log, checkpoint and ``report.html`` to ``out``.
 
-    Stopped by Ctrl-C it writes them all the same, and a later call with ``resume`` goes on.
+    After Ctrl-C it still writes them all, and a later call with ``resume`` continues.
+
+    Args:
+        out: folder of the run.
+        steps: rounds of training.
+        seed: seed of weights, latents and the order of the data.
+        device: ``cpu`` or ``cuda``.
+        resume: continue the run in ``out``.
+        overwrite: start again if ``out`` holds a run.
 
     Raises:
         FileExistsError: ``out`` holds a run, and neither ``resume`` nor ``overwrite`` is set.
-        FileNotFoundError: ``resume`` is set and there is no run.
-        ValueError: the run to be resumed has other settings.
+        FileNotFoundError: there is no run to resume.
+        ValueError: the run to resume has other settings.
     """
     start = time.perf_counter()
-    trainer = trainer_of(options(steps, seed), out, device)
+    trainer = make_trainer(options(steps, seed), out, device)
     score = trainer.score
     assert isinstance(score, FrechetScore)
-    if resume:
-        trainer.resume()
-    else:
-        clear(out, overwrite)
-    finished = trainer.run()
-
+    finished = run_or_resume(trainer, overwrite, resume)
     records = read_records(out / "metrics.jsonl")
     scores = [record["fd"] for record in records if "fd" in record]
     fused, plain = loss_times(BATCH, device)
@@ -90,7 +93,7 @@ def demo(
         fd_untrained=scores[0],
         fd_end=scores[-1] if finished else score(trainer.ema)["fd"],
         fd_real=score.real_against_real(),
-        images_per_s=trainer.images / trainer.seconds if trainer.step else 0.0,
+        images_per_s=trainer.images_per_s,
         class_counts=score.class_counts(trainer.ema, _COUNTED),
         loss_us_fused=fused,
         loss_us_plain=plain,
@@ -105,7 +108,7 @@ _OVER_TIME = 8  # small sheets in the report
 
 
 def rows(result: Result) -> list[tuple[str, str]]:
-    """What was measured, in words."""
+    """Return names and values of the result, formatted."""
     counts = result.class_counts
     missing = [str(digit) for digit, count in enumerate(counts) if count == 0]
     ratio = result.loss_us_plain / result.loss_us_fused
@@ -160,14 +163,14 @@ def write_report(
 _SCALE = (
     "FD (digits) is the Fréchet distance between 5,000 real images and 5,000 samples on the "
     "features of the digit classifier that comes with ganfast; it is not comparable with FID. "
-    "An untrained generator and real against real (2,500 images each, which puts the distance up) "
-    "are the two ends of the scale. The loss is timed alone at the demo's batch size, in turn with "
-    "two BCE-with-logits calls on fresh label tensors."
+    "The ends of the scale are an untrained generator and real against real images (2,500 each, "
+    "which raises the distance). The loss is timed alone at the demo's batch size, taking turns "
+    "with two BCE-with-logits calls on fresh label tensors."
 )
 
 
 def _spread(sheets: Sequence[Path]) -> list[Path]:
-    """First, last, and some in between: steps that double, since most happens early."""
+    """Pick the first and last sheet, and some between at doubling steps: most happens early."""
     last = len(sheets) - 1
     picked = {0, last} | {last >> k for k in range(_OVER_TIME - 1)}
     return [sheets[i] for i in sorted(picked)]
@@ -178,10 +181,10 @@ def _step(sheet: Path) -> str:
 
 
 def loss_times(batch: int, device: str, repeats: int = 1000) -> tuple[float, float]:
-    """Median microseconds of a discriminator's loss, forward and backward: fused, plain.
+    """Return the median microseconds of a discriminator's loss, forward and backward: fused, plain.
 
-    Plain is what tutorials write: two calls of BCE with logits on label tensors made for them. The
-    two take turns, so that whatever else the machine does falls on both.
+    The plain loss is that of tutorials: two calls of BCE with logits on new label tensors. Both
+    take turns, so that other load on the machine affects them alike.
     """
     loss = AdversarialLoss("non_saturating")
     real = torch.randn(batch, device=device, requires_grad=True)

@@ -1,4 +1,4 @@
-"""What generated digits are worth: Fréchet distance and diversity on the digits' feature net."""
+"""Scores of generated digits on the features of the digit classifier."""
 
 from typing import NamedTuple
 
@@ -8,22 +8,22 @@ from torch import Tensor, nn
 
 from ganfast import data, features
 from ganfast.metrics import frechet_distance_from_features
-from ganfast.metrics.inception_score import inception_score
-from ganfast.metrics.prdc import prdc
+from ganfast.metrics.logit_scores import inception_score
+from ganfast.metrics.precision_recall import prdc
 from ganfast.train.journal import Record
 
 FD = "FD (digits)"
-_SIDE = 28  # what the feature net takes
+_SIDE = 28  # of the feature net's images
 
 
 class FrechetScore:
-    """Fréchet distance between all real images and as many of a generator's.
+    """Fréchet distance between all real images and as many generated ones.
 
     Args:
-        real: uint8 (N, 1, H, W); of another size than 28 x 28 they, and the fakes, are resized.
+        real: uint8 (N, 1, H, W). Real and fake images are resized to 28 x 28.
         net: the feature net.
-        latent_dim: of the generator.
-        classes: labels that the generator takes, each drawn as often, or 0.
+        latent_dim: size of the generator's latents.
+        classes: number of labels that the generator takes, drawn in equal shares, or 0.
     """
 
     def __init__(
@@ -41,41 +41,41 @@ class FrechetScore:
         }
 
     def distance(self, fake: Tensor) -> float:
-        """Of the features (M, D) of fake images."""
+        """Return the distance of the features (M, D) of fake images."""
         return float(frechet_distance_from_features(self._real, fake))
 
     def real_against_real(self) -> float:
-        """The distance between the two halves of the real images: the low end of the scale."""
+        """Return the distance between two halves of the real images, the low end of the scale."""
         half = len(self._real) // 2
         return float(frechet_distance_from_features(self._real[:half], self._real[half:]))
 
     @torch.no_grad()
     def class_counts(self, generator: nn.Module, count: int) -> list[int]:
-        """How many of ``count`` samples the feature net takes for each digit."""
+        """Count the digits that the classifier sees in ``count`` samples."""
         classes = self._net.classify(as_digits(self._draw(generator, count))).argmax(dim=1)
         counts: list[int] = classes.bincount(minlength=10).tolist()
         return counts
 
     @torch.no_grad()
     def _draw(self, generator: nn.Module, count: int) -> Tensor:
-        """Samples of the same latents at every call, so that scores differ by the weights alone."""
+        """Generate images from the same latents in every call: only the weights change scores."""
         shape = (count, self._latent_dim)
         latents = torch.randn(shape, generator=torch.Generator().manual_seed(0))
         labels = torch.arange(count) % max(1, self._classes)
         parts = []
         for z, y in zip(torch.split(latents, 250), torch.split(labels, 250), strict=True):
-            given = (y.to(self._device),) if self._classes else ()
-            parts.append(generator(z.to(self._device), *given))
+            own_labels = (y.to(self._device),) if self._classes else ()
+            parts.append(generator(z.to(self._device), *own_labels))
         return torch.cat(parts)
 
 
 def extract(net: features.DigitsFeatures, images: Tensor) -> Tensor:
-    """Features of uint8 or floating images of any size."""
+    """Return the features of uint8 or floating-point images of any size."""
     return features.extract(net, as_digits(images))
 
 
 def as_digits(images: Tensor) -> Tensor:
-    """Images (N, 1, H, W) as 28 x 28: those of another size become floats, antialiased."""
+    """Resize images (N, 1, H, W) of another size to 28 x 28, as floats, antialiased."""
     if images.shape[2:] == (_SIDE, _SIDE):
         return images
     floats = data.to_float(images) if images.dtype == torch.uint8 else images
@@ -83,7 +83,7 @@ def as_digits(images: Tensor) -> Tensor:
 
 
 def resized(images: Tensor, size: int) -> Tensor:
-    """uint8 images (N, C, H, W) as uint8 (N, C, size, size), antialiased."""
+    """Resize uint8 images (N, C, H, W) to uint8 (N, C, size, size), antialiased."""
     floats = F.interpolate(data.to_float(images), (size, size), mode="bilinear", antialias=True)
     return data.to_uint8(floats)
 
@@ -93,14 +93,21 @@ def _spread(x: Tensor) -> Tensor:
 
 
 _NEAREST = 5  # the radius of a sample reaches to this neighbour
-_ROWS = 1000  # distances computed at a time
+_ROWS = 1000  # rows of the distance matrix computed at a time
 
 
 class Quality(NamedTuple):
-    """Figures on the digits' feature net; ``nearest`` are (M,) places of the nearest real images.
+    """Scores of M generated images on the features of the digit classifier.
 
-    ``closer`` is the share of generated images that are nearer to a real image than real images
-    are to each other in the median: near 0.5 for new images, towards 1 where they are memorised.
+    Attributes:
+        fd: Fréchet distance.
+        inception_score: exp of the mean divergence of p(y|x) from p(y), by the digit classifier
+            (Salimans et al. 2016).
+        precision, recall: shares of fakes and of reals inside the balls around the others that
+            reach to their fifth neighbours (Kynkäänniemi et al. 2019).
+        closer: share of generated images that are nearer to a real image than the median distance
+            of real images to each other: about 0.5 for new images, towards 1 for memorised ones.
+        nearest: indices (M,) of the nearest real images.
     """
 
     fd: float
@@ -112,12 +119,10 @@ class Quality(NamedTuple):
 
 
 def quality(real: Tensor, fake: Tensor) -> Quality:
-    """Compare uint8 images (M, 1, H, W) with real ones (N, 1, H, W).
+    """Score uint8 images (M, 1, H, W) against real ones (N, 1, H, W).
 
-    Precision and recall are the shares of fakes and of reals within the balls around the others
-    that reach to their fifth neighbours (Kynkäänniemi et al. 2019). The inception score is
-    exp of the mean divergence of p(y|x) from p(y), by the digit classifier (Salimans et al. 2016).
-    Raises ValueError for fewer than 7 images on either side.
+    Raises:
+        ValueError: ``real`` or ``fake`` has fewer than 7 images.
     """
     for name, images in (("real", real), ("fake", fake)):
         if len(images) < _NEAREST + 2:
@@ -126,21 +131,21 @@ def quality(real: Tensor, fake: Tensor) -> Quality:
     x, y = (features.extract(net, as_digits(images)) for images in (real, fake))
     with torch.no_grad():
         logits = net.head(y)
-    covered = prdc(x, y, k=_NEAREST)
+    coverage = prdc(x, y, k=_NEAREST)
     to_real, nearest = _nearest(y, x)
     among_real, _ = _nearest(x, x, itself=True)
     return Quality(
         fd=float(frechet_distance_from_features(x, y)),
         inception_score=inception_score(logits, splits=1, seed=None).mean,
-        precision=covered.precision,
-        recall=covered.recall,
+        precision=coverage.precision,
+        recall=coverage.recall,
         closer=float((to_real < among_real.median()).float().mean()),
         nearest=nearest,
     )
 
 
 def _nearest(points: Tensor, others: Tensor, itself: bool = False) -> tuple[Tensor, Tensor]:
-    """Distance and place of each point's nearest other; not counting the point where it is one."""
+    """Return distance and index of each point's nearest other; ``itself`` skips the point."""
     k = 2 if itself else 1
     found = [torch.cdist(p, others).kthvalue(k) for p in torch.split(points, _ROWS)]
     return torch.cat([f.values for f in found]), torch.cat([f.indices for f in found])

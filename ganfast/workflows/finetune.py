@@ -1,8 +1,8 @@
-"""Did the GAN help? A classifier on real, on synthetic, and on both, with few images and many."""
+"""Train a classifier on real, synthetic and both kinds of images: did the GAN help?"""
 
 import copy
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal, get_args
@@ -13,15 +13,14 @@ from torch import Tensor, nn
 from ganfast import data
 from ganfast.models.classifier import Classifier
 from ganfast.reporting import plot, report
-from ganfast.train import config as options
+from ganfast.train.options import between, one_of, whole
 from ganfast.workflows import classifiers
 from ganfast.workflows.classifiers import Fit, Labelled
-from ganfast.workflows.gan import Config
-from ganfast.workflows.run_folder import ResultCache, clear, one_writer
-from ganfast.workflows.sampler import Filters, Sampler, labels_of
+from ganfast.workflows.gan import gan_config
+from ganfast.workflows.run_folder import ResultCache, one_writer
+from ganfast.workflows.sampler import shuffled_labels, trained_sampler
 from ganfast.workflows.seed_statistics import difference, in_words, summary
 from ganfast.workflows.synthesize import load_dataset
-from ganfast.workflows.train import trainer_of
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -30,27 +29,28 @@ if TYPE_CHECKING:
 Labels = Literal["generator", "teacher"]
 
 MODES = ("real", "synthetic", "both", "pretrained")
-_VALIDATION = 0.2  # of the real images
+_VALIDATION = 0.2  # share of the real images
 
 
 @dataclass(frozen=True)
 class Settings:
-    """Of the whole workflow.
+    """Settings of the workflow.
 
     Attributes:
         data: an embedded data set by name, or an idx folder by path.
         sizes: numbers of real images to train with.
-        test: images held out, on which accuracy is measured; no GAN and no classifier sees them.
-        seeds: runs of each kind.
-        synthetic: generated images for each size.
-        ratio: synthetic images for each real one where both are used.
-        labels: of synthetic images: asked of a class-conditional ``generator``, or read by a
-            ``teacher``, the classifier that was trained on the same real images.
-        gan: settings of ``ganfast train`` as ``field=value`` words; a GAN is trained on the same
+        test: number of held-out images to measure accuracy on; no GAN or classifier trains on them.
+        seeds: number of runs of each kind.
+        synthetic: number of generated images for each size.
+        ratio: synthetic images for each real one when both are used.
+        labels: source of the synthetic images' labels: a class-conditional ``generator``, or a
+            ``teacher``, the classifier trained on the same real images.
+        gan: settings of ``ganfast train`` as ``field=value`` words. The GAN is trained on the same
             real images as the classifier, so that nothing leaks in.
-        dataset: folder or npz of ``ganfast synthesize`` to be used in place of such GANs.
-        classifier: ``module:callable``, called with no arguments for each run; else a small one.
-        adapt: also train on real images with features that are alike on synthetic ones.
+        dataset: folder or npz of ``ganfast synthesize`` to use instead of such GANs.
+        classifier: ``module:callable``, called without arguments for each run; empty is a small
+            built-in one.
+        adapt: also train on real images with features that cannot be told from synthetic ones.
         fit: how classifiers are trained.
     """
 
@@ -77,10 +77,10 @@ class Settings:
     def __post_init__(self) -> None:
         if not self.sizes or min(self.sizes) < 20:
             raise ValueError(f"sizes must be 20 images or more, got {self.sizes}")
-        if self.seeds < 1 or self.synthetic < 1 or not self.ratio > 0:
-            raise ValueError("seeds, synthetic and ratio must be positive")
-        if self.labels not in get_args(Labels):
-            raise ValueError(f"labels must be generator or teacher, got {self.labels!r}")
+        for name in ("seeds", "synthetic"):
+            whole(name, getattr(self, name), minimum=1)
+        between("ratio", self.ratio, math.inf, zero=False)
+        one_of("labels", self.labels, get_args(Labels))
 
     @property
     def modes(self) -> tuple[str, ...]:
@@ -93,16 +93,17 @@ class Result:
 
     accuracies: dict[tuple[int, str], list[float]]
 
+    def percent(self, size: int, mode: str) -> list[float]:
+        """Return the accuracies of a size and mode in percent."""
+        return [100 * accuracy for accuracy in self.accuracies[size, mode]]
+
     def rows(self, settings: Settings) -> list[list[str]]:
-        """A line for each size: the accuracies, and how far "both" and "real" differ."""
+        """Return a row for each size: accuracies, and the difference of "both" and "real"."""
         lines = []
         for n in settings.sizes:
-            figures = [
-                str(summary([100 * a for a in self.accuracies[n, m]])) for m in settings.modes
-            ]
-            both, real = (self.accuracies[n, mode] for mode in ("both", "real"))
-            change = difference([100 * a for a in both], [100 * a for a in real])
-            lines.append([str(n), *figures, in_words(change)])
+            cells = [str(summary(self.percent(n, mode))) for mode in settings.modes]
+            change = difference(self.percent(n, "both"), self.percent(n, "real"))
+            lines.append([str(n), *cells, in_words(change)])
         return lines
 
 
@@ -114,12 +115,17 @@ def finetune(
     overwrite: bool = False,
     on_result: Callable[[str], None] | None = None,
 ) -> Result:
-    """Train everything, and write ``rounds.json`` and ``report.html``; goes on where it stopped.
+    """Train everything and write ``report.html``; a later call continues a stopped run.
 
-    ``on_result`` is called with a line for each accuracy.
+    Args:
+        settings: the settings.
+        out: folder of the run; ``rounds.json`` in it keeps the accuracies.
+        device: ``cpu`` or ``cuda``.
+        overwrite: start again, whatever ``out`` holds.
+        on_result: called with a line of text for each accuracy.
 
     Raises:
-        FileExistsError: ``out`` holds a run of other settings.
+        FileExistsError: ``out`` holds a run with other settings.
         ValueError: data, settings and classifier do not fit.
     """
     images = data.load(settings.data)
@@ -143,7 +149,7 @@ def finetune(
 
 
 def _check(settings: Settings, pool: Labelled) -> None:
-    """Raise for settings that would fail only after hours of training."""
+    """Raise now for settings that would fail after hours of training."""
     if settings.classifier:
         classifiers.probabilities(classifiers.classifier(settings.classifier), pool[0][:2])
     if settings.dataset:
@@ -151,9 +157,7 @@ def _check(settings: Settings, pool: Labelled) -> None:
         return
     config = gan_config(settings.gan, min(settings.sizes))
     if settings.labels == "generator" and not config.classes:
-        raise ValueError(
-            f"labels must be teacher for {config.model!r}, whose generator takes no labels"
-        )
+        raise ValueError(f"labels must be teacher for {config.model!r}, got {settings.labels!r}")
 
 
 class _Size:
@@ -176,18 +180,18 @@ class _Size:
         self._real: Labelled = (pool[0][held:n], pool[1][held:n])
         self._classes = int(pool[1].max()) + 1
         self._made: Labelled | None = None
-        self._nets: dict[str, nn.Module] = {}  # of the seed that was asked for last
+        self._nets: dict[str, nn.Module] = {}  # by mode, for the latest seed
         self._seed = -1
 
     def accuracy(self, mode: str, seed: int) -> float:
-        """On the images held out, after training in one of the modes."""
+        """Train in one of the modes and return the accuracy on the held-out images."""
         net = self._trained(mode, seed)
         if mode == "both" and seed == 0 and isinstance(net, Classifier):
             classifiers.save_classifier(net, self._out / f"both-{self._n}.safetensors")
         return classifiers.accuracy(net, self._test)
 
     def _trained(self, mode: str, seed: int) -> nn.Module:
-        """Trained once: other modes of the seed start from it, or are taught by it."""
+        """Return the classifier of a mode; it is trained once and reused by other modes."""
         if seed != self._seed:
             self._nets.clear()
             self._seed = seed
@@ -222,7 +226,7 @@ class _Size:
         return classifiers.small_classifier(self._classes, self._real[0], seed)
 
     def _union(self, synthetic: Labelled) -> Labelled:
-        """Both, the real ones repeated until there are ``ratio`` synthetic ones for each."""
+        """Join both kinds, with real images repeated to have ``ratio`` synthetic ones for each."""
         wanted = len(synthetic[0]) / self._settings.ratio / len(self._real[0])
         times = max(1, round(wanted))
         images = [synthetic[0], *[self._real[0]] * times]
@@ -241,40 +245,17 @@ class _Size:
         if s.dataset:
             images, labels = load_dataset(Path(s.dataset), like=self._real[0])
             return images[: s.synthetic], labels[: s.synthetic]
-        config = gan_config(s.gan, len(self._real[0]))
         real = data.ImageData(*self._real, name=f"{self._n} of {s.data}")
         folder = self._out / f"gan-{self._n}"
-        sampler = trained(config, real, folder, self._device, self._overwrite)
-        labels = labels_of(s.synthetic, [1.0] * self._classes, 0)
+        sampler = trained_sampler(s.gan, real, folder, self._device, self._overwrite)
+        labels = shuffled_labels(s.synthetic, [1.0] * self._classes, 0)
         if s.labels == "generator":
             return sampler.draw(labels, (0, self._n)), labels
         return sampler.natural(s.synthetic, (0, self._n)), labels
 
 
-def gan_config(words: Sequence[str], images: int) -> Config:
-    """A GAN's settings by ``field=value`` words, with batches that so many images fill."""
-    return options.read(Config, None, [f"batch_size={min(64, images)}", *words])
-
-
-def trained(
-    config: Config, real: data.ImageData, folder: Path, device: str, overwrite: bool
-) -> Sampler:
-    """A sampler of a GAN that was trained in the folder, now or before.
-
-    Raises KeyboardInterrupt where the training was stopped; it is saved.
-    """
-    trainer = trainer_of(config, folder, device, real)
-    if overwrite:
-        clear(folder, overwrite)
-    elif trainer.checkpoint_path.exists():
-        trainer.resume()
-    if not trainer.run():
-        raise KeyboardInterrupt
-    return Sampler(trainer.checkpoint_path, Filters(), device)
-
-
 def header(settings: Settings) -> list[str]:
-    """Over ``Result.rows``."""
+    """Return the header of ``Result.rows``."""
     return ["real images", *settings.modes, "both - real, points [95 %]"]
 
 
@@ -285,7 +266,7 @@ def write_report(out: Path, settings: Settings, result: Result) -> None:
     verdicts = "; ".join(f"{row[0]} images: {row[-1]}" for row in rows)
     content = report.page(
         "ganfast finetune: did the GAN help?",
-        f"Accuracy on {settings.test} real images held out. Both against real: {verdicts}.",
+        f"Accuracy on {settings.test} held-out real images. Both against real: {verdicts}.",
         report.section(
             "Accuracy in %, mean ± standard deviation",
             report.table(rows, header=header(settings)),
@@ -298,10 +279,9 @@ def write_report(out: Path, settings: Settings, result: Result) -> None:
 
 
 _HOW = (
-    "{seeds} seeds: of the classifier's weights, its order of images and its dropout; the GAN of "
-    "each size is one. Of the real images a fifth says when to stop, the others train classifier "
-    "and GAN alike. The last column is the mean difference, seed by seed, with Student's 95 % "
-    "interval."
+    "{seeds} seeds vary the classifier's weights, its order of images and its dropout; each size "
+    "has one GAN. A fifth of the real images decides when to stop, the others train classifier and "
+    "GAN. The last column is the mean difference, seed by seed, with Student's 95 % interval."
 )
 _BARS = "mean accuracy of each mode; bars are one standard deviation over the seeds"
 
@@ -309,10 +289,8 @@ _BARS = "mean accuracy of each mode; bars are one standard deviation over the se
 def _plot(settings: Settings, result: Result) -> "Figure":
     figure, (axis,) = plot.panels(8, 4.6)
     for mode in settings.modes:
-        points = [summary([100 * a for a in result.accuracies[n, mode]]) for n in settings.sizes]
-        spread = [0.0 if p.n == 1 else p.std for p in points]
-        means = [p.mean for p in points]
-        axis.errorbar(settings.sizes, means, spread, label=mode, marker="o", capsize=3, lw=1.4)
+        points = [summary(result.percent(n, mode)) for n in settings.sizes]
+        plot.error_bars(axis, settings.sizes, [(p.mean, p.std) for p in points], mode)
     axis.set_xscale("log")
     axis.set_xlabel("real images")
     axis.set_ylabel("accuracy, %")

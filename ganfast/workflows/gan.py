@@ -1,7 +1,7 @@
 """The settings of a GAN, and the networks, data, loss and score that follow from them."""
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
@@ -14,8 +14,8 @@ from ganfast.augment import AdaptiveAugment, DiffAugment
 from ganfast.models.checkpoint import load, load_gan
 from ganfast.models.registry import CONDITIONAL, check_model
 from ganfast.train import Loss, TrainOptions, loss_by_name
-from ganfast.train import config as settings
 from ganfast.train.checkpoint import refuse_missing, refused
+from ganfast.train.config import from_mapping, read
 from ganfast.train.objective import LossName
 from ganfast.train.options import between, truth, whole
 from ganfast.workflows.digit_scores import FrechetScore, resized
@@ -105,6 +105,15 @@ class Config(TrainOptions):
         return loss_by_name(self.loss, self.label_smoothing, self.sigmoid)
 
 
+def gan_config(words: Sequence[str], images: int) -> Config:
+    """Read a config from ``field=value`` words, with batches no larger than ``images``.
+
+    Raises:
+        TypeError, ValueError: a word is not a setting, or settings do not fit each other.
+    """
+    return read(Config, None, [f"batch_size={min(64, images)}", *words])
+
+
 def augmentation(config: Config, distributed: bool) -> Callable[[Tensor], Tensor] | None:
     """Make the augmentation of the discriminator's images, or None without ``augment``."""
     if not config.augment:
@@ -178,7 +187,7 @@ def first_of_each(images: data.ImageData, count: int) -> data.ImageData:
     return replace(images, images=images.images[kept], labels=images.labels[kept])
 
 
-def score_of(config: Config, real: data.ImageData, device: str) -> FrechetScore | None:
+def make_score(config: Config, real: data.ImageData, device: str) -> FrechetScore | None:
     """Make the score of a run on grey embedded images; other images have none."""
     if config.channels != 1 or config.data not in data.EMBEDDED:
         return None
@@ -196,4 +205,4 @@ def from_checkpoint(path: Path) -> tuple[Config, models.Gan]:
     """
     gan, saved = load_gan(path)
     known = {k: v for k, v in saved.items() if k not in ("latent_dim", "classes", "start")}
-    return settings.from_mapping(Config, known), gan
+    return from_mapping(Config, known), gan

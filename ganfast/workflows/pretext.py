@@ -1,4 +1,4 @@
-"""What a generator and a discriminator can learn before they meet."""
+"""Tasks that train a generator or a discriminator before the GAN."""
 
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -20,20 +20,29 @@ Method = Literal["autoencoder", "denoising", "rotation", "contrastive", "classif
 Weights = dict[str, Tensor]
 
 _TEMPERATURE = 0.5
-_NOISE = 0.1  # of a view
+_NOISE = 0.1  # standard deviation, in the views of the contrastive task
 
 
-def weights_of(
+def pretext_weights(
     method: Method, config: Config, real: data.ImageData, steps: int, seed: int, source: str = ""
 ) -> dict[str, Weights]:
-    """Weights under "generator" and "discriminator", whichever the method gives.
+    """Train by a method and return weights under "generator" and "discriminator".
 
-    ``autoencoder`` and ``denoising``: decoder and encoder. ``rotation`` (Gidaris et al. 2018),
-    ``contrastive`` (Chen et al. 2020) and ``classifier``: a discriminator that told rotations,
-    images or classes apart. ``transfer``: both, of the checkpoint ``source``.
+    ``autoencoder`` and ``denoising`` return decoder and encoder. ``rotation`` (Gidaris et al.
+    2018), ``contrastive`` (Chen et al. 2020) and ``classifier`` return a discriminator that tells
+    rotations, images or classes apart. ``transfer`` returns both networks of a checkpoint.
+
+    Args:
+        method: the method.
+        config: settings of the GAN.
+        real: images to train on.
+        steps: optimizer steps.
+        seed: seed of weights and of the order of the data.
+        source: checkpoint for ``transfer``.
 
     Raises:
-        FileNotFoundError, ValueError: source, model, labels and method do not fit.
+        FileNotFoundError: there is no checkpoint ``source``.
+        ValueError: source, model or labels do not fit the method.
     """
     if method == "transfer":
         state = load(Path(source))
@@ -50,7 +59,7 @@ def weights_of(
         _fit(whole, real, steps, seed, lambda x, y: F.mse_loss(whole(x), x))
         return {"generator": net.decoder.state_dict(), "discriminator": net.encoder.state_dict()}
     if method == "classifier" and real.labels is None:
-        raise ValueError(f"data must have labels for 'classifier': {real.name} has none")
+        raise ValueError(f"data must have labels for 'classifier', got none in {real.name}")
     classes = 0 if real.labels is None else int(real.labels.max()) + 1
     outputs = {"rotation": 4, "contrastive": 64, "classifier": classes}[method]
     d = _discriminator(config, outputs)
@@ -67,19 +76,23 @@ def weights_of(
 
 
 def rotation_loss(net: nn.Module, images: Tensor) -> Tensor:
-    """Cross-entropy of the four quarter turns of each image."""
+    """Return the cross-entropy of recognizing the four quarter turns of each image."""
     turned = torch.cat([torch.rot90(images, k, (2, 3)) for k in range(4)])
     turns = torch.arange(4, device=images.device).repeat_interleave(len(images))
     return F.cross_entropy(net(turned), turns)
 
 
 def contrastive_loss(a: Tensor, b: Tensor, temperature: float) -> Tensor:
-    r"""NT-Xent: each of 2N embeddings against all others, its partner being the right one.
+    r"""Return NT-Xent, the cross-entropy of finding the other view of each image.
 
     .. math:: -\frac{1}{2N} \sum_i \log
         \frac{e^{s_{i p(i)} / \tau}}{\sum_{j \ne i} e^{s_{ij} / \tau}}
 
-    with cosines s and partners p(i), the other view of the same image (Chen et al. 2020).
+    with cosines s and p(i) the other view of the same image (Chen et al. 2020).
+
+    Args:
+        a, b: embeddings (N, D) of two views of N images.
+        temperature: :math:`\tau`.
     """
     n = len(a)
     x = F.normalize(torch.cat([a, b]), dim=1)
@@ -115,7 +128,7 @@ def _fit(
 
 
 class Row(NamedTuple):
-    """One weight: its name, and whether it was ``taken``, or why not."""
+    """One weight: its name, and ``taken`` or the reason why it was not."""
 
     name: str
     status: str
@@ -123,27 +136,31 @@ class Row(NamedTuple):
 
 @torch.no_grad()
 def take(module: nn.Module, weights: Mapping[str, Tensor]) -> list[Row]:
-    """Copy every weight that has the same name and shape; say of every other why it was not.
+    """Copy every weight with the same name and shape, and report every other with the reason.
+
+    Args:
+        module: the network that gets the weights.
+        weights: weights by name.
 
     Raises:
-        ValueError: none could be taken.
+        ValueError: no weight fits.
     """
     rows, mine = [], module.state_dict()
     for name, value in mine.items():
         other = weights.get(name)
         if other is None:
-            rows.append(Row(name, "not in the source: drawn anew"))
+            rows.append(Row(name, "not in the source"))
         elif other.shape != value.shape:
             shapes = f"{_shape(other)} in the source, {_shape(value)} here"
-            rows.append(Row(name, f"{shapes}: drawn anew"))
+            rows.append(Row(name, f"{shapes}: not taken"))
         else:
             value.copy_(other)
             rows.append(Row(name, "taken"))
-    rows += [Row(name, "not here: left") for name in weights if name not in mine]
+    rows += [Row(name, "not in the network") for name in weights if name not in mine]
     if not any(row.status == "taken" for row in rows):
         raise ValueError(
-            f"no weight of the source fits {type(module).__name__}: it has {list(weights)[:3]}, "
-            f"this has {list(mine)[:3]}"
+            f"weights must have names and shapes of {type(module).__name__}, such as "
+            f"{list(mine)[:3]}, got {list(weights)[:3]}"
         )
     return rows
 

@@ -1,4 +1,4 @@
-"""Does it pay to train G or D before the GAN? Against a GAN from scratch, at an equal budget."""
+"""Compare a GAN whose G or D is trained first with a GAN from scratch, at an equal budget."""
 
 import warnings
 from dataclasses import asdict, dataclass, replace
@@ -13,15 +13,16 @@ from ganfast._files import atomic_write
 from ganfast.data import ImageData
 from ganfast.models import Gan
 from ganfast.reporting import plot, report
-from ganfast.train import config as options
+from ganfast.train.config import read as read_settings
 from ganfast.train.journal import read_records
+from ganfast.train.options import whole
 from ganfast.workflows import gan, pretext
 from ganfast.workflows.digit_scores import FD
 from ganfast.workflows.gan import Config
-from ganfast.workflows.pretext import Method, Weights, weights_of
-from ganfast.workflows.run_folder import claim, clear, one_writer
+from ganfast.workflows.pretext import Method, Weights, pretext_weights
+from ganfast.workflows.run_folder import claim, one_writer, run_to_end
 from ganfast.workflows.seed_statistics import Summary, difference, in_words, summary
-from ganfast.workflows.train import trainer_of
+from ganfast.workflows.train import make_trainer
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -32,16 +33,16 @@ Curve = list[tuple[int, float]]
 
 @dataclass(frozen=True)
 class Settings:
-    """Of the whole workflow.
+    """Settings of the workflow.
 
     Attributes:
         method: how the networks are trained first.
-        source: checkpoint for ``transfer``, of ``ganfast train``.
-        pretrain_steps: of the first training; none for ``transfer``.
-        gan: settings of ``ganfast train`` as ``field=value`` words; ``steps`` are those after the
-            first training. The GAN from scratch has ``pretrain_steps`` rounds more, each of which
-            costs more than a step of the first training.
-        seeds: runs of each kind.
+        source: checkpoint of ``ganfast train`` for ``transfer``.
+        pretrain_steps: steps of the first training; ``transfer`` has none.
+        gan: settings of ``ganfast train`` as ``field=value`` words. ``steps`` counts the rounds
+            after the first training. The GAN from scratch gets ``pretrain_steps`` more rounds, each
+            of which costs more than a step of the first training.
+        seeds: number of runs of each kind.
     """
 
     method: Method = "autoencoder"
@@ -52,28 +53,34 @@ class Settings:
 
     def __post_init__(self) -> None:
         if self.method not in get_args(Method):
-            raise ValueError(f"method must be {', '.join(get_args(Method))}, got {self.method!r}")
+            known = ", ".join(get_args(Method))
+            raise ValueError(f"method must be one of {known}, got {self.method!r}")
         if (self.method == "transfer") != bool(self.source):
-            raise ValueError("source must be given for transfer, and for no other method")
-        if self.seeds < 1 or self.pretrain_steps < 1:
-            raise ValueError("seeds and pretrain_steps must be at least 1")
+            needed = "given" if self.method == "transfer" else "empty"
+            raise ValueError(f"source must be {needed} for {self.method}, got {self.source!r}")
+        for name in ("seeds", "pretrain_steps"):
+            whole(name, getattr(self, name), minimum=1)
 
     @property
     def extra(self) -> int:
-        """ResultCache that the GAN from scratch has more."""
+        """Rounds that only the GAN from scratch gets."""
         return 0 if self.method == "transfer" else self.pretrain_steps
 
     def config(self, seed: int) -> Config:
-        """Of the GAN after the first training. Raises as ``ganfast.train.config.read``."""
-        config = replace(options.read(Config, None, self.gan), seed=seed)
+        """Return the settings of the GAN after the first training.
+
+        Raises:
+            TypeError, ValueError: ``gan`` holds unknown or wrong settings, or no ``score_every``.
+        """
+        config = replace(read_settings(Config, None, self.gan), seed=seed)
         if not config.score_every:
-            raise ValueError("gan must have a score_every above 0: it is what is compared")
+            raise ValueError("gan must have a score_every above 0, got 0")
         return config
 
 
 @dataclass(frozen=True)
 class Result:
-    """Distances over rounds of each run, and what was taken over from the first training."""
+    """Distances over the rounds of each run, and the weights taken from the first training."""
 
     scratch: list[Curve]
     pretrained: list[Curve]
@@ -81,29 +88,36 @@ class Result:
 
     @property
     def last(self) -> tuple[Summary, Summary, Summary]:
-        """Last distances from scratch, after pre-training, and the difference (second - first)."""
+        """Last distances from scratch and after pre-training, and second minus first."""
         a, b = ([curve[-1][1] for curve in curves] for curves in (self.scratch, self.pretrained))
         return summary(a), summary(b), difference(b, a)
 
 
 @one_writer
 def pretrain(settings: Settings, out: Path, device: str = "cpu", overwrite: bool = False) -> Result:
-    """Train everything, and write ``report.html``; goes on where it was stopped.
+    """Train everything and write ``report.html``; a later call continues a stopped run.
+
+    Args:
+        settings: the settings.
+        out: folder of the run.
+        device: ``cpu`` or ``cuda``.
+        overwrite: start again, whatever ``out`` holds.
 
     Raises:
-        FileExistsError: ``out`` holds a run of other settings.
-        FileNotFoundError, ValueError: source, data and settings do not fit.
+        FileExistsError: ``out`` holds a run with other settings.
+        FileNotFoundError: there is no checkpoint ``source``.
+        ValueError: source, data and settings do not fit.
     """
     config = settings.config(0)
     real = gan.real_images(config)
-    if gan.score_of(config, real, device) is None:
-        raise ValueError("data must be the embedded digits: other images have no score here")
+    if gan.make_score(config, real, device) is None:
+        raise ValueError(f"data must be grey embedded images, which have a score, got {real.name}")
     claim(out / "settings.json", asdict(settings), overwrite)
     result = Result([], [], {})
     for seed in range(settings.seeds):
         config = settings.config(seed)
         weights = _weights(settings, config, real, out / f"pretext-{seed}.safetensors", overwrite)
-        _take(gan.make(config), weights)  # what does not fit is said before hours of training
+        _take(gan.make(config), weights)  # raises before hours of training, not after
         longer = replace(config, steps=config.steps + settings.extra)
         scratch = _run(longer, real, out / f"scratch-{seed}", device, overwrite, {})
         folder = out / f"pretrained-{seed}"
@@ -118,10 +132,10 @@ def pretrain(settings: Settings, out: Path, device: str = "cpu", overwrite: bool
 def _weights(
     settings: Settings, config: Config, real: ImageData, path: Path, overwrite: bool
 ) -> dict[str, Weights]:
-    """Those of the first training: from their file, or trained and written."""
+    """Read the weights of the first training from their file, or train and write them."""
     flat = {} if overwrite else _saved_weights(path)
     if not flat:
-        found = weights_of(
+        found = pretext_weights(
             settings.method, config, real, settings.pretrain_steps, config.seed, settings.source
         )
         flat = {f"{part}/{k}": v.contiguous() for part, w in found.items() for k, v in w.items()}
@@ -139,7 +153,7 @@ def _take(pair: Gan, weights: dict[str, Weights]) -> dict[str, list[pretext.Row]
 
 
 def _saved_weights(path: Path) -> dict[str, Tensor]:
-    """Return the weights in a file, or none if there is no file or it is damaged."""
+    """Read the weights in a file; none if it does not exist or is damaged."""
     if not path.exists():
         return {}
     try:
@@ -157,22 +171,17 @@ def _run(
     overwrite: bool,
     weights: dict[str, Weights],
 ) -> tuple[Curve, dict[str, list[pretext.Row]]]:
-    """Train from the weights; the distances over rounds, and what was taken."""
+    """Train from the weights; return the distances over rounds, and the weights taken."""
     pair = gan.make(config)
     taken = _take(pair, weights)
-    trainer = trainer_of(config, folder, device, real, pair)
-    if overwrite:
-        clear(folder, overwrite)
-    elif trainer.checkpoint_path.exists():
-        trainer.resume()
-    if not trainer.run():
-        raise KeyboardInterrupt
+    trainer = make_trainer(config, folder, device, real, pair)
+    run_to_end(trainer, overwrite)
     records = read_records(folder / "metrics.jsonl")
     return [(int(r["step"]), r["fd"]) for r in records if "fd" in r], taken
 
 
 def rows(settings: Settings, result: Result) -> list[tuple[str, str]]:
-    """What was found, in words."""
+    """Return names and values of the result, formatted."""
     scratch, pretrained, change = result.last
     return [
         (f"{FD} from scratch, {result.scratch[0][-1][0]} rounds", str(scratch)),
@@ -182,7 +191,7 @@ def rows(settings: Settings, result: Result) -> list[tuple[str, str]]:
 
 
 def taken(result: Result) -> list[list[str]]:
-    """A line for each weight: network, name, and whether it was taken."""
+    """Return a row for each weight: network, name and status."""
     return [[part, row.name, row.status] for part, lines in result.taken.items() for row in lines]
 
 
@@ -192,13 +201,13 @@ def write_report(out: Path, settings: Settings, result: Result) -> None:
     found = rows(settings, result)
     content = report.page(
         f"ganfast pretrain: {settings.method}",
-        f"{found[-1][0]}, pre-trained less from scratch: {found[-1][1]}.",
+        f"{found[-1][0]}, pre-trained minus from scratch: {found[-1][1]}.",
         report.section(
             "Result", report.table(found), report.text(_HOW.format(seeds=settings.seeds))
         ),
         report.section("Over the budget", report.figure(picture, _BARS)),
         report.section(
-            "What was taken", report.table(taken(result), header=["network", "weight", "status"])
+            "Weights", report.table(taken(result), header=["network", "weight", "status"])
         ),
         settings=asdict(settings),
     )
@@ -207,8 +216,8 @@ def write_report(out: Path, settings: Settings, result: Result) -> None:
 
 _HOW = (
     "{seeds} seeds. Both kinds have the same budget: a step of the first training counts as a "
-    "round of the GAN, though it costs less. The difference is taken seed by seed, with "
-    "Student's 95 % interval; below 0 pre-training helped."
+    "round of the GAN, although it costs less. The difference is taken seed by seed, with "
+    "Student's 95 % interval; below 0, pre-training helped."
 )
 _BARS = f"mean {FD} of both kinds; bars are one standard deviation over the seeds"
 
@@ -219,18 +228,12 @@ def _plot(settings: Settings, result: Result) -> "Figure":
         ("from scratch", result.scratch, 0),
         (f"after {settings.method}", result.pretrained, settings.extra),
     ):
-        steps, points = _over_seeds(curves)
-        spread = [0.0 if p.n == 1 else p.std for p in points]
-        at = [step + shift for step in steps]
-        axis.errorbar(at, [p.mean for p in points], spread, label=name, marker="o", capsize=3)
+        x = [step + shift for step, _ in curves[0]]
+        points = [summary([fd for _, fd in of_seeds]) for of_seeds in zip(*curves, strict=True)]
+        plot.error_bars(axis, x, [(p.mean, p.std) for p in points], name)
     axis.set_xlabel("budget: rounds of the GAN, and steps of the first training")
     axis.set_ylabel(FD)
     axis.set_yscale("log")
     axis.yaxis.set_major_formatter("{x:g}")
     axis.legend(frameon=False)
     return figure
-
-
-def _over_seeds(curves: list[Curve]) -> tuple[list[int], list[Summary]]:
-    steps = [step for step, _ in curves[0]]
-    return steps, [summary([curve[i][1] for curve in curves]) for i in range(len(steps))]

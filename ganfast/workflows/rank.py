@@ -1,4 +1,4 @@
-"""Rank classifiers on synthetic images, and see whether real ones would rank them alike."""
+"""Rank classifiers on synthetic images, and compare with their ranking on real images."""
 
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -9,37 +9,47 @@ from torch import Tensor, nn
 
 from ganfast import data
 from ganfast.reporting import plot, report
+from ganfast.train.options import whole
 from ganfast.workflows import classifiers, correlation
 from ganfast.workflows.classifiers import Fit, Labelled
 from ganfast.workflows.correlation import Correlation
-from ganfast.workflows.finetune import gan_config, trained
+from ganfast.workflows.gan import gan_config
 from ganfast.workflows.run_folder import claim, one_writer
-from ganfast.workflows.sampler import labels_of
+from ganfast.workflows.sampler import shuffled_labels, trained_sampler
 from ganfast.workflows.synthesize import load_dataset
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 
-# Images and channels of the classifiers that are trained where none are given: from poor to good.
-_LADDER = ((30, 2), (60, 4), (120, 4), (250, 8), (500, 8), (1000, 16), (2000, 16), (4000, 16))
+# Numbers of images and widths of the default classifiers, from poor to good.
+_DEFAULT_SIZES = (
+    (30, 2),
+    (60, 4),
+    (120, 4),
+    (250, 8),
+    (500, 8),
+    (1000, 16),
+    (2000, 16),
+    (4000, 16),
+)
 
 
 @dataclass(frozen=True)
 class Settings:
-    """Of the whole workflow.
+    """Settings of the workflow.
 
     Attributes:
-        models: classifiers, as files or ``module:callable``; where empty, eight are trained, on
-            more and more images.
+        models: classifiers, as files or ``module:callable``. If empty, eight are trained on more
+            and more images.
         data: an embedded data set by name, or an idx folder by path.
-        test: real images held out.
-        synthetic: generated images, class-balanced.
-        gan: settings of ``ganfast train`` for the class-conditional GAN, trained on all other
-            images.
-        dataset: folder or npz of ``ganfast synthesize`` to be used in its place.
-        draws: of the bootstrap.
-        seed: of classifiers and bootstrap.
+        test: number of held-out real images.
+        synthetic: number of generated images, in equal shares of the classes.
+        gan: settings of ``ganfast train`` for a class-conditional GAN, which is trained on all
+            images that are not held out.
+        dataset: folder or npz of ``ganfast synthesize`` to use instead of the GAN.
+        draws: resamplings of the bootstrap.
+        seed: seed of classifiers and bootstrap.
         fit: how classifiers are trained.
     """
 
@@ -57,12 +67,11 @@ class Settings:
         if len(self.models) == 1:
             raise ValueError(f"models must be two or more to be ranked, got {self.models}")
         for name in ("test", "synthetic", "draws"):
-            if getattr(self, name) < 1:
-                raise ValueError(f"{name} must be at least 1, got {getattr(self, name)}")
+            whole(name, getattr(self, name), minimum=1)
 
 
 class Standing(NamedTuple):
-    """One classifier on one set of images."""
+    """The figures of one classifier on one set of images."""
 
     accuracy: float
     confidence: float
@@ -71,7 +80,7 @@ class Standing(NamedTuple):
 
 @dataclass(frozen=True)
 class Result:
-    """Standings (synthetic, real) by name, the correlations of the two rankings, agreements."""
+    """Standings (synthetic, real) by name, correlations of the two rankings, and agreements."""
 
     standings: dict[str, tuple[Standing, Standing]]
     spearman: Correlation
@@ -80,7 +89,7 @@ class Result:
     agreement_real: Tensor
 
     def rows(self) -> list[list[str]]:
-        """A line for each classifier, the best on synthetic images first."""
+        """Return a row for each classifier, the best on synthetic images first."""
         ordered = sorted(self.standings.items(), key=lambda item: -item[1][0].accuracy)
         return [
             [
@@ -95,50 +104,59 @@ class Result:
 
 @one_writer
 def rank(settings: Settings, out: Path, device: str = "cpu", overwrite: bool = False) -> Result:
-    """Train what is needed, and write ``report.html``; goes on where it was stopped.
+    """Train what is needed and write ``report.html``; a later call continues a stopped run.
+
+    Args:
+        settings: the settings.
+        out: folder of the run.
+        device: ``cpu`` or ``cuda``.
+        overwrite: start again, whatever ``out`` holds.
 
     Raises:
-        FileExistsError: ``out`` holds a run of other settings.
-        FileNotFoundError, ValueError: models, data and settings do not fit.
+        FileExistsError: ``out`` holds a run with other settings.
+        FileNotFoundError: a model or the data do not exist.
+        ValueError: models, data and settings do not fit.
     """
-    pool, test = classifiers.split(data.load(settings.data), settings.test, seed=0)
+    pool, real = classifiers.split(data.load(settings.data), settings.test, seed=0)
     nets = {name: classifiers.classifier(name) for name in settings.models}
     for name, net in nets.items():
-        _probabilities(name, net, test[0][:2])
+        _probabilities(name, net, real[0][:2])
     if settings.dataset:
         load_dataset(Path(settings.dataset), like=pool[0])
     elif not gan_config(settings.gan, len(pool[0])).classes:
         raise ValueError("gan must be class-conditional, such as model=cdcgan")
     claim(out / "settings.json", asdict(settings), overwrite)
-    nets = nets or _ladder(settings, pool, out, overwrite)
-    made = _synthetic(settings, pool, out, device, overwrite)
-    p_made, p_test = (
-        {name: _probabilities(name, net, images[0]) for name, net in nets.items()}
-        for images in (made, test)
+    nets = nets or _default_classifiers(settings, pool, out, overwrite)
+    synthetic = _synthetic(settings, pool, out, device, overwrite)
+    standings: list[list[Standing]] = []
+    predicted: list[Tensor] = []
+    for images, labels in (synthetic, real):
+        probabilities = [_probabilities(name, net, images) for name, net in nets.items()]
+        standings.append([_standing(p, labels) for p in probabilities])
+        predicted.append(torch.stack([p.argmax(1) for p in probabilities]))
+    spearman, kendall = correlation.bootstrap(
+        predicted[0] == synthetic[1], predicted[1] == real[1], settings.draws, settings.seed
     )
-    sides = ((p_made, made[1]), (p_test, test[1]))
-    standings = {
-        name: (_standing(p_made[name], made[1]), _standing(p_test[name], test[1])) for name in nets
-    }
-    read = [
-        torch.stack([p.argmax(1) for p in probabilities.values()]) for probabilities, _ in sides
-    ]
-    right = [r == labels for r, (_, labels) in zip(read, sides, strict=True)]
-    spearman, kendall = correlation.bootstrap(right[0], right[1], settings.draws, settings.seed)
     result = Result(
-        standings, spearman, kendall, correlation.agreement(read[0]), correlation.agreement(read[1])
+        dict(zip(nets, zip(*standings, strict=True), strict=True)),
+        spearman,
+        kendall,
+        correlation.agreement(predicted[0]),
+        correlation.agreement(predicted[1]),
     )
     write_report(out, settings, result)
     return result
 
 
-def _ladder(settings: Settings, pool: Labelled, out: Path, overwrite: bool) -> dict[str, nn.Module]:
-    """Classifiers of different worth, each from its file, or trained and written."""
+def _default_classifiers(
+    settings: Settings, pool: Labelled, out: Path, overwrite: bool
+) -> dict[str, nn.Module]:
+    """Read classifiers of increasing quality from their files, or train and write them."""
     nets: dict[str, nn.Module] = {}
     held = min(200, len(pool[0]) // 5)
     validation = (pool[0][:held], pool[1][:held])
     classes = int(pool[1].max()) + 1
-    for n, width in _LADDER:
+    for n, width in _DEFAULT_SIZES:
         n = min(n, len(pool[0]) - held)
         name = f"{n} images, width {width}"
         path = out / "classifiers" / f"{n}-{width}.safetensors"
@@ -159,10 +177,9 @@ def _synthetic(
     if settings.dataset:
         images, labels = load_dataset(Path(settings.dataset), like=pool[0])
         return images[: settings.synthetic], labels[: settings.synthetic]
-    config = gan_config(settings.gan, len(pool[0]))
     real = data.ImageData(*pool, name=f"{len(pool[0])} of {settings.data}")
-    sampler = trained(config, real, out / "gan", device, overwrite)
-    labels = labels_of(settings.synthetic, [1.0] * sampler.classes, settings.seed)
+    sampler = trained_sampler(settings.gan, real, out / "gan", device, overwrite)
+    labels = shuffled_labels(settings.synthetic, [1.0] * sampler.classes, settings.seed)
     return sampler.draw(labels, (settings.seed, 2)), labels
 
 
@@ -170,13 +187,14 @@ def _probabilities(name: str, net: nn.Module, images: Tensor) -> Tensor:
     try:
         return classifiers.probabilities(net, images)
     except RuntimeError as error:
-        raise ValueError(f"{name} does not take images {tuple(images.shape)}: {error}") from error
+        shape = tuple(images.shape)
+        raise ValueError(f"{name} must take images of shape {shape}, got: {error}") from error
 
 
 def _standing(probabilities: Tensor, labels: Tensor) -> Standing:
-    confidence, read = probabilities.max(1)
+    confidence, predicted = probabilities.max(1)
     return Standing(
-        float((read == labels).double().mean()),
+        float((predicted == labels).double().mean()),
         float(confidence.mean()),
         correlation.calibration_error(probabilities, labels),
     )
@@ -194,7 +212,7 @@ HEADER = [
 
 
 def correlations(result: Result) -> list[tuple[str, str]]:
-    """The two rank correlations, in words."""
+    """Return names and values of the rank correlations and agreements, formatted."""
     return [
         ("Spearman's rank correlation [95 %]", str(result.spearman)),
         ("Kendall's tau-b [95 %]", str(result.kendall)),
@@ -206,12 +224,12 @@ def correlations(result: Result) -> list[tuple[str, str]]:
 def write_report(out: Path, settings: Settings, result: Result) -> None:
     """Write ``rankings.png`` and ``report.html``."""
     picture = plot.write(_plot(result), out / "rankings.png")
-    sure = result.spearman.low > 0
     rows = [
         [name, *figures]
         for name, (_, *figures) in zip(_numbered(result), result.rows(), strict=True)
     ]
-    verdict = "rank the classifiers alike" if sure else "cannot be said to rank them alike"
+    alike = result.spearman.low > 0
+    verdict = "rank the classifiers alike" if alike else "cannot be said to rank them alike"
     content = report.page(
         "ganfast rank: classifiers on synthetic images",
         f"Synthetic and real images {verdict}: Spearman {result.spearman}.",
@@ -231,8 +249,9 @@ def write_report(out: Path, settings: Settings, result: Result) -> None:
 
 
 _HOW = (
-    "Real images were held out from classifiers and GAN. ECE is the expected calibration error, "
-    "from 0 to 1, over 15 bins of confidence. Intervals are over images drawn anew from both sets."
+    "No classifier and no GAN was trained on these real images. ECE is the expected calibration "
+    "error, from 0 to 1, over 15 bins of confidence. Intervals come from resampling both sets of "
+    "images."
 )
 
 
@@ -242,7 +261,7 @@ def _off_diagonal(matrix: Tensor) -> float:
 
 
 def _order(result: Result) -> list[str]:
-    """Names of the classifiers as they stand; their places number them on the whole page."""
+    """Return the classifiers in the order of the table, which numbers them on the whole page."""
     return [name for name, *_ in result.rows()]
 
 
@@ -251,9 +270,9 @@ def _numbered(result: Result) -> list[str]:
 
 
 def _matrix(result: Result, matrix: Tensor) -> str:
-    """Shares of a matrix over ``result.standings``, in the order of the table."""
-    given = list(result.standings)
-    order = [given.index(name) for name in _order(result)]
+    """Return a table of a matrix over ``result.standings``, in the order of the standings table."""
+    names = list(result.standings)
+    order = [names.index(name) for name in _order(result)]
     shares = (100 * matrix[order][:, order]).tolist()
     rows = [
         [name, *(f"{share:.1f}" for share in row)]

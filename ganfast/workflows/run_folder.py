@@ -11,6 +11,7 @@ from typing import Any, ParamSpec, TypeVar
 from ganfast._files import atomic_write
 from ganfast._lock import hold
 from ganfast.distributed import is_first
+from ganfast.train.loop import Loop
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -19,19 +20,19 @@ Key = tuple[str | int, ...]
 
 
 def one_writer(workflow: Callable[P, T]) -> Callable[P, T]:
-    """Let a workflow with an argument ``out`` write that folder alone, as one launch.
+    """Decorate a workflow so that it is the only run that writes its argument ``out``.
 
-    The workflow raises BlockingIOError if another process writes it.
+    The workflow raises BlockingIOError if another run writes the folder.
     """
     signature = inspect.signature(workflow)
 
     @functools.wraps(workflow)
-    def alone(*args: P.args, **kwargs: P.kwargs) -> T:
+    def locked(*args: P.args, **kwargs: P.kwargs) -> T:
         out = signature.bind(*args, **kwargs).arguments["out"]
         with hold(out) if is_first() else nullcontext():
             return workflow(*args, **kwargs)
 
-    return alone
+    return locked
 
 
 def clear(out: Path, overwrite: bool) -> None:
@@ -47,6 +48,33 @@ def clear(out: Path, overwrite: bool) -> None:
         )
     for old in (*out.glob("*.pt"), *out.glob("wandb-run"), *(out / "samples").glob("step_*.png")):
         old.unlink(missing_ok=True)
+
+
+def run_or_resume(
+    loop: Loop, overwrite: bool, resume: bool = False, resume_from: Path | None = None
+) -> bool:
+    """Resume a run or start a new one, and train; return False if it was stopped early.
+
+    Raises:
+        FileExistsError: the folder holds a run, and neither ``resume`` nor ``overwrite`` is set.
+        FileNotFoundError: there is no run to resume.
+        ValueError: the run to resume has other settings.
+    """
+    if resume or resume_from is not None:
+        loop.resume(resume_from)
+    elif loop.writes:
+        clear(loop.out, overwrite)
+    return loop.run()
+
+
+def run_to_end(loop: Loop, overwrite: bool) -> None:
+    """Train to the end, continuing a run in the folder unless ``overwrite`` is set.
+
+    Raises:
+        KeyboardInterrupt: the run was stopped and saved.
+    """
+    if not run_or_resume(loop, overwrite, resume=loop.checkpoint_path.exists() and not overwrite):
+        raise KeyboardInterrupt
 
 
 def claim(path: Path, settings: Mapping[str, object], overwrite: bool) -> None:

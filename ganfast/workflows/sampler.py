@@ -1,6 +1,7 @@
-"""Draw labelled samples from a trained GAN, by seed, with filters of quality."""
+"""Draw labelled samples from a trained GAN, by seed and with quality filters."""
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -10,20 +11,22 @@ from torch import Tensor
 from ganfast import data, features
 from ganfast.workflows import gan
 from ganfast.workflows.digit_scores import as_digits
+from ganfast.workflows.run_folder import run_to_end
+from ganfast.workflows.train import make_trainer
 
 _TRIED = 1000  # samples whose logits set the threshold of rejection
 _BATCH = 250
-_ROUNDS = 200  # batches without end are a filter that nothing passes
+_MAX_BATCHES = 200  # besides those that the samples need: then nothing passes the filters
 
 
 @dataclass(frozen=True)
 class Filters:
-    """What samples must be.
+    """Quality filters of samples.
 
     Attributes:
-        reject: share of the samples that the discriminator likes least, left out.
-        confidence: least probability that the digit classifier gives a sample's label.
-        truncation: latents are drawn from [-t, t] of the normal; 0 does not truncate.
+        reject: share of samples to leave out, those with the lowest discriminator outputs.
+        confidence: lowest probability of a sample's label by the digit classifier.
+        truncation: bound t of latents drawn from the normal truncated to [-t, t]; 0 is off.
     """
 
     reject: float = 0.0
@@ -39,14 +42,20 @@ class Filters:
 
 
 class Sampler:
-    """Samples of a checkpoint's moving average.
+    """Draw samples from the moving average of a checkpoint.
 
-    A class-conditional generator makes the labels asked for; of another one, those samples are
-    taken that the digit classifier reads as what is asked for.
+    A class-conditional generator gets the wanted labels. For another generator, the digit
+    classifier selects the samples that show the wanted labels.
+
+    Args:
+        checkpoint: checkpoint of ``ganfast train``.
+        filters: quality filters.
+        device: ``cpu`` or ``cuda``.
 
     Raises:
-        FileNotFoundError, ValueError: as :func:`ganfast.models.checkpoint.load_gan`, or the images
-            are not grey, which the digit classifier needs.
+        FileNotFoundError: the file does not exist.
+        ValueError: the file is not a checkpoint of ``ganfast train``, or its images are not grey
+            (the digit classifier needs grey images).
     """
 
     def __init__(self, checkpoint: Path, filters: Filters, device: str = "cpu") -> None:
@@ -61,7 +70,7 @@ class Sampler:
             )
         self._filters, self._device = filters, device
         self._teacher = features.digits().to(device)
-        self.drawn = 0  # samples, taken or not
+        self.drawn = 0  # samples, accepted or not
         self._threshold = -math.inf
         if filters.reject:
             self._threshold = self._quantile(filters.reject)
@@ -72,22 +81,23 @@ class Sampler:
 
     @torch.no_grad()
     def draw(self, labels: Tensor, seed: tuple[int, ...]) -> Tensor:
-        """uint8 images (N, 1, H, W) of labels (N,); the same seed gives the same images.
+        """Draw uint8 images (N, 1, H, W) of labels (N,); the same seed gives the same images.
 
-        Raises ValueError where the filters leave too little.
+        Raises:
+            ValueError: too few samples pass the filters.
         """
         random = _generator(seed)
         images = torch.zeros(len(labels), 1, self.config.size, self.config.size, dtype=torch.uint8)
         missing = torch.ones(len(labels), dtype=torch.bool)
-        for _ in range(_ROUNDS + len(labels) // _BATCH):
-            places = torch.where(missing)[0]
-            if len(places) == 0:
+        for _ in range(_MAX_BATCHES + len(labels) // _BATCH):
+            open_slots = torch.where(missing)[0]
+            if len(open_slots) == 0:
                 return images
-            asked = labels[places[torch.arange(_BATCH) % len(places)]]
-            made, kept, read = self._candidates(asked, random)
-            for label in torch.unique(labels[places]):
-                free = places[labels[places] == label]
-                good = torch.where(kept & (read == label))[0][: len(free)]
+            asked = labels[open_slots[torch.arange(_BATCH) % len(open_slots)]]
+            made, kept, seen = self._candidates(asked, random)
+            for label in torch.unique(labels[open_slots]):
+                free = open_slots[labels[open_slots] == label]
+                good = torch.where(kept & (seen == label))[0][: len(free)]
                 images[free[: len(good)]] = made[good]
                 missing[free[: len(good)]] = False
         raise ValueError(
@@ -96,12 +106,14 @@ class Sampler:
 
     def _cause(self) -> str:
         if self._filters == Filters():
-            return "the digit classifier reads too few of this generator's images as their labels"
-        return f"the filters {self._filters} pass too few of this generator's images"
+            return (
+                "the digit classifier sees the wanted labels in too few of this generator's images"
+            )
+        return f"too few of this generator's images pass the filters {self._filters}"
 
     @torch.no_grad()
     def natural(self, count: int, seed: tuple[int, ...]) -> Tensor:
-        """uint8 images (count, 1, H, W) as they come, without filters, of all classes in turn."""
+        """Draw uint8 images (count, 1, H, W) without filters, cycling through the classes."""
         random, parts = _generator(seed), []
         for start in range(0, count, _BATCH):
             asked = torch.arange(start, min(start + _BATCH, count)) % self.classes
@@ -109,26 +121,32 @@ class Sampler:
         return torch.cat(parts)
 
     def _candidates(self, asked: Tensor, random: torch.Generator) -> tuple[Tensor, Tensor, Tensor]:
-        """Images, whether the filters take them, and their labels, on the CPU."""
-        latents = self._latents(len(asked), random)
-        given = (asked.to(self._device),) if self.config.classes else ()
-        made = self._generator(latents.to(self._device), *given)
+        """Return images, a mask of those that pass the filters, and their labels, on the CPU."""
+        made, own_labels = self._generate(asked, random)
         self.drawn += len(asked)
         probabilities = self._teacher.classify(as_digits(made)).softmax(1).cpu()
-        read = asked if self.config.classes else probabilities.argmax(1)
+        seen = asked if self.config.classes else probabilities.argmax(1)
         kept = torch.ones(len(asked), dtype=torch.bool)
         if self._filters.confidence:
-            kept &= probabilities[torch.arange(len(read)), read] >= self._filters.confidence
+            kept &= probabilities[torch.arange(len(seen)), seen] >= self._filters.confidence
         if self._filters.reject:
-            kept &= self._discriminator(made, *given).flatten().cpu() >= self._threshold
-        return data.to_uint8(made).cpu(), kept, read
+            kept &= self._discriminator(made, *own_labels).flatten().cpu() >= self._threshold
+        return data.to_uint8(made).cpu(), kept, seen
+
+    def _generate(
+        self, labels: Tensor, random: torch.Generator
+    ) -> tuple[Tensor, tuple[Tensor, ...]]:
+        """Return floating-point images, and the labels that both networks take, on the device."""
+        latents = self._latents(len(labels), random).to(self._device)
+        own_labels = (labels.to(self._device),) if self.config.classes else ()
+        return self._generator(latents, *own_labels), own_labels
 
     def _latents(self, count: int, random: torch.Generator) -> Tensor:
         shape = (count, *self.config.latent_shape)
         t = self._filters.truncation
         if not t:
             return torch.randn(shape, generator=random)
-        # The inverse of the distribution function, on the part that [-t, t] has of it.
+        # The inverse distribution function, restricted to [-t, t].
         half = math.erf(t / math.sqrt(2))
         uniform = torch.rand(shape, generator=random, dtype=torch.float64) * 2 - 1
         return (math.sqrt(2) * torch.erfinv(uniform * half)).float()
@@ -138,21 +156,43 @@ class Sampler:
         random = _generator((0,))
         logits = []
         for start in range(0, _TRIED, _BATCH):
-            labels = (torch.arange(start, start + _BATCH) % self.classes).to(self._device)
-            given = (labels,) if self.config.classes else ()
-            made = self._generator(self._latents(_BATCH, random).to(self._device), *given)
-            logits.append(self._discriminator(made, *given).flatten().cpu())
+            labels = torch.arange(start, start + _BATCH) % self.classes
+            made, own_labels = self._generate(labels, random)
+            logits.append(self._discriminator(made, *own_labels).flatten().cpu())
         return float(torch.cat(logits).quantile(share))
 
 
-def labels_of(count: int, shares: list[float], seed: int) -> Tensor:
-    """Labels (count,) in a random order, each as often as its share, to the nearest whole number.
+def trained_sampler(
+    words: Sequence[str], real: data.ImageData, folder: Path, device: str, overwrite: bool
+) -> Sampler:
+    """Train a GAN in a folder, unless it is trained already, and return its sampler.
 
-    Raises ValueError for negative shares, or none above 0.
+    Args:
+        words: settings of the GAN as ``field=value`` words.
+        real: images to train on.
+        folder: folder of the training run.
+        device: ``cpu`` or ``cuda``.
+        overwrite: train again, whatever the folder holds.
+
+    Raises:
+        KeyboardInterrupt: the training was stopped and saved.
+    """
+    trainer = make_trainer(gan.gan_config(words, len(real)), folder, device, real)
+    run_to_end(trainer, overwrite)
+    return Sampler(trainer.checkpoint_path, Filters(), device)
+
+
+def shuffled_labels(count: int, shares: list[float], seed: int) -> Tensor:
+    """Return labels (count,) in random order, with counts in proportion to the shares.
+
+    Counts differ from exact proportion by less than one.
+
+    Raises:
+        ValueError: a share is negative, or none is positive.
     """
     weights = torch.tensor(shares, dtype=torch.float64)
     if weights.dim() != 1 or not (weights >= 0).all() or not weights.sum() > 0:
-        raise ValueError(f"shares must be at least 0, and one above it, got {shares}")
+        raise ValueError(f"shares must be >= 0 and one of them > 0, got {shares}")
     exact = weights / weights.sum() * count
     counts = exact.floor()
     largest = (exact - counts).argsort(descending=True, stable=True)

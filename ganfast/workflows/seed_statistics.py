@@ -1,4 +1,4 @@
-"""Figures over several seeds: mean, spread, and an interval."""
+"""Statistics over several seeds: mean, standard deviation and 95 % interval."""
 
 import math
 from collections.abc import Sequence
@@ -15,7 +15,7 @@ _T = (
 
 
 class Summary(NamedTuple):
-    """Mean and standard deviation (ddof 1) of n figures, and the 95 % interval of the mean."""
+    """Mean and standard deviation (ddof 1) of n values, and the 95 % interval of the mean."""
 
     mean: float
     std: float
@@ -28,9 +28,13 @@ class Summary(NamedTuple):
 
 
 def summary(values: Sequence[float]) -> Summary:
-    """Of at least one figure; with one alone, spread and interval are NaN. Raises ValueError."""
+    """Summarize values; for a single one, standard deviation and interval are NaN.
+
+    Raises:
+        ValueError: there are no values.
+    """
     if len(values) == 0:
-        raise ValueError("values must hold at least one figure")
+        raise ValueError("values must hold at least one number, got none")
     n, mean = len(values), float(np.mean(values))
     if n == 1:
         return Summary(mean, math.nan, math.nan, math.nan, 1)
@@ -40,14 +44,25 @@ def summary(values: Sequence[float]) -> Summary:
 
 
 def difference(values: Sequence[float], others: Sequence[float]) -> Summary:
-    """Of the differences value - other, seed by seed. Raises ValueError for other lengths."""
+    """Summarize the differences value - other, seed by seed.
+
+    Raises:
+        ValueError: the lengths differ.
+    """
     if len(values) != len(others):
-        raise ValueError(f"both must have as many figures, got {len(values)} and {len(others)}")
+        raise ValueError(
+            f"values and others must have one length, got {len(values)} and {len(others)}"
+        )
     return summary([a - b for a, b in zip(values, others, strict=True)])
 
 
 def in_words(change: Summary, better: str = "higher") -> str:
-    """Whether a difference is one: ``higher`` or ``lower`` figures are better."""
+    """Describe a difference and its interval, and whether it is an improvement.
+
+    Args:
+        change: the difference.
+        better: ``higher`` or ``lower``, the direction of an improvement.
+    """
     if math.isnan(change.low):
         return "one seed: no interval"
     interval = f"{change.mean:+.3g} [{change.low:+.3g}, {change.high:+.3g}]"

@@ -1,4 +1,4 @@
-"""Make a labelled data set from a checkpoint, with a card that says what it is worth."""
+"""Make a labelled data set from a checkpoint, with a card of its quality."""
 
 import hashlib
 import json
@@ -20,24 +20,24 @@ from ganfast.reporting import images, report
 from ganfast.workflows import gan
 from ganfast.workflows.digit_scores import Quality, quality
 from ganfast.workflows.run_folder import claim, one_writer
-from ganfast.workflows.sampler import Filters, Sampler, labels_of
+from ganfast.workflows.sampler import Filters, Sampler, shuffled_labels
 
 Format = Literal["npz", "folder", "safetensors"]
 
-SHARD = 1000  # samples that are made, and resumed, as one
+SHARD = 1000  # samples in a shard, the unit of resuming
 _SHOWN = 40  # samples on the card, each beside its nearest real image
 
 
 @dataclass(frozen=True)
 class Order:
-    """What is asked for.
+    """The data set to make.
 
     Attributes:
-        samples: how many.
-        shares: of the classes; equal ones where empty.
-        format: of the data set beside its shards.
-        seed: the same one gives the same data set.
-        filters: see :class:`ganfast.workflows.sampler.Filters`.
+        samples: number of samples, at least 10.
+        shares: shares of the classes; empty means equal shares.
+        format: format of the data set besides its shards.
+        seed: the same seed gives the same data set.
+        filters: quality filters of the samples.
     """
 
     samples: int = 5000
@@ -50,16 +50,24 @@ class Order:
         if self.samples < 10:
             raise ValueError(f"samples must be at least 10, got {self.samples}")
         if self.format not in get_args(Format):
-            raise ValueError(f"format must be {', '.join(get_args(Format))}, got {self.format!r}")
+            known = ", ".join(get_args(Format))
+            raise ValueError(f"format must be one of {known}, got {self.format!r}")
 
 
 @one_writer
 def synthesize(
     checkpoint: Path, out: Path, order: Order, device: str = "cpu", overwrite: bool = False
 ) -> Quality:
-    """Write the data set and its card to ``out``: ``card.json``, ``card.html`` and their pictures.
+    """Write a data set and its card (``card.json``, ``card.html``, pictures) to ``out``.
 
-    Goes on where it was stopped.
+    A later call continues where this one was stopped.
+
+    Args:
+        checkpoint: checkpoint of ``ganfast train``.
+        out: folder of the data set.
+        order: the data set to make.
+        device: ``cpu`` or ``cuda``.
+        overwrite: start again, whatever ``out`` holds.
 
     Raises:
         FileNotFoundError: there is no checkpoint.
@@ -75,7 +83,7 @@ def synthesize(
             shutil.rmtree(out / folder, ignore_errors=True)
         (out / "data.npz").unlink(missing_ok=True)
     claim(out / "order.json", {"checkpoint": _identity(checkpoint), **asdict(order)}, overwrite)
-    labels = labels_of(order.samples, shares, order.seed)
+    labels = shuffled_labels(order.samples, shares, order.seed)
     made = torch.cat(
         [
             _shard(out, number, part, sampler, order.seed)
@@ -90,7 +98,7 @@ def synthesize(
 
 
 def rows(found: Quality) -> list[tuple[str, str]]:
-    """The figures, in words."""
+    """Return names and values of the scores, formatted."""
     return [
         ("FD (digits)", f"{found.fd:.2f}"),
         ("inception score (digit classifier)", f"{found.inception_score:.2f}"),
@@ -101,10 +109,15 @@ def rows(found: Quality) -> list[tuple[str, str]]:
 
 
 def load_dataset(path: Path, like: Tensor | None = None) -> tuple[Tensor, Tensor]:
-    """Return uint8 images (N, C, H, W) and int64 labels (N,) of an npz that ``synthesize`` wrote.
+    """Read uint8 images (N, C, H, W) and int64 labels (N,) from an npz that ``synthesize`` wrote.
 
-    Raises FileNotFoundError, or ValueError if it is none, or its images are not of the shape of
-    those of ``like``.
+    Args:
+        path: the npz file, or its folder.
+        like: images whose shape the data set must have.
+
+    Raises:
+        FileNotFoundError: the file does not exist.
+        ValueError: the file is damaged, is not such a data set, or its images have another shape.
     """
     file = path / "data.npz" if path.is_dir() else path
     if not file.is_file():
@@ -121,7 +134,7 @@ def load_dataset(path: Path, like: Tensor | None = None) -> tuple[Tensor, Tensor
         AttributeError,
         MemoryError,
     ) as error:
-        raise ValueError(f"{file} is no data set of images and labels: {error}") from error
+        raise ValueError(f"{file} is not a data set of images and labels: {error}") from error
     except (zipfile.BadZipFile, zlib.error, NotImplementedError) as error:
         raise ValueError(f"{file} is damaged: {error}") from error
     if images.dtype != torch.uint8 or images.dim() != 4 or 0 in images.shape:
@@ -143,9 +156,9 @@ def _identity(checkpoint: Path) -> str:
 
 
 def _shard(out: Path, number: int, labels: Tensor, sampler: Sampler, seed: int) -> Tensor:
-    """Return the images of one shard: from its file, or drawn and written.
+    """Read the images of a shard from its file, or draw and write them.
 
-    A file that is damaged, or of other labels or images, is named and replaced.
+    A damaged file, or one with other labels, is replaced with a warning.
     """
     from safetensors.torch import save
 
@@ -163,7 +176,7 @@ def _shard(out: Path, number: int, labels: Tensor, sampler: Sampler, seed: int) 
 
 
 def _read_shard(path: Path, labels: Tensor, sampler: Sampler) -> Tensor:
-    """Raise ValueError unless the file holds whole images of the labels."""
+    """Read the images of a shard. Raises ValueError unless they are intact and have the labels."""
     from safetensors import SafetensorError, safe_open
 
     try:
@@ -177,7 +190,7 @@ def _read_shard(path: Path, labels: Tensor, sampler: Sampler) -> Tensor:
     if images.dtype != torch.uint8 or images.shape != shape:
         raise ValueError(f"images must be uint8 {shape}, got {images.dtype} {tuple(images.shape)}")
     if not torch.equal(tensors["labels"], labels):
-        raise ValueError("its labels are others than those of its place")
+        raise ValueError("it has other labels than this shard")
     if digest not in (None, _digest(tensors)):  # shards of 0.1.0 have none
         raise ValueError("its checksum is wrong")
     return images
@@ -219,12 +232,12 @@ def _card(
     content = report.page(
         "ganfast synthesize: a data card",
         f"{len(made)} images by {config['model']}, trained on {config['data']}.",
-        report.section("Figures", report.table(rows(found)), report.text(_FIGURES)),
+        report.section("Scores", report.table(rows(found)), report.text(_SCORES)),
         report.section("Samples", report.figure(pictures["samples"], "the first samples")),
         report.section(
             "Memorised?",
             report.figure(
-                pictures["nearest"], "samples, each with its nearest real image at its right"
+                pictures["nearest"], "samples, each with its nearest real image to its right"
             ),
             report.text(_MEMORISED),
         ),
@@ -234,12 +247,12 @@ def _card(
     report.write(out / "card.html", content)
 
 
-_FIGURES = (
-    "All figures are on the features and the classes of the digit classifier that comes with "
-    "ganfast, against the images that the model was trained on. Precision is the share of samples "
-    "that look like real ones, recall the share of real ones that look like samples."
+_SCORES = (
+    "All scores use the features and classes of the digit classifier that comes with ganfast, and "
+    "compare with the images that the model was trained on. Precision is the share of samples that "
+    "look like real images, recall the share of real images that look like samples."
 )
 _MEMORISED = (
-    "The last figure is the share of samples nearer to some real image than real images are to "
-    "each other in the median. New images have about a half; copies have all."
+    "The last score is the share of samples that are nearer to a real image than the median "
+    "distance of real images to each other: about a half for new images, all for copies."
 )

@@ -17,7 +17,7 @@ from ganfast.train.loggers import tensorboard, wandb
 from ganfast.workflows import gan
 from ganfast.workflows.digit_scores import FD
 from ganfast.workflows.gan import Config
-from ganfast.workflows.run_folder import clear, one_writer
+from ganfast.workflows.run_folder import one_writer, run_or_resume
 
 if TYPE_CHECKING:
     from PIL.Image import Image
@@ -46,7 +46,7 @@ class Result:
         return min((fd for _, fd in self.scores), default=None)
 
 
-def trainer_of(
+def make_trainer(
     config: Config,
     out: Path,
     device: str,
@@ -85,7 +85,7 @@ def trainer_of(
         config.make_loss(),
         config,
         out,
-        score=gan.score_of(config, real, device),
+        score=gan.make_score(config, real, device),
         on_sample=keep,
         on_record=_logs(config, out) if processes.first else None,
         augment=gan.augmentation(config, distributed=processes.count > 1),
@@ -129,17 +129,13 @@ def train(
         FileNotFoundError: there is no run to resume, or the data do not exist.
         ValueError: the settings do not fit each other, the data or the run to resume.
     """
-    trainer = trainer_of(config, out, device)
-    if resume or resume_from is not None:
-        trainer.resume(resume_from)
-    elif trainer.writes:
-        clear(out, overwrite)
-    finished = trainer.run()
+    trainer = make_trainer(config, out, device)
+    finished = run_or_resume(trainer, overwrite, resume, resume_from)
     records = read_records(out / "metrics.jsonl")
     result = Result(
         finished=finished,
         step=trainer.step,
-        images_per_s=trainer.images / trainer.seconds if trainer.step else 0.0,
+        images_per_s=trainer.images_per_s,
         scores=[(int(r["step"]), r["fd"]) for r in records if "fd" in r],
         real_against_real=trainer.score.real_against_real() if trainer.score else None,  # type: ignore[attr-defined]
     )

@@ -10,6 +10,8 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
+from safetensors import safe_open
+from safetensors.torch import save
 from torch import nn
 
 from ganfast import cli, data, features, metrics
@@ -352,15 +354,15 @@ def test_state_goes_on_and_is_never_taken_for_another(ganfast, folders, tmp_path
     whole = json.loads(ganfast("eval", *folders, "--metrics", "fid,prdc", "--json")[1])["metrics"]
     # Stopped in the middle of the second input: what was finished is kept.
     calls = []
-    through = features.Encoder.__call__
+    through = features.Encoder.of_shrunk
 
-    def stopped(self, images, layers=("features",)):
+    def stopped(self, images, layers):
         calls.append(len(images))
         if len(calls) == 6:
             raise KeyboardInterrupt
         return through(self, images, layers)
 
-    monkeypatch.setattr(features.Encoder, "__call__", stopped)
+    monkeypatch.setattr(features.Encoder, "of_shrunk", stopped)
     arguments = ("eval", *folders, "--metrics", "fid,prdc", "--json", "--state", state)
     code, _, said = ganfast(*arguments)
     assert code == 130
@@ -389,14 +391,56 @@ def test_what_may_change_unseen_is_not_kept(ganfast, folders, tmp_path):
 
 
 @pytest.mark.usefixtures("small_shards")
-def test_a_damaged_shard_is_named(ganfast, folders, tmp_path):
-    arguments = ("fid", *folders, "--state", tmp_path / "state")
-    ganfast(*arguments)
+def _cut(path, tensors, facts):
+    path.write_bytes(path.read_bytes()[:100])
+
+
+def _changed(path, tensors, facts):
+    content = bytearray(path.read_bytes())
+    content[-2] ^= 1
+    path.write_bytes(content)
+
+
+def _fewer(path, tensors, facts):
+    path.write_bytes(save({k: v[1:].contiguous() for k, v in tensors.items()}, facts))
+
+
+def _other_layer(path, tensors, facts):
+    path.write_bytes(save({"logits": tensors["features"]}, facts))
+
+
+def _other_dtype(path, tensors, facts):
+    path.write_bytes(save({k: v.double() for k, v in tensors.items()}, facts))
+
+
+def _not_finite(path, tensors, facts):
+    tensors["features"][0, 0] = float("nan")
+    path.write_bytes(save(tensors, {"problems": "{}"}))
+
+
+def _problems_that_were_none(path, tensors, facts):
+    path.write_bytes(save(tensors, facts | {"problems": '{"0": "broken"}'}))
+
+
+@pytest.mark.parametrize(
+    "damage",
+    [_cut, _changed, _fewer, _other_layer, _other_dtype, _not_finite, _problems_that_were_none],
+)
+def test_a_damaged_shard_is_named_and_computed_again(ganfast, folders, tmp_path, damage):
+    arguments = ("fid", *folders, "--json", "--state", tmp_path / "state")
+    _, printed, _ = ganfast(*arguments)
     victim = sorted((tmp_path / "state").iterdir())[0]
-    victim.write_bytes(victim.read_bytes()[:100])
-    code, _, said = ganfast(*arguments)
-    assert code == 1
-    assert victim.name in said
+    with safe_open(victim, "pt") as file:
+        tensors = {name: file.get_tensor(name).clone() for name in file.keys()}  # noqa: SIM118
+        facts = file.metadata()
+    damage(victim, {name: x.clone() for name, x in tensors.items()}, facts)
+    with pytest.warns(UserWarning, match=rf"{victim.name} is damaged and computed again"):
+        code, again, _ = ganfast(*arguments)
+    assert code == 0
+    assert json.loads(again)["metrics"] == json.loads(printed)["metrics"]
+    with safe_open(victim, "pt") as file:
+        assert file.metadata() == facts
+        assert all(torch.equal(file.get_tensor(name), x) for name, x in tensors.items())
 
 
 def test_nothing_is_left_of_a_failed_write(ganfast, folders, tmp_path, monkeypatch):
@@ -429,26 +473,52 @@ def broken(x):
 
 
 @pytest.mark.parametrize(
-    ("arguments", "words"),
+    ("arguments", "code", "words"),
     [
-        (["eval", "digits", "digits", "--metrics", "fid,fad"], "got fad"),
-        (["eval", "digits", "digits", "--metrics", "sfid"], "no spatial"),
-        (["fid", "digits", "nowhere"], "nowhere: expected a folder or a file of images"),
-        (["fid", "digits", "no:where"], "No module named 'no'"),
-        (["fid", "digits", "digits", "--on-error", "ignore"], "must be stop or skip"),
-        (["fid", "digits", "digits", "--device", "abacus"], "device must be cpu"),
-        (["fid", "digits", "digits", "--dtype", "int8"], "dtype must be one of"),
-        (["fid", "digits", "digits", "--graphs"], "graphs must be False unless"),
-        (["stats", "digits", "-o", "out.txt"], "must end in .npz"),
+        (["eval", "digits", "digits", "--metrics", "fid,fad"], 2, "got fad"),
+        (["eval", "digits", "digits", "--metrics", "sfid"], 1, "no spatial"),
+        (["fid", "digits", "nowhere"], 1, "nowhere: expected a folder or a file of images"),
+        (["fid", "digits", "C:\\data"], 1, "C:\\data: expected a folder or a file of images"),
+        (["fid", "digits", "stats.pkl"], 1, "stats.pkl: a pickle can run code"),
+        (["fid", "digits", "no:where"], 1, "No module named 'no'"),
+        (["fid", "digits", "digits", "--on-error", "ignore"], 2, "must be stop or skip"),
+        (["fid", "digits", "digits", "--device", "abacus"], 2, "device must be cpu"),
+        (["fid", "digits", "digits", "--dtype", "int8"], 1, "dtype must be one of"),
+        (["fid", "digits", "digits", "--graphs"], 1, "graphs must be False unless"),
+        (["stats", "digits", "-o", "out.txt"], 2, "must end in .npz"),
     ],
 )
-def test_one_sentence_and_no_traceback(ganfast, arguments, words):
-    code, printed, said = ganfast(*arguments)
-    assert code == 1
+def test_one_sentence_and_no_traceback(ganfast, arguments, code, words):
+    found, printed, said = ganfast(*arguments)
+    assert found == code
     assert printed == ""
     assert said.startswith("ganfast: ")
     assert words in said
     assert said.count("\n") == 1
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("1 / 0", "own:make has failed with ZeroDivisionError: division by zero"),
+        ("import nothing_of_that_name", "own:make has failed with ModuleNotFoundError"),
+        ("def make(n):\n    return {}['key']", "own:make has failed with KeyError: 'key'"),
+        ("def make(n):\n    raise SystemError('two\\nlines')", "failed with SystemError: two"),
+    ],
+)
+def test_the_users_own_errors_come_with_their_traceback(
+    ganfast, tmp_path, monkeypatch, text, words
+):
+    (tmp_path / "own.py").write_text(text)
+    monkeypatch.syspath_prepend(tmp_path)
+    monkeypatch.delitem(sys.modules, "own", raising=False)
+    code, printed, said = ganfast("fid", "digits", "own:make")
+    assert (code, printed) == (1, "")
+    assert "Traceback" in said
+    assert "own.py" in said or "nothing_of_that_name" in said
+    last = said.splitlines()[-1]
+    assert last.startswith("ganfast: ")
+    assert words in last
 
 
 def test_few_images_and_nan(monkeypatch, capsys, ganfast, folders, tmp_path):

@@ -21,7 +21,7 @@ class Perceptual(nn.Module):
 
 
 class Setting:
-    """Networks and images; a copy of the decoder and of the discriminator for the project's way."""
+    """Networks and images, with copies of the decoder and the discriminator for the reference."""
 
     def __init__(self, cond: bool = False) -> None:
         torch.manual_seed(0)
@@ -38,7 +38,7 @@ class Setting:
         return self.discriminator_copy(x if self.cond is None else torch.cat([x, self.cond], 1))
 
     def reference_weight(self, nll: Tensor, g: Tensor) -> Tensor:
-        """The adaptive weight, both losses walked to the decoder's last layer."""
+        """The adaptive weight, from the gradients of both losses at the decoder's last layer."""
         last = self.decoder_copy[-1].weight
         of_nll, of_g = (torch.autograd.grad(x, last, retain_graph=True)[0] for x in (nll, g))
         return torch.clamp(of_nll.norm() / (of_g.norm() + 1e-4), 0, 1e4).detach()

@@ -1,4 +1,4 @@
-"""What the tests of the drop-in modules share: outputs drawn in float64, equality of gradients."""
+"""Shared by the tests of the drop-in modules: float64 outputs, and equality of gradients."""
 
 import inspect
 from collections.abc import Callable, Sequence
@@ -9,13 +9,13 @@ from torch import Tensor
 
 
 def draw(*shape: int, seed: int = 0) -> Tensor:
-    """Outputs around the kinks of the losses, float64, that want a gradient."""
+    """Outputs around the kinks of the losses, float64, which require gradients."""
     x = torch.randn(shape, generator=torch.Generator().manual_seed(seed), dtype=torch.float64)
     return (1.5 * x).requires_grad_()
 
 
 def assert_same(got: Any, expected: Any, inputs: Sequence[Tensor]) -> None:
-    """Equal values, scalars or tuples of such, with equal gradients."""
+    """Assert that scalars, or tuples of scalars, have equal values and gradients."""
     got, expected = [x if isinstance(x, tuple) else (x,) for x in (got, expected)]
     for g, e in zip(got, expected, strict=True):
         torch.testing.assert_close(g, e, rtol=1e-12, atol=1e-14)
@@ -28,7 +28,7 @@ def assert_same(got: Any, expected: Any, inputs: Sequence[Tensor]) -> None:
 
 
 def assert_same_networks(got: torch.nn.Module, expected: torch.nn.Module) -> None:
-    """Equal accumulated gradients of two copies of a network."""
+    """Assert that two copies of a network have accumulated equal gradients."""
     for (name, g), e in zip(got.named_parameters(), expected.parameters(), strict=True):
         assert (g.grad is None) == (e.grad is None), name
         if g.grad is not None:
@@ -36,7 +36,7 @@ def assert_same_networks(got: torch.nn.Module, expected: torch.nn.Module) -> Non
 
 
 def arguments(function: Callable[..., Any]) -> str:
-    """The names of a function's arguments with their defaults, as written in a call."""
+    """Return a function's arguments with their defaults, as written in a call."""
     kinds = inspect.Parameter
     shown = []
     for p in inspect.signature(function).parameters.values():

@@ -1,11 +1,11 @@
-"""A small discriminator with features, for the losses that own one."""
+"""A small discriminator with features, for losses that own their discriminator."""
 
 import torch
 from torch import Tensor, nn
 
 
 class Discriminator(nn.Module):
-    """Three sub-discriminators of two features and logits each, float64."""
+    """Three sub-discriminators with two features and logits each, float64."""
 
     def __init__(self) -> None:
         super().__init__()

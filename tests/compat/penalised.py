@@ -8,12 +8,12 @@ PARAMETERS = draw(4, 3, 5, 6, seed=5)
 
 
 def discriminator(x: Tensor) -> Tensor:
-    """Two outputs of each image."""
+    """Two outputs per image."""
     return torch.tanh(x.flatten(1) @ PARAMETERS.flatten(1).T / 8).view(-1, 2, 2).sum(2)
 
 
 def gradients(x: Tensor) -> Tensor:
-    """Of the sum of an image's outputs, by the derivative of tanh."""
+    """The gradient of the sum of an image's outputs, by the derivative of tanh."""
     outputs = torch.tanh(x.flatten(1) @ PARAMETERS.flatten(1).T / 8)
     return ((1 - outputs**2) @ PARAMETERS.flatten(1) / 8).view(x.shape)
 
@@ -23,7 +23,7 @@ def images() -> tuple[Tensor, Tensor]:
 
 
 def mixed(real: Tensor, fake: Tensor, seed: int) -> Tensor:
-    """Where a penalty is taken after torch.manual_seed(seed)."""
+    """The points of a penalty after torch.manual_seed(seed)."""
     torch.manual_seed(seed)
     alpha = torch.rand(len(real), 1, 1, 1, dtype=real.dtype)
     torch.manual_seed(seed)

@@ -17,7 +17,7 @@ from ganfast.compat.audiocraft import AdversarialLoss, FeatureMatchingLoss
 
 
 class Adversary(Discriminator):
-    """Logits, and the features."""
+    """Return logits and features."""
 
     def forward(self, x: Tensor) -> tuple[list[Tensor], list[list[Tensor]]]:
         outputs = super().forward(x)

@@ -92,7 +92,7 @@ def test_gradient_penalty(weighted: bool) -> None:
 
 
 def test_path_lengths() -> None:
-    """Two calls, the second with the first's average, whose gradients the penalty lets through."""
+    """Two calls, the second with the first's average, through which gradients flow."""
     assert arguments(basicsr.g_path_regularize) == "fake_img, latents, mean_path_length, decay=0.01"
     latents, w = draw(4, 3, 5), draw(15, 2 * 8 * 6, seed=1)
     average: torch.Tensor | float = 0.0

@@ -50,7 +50,7 @@ def test_generator_loss() -> None:
 
 
 def check_terms(got: list[Tensor], expected: list[Tensor]) -> None:
-    """The terms work where the original has python floats."""
+    """The terms work wherever the project returns Python floats."""
     assert isinstance(got, list)
     for g, e in zip(got, expected, strict=True):
         assert not g.requires_grad

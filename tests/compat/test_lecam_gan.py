@@ -32,7 +32,7 @@ GENERATOR = {
 
 
 class Averages:
-    """Moving averages as the project keeps them."""
+    """The project's moving averages."""
 
     def __init__(self, decay: float, start: int) -> None:
         self.decay, self.start = decay, start

@@ -12,7 +12,7 @@ from ganfast.compat.r3gan import AdversarialTraining
 
 
 class Net(nn.Module):
-    """A network of images or noise and a condition."""
+    """A network that takes images or noise, and a condition."""
 
     def __init__(self, *layers: nn.Module) -> None:
         super().__init__()

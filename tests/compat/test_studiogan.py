@@ -94,7 +94,7 @@ def test_data_to_data_cross_entropy() -> None:
     ],
 )
 def test_the_twin_head_has_the_losses_of_the_other(name: str, options: tuple[Any, ...]) -> None:
-    """Called with a discriminator's whole output, each takes its own head's part of it."""
+    """Called with a discriminator's whole output, each loss uses the part of its own head."""
     outputs = {
         key: draw(5, 3, seed=seed)
         for seed, key in enumerate(
@@ -130,7 +130,7 @@ def discriminator(images: Tensor, label: Any, eval: bool) -> dict[str, Tensor]:
 
 
 def squares(images: Tensor) -> Tensor:
-    """Squared norms of the samples' gradients."""
+    """The squared norm of each sample's gradient."""
     images = images.detach().requires_grad_()
     output = discriminator(images, None, False)["adv_output"].sum()
     (g,) = torch.autograd.grad(output, images, create_graph=True)

@@ -112,7 +112,7 @@ def test_evaluation_has_the_weight_0() -> None:
 def test_refusals() -> None:
     s = Setting()
     y = s.decoder(s.codes)
-    with pytest.raises(ValueError, match="disc_loss must be hinge or vanilla, got 'x'"):
+    with pytest.raises(ValueError, match="disc_loss must be one of hinge, vanilla, got 'x'"):
         loss_of(s, disc_loss="x")
     loss = loss_of(s)
     with pytest.raises(ValueError, match=r"last_layer must be a tensor .*, got None"):

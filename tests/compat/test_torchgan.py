@@ -51,7 +51,7 @@ SIGNATURES = {
 
 
 def compare(got, expected, inputs) -> None:
-    """Equal values and gradients; of numbers for each element, those of a weighted sum."""
+    """Assert equal values and gradients, for one number per element those of a weighted sum."""
     assert got.shape == expected.shape
     weight = torch.linspace(0.5, 2, got.numel(), dtype=got.dtype).reshape(got.shape)
     assert_same((got * weight).sum(), (expected * weight).sum(), inputs)

@@ -11,7 +11,7 @@ from torch import nn
 from ganfast.data import digits as digits_data
 from ganfast.data import idx_folder, to_float
 from ganfast.features import DigitsFeatures, digits, extract
-from ganfast.features.digits import WEIGHTS
+from ganfast.features.digit_network import WEIGHTS
 from ganfast.metrics import frechet_distance_from_features
 
 REPOSITORY = Path(__file__).parents[2]

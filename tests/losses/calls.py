@@ -68,7 +68,7 @@ CALLS: dict[str, Call] = {
     "relativistic weights": lambda r, f, y: relativistic_discriminator_loss(
         r, f, pair_weight=[x.detach() > 0 for x in r]
     ),
-    "relativistic stats": lambda r, f, y: total(RelativisticLoss().generator_with_stats(f, r)),
+    "relativistic stats": lambda r, f, y: total(RelativisticLoss().generator_with_stats(r, f)),
     "relativistic generator": lambda r, f, y: relativistic_generator_loss(r, f, "hinge"),
     "feature matching": lambda r, f, y: feature_matching([r[:2], r[2:]], [f[:2], f[2:]]),
     "relative feature matching": lambda r, f, y: feature_matching(r, f, "relative_l1"),

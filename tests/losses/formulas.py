@@ -10,7 +10,7 @@ from torch import Tensor
 
 
 def softplus(x: Tensor) -> Tensor:
-    return F.softplus(x, threshold=50)  # by default it is cut off at 20
+    return F.softplus(x, threshold=50)  # the default threshold is 20
 
 
 def cross_entropy(x: Tensor, target: float) -> Tensor:
@@ -20,7 +20,7 @@ def cross_entropy(x: Tensor, target: float) -> Tensor:
 
 Elementwise = Callable[[Tensor], Tensor]
 
-# kind and options: of real, of fake outputs, of the generator's fakes
+# kind, options, and the formulas of real outputs, of fake outputs, and of the generator
 FORMULAS: dict[str, tuple[str, dict[str, Any], tuple[Elementwise, Elementwise, Elementwise]]] = {
     "non_saturating": (
         "non_saturating",
@@ -103,11 +103,11 @@ def wide(x: Tensor, dtype: torch.dtype) -> Tensor:
 
 
 def nested(x: list[Tensor]) -> list[list[Tensor]]:
-    """As discriminators with features return them."""
+    """Nest maps like discriminators that return features."""
     return [[torch.full((2,), torch.nan), torch.full((3,), torch.nan), xk] for xk in x]
 
 
-# Real and fake outputs that no loss takes, the error, and how its message starts.
+# Real and fake outputs that every loss refuses, the error, and the start of its message.
 BAD_OUTPUTS = {
     "empty": (torch.ones(0), torch.ones(3), ValueError, r"^real\[0\] must hold at least one"),
     "integer": (

@@ -1,4 +1,4 @@
-"""The adaptive weight of VQGAN: all that the usual formula gives, at less work."""
+"""The adaptive weight of VQGAN: equal to the usual formula, with less work."""
 
 from collections.abc import Callable
 from typing import NamedTuple
@@ -64,7 +64,7 @@ def trained(m: Models) -> list[nn.Parameter]:
 def usual(
     m: Models, weight: float = 1.0, max_weight: float = 1e4
 ) -> tuple[Tensor, Tensor, list[Tensor]]:
-    """The formula as it is usually written, through both networks twice."""
+    """The usual formula, which back-propagates both networks twice."""
     _, nll, g = steps(m)
     last = m.decoder[-1].weight
     (of_nll,) = torch.autograd.grad(nll, last, retain_graph=True)
@@ -93,13 +93,13 @@ def test_equal_to_the_usual_formula(weight: float, max_weight: float) -> None:
     torch.testing.assert_close(loss.detach(), expected, rtol=1e-12, atol=0)
     torch.testing.assert_close(w, expected_w, rtol=1e-12, atol=0)
     assert not w.requires_grad
-    (2 * loss + m.logvar).backward()  # as with other terms beside it
+    (2 * loss + m.logvar).backward()  # as with other terms in the sum
     for p, e in zip(trained(m), expected_grads, strict=True):
         wanted = 2 * e + (p is m.logvar)
         torch.testing.assert_close(p.grad, wanted, rtol=1e-10, atol=1e-14)
 
 
-def test_every_network_is_walked_once() -> None:
+def test_every_network_is_back_propagated_once() -> None:
     m = models()
     usual(m)
     assert m.passes == {"perceptual": 2, "discriminator": 2}
@@ -130,7 +130,7 @@ def test_without_gradients_the_loss_is_that_of_the_reconstruction() -> None:
 
 
 def test_a_scaler_keeps_gradients_that_float16_would_lose() -> None:
-    """The walk through the networks is scaled, and the scaler's own factor does not come twice."""
+    """The inner backward pass is scaled, and the scaler's factor is not applied twice."""
     layer = torch.eye(2, dtype=torch.float16, requires_grad=True)
     reconstruction = torch.ones(2**12, 2, dtype=torch.float16) @ layer
     nll, g = (reconstruction * c * 2.0**-12 for c in (2.0**-13, 2.0**-14))
@@ -177,7 +177,7 @@ Change = Callable[[Tensor, Tensor, Tensor], dict[str, Tensor | None]]
         ),
     ],
 )
-def test_what_is_refused(change: Change, message: str) -> None:
+def test_refusals(change: Change, message: str) -> None:
     m = models()
     reconstruction, nll, g = steps(m)
     arguments = {

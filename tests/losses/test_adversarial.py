@@ -1,4 +1,4 @@
-"""The adversarial losses against the formulas as users of plain torch write them."""
+"""The adversarial losses against the formulas that users of plain torch write."""
 
 from collections.abc import Callable
 from typing import Any
@@ -30,7 +30,7 @@ def minus(loss: MapLoss) -> MapLoss:
 
 BCE, LOGITS = nn.BCELoss(), nn.BCEWithLogitsLoss()
 
-# kind, options: losses of a map of real, of a map of fake for D, of a map of fake for G
+# kind, options, and the losses of a real map, of a fake map for D, and of a fake map for G
 CASES: list[tuple[str, dict[str, Any], MapLoss, MapLoss, MapLoss]] = [
     (
         "non_saturating",
@@ -75,7 +75,7 @@ CASES: list[tuple[str, dict[str, Any], MapLoss, MapLoss, MapLoss]] = [
         lambda f: 0.5 * F.relu(1 + f).mean(),
         lambda f: -0.5 * f.mean(),
     ),
-    # one-sided label smoothing: the generator's and the fakes' targets stay
+    # one-sided label smoothing leaves the targets of the fakes and of the generator
     *(
         (kind, {"label_smoothing": 0.1}, towards(LOGITS, 0.9), towards(LOGITS, 0), generator_side)
         for kind, generator_side in (
@@ -118,7 +118,7 @@ each_case = pytest.mark.parametrize(
     ],
 )
 
-# One map, as a PatchGAN gives, or several, as multi-scale discriminators do.
+# One map, as from a PatchGAN, or several, as from multi-scale discriminators.
 SIZES = st.lists(st.integers(1, 40), min_size=1, max_size=6)
 
 
@@ -235,7 +235,7 @@ def test_a_discriminator_that_ends_in_a_sigmoid_learns_the_same() -> None:
 
 
 def test_a_gradient_penalty_on_top() -> None:
-    """The losses are differentiated twice, where a penalty acts on their gradients."""
+    """A penalty on the losses' gradients differentiates them twice."""
     (real,), (fake,) = maps([6], 0, {}), maps([6], 1, {})
 
     def penalised(loss: Callable[[Tensor, Tensor], Tensor]) -> Tensor:

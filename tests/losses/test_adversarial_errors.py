@@ -1,4 +1,4 @@
-"""What the adversarial losses refuse, named as their callers named it."""
+"""Errors of the adversarial losses, which use the caller's names of the arguments."""
 
 from typing import Any
 
@@ -22,14 +22,14 @@ X = torch.ones(3)
         ("bce", {"label_smoothing": float("nan")}, r"label_smoothing must be in .* got nan"),
         ("hinge", {"label_smoothing": 0.1}, "label_smoothing must be 0 for 'hinge'"),
         ("wasserstein", {"label_smoothing": 0.1}, "label_smoothing must be 0 for 'wasserstein'"),
-        ("hinge", {"map_reduction": "max"}, "map_reduction must be sum or mean, got 'max'"),
+        ("hinge", {"map_reduction": "max"}, "map_reduction must be one of sum, mean, got 'max'"),
         ("hinge", {"scale": float("nan")}, "^scale must be finite, got nan"),
         ("bce", {"scale": float("-inf")}, "^scale must be finite, got -inf"),
         ("hinge", {"margin": -1.0}, "^margin must be at least 0 and finite, got -1.0"),
         ("hinge2", {"margin": float("nan")}, "^margin must be at least 0 and finite, got nan"),
     ],
 )
-def test_options_that_cannot_be(kind: Any, options: dict[str, Any], message: str) -> None:
+def test_invalid_options(kind: Any, options: dict[str, Any], message: str) -> None:
     with pytest.raises(ValueError, match=message):
         AdversarialLoss(kind, **options)
     with pytest.raises(ValueError, match=message):
@@ -44,7 +44,7 @@ def test_targets_are_three(targets: Any) -> None:
         AdversarialLoss("least_squares", targets=targets)
 
 
-def test_an_option_that_is_not() -> None:
+def test_unknown_option() -> None:
     with pytest.raises(TypeError, match="smoothing"):
         generator_loss(X, "bce", smoothing=0.1)
 
@@ -87,7 +87,7 @@ def test_maps_that_do_not_match() -> None:
         ([X, X.to("meta")], ValueError, r"{}\[1\] must have the device of real\[0\], cpu.* meta"),
     ],
 )
-def test_outputs_that_cannot_be(
+def test_invalid_outputs(
     side: str, outputs: Any, error: type[Exception], message: str, road: str
 ) -> None:
     arguments = {"real": [X, X], "fake": [X, X], side: outputs}

@@ -54,7 +54,7 @@ def test_a_discriminator_loss(name: str, dtype: torch.dtype, data: st.DataObject
     size = sum(
         w * (1 + y[k].abs().max() + y[n + k].abs().max()) ** 2 for k, w in enumerate(weights)
     )
-    if dtype == torch.float64:  # the formula is no more exact than the loss
+    if dtype == torch.float64:  # the formula is as inexact as the loss
         torch.testing.assert_close(loss, expected, rtol=1e-13, atol=1e-13)
         for g, e in zip(got, grads(expected, y), strict=True):
             torch.testing.assert_close(g, e, rtol=1e-13, atol=1e-15)
@@ -136,7 +136,7 @@ def test_weights_of_samples(name: str, seed: int, zeros: int) -> None:
     assert shares.shape == (4,)
 
 
-def test_a_sample_without_weight_has_no_gradient_and_none_at_all_no_loss() -> None:
+def test_zero_weights_give_no_gradient_and_no_loss() -> None:
     fake = maps(2, 0)
     weight = torch.tensor([0.0, 1.0, 2.0, 0.0])
     for g in grads(generator_loss(fake, fake_weight=weight), fake):
@@ -148,7 +148,7 @@ def test_a_sample_without_weight_has_no_gradient_and_none_at_all_no_loss() -> No
 @each_formula
 @pytest.mark.parametrize("from_seed", range(3))
 def test_flipped_labels(name: str, from_seed: int) -> None:
-    """Each sample takes the one formula or the other, in all maps the same."""
+    """Each sample takes one of the two formulas, the same in all maps."""
     kind, options, (of_real, of_fake, _) = FORMULAS[name]
     real, fake = maps(3, 0, torch.float64), maps(3, 1, torch.float64)
     rng = torch.Generator().manual_seed(from_seed)
@@ -212,7 +212,7 @@ def test_the_share_of_flipped_labels() -> None:
     real, fake = torch.full((100_000, 1), 3.0), torch.full((100_000, 1), -3.0)
     rng = torch.Generator().manual_seed(0)
     got = discriminator_loss(real, fake, "wasserstein", label_flips=0.2, reduction="none", rng=rng)
-    # -6 where neither is flipped, 0 where one is, 6 where both are
+    # -6 if neither is flipped, 0 if one is, 6 if both are
     shares = [(got == v).double().mean().item() for v in (-6, 0, 6)]
     for share, expected in zip(shares, (0.64, 0.32, 0.04), strict=True):
         assert abs(share - expected) < 5 * (expected * (1 - expected) / 100_000) ** 0.5
@@ -251,7 +251,7 @@ def test_the_schedule_of_top_k() -> None:
         (lambda x: generator_loss(x, "bce", margin=0.5), "margin must be 1 for 'bce', got 0.5"),
         (lambda x: generator_loss(x, label_flips=1.0), r"label_flips must be in \[0, 1\), got 1.0"),
         (lambda x: generator_loss(x, "hinge", fake_label_smoothing=0.1), "must be 0 for 'hinge'"),
-        (lambda x: generator_loss(x, reduction="all"), "reduction must be mean, sum or none"),
+        (lambda x: generator_loss(x, reduction="all"), "reduction must be one of mean, sum, none"),
         (lambda x: generator_loss(x, top_k=0), "top_k must be at least 1, got 0"),
         (lambda x: generator_loss(x, top_k=1, reduction="none"), "top_k must be None"),
         (lambda x: generator_loss(x, top_k=1, fake_weight=torch.ones(4)), "top_k must be None"),
@@ -269,7 +269,7 @@ def test_the_schedule_of_top_k() -> None:
         (lambda x: generator_loss([[], x]), r"fake\[0\] must hold at least one tensor"),
     ],
 )
-def test_what_cannot_be(call: Callable[[list[Tensor]], Tensor], message: str) -> None:
+def test_invalid_calls(call: Callable[[list[Tensor]], Tensor], message: str) -> None:
     with pytest.raises(ValueError, match=message):
         call(maps(2, 0))
 

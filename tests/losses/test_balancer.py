@@ -1,4 +1,4 @@
-"""The balancer against a plain statement of its rule."""
+"""The balancer against its rule in plain torch."""
 
 from pathlib import Path
 from typing import Any
@@ -20,7 +20,7 @@ def problem(step: int = 0, samples: int = 4) -> tuple[Tensor, Tensor, dict[str, 
     theta = torch.randn(5, 3, dtype=torch.float64, generator=random).requires_grad_()
     x = torch.randn(samples, 5, dtype=torch.float64, generator=random)
     output = torch.tanh(x @ theta)
-    shared = output.square() + output  # as one discriminator is behind two losses
+    shared = output.square() + output  # two losses share one discriminator
     losses = {
         "l1": output.abs().mean(),
         "features": 1e3 * shared.sin().sum(),
@@ -65,7 +65,7 @@ def test_the_rule(per_sample: bool, rescale: bool) -> None:
         torch.testing.assert_close(got, 3 * expected, rtol=1e-6, atol=1e-6)
 
 
-def test_each_loss_has_its_share_of_the_gradient_whatever_its_scale() -> None:
+def test_shares_of_the_gradient_do_not_depend_on_scales() -> None:
     for name, weight in WEIGHTS.items():
         alone = Balancer({name: weight, "other": 0.0})
         _, output, losses = problem()
@@ -74,7 +74,7 @@ def test_each_loss_has_its_share_of_the_gradient_whatever_its_scale() -> None:
         assert norm(gradient, True) == pytest.approx(1.0, rel=1e-6)
 
 
-def test_the_averages_are_in_the_state_and_go_on() -> None:
+def test_the_averages_resume_from_the_state() -> None:
     whole, first = Balancer(WEIGHTS), Balancer(WEIGHTS)
     for step in range(3):
         first(*reversed(problem(step)[1:]))
@@ -85,8 +85,8 @@ def test_the_averages_are_in_the_state_and_go_on() -> None:
     assert torch.equal(*losses)
 
 
-def test_a_scaler_is_taken_out_again() -> None:
-    """In float16 the small loss's gradient would be lost."""
+def test_a_scaler_cancels_out() -> None:
+    """Without the scaler, float16 would lose the gradient of the small loss."""
     scaler = torch.amp.GradScaler("cpu", init_scale=2.0**14)
     output = torch.full((2, 8), 0.5, dtype=torch.float16, requires_grad=True)
     losses = {"a": (output * 2.0**-20).float().sum() * 2.0**-6, "b": output.float().sum()}
@@ -113,7 +113,7 @@ def test_a_scaler_is_taken_out_again() -> None:
         ({"weights": {"a": 1.0}, "decay": 1.0}, r"decay must be in \[0, 1\), got 1.0"),
     ],
 )
-def test_options_that_cannot_be(options: dict[str, Any], message: str) -> None:
+def test_invalid_options(options: dict[str, Any], message: str) -> None:
     with pytest.raises(ValueError, match=message):
         Balancer(**options)
 

@@ -153,7 +153,7 @@ def test_small_temperatures_do_not_overflow(loss) -> None:
 
 @pytest.mark.parametrize("temperature", [0.0, -1.0, math.inf, math.nan])
 @pytest.mark.parametrize("loss", CONTRASTIVE)
-def test_temperatures_that_cannot_be(loss, temperature: float) -> None:
+def test_invalid_temperatures(loss, temperature: float) -> None:
     x, y = torch.ones(3, 4), torch.zeros(3, dtype=torch.int64)
     with pytest.raises(ValueError, match=r"^temperature must be positive and finite, got"):
         loss(x, x, y, temperature=temperature)

@@ -1,4 +1,4 @@
-"""Losses over two processes: what one process computes of the whole batch, with its gradients."""
+"""Losses over two processes equal those of one process on the whole batch, with gradients."""
 
 from pathlib import Path
 
@@ -51,13 +51,13 @@ def losses(
 
 
 def derivatives(*x: Tensor, distributed: bool) -> dict[str, tuple[Tensor, Tensor, Tensor]]:
-    """Value, gradient in theta, and the gradient of that one's square."""
+    """Value, gradient in theta, and the gradient of that gradient's square."""
     results = {}
     theta = torch.linspace(0.5, 1.5, 5, dtype=torch.float64).requires_grad_()
     for name, loss in losses(*x, theta, distributed=distributed).items():
         (first,) = torch.autograd.grad(loss, theta, create_graph=True)
         mean = loss.detach()
-        if distributed:  # as DistributedDataParallel does
+        if distributed:  # like DistributedDataParallel
             mean, first = (dist.nn.functional.all_reduce(t) / PROCESSES for t in (mean, first))
         (second,) = torch.autograd.grad(first.square().sum(), theta, retain_graph=True)
         if distributed:
@@ -68,7 +68,7 @@ def derivatives(*x: Tensor, distributed: bool) -> dict[str, tuple[Tensor, Tensor
 
 
 def trained(real: Tensor, fake: Tensor, labels: Tensor, distributed: bool) -> dict[str, Tensor]:
-    """Gradients of a discriminator's parameters, by DistributedDataParallel itself."""
+    """Gradients of a discriminator's parameters, from DistributedDataParallel itself."""
     torch.manual_seed(0)
     module: nn.Module = nn.Sequential(nn.Linear(5, 4), nn.Tanh(), nn.Linear(4, 1)).double()
     net = nn.parallel.DistributedDataParallel(module) if distributed else module

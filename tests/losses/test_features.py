@@ -1,4 +1,4 @@
-"""Feature matching against its formula, in the structures that projects' discriminators return."""
+"""Feature matching against its formula, on the structures that discriminators return."""
 
 from typing import Any
 
@@ -26,7 +26,7 @@ def distance(kind: str, real: Tensor, fake: Tensor) -> Tensor:
 def plainly(
     kind: str, real: Any, fake: Any, skip_last: bool = False, normalize: bool = False
 ) -> Tensor:
-    """The loss by recursion over the structure."""
+    """The loss, by recursion over the structure."""
     if isinstance(real, Tensor):
         return distance(kind, real, fake)
     parts = list(zip(real, fake, strict=True))
@@ -91,7 +91,7 @@ def test_value_and_gradient(kind: Any, dtype: torch.dtype, data: st.DataObject) 
         if e is None or (detach and k < len(leaves(real))):
             assert g is None
         else:
-            # Of a real feature, the gradients of numerator and denominator are each rounded.
+            # The gradients of numerator and denominator at a real feature are each rounded.
             pair = k % len(leaves(real))
             r, f = (leaves(x)[pair].detach() for x in (exact_real, exact_fake))
             parts = 3 * (1 + distance(kind, r, f)) / (r.abs().mean() * r.numel())
@@ -132,7 +132,7 @@ def test_pix2pix_hd() -> None:
     torch.testing.assert_close(loss, torch.tensor(40.0))
 
 
-def test_a_map_that_is_zero_on_both_sides_does_no_harm() -> None:
+def test_a_map_of_zeros_on_both_sides_gives_zero() -> None:
     zero, fake = torch.zeros(3), torch.zeros(3, requires_grad=True)
     loss = feature_matching([zero, torch.ones(3)], [fake, 2 * torch.ones(3)], "relative_l1")
     assert loss == 1
@@ -194,7 +194,7 @@ X = torch.ones(2, 3)
         ),
     ],
 )
-def test_what_is_refused(
+def test_refusals(
     real: Any, fake: Any, options: Any, error: type[Exception], message: str, road: str
 ) -> None:
     with pytest.raises(error, match=f"^{message}"):

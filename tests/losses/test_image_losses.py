@@ -47,9 +47,9 @@ def test_fakes_of_autocast_meet_targets_of_float32() -> None:
     assert torch.autograd.grad(loss, fake)[0].dtype == torch.bfloat16
 
 
-def test_what_is_refused() -> None:
+def test_refusals() -> None:
     x, y = torch.ones(2), torch.ones(3)
-    with pytest.raises(ValueError, match="kind must be l1 or l2, got 'l3'"):
+    with pytest.raises(ValueError, match="kind must be one of l1, l2, got 'l3'"):
         pixel_loss(x, x, "l3")
     with pytest.raises(ValueError, match=r"^real must have the shape of fake, \[3\], got \[2\]"):
         pixel_loss(x, y)
@@ -72,8 +72,8 @@ def test_what_is_refused() -> None:
         ([1.0, 1.0], "a tensor, got list"),
     ],
 )
-def test_images_that_are_no_floating_point_tensors(wrong: Any, message: str) -> None:
-    """Each argument of each loss is named, though the others would make the pair floating point."""
+def test_images_must_be_floating_point_tensors(wrong: Any, message: str) -> None:
+    """The error names the argument, even if the others would promote it to floating point."""
     for loss in (pixel_loss, cycle_loss, identity_loss):
         names = [x for x in inspect.signature(loss).parameters if x.startswith(("real", "fake"))]
         names += [x for x in inspect.signature(loss).parameters if x.startswith(("cycl", "same"))]
@@ -84,7 +84,7 @@ def test_images_that_are_no_floating_point_tensors(wrong: Any, message: str) -> 
 
 
 def numbered(*numbers: int) -> Tensor:
-    """Images that say which they are."""
+    """Images whose values are their numbers."""
     return torch.tensor(numbers, dtype=torch.float32).view(-1, 1, 1, 1).expand(-1, 3, 2, 2)
 
 
@@ -99,12 +99,12 @@ def test_a_pool_that_is_not_full_keeps_and_returns() -> None:
     assert numbers_of(pool.state_dict()["images"]) == [0, 1, 2, 3]
 
 
-def test_a_pool_of_no_size_returns_everything() -> None:
+def test_a_pool_of_size_zero_returns_everything() -> None:
     assert numbers_of(ImagePool(0)(numbered(5, 6))) == [5, 6]
 
 
 def test_a_full_pool_returns_or_exchanges_every_image() -> None:
-    """Whatever goes in comes out, now or later, and half of it now."""
+    """Every image comes out, now or later, half of them at once."""
     size, steps, batch = 10, 400, 3
     pool = ImagePool(size, seed=1)
     came: list[int] = []
@@ -123,7 +123,7 @@ def test_a_full_pool_returns_or_exchanges_every_image() -> None:
     assert abs(share - 0.5) < 5 * 0.5 / (steps * batch) ** 0.5
 
 
-def test_what_a_pool_returns_is_detached_and_its_own() -> None:
+def test_returned_images_are_detached_copies() -> None:
     pool = ImagePool(2)
     fakes = images(0).requires_grad_()
     out = pool(fakes * 1)
@@ -133,7 +133,7 @@ def test_what_a_pool_returns_is_detached_and_its_own() -> None:
     assert torch.equal(pool.state_dict()["images"], before)
 
 
-def test_a_pool_goes_on_where_it_stopped() -> None:
+def test_a_pool_resumes() -> None:
     def run(pool: ImagePool, steps: range) -> list[int]:
         return [n for k in steps for n in numbers_of(pool(numbered(2 * k, 2 * k + 1)))]
 

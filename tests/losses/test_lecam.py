@@ -1,4 +1,4 @@
-"""LeCam against the loops of the projects that it follows."""
+"""LeCam against the loops of the projects."""
 
 import copy
 
@@ -16,7 +16,7 @@ def relu(x: Tensor) -> Tensor:
 
 @pytest.mark.parametrize("start", [0, 3])
 def test_on_elements(start: int) -> None:
-    """As in google/lecam-gan: averages as floats, moved first, decay 0 before the start."""
+    """As in google/lecam-gan: float averages, updated first, with decay 0 before the start."""
     lecam = LeCam(decay=0.9, start_step=start)
     average = {"real": 0.0, "fake": 0.0}
     for step in range(6):
@@ -39,7 +39,7 @@ def test_on_elements(start: int) -> None:
 
 
 def test_on_means() -> None:
-    """As in 1d-tokenizer: of batch means, averages from 0, moved afterwards."""
+    """As in 1d-tokenizer: on batch means, with averages from 0 that are updated afterwards."""
     lecam = LeCam("means", decay=0.999)
     ema_real = ema_fake = torch.zeros(())
     for step in range(4):
@@ -60,7 +60,7 @@ def test_each_map_has_averages_of_its_own(on: str) -> None:
         torch.testing.assert_close(together(real, [[f] for f in fake]), torch.as_tensor(expected))
 
 
-def test_a_run_goes_on_where_it_stopped() -> None:
+def test_a_run_resumes() -> None:
     lecam = LeCam(start_step=2)
     for step in range(3):
         lecam(maps(1, step), maps(1, 10 + step))
@@ -73,7 +73,7 @@ def test_a_run_goes_on_where_it_stopped() -> None:
     assert not list(lecam.parameters())
 
 
-def test_averages_stand_still_in_evaluation() -> None:
+def test_averages_are_fixed_in_evaluation() -> None:
     lecam = LeCam()
     lecam(maps(1, 0), maps(1, 1))
     before = copy.deepcopy(lecam.state_dict())
@@ -102,7 +102,7 @@ def test_it_moves_with_its_module() -> None:
 @pytest.mark.parametrize(
     "options", [{"on": "pixels"}, {"decay": 1.0}, {"start_step": -1}, {"maps": 0}]
 )
-def test_options_that_cannot_be(options: dict) -> None:
+def test_invalid_options(options: dict) -> None:
     with pytest.raises(ValueError, match=f"{next(iter(options))} must be"):
         LeCam(**options)
 
@@ -114,7 +114,7 @@ def test_another_number_of_maps() -> None:
 
 @pytest.mark.parametrize("bad", BAD_OUTPUTS.values(), ids=BAD_OUTPUTS)
 @pytest.mark.parametrize("on", ["elements", "means"])
-def test_outputs_that_cannot_be_move_nothing(on: str, bad: tuple) -> None:
+def test_invalid_outputs_update_nothing(on: str, bad: tuple) -> None:
     real, fake, error, message = bad
     lecam = LeCam(on, start_step=1)
     with pytest.raises(error, match=message):

@@ -1,4 +1,4 @@
-"""Reductions, weights of samples and statistics of the losses besides AdversarialLoss."""
+"""Reductions, sample weights and statistics of the losses other than AdversarialLoss."""
 
 import math
 from collections.abc import Callable
@@ -39,7 +39,7 @@ def along(weight: Tensor, x: Tensor) -> Tensor:
 
 
 def reduced(values: Tensor, weight: Tensor | None, reduction: str) -> Tensor:
-    """The loss of one map from those of its elements, with a weight for each."""
+    """The loss of one map from the weighted losses of its elements."""
     w = torch.ones_like(values) if weight is None else weight.expand_as(values)
     if reduction == "sum":
         return (w * values).sum()
@@ -55,7 +55,7 @@ def reduced(values: Tensor, weight: Tensor | None, reduction: str) -> Tensor:
 
 
 def weights_of(x: list[Tensor], which: str, random: torch.Generator) -> tuple[Any, list[Any]]:
-    """What a loss is given, and the weights of each map's elements."""
+    """The argument of a loss, and the weights of each map's elements."""
     if which == "no":
         return None, [None] * len(x)
     if which == "samples":
@@ -66,7 +66,7 @@ def weights_of(x: list[Tensor], which: str, random: torch.Generator) -> tuple[An
 
 
 def assert_loss(got: Tensor, terms: list[Tensor], x: list[Tensor]) -> None:
-    """Equal numbers and equal gradients."""
+    """Assert equal values and gradients."""
     expected = torch.stack(terms).sum(0)
     torch.testing.assert_close(got, expected, rtol=1e-11, atol=1e-12)
     back = torch.linspace(-1, 2, expected.numel(), dtype=torch.float64).view(expected.shape)
@@ -149,10 +149,12 @@ def test_statistics_of_pairs(weighted: bool) -> None:
     assert loss.requires_grad
 
 
-def test_statistics_of_averages() -> None:
+@pytest.mark.parametrize("side", ["discriminator", "generator"])
+def test_statistics_of_averages(side: str) -> None:
     real, fake = maps(2, 0, torch.float64), maps(2, 1, torch.float64)
-    loss, stats = RelativisticAverageLoss().generator_with_stats(fake, real)
-    torch.testing.assert_close(loss, relativistic_average_generator_loss(real, fake))
+    averages = RelativisticAverageLoss()
+    loss, stats = getattr(averages, f"{side}_with_stats")(real, fake)
+    torch.testing.assert_close(loss, getattr(averages, side)(real, fake))
     expected = {
         "real_logits": [r.mean() - f.mean() for r, f in zip(real, fake, strict=True)],
         "fake_logits": [f.mean() - r.mean() for r, f in zip(real, fake, strict=True)],
@@ -271,10 +273,10 @@ def test_weights_of_zero_count_nothing(name: str) -> None:
 
 
 @each_head
-def test_what_a_head_refuses(name: str) -> None:
+def test_refusals_of_a_head(name: str) -> None:
     loss, _ = CONDITIONAL[name]
     x, y = torch.randn(3, 4), torch.tensor([0, 1, 1])
-    with pytest.raises(ValueError, match="reduction must be mean, sum or none, got 'max'"):
+    with pytest.raises(ValueError, match="reduction must be one of mean, sum, none, got 'max'"):
         loss(x, x, y, reduction="max")
     with pytest.raises(ValueError, match=r"one entry for each of the 3 samples, got shape \[2\]"):
         loss(x, x, y, weight=torch.ones(2))
@@ -286,10 +288,10 @@ def test_what_a_head_refuses(name: str) -> None:
         loss(x, x, y, stats=True)
 
 
-def test_what_relativistic_losses_refuse() -> None:
+def test_refusals_of_relativistic_losses() -> None:
     x, y = torch.randn(3, 4), torch.randn(3, 4)
     for loss in (relativistic_discriminator_loss, relativistic_average_discriminator_loss):
-        with pytest.raises(ValueError, match="reduction must be mean, sum or none, got 'max'"):
+        with pytest.raises(ValueError, match="reduction must be one of mean, sum, none, got 'max'"):
             loss(x, y, reduction="max")  # type: ignore[arg-type]
     with pytest.raises(ValueError, match=r"pair_weight must have one entry for each of the 3"):
         relativistic_generator_loss(x, y, pair_weight=torch.ones(2))

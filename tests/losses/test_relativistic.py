@@ -14,7 +14,7 @@ from torch import Tensor
 
 from ganfast.losses import relativistic_discriminator_loss, relativistic_generator_loss
 
-# of how much larger the one is than the other
+# by kind, a function of the difference that should be large
 FORMULAS: dict[str, Callable[[Tensor], Tensor]] = {
     "logistic": lambda d: softplus(-d),
     "least_squares": lambda d: (d - 1) ** 2,
@@ -67,22 +67,22 @@ def test_two_orders(kind: Any) -> None:
     ("options", "message"),
     [
         ({"kind": "wgan"}, "kind must be one of logistic, least_squares, hinge, got 'wgan'"),
-        ({"map_reduction": "max"}, "map_reduction must be sum or mean"),
+        ({"map_reduction": "max"}, "map_reduction must be one of sum, mean"),
         ({"map_weights": [1.0, 2.0]}, "map_weights must have one weight for each of the 1 maps"),
     ],
 )
-def test_options_that_cannot_be(options: dict[str, Any], message: str) -> None:
+def test_invalid_options(options: dict[str, Any], message: str) -> None:
     with pytest.raises(ValueError, match=message):
         relativistic_discriminator_loss(torch.ones(2), torch.ones(2), **options)
 
 
-def test_what_is_wrong_is_named_as_the_caller_names_it(road: str) -> None:
+def test_errors_use_the_callers_names(road: str) -> None:
     real, fake = torch.ones(2, 3), torch.ones(4, 3)
     with pytest.raises(
         ValueError, match=r"^fake\[0\] must have the shape of real\[0\], \[2, 3\], got \[4, 3\]"
     ):
         relativistic_discriminator_loss(real, fake)
-    for one in (fake[:1], fake[0], fake[0, 0]):  # which the op would subtract from each sample
+    for one in (fake[:1], fake[0], fake[0, 0]):  # the op would broadcast these
         with pytest.raises(ValueError, match=r"^fake\[0\] must have the shape of real\[0\]"):
             relativistic_discriminator_loss(real, one)
     with pytest.raises(TypeError, match=r"^real\[1\] must have the dtype of fake\[1\]"):

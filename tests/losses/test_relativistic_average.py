@@ -20,7 +20,7 @@ from ganfast.losses import (
 
 DTYPES = (torch.float64, torch.float32, torch.float16, torch.bfloat16)
 
-# of what should be larger by one, and of what should be smaller
+# by kind, functions of the difference that should be large, and of the one that should be small
 FORMULAS: dict[str, tuple[Callable[[Tensor], Tensor], Callable[[Tensor], Tensor]]] = {
     "logistic": (lambda t: softplus(-t), softplus),
     "least_squares": (lambda t: (t - 1) ** 2, lambda t: (t + 1) ** 2),
@@ -120,12 +120,12 @@ def test_maps_of_different_batches() -> None:
     ("options", "message"),
     [
         ({"kind": "wgan"}, "kind must be one of logistic, least_squares, hinge, got 'wgan'"),
-        ({"mean_over": "rows"}, "mean_over must be all or batch, got 'rows'"),
-        ({"map_reduction": "max"}, "map_reduction must be sum or mean"),
+        ({"mean_over": "rows"}, "mean_over must be one of all, batch, got 'rows'"),
+        ({"map_reduction": "max"}, "map_reduction must be one of sum, mean"),
         ({"map_weights": [1.0, 2.0]}, "map_weights must have one weight for each of the 1 maps"),
     ],
 )
-def test_options_that_cannot_be(options: dict[str, Any], message: str) -> None:
+def test_invalid_options(options: dict[str, Any], message: str) -> None:
     with pytest.raises(ValueError, match=message):
         relativistic_average_discriminator_loss(torch.ones(2), torch.ones(2), **options)
 
@@ -145,7 +145,7 @@ def test_shapes_that_differ_in_more_than_the_batch(over: Any, shapes: Any) -> No
 @pytest.mark.parametrize("bad", BAD_OUTPUTS.values(), ids=BAD_OUTPUTS)
 @pytest.mark.parametrize("options", [{}, {"mean_over": "batch"}, {"detach_mean": True}], ids=str)
 @pytest.mark.parametrize("maps", [1, 3])
-def test_outputs_that_cannot_be(maps: int, options: Any, bad: tuple[Any, ...]) -> None:
+def test_invalid_outputs(maps: int, options: Any, bad: tuple[Any, ...]) -> None:
     real, fake, error, message = bad
     more = [torch.ones(3, 1, dtype=real.dtype)] * (maps - 1)
     with pytest.raises(error, match=message):

@@ -1,4 +1,4 @@
-"""Statistics of the adversarial losses: counted one by one, from the op and from its twin."""
+"""Statistics of the adversarial losses, from the op and from its reference."""
 
 import pytest
 import torch
@@ -64,7 +64,7 @@ def test_probabilities_are_compared_with_a_half() -> None:
     assert (stats["real_accuracy"].item(), stats["fake_accuracy"].item()) == (0.5, 0.75)
 
 
-def test_targets_turned_round() -> None:
+def test_mirrored_targets() -> None:
     """Real samples below the fake ones, as in lecam-gan."""
     real, fake = torch.tensor([-1.0, -0.5, 0.5]), torch.tensor([1.0, 2.0, 3.0])
     loss = AdversarialLoss("least_squares", targets=(1.0, -1.0, -1.0))
@@ -77,7 +77,7 @@ def test_targets_turned_round() -> None:
 @pytest.mark.parametrize("reduction", ["mean", "sum", "none"])
 @pytest.mark.parametrize("weights", ["no", "samples", "mask of one side", "masks"])
 @pytest.mark.parametrize("label_flips", [0.0, 0.4])
-def test_weights_and_flips_count_in_the_terms_alone(
+def test_weights_and_flips_affect_only_the_terms(
     reduction: str, weights: str, label_flips: float
 ) -> None:
     real, fake = maps(2, 0, torch.float64), maps(2, 1, torch.float64)
@@ -98,7 +98,7 @@ def test_weights_and_flips_count_in_the_terms_alone(
     torch.testing.assert_close(value, alone)
     total = stats["real_loss"].sum() + stats["fake_loss"].sum()
     torch.testing.assert_close(total, alone.mean().detach())
-    for k in range(2):  # a map alone has its terms
+    for k in range(2):  # each map has the terms of a loss on it alone
         weight = {
             name: w if isinstance(w, torch.Tensor) else w[k : k + 1] for name, w in of.items()
         }

@@ -267,7 +267,7 @@ def test_what_is_no_gaussian_is_refused() -> None:
 
 def test_features_that_do_not_fit() -> None:
     x = randn(10, 3, seed=0)
-    with pytest.raises(ValueError, match="y must have 3 features as in x, got 2"):
+    with pytest.raises(ValueError, match=r"y must have shape \(N, 3\), got"):
         frechet_distance_from_features(x, x[:, :2])
     with pytest.raises(ValueError, match="y must hold at least 2 samples, got 1"):
         frechet_distance_from_features(x, x[:1])

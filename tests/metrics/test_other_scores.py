@@ -114,7 +114,10 @@ def test_slerp_stays_on_the_arc(t, seed):
         (lambda x: mifid(x, x, threshold=0), "threshold"),
         (lambda x: mifid(x, 0 * x), "fake must hold features whose sum is not 0"),
         (lambda x: mind(x, x, projections=0), "projection"),
-        (lambda x: perceptual_path_length(None, None, x, x[:2]), "starts and ends of one shape"),
+        (
+            lambda x: perceptual_path_length(None, None, x, x[:2]),
+            "starts and ends must have one shape",
+        ),
         (lambda x: perceptual_path_length(None, None, x, x, eps=0), "eps"),
         (lambda x: interpolate(x, x, 0.5, "jump"), "interpolation"),
         (

@@ -134,7 +134,7 @@ def test_bad_input_is_refused_and_changes_nothing() -> None:
         statistics.update(torch.zeros(2, 3, dtype=torch.int64))
     with pytest.raises(ValueError, match=r"features must have shape \(N, 3\), got \(2, 4\)"):
         statistics.update(torch.zeros(2, 4))
-    with pytest.raises(ValueError, match=r"features must have shape \(N, D\), got \(3,\)"):
+    with pytest.raises(ValueError, match=r"features must have shape \(N, 3\), got \(3,\)"):
         statistics.update(torch.zeros(3))
     for value in (float("nan"), float("inf")):
         with pytest.raises(ValueError, match="features must be finite"):
@@ -252,7 +252,7 @@ def test_window(sizes: list[int], window: int) -> None:
 
 
 def test_a_window_of_another_shape_is_refused() -> None:
-    with pytest.raises(ValueError, match="dim 1 or more and size 2 or more, got 3 and 1"):
+    with pytest.raises(ValueError, match="dim must be at least 1 and size at least 2, got 3 and 1"):
         WindowStatistics(3, 1)
     with pytest.raises(ValueError, match=r"features must have shape \(N, 3\), got \(2, 4\)"):
         WindowStatistics(3, 5).update(torch.zeros(2, 4))

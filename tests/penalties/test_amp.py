@@ -12,7 +12,7 @@ from ganfast.data import digits
 
 
 class NoRead(TorchDispatchMode):
-    """Fails where a number is read from the device."""
+    """Fail if a number is read from the device."""
 
     def __torch_dispatch__(self, func, types, args=(), kwargs=None):
         assert func is not torch.ops.aten._local_scalar_dense.default, "a number was read"
@@ -58,7 +58,7 @@ def test_nothing_is_read_from_the_device(dtype: torch.dtype) -> None:
 
 
 def test_the_scaler_saves_gradients_that_float16_loses() -> None:
-    small = torch.tensor(1e-4).half()  # its square is less than float16 holds
+    small = torch.tensor(1e-4).half()  # its square underflows in float16
 
     def discriminator(x: Tensor) -> Tensor:
         return x.half() * small * small

@@ -1,4 +1,4 @@
-"""Penalties by finite difference: their formulas, their limit, and where they alone work."""
+"""Penalties by finite differences: formulas, limits, and cases where only they work."""
 
 from collections.abc import Callable
 
@@ -50,7 +50,7 @@ def test_every_convention_is_one_call(name: str, discriminator: nn.Module) -> No
 
 
 @pytest.mark.parametrize("divide", [False, True])
-def test_over_much_noise_it_is_exact_r1_of_its_gamma(
+def test_the_mean_over_noise_is_exact_r1_of_its_gamma(
     divide: bool, discriminator: nn.Module
 ) -> None:
     """Within 4 standard errors of a mean over 20,000 draws; the standard error is about 1 %."""
@@ -69,7 +69,7 @@ def test_the_worked_conversion() -> None:
     assert penalties.approximate_weight(0.02, 0.01) == pytest.approx(100.0)
 
 
-def test_logits_that_are_there_save_a_call(discriminator: nn.Module) -> None:
+def test_existing_logits_save_a_call(discriminator: nn.Module) -> None:
     calls = []
     discriminator.register_forward_hook(lambda *_: calls.append(1))
     logits = discriminator(X)
@@ -96,7 +96,7 @@ def test_maps_add_up_and_options_reach_the_discriminator() -> None:
 
 
 def test_the_head_and_the_difference_are_in_float32() -> None:
-    """Of features in bfloat16, the logits keep what float32 can tell apart."""
+    """Logits of bfloat16 features keep the precision of float32."""
     torch.manual_seed(0)
     head = nn.Linear(16, 1)
     seen = []
@@ -126,7 +126,7 @@ def test_logits_in_half_precision_are_subtracted_in_float32() -> None:
         noise=torch.full((2, 1), 300.0),
     )  # fmt: skip
     assert got.dtype == torch.float32
-    assert got == 90_000  # more than float16 holds
+    assert got == 90_000  # overflows in float16
 
 
 def test_under_compile(discriminator: nn.Module) -> None:
@@ -142,7 +142,7 @@ def test_under_compile(discriminator: nn.Module) -> None:
 
 
 def test_under_reentrant_checkpoints(discriminator: nn.Module) -> None:
-    """Which refuse exact penalties."""
+    """Reentrant checkpoints have no double backward."""
 
     def checkpointed(x: Tensor) -> Tensor:
         return checkpoint(discriminator, x.requires_grad_(), use_reentrant=True)

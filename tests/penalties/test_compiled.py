@@ -1,4 +1,4 @@
-"""A compiled discriminator: exact penalties say what to do instead."""
+"""Exact penalties refuse a compiled discriminator and say what to do instead."""
 
 import pytest
 import torch
@@ -15,7 +15,7 @@ def network() -> nn.Module:
 
 
 class Around(nn.Module):
-    """As DistributedDataParallel, and as a model of which a part is compiled."""
+    """A wrapper like DistributedDataParallel, or a model with a compiled part."""
 
     def __init__(self, inner: nn.Module) -> None:
         super().__init__()
@@ -40,7 +40,7 @@ def compiled_in_place() -> nn.Module:
         compiled_in_place,
     ],
 )
-def test_it_is_refused_at_the_door(discriminator) -> None:
+def test_it_is_refused_at_once(discriminator) -> None:
     with pytest.raises(RuntimeError, match=SAYS):
         penalties.r1(discriminator(), X)
 
@@ -60,7 +60,7 @@ def test_logits_of_a_compiled_discriminator_are_refused() -> None:
         penalties.r1_from_logits(logits, x)
 
 
-def test_the_module_as_it_was_before_is_served() -> None:
+def test_the_uncompiled_module_is_accepted() -> None:
     module = network()
     torch.compile(module, backend="aot_eager")(X)
     penalties.r1(module, X).backward()

@@ -17,7 +17,7 @@ ALPHA = torch.tensor([0.25, 0.75])
 
 
 def train(rank: int, folder: Path, mode: str, broadcast_buffers: bool) -> None:
-    """Two backwards with a penalty on this process's half, then what the mode asks for."""
+    """Two backward passes with a penalty on this process's half, then those of the mode."""
     torch.manual_seed(0)
     norm = nn.BatchNorm1d(8) if mode == "batch_norm" else nn.Identity()
     module = nn.Sequential(nn.Linear(3, 8), norm, nn.Tanh(), nn.Linear(8, 1))
@@ -55,7 +55,7 @@ def equals_one_process(rank: int, module: nn.Sequential, x: torch.Tensor) -> Non
 
 
 def with_a_backward_of_its_own(ddp: DistributedDataParallel, real: torch.Tensor) -> None:
-    """The last bias has a gradient by its zero alone."""
+    """The zero term alone gives the last bias a gradient."""
     module = ddp.module
     for _ in range(2):
         ddp.zero_grad()

@@ -1,4 +1,4 @@
-"""Exact penalties against float64 formulas of their own, closed forms and every kind of output."""
+"""Exact penalties against float64 formulas and closed forms, for every kind of output."""
 
 from collections.abc import Callable
 
@@ -42,7 +42,7 @@ def pixel_norms(g: Tensor) -> Tensor:
 
 
 def dragan_noise(seed: int) -> Tensor:
-    """The noise that a penalty draws from a generator that has drawn nothing else."""
+    """The noise that a penalty draws from a fresh generator."""
     return torch.rand(REAL.shape, dtype=torch.float64, generator=generator(seed))
 
 
@@ -214,7 +214,7 @@ def test_diffusers_convention_from_logits(discriminator: nn.Module) -> None:
 
 
 def test_of_a_linear_discriminator_the_gradient_is_its_weight() -> None:
-    """Whatever the points: the penalty is (|w| - 1)^2, and its gradient 2 (1 - 1 / |w|) w."""
+    """At any points the penalty is (|w| - 1)^2, and its gradient 2 (1 - 1 / |w|) w."""
     w = torch.tensor([2.0, -1.0, 2.0], requires_grad=True)
     penalty = penalties.wgan_gp(lambda x: x @ w, torch.randn(7, 3), torch.randn(7, 3))
     assert penalty.item() == pytest.approx(10 * 4)
@@ -260,7 +260,7 @@ class Conditional(nn.Module):
 LABELS = torch.tensor([1.0, -1.0, 2.0, 0.5, 3.0], dtype=torch.float64)
 
 
-def test_squared_norms_are_what_r1_is_the_mean_of(discriminator: nn.Module) -> None:
+def test_r1_is_the_mean_of_the_squared_norms(discriminator: nn.Module) -> None:
     real = REAL.clone().requires_grad_()
     squares = penalties.squared_norms(discriminator(real), real)
     torch.testing.assert_close(squares, norms(gradient(discriminator, REAL)) ** 2)
@@ -297,7 +297,7 @@ def test_a_conditional_discriminator_with_a_dict() -> None:
 def test_lists_tuples_and_functions_of_the_output(
     returned: Callable[[Tensor], object], output: object, factor: float
 ) -> None:
-    """The gradient of the sum of all maps, each with the gradient 1 everywhere."""
+    """The gradient of the sum of all maps, each of which has the gradient 1."""
     penalty = penalties.r1(returned, REAL, gamma=2.0, output=output)
     assert penalty.item() == pytest.approx(factor**2 * 2 * 16)
 
@@ -308,7 +308,7 @@ def test_a_tuple_or_dict_needs_a_choice(returned: Callable[[Tensor], object]) ->
         penalties.r1(returned, REAL)
 
 
-def test_what_is_no_tensor_is_refused() -> None:
+def test_refusals_of_samples_and_outputs() -> None:
     with pytest.raises(TypeError, match="must be a tensor or a list of tensors, got str"):
         penalties.r1(lambda x: "real", REAL)
     with pytest.raises(TypeError, match=r"real must be floating point, got torch\.int64"):
@@ -338,7 +338,7 @@ def test_alpha_is_drawn_for_each_sample_from_the_generator() -> None:
 
 
 def test_samples_and_their_history_are_left_alone(discriminator: nn.Module) -> None:
-    """Penalties take samples as constants, also under no_grad, and ask no gradient of theirs."""
+    """Penalties treat samples as constants, also under no_grad, and request no gradient of them."""
     source = FAKE.clone().requires_grad_()
     fake = source * 1
     penalty = penalties.r2(discriminator, fake)

@@ -20,7 +20,7 @@ def discriminator(x: Tensor) -> Tensor:
 
 
 def call(name: str, **options: Any) -> Tensor:
-    """A penalty with the arguments that it cannot do without."""
+    """Call a penalty with its required arguments."""
     penalty: Callable[..., Tensor] = getattr(penalties, name)
     if "from_logits" in name:
         x = REAL.clone().requires_grad_()
@@ -30,7 +30,7 @@ def call(name: str, **options: Any) -> Tensor:
     return penalty(*positional, **options)
 
 
-# Each penalty, an option of its own, and options that only others have.
+# By penalty, an option that it has, and options that only others have.
 OPTIONS = {
     "r1": ("half", ("weight", "eps", "center", "alpha", "mode", "sigma")),
     "r2": ("half", ("weight", "eps", "center", "alpha", "mode", "sigma")),
@@ -64,7 +64,7 @@ def test_every_penalty_with_options_is_here() -> None:
 
 
 @pytest.mark.parametrize("name", OPTIONS)
-def test_an_option_that_is_not_its_own_is_refused(name: str) -> None:
+def test_an_unknown_option_is_refused(name: str) -> None:
     own, others = OPTIONS[name]
     assert own in keywords(name)
     assert call(name).isfinite()
@@ -74,7 +74,7 @@ def test_an_option_that_is_not_its_own_is_refused(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", OPTIONS)
-def test_every_option_that_it_names_is_taken(name: str) -> None:
+def test_every_option_works(name: str) -> None:
     """Each option of the signature, with the value that changes nothing or a valid one."""
     valid: dict[str, Any] = {
         "args": (), "kwargs": {}, "output": None, "norm": "sample", "mask": torch.ones(4, 1),
@@ -138,7 +138,7 @@ def test_only_the_side_of_the_mode_is_needed(mode: Any) -> None:
 
 
 @pytest.mark.parametrize("sigma", [0.0, -0.1, float("inf"), float("nan")])
-def test_noise_without_a_size_is_refused(sigma: float) -> None:
+def test_invalid_sigma_is_refused(sigma: float) -> None:
     with pytest.raises(ValueError, match=r"^sigma must be positive and finite, got"):
         penalties.exact_gamma(1.0, sigma)
     with pytest.raises(ValueError, match=r"^sigma must be positive and finite, got"):

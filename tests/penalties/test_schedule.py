@@ -16,7 +16,7 @@ def test_the_gain_is_one_on_average(every: int) -> None:
 
 
 def test_adam_of_a_lazy_penalty_remembers_as_long() -> None:
-    """k + 1 steps with the new betas forget what k steps did with the old ones."""
+    """k + 1 steps with the new betas decay as much as k steps with the old ones."""
     lr, betas = penalties.lazy_adam(0.002, (0.5, 0.99), 16)
     assert lr == pytest.approx(0.002 * 16 / 17)
     assert betas[0] ** 17 == pytest.approx(0.5**16)
@@ -27,7 +27,7 @@ def test_stylegan_gamma() -> None:
     assert penalties.stylegan_gamma(256, 32) == pytest.approx(0.4096)
 
 
-def test_steps_that_are_no_number_are_refused() -> None:
+def test_invalid_steps_are_refused() -> None:
     with pytest.raises(ValueError, match="every must be at least 1, got 0"):
         penalties.lazy_gain(3, 0)
     with pytest.raises(ValueError, match="every must be at least 1, got 0"):
@@ -38,7 +38,7 @@ def test_gamma_follows_the_sign() -> None:
     gamma = penalties.AdaptiveGamma(target=1.0, gamma=10.0, rate=0.1, bounds=(8.0, 12.0))
     penalty = torch.tensor(2.0, requires_grad=True)
     scaled = gamma(penalty)
-    assert scaled == 10  # 10 / 2 * 2: with gamma as it was
+    assert scaled == 10  # 10 / 2 * 2, with gamma before its update
     scaled.backward()
     assert penalty.grad == 5
     assert gamma.gamma.item() == pytest.approx(10 * math.exp(0.1))
@@ -55,8 +55,8 @@ def test_gamma_follows_the_sign() -> None:
         assert gamma.gamma == bound
 
 
-def test_gamma_finds_the_strength_that_meets_the_target() -> None:
-    """Of a penalty that falls with its strength as 6 / gamma, to within its step."""
+def test_gamma_converges_to_the_target() -> None:
+    """A penalty of 6 / gamma reaches the target to within one step."""
     gamma = penalties.AdaptiveGamma(target=2.0, gamma=100.0, rate=0.05)
     for _ in range(200):
         gamma(6.0 / gamma.gamma)

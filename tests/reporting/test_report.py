@@ -144,7 +144,7 @@ def test_the_style_has_a_rule_for_every_class_and_asks_for_what_pages_need():
 # Pages of all kinds, of made-up results.
 
 FOLDER = "/home/somebody/photographs/" + "a-folder-with-a-long-name/" * 4
-LADDER = tuple(f"{n} images, width {width}" for n, width in rank._LADDER)
+LADDER = tuple(f"{n} images, width {width}" for n, width in rank._DEFAULT_SIZES)
 LONG = tuple(f"experiments.of_2024.resnet{i}_with_dropout:make_classifier" for i in range(12))
 
 
@@ -176,7 +176,7 @@ def finetune_page(out):
 
 def pretrain_page(out):
     curves = [[(100, 30.0), (200, 20.0)], [(100, 31.0), (200, 22.0)]]
-    status = "(64, 1, 3, 3) in the source, (64, 3, 3, 3) here: drawn anew"
+    status = "(64, 1, 3, 3) in the source, (64, 3, 3, 3) here: not taken"
     taken = {"generator": [Row("layers.0.conv.weight", "taken"), Row("layers.1.weight", status)]}
     pretrain.write_report(out, pretrain.Settings(), pretrain.Result(curves, curves, taken))
 

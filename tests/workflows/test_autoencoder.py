@@ -9,7 +9,7 @@ from safetensors.torch import load
 from ganfast import data
 from ganfast.train import checkpoint
 from ganfast.workflows import autoencoder
-from ganfast.workflows.autoencoder import AutoencoderConfig, normal_of
+from ganfast.workflows.autoencoder import AutoencoderConfig, sample_normal
 
 
 @pytest.mark.parametrize("model", autoencoder.MODELS)
@@ -35,15 +35,15 @@ def test_a_killed_run_goes_on_to_the_same_bits(tmp_path, monkeypatch, few_digits
     settings = {"model": "denoising-autoencoder", "steps": 9, "checkpoint_every": 3}
     config = AutoencoderConfig(**settings, latent_dim=8, log_every=2)
     assert autoencoder.autoencode(config, tmp_path / "whole")
-    train = autoencoder.Fit._round
+    train = autoencoder.AutoencoderLoop._round
 
-    def dies(fit):
-        if fit.step == 5:
+    def dies(loop):
+        if loop.step == 5:
             raise SystemExit
-        return train(fit)
+        return train(loop)
 
     with monkeypatch.context() as patch:
-        patch.setattr(autoencoder.Fit, "_round", dies)
+        patch.setattr(autoencoder.AutoencoderLoop, "_round", dies)
         with pytest.raises(SystemExit):
             autoencoder.autoencode(config, tmp_path / "killed")
     with pytest.raises(FileExistsError, match="holds a run"):
@@ -60,15 +60,15 @@ def test_a_killed_run_goes_on_to_the_same_bits(tmp_path, monkeypatch, few_digits
 
 def test_a_signal_saves_and_it_goes_on(tmp_path, monkeypatch, few_digits):
     config = AutoencoderConfig(steps=20, latent_dim=8)
-    train = autoencoder.Fit._round
+    train = autoencoder.AutoencoderLoop._round
 
-    def told(fit):
-        if fit.step == 6:
+    def told(loop):
+        if loop.step == 6:
             signal.raise_signal(signal.SIGTERM)
-        return train(fit)
+        return train(loop)
 
     with monkeypatch.context() as patch:
-        patch.setattr(autoencoder.Fit, "_round", told)
+        patch.setattr(autoencoder.AutoencoderLoop, "_round", told)
         assert autoencoder.autoencode(config, tmp_path) is None
     assert checkpoint.load(tmp_path / "checkpoint.pt")["step"] == 7
     assert autoencoder.autoencode(config, tmp_path, resume=True)
@@ -77,10 +77,10 @@ def test_a_signal_saves_and_it_goes_on(tmp_path, monkeypatch, few_digits):
 def test_draws_have_the_codes_moments():
     torch.manual_seed(0)
     codes = torch.randn(500, 3) @ torch.tensor([[2.0, 1, 0], [0, 1, 0], [0, 0, 0]]) + 5
-    drawn = normal_of(codes, 100_000, seed=1).double()
+    drawn = sample_normal(codes, 100_000, seed=1).double()
     torch.testing.assert_close(drawn.mean(0), codes.double().mean(0), rtol=0, atol=0.05)
     torch.testing.assert_close(drawn.T.cov(), codes.double().T.cov(), rtol=0.05, atol=0.05)
-    assert torch.equal(normal_of(codes, 5, 1), normal_of(codes, 5, 1))
+    assert torch.equal(sample_normal(codes, 5, 1), sample_normal(codes, 5, 1))
     assert drawn[:, 2].std() < 1e-6  # a direction without spread has none
 
 

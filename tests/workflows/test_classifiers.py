@@ -134,7 +134,7 @@ def test_wrong_splits_are_named():
     digits = data.digits()
     with pytest.raises(ValueError, match="test must be from 1 to 4999 images, got 5000"):
         classifiers.split(digits, 5000, 0)
-    with pytest.raises(ValueError, match="must have labels: x has none"):
+    with pytest.raises(ValueError, match="data must have labels, got none in x"):
         classifiers.split(data.ImageData(digits.images, None, "x"), 10, 0)
 
 
@@ -156,13 +156,13 @@ def test_classifiers_come_back_from_files(tmp_path, monkeypatch):
     (tmp_path / "c.safetensors").write_bytes(b"nonsense")
     (tmp_path / "c.pt").write_bytes(b"nonsense")
     for name, error, message in (
-        ("c.safetensors", ValueError, "is no classifier of"),
+        ("c.safetensors", ValueError, "is not a classifier of"),
         ("c.pt", ValueError, "is not TorchScript"),
         ("d.pt", FileNotFoundError, "there is no classifier"),
         ("mine_for_test:no", ValueError, "this module:callable cannot be imported"),
         ("no_module_here:no", ValueError, "this module:callable cannot be imported"),
-        ("mine_for_test:none", ValueError, "must give a torch module, got int"),
-        ("resnet", ValueError, "expected module:callable"),
+        ("mine_for_test:none", ValueError, "must return a torch module, got int"),
+        ("resnet", ValueError, "classifier must be module:callable"),
     ):
         with pytest.raises(error, match=message):
             classifiers.classifier(name)
@@ -186,7 +186,7 @@ def test_differences_in_words():
     assert in_words(difference([1, -1], [0, 0])).endswith("no difference to be seen")
     assert in_words(summary([1.0])) == "one seed: no interval"
     assert math.isnan(summary([1.0]).std)
-    with pytest.raises(ValueError, match="as many figures, got 1 and 2"):
+    with pytest.raises(ValueError, match="one length, got 1 and 2"):
         difference([1], [1, 2])
 
 

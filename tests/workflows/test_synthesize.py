@@ -18,7 +18,7 @@ from ganfast import data, features
 from ganfast.workflows import synthesize as recipe
 from ganfast.workflows.digit_scores import quality
 from ganfast.workflows.gan import Config
-from ganfast.workflows.sampler import Filters, Sampler, labels_of
+from ganfast.workflows.sampler import Filters, Sampler, shuffled_labels
 from ganfast.workflows.synthesize import Order, load_dataset, synthesize
 from ganfast.workflows.train import train
 
@@ -61,31 +61,31 @@ def real_sampler(checkpoint, **filters):
     seed=st.integers(0, 9),
 )
 def test_labels_have_their_shares_to_one(count, shares, seed):
-    labels = labels_of(count, shares, seed)
+    labels = shuffled_labels(count, shares, seed)
     assert len(labels) == count
     counts = labels.bincount(minlength=len(shares))
     exact = np.array(shares) / sum(shares) * count
     assert (np.abs(counts.numpy() - exact) < 1 + 1e-9).all()
-    assert torch.equal(labels, labels_of(count, shares, seed))
+    assert torch.equal(labels, shuffled_labels(count, shares, seed))
 
 
 def test_a_seed_gives_the_same_images_in_any_order(conditional):
     sampler = Sampler(conditional, Filters())
-    labels = labels_of(30, [1.0] * 10, 0)
+    labels = shuffled_labels(30, [1.0] * 10, 0)
     first, other = sampler.draw(labels, (3, 1)), sampler.draw(labels, (3, 2))
     assert torch.equal(Sampler(conditional, Filters()).draw(labels, (3, 1)), first)
     assert not torch.equal(first, other)
 
 
 def test_an_unconditional_generator_is_read_by_the_classifier(plain):
-    labels = labels_of(60, [5, 1, 0, 0, 0, 0, 0, 0, 0, 4], 0)
+    labels = shuffled_labels(60, [5, 1, 0, 0, 0, 0, 0, 0, 0, 4], 0)
     made = real_sampler(plain).draw(labels, (1,))
     read = features.digits().classify(data.to_float(made)).argmax(1)
     assert torch.equal(read, labels)
 
 
 def test_confidence_is_a_floor(plain):
-    labels = labels_of(100, [1.0] * 10, 0)
+    labels = shuffled_labels(100, [1.0] * 10, 0)
     least = []
     for confidence in (0.0, 0.9999):
         sampler = real_sampler(plain, confidence=confidence)
@@ -116,7 +116,7 @@ def test_truncated_latents_are_those_of_the_truncated_normal(plain):
 
 
 def test_filters_that_nothing_passes_are_named(plain, monkeypatch):
-    monkeypatch.setattr("ganfast.workflows.sampler._ROUNDS", 3)
+    monkeypatch.setattr("ganfast.workflows.sampler._MAX_BATCHES", 3)
     sampler = Sampler(plain, Filters(confidence=0.999999))
     with pytest.raises(ValueError, match=r"of 10 samples could not be drawn.*confidence=0\.999999"):
         sampler.draw(torch.arange(10), (0,))
@@ -247,7 +247,7 @@ def test_brute_force_precision_and_recall():
     ("changes", "message"),
     [
         ({"samples": 9}, "samples must be at least 10"),
-        ({"format": "zip"}, "format must be npz, folder, safetensors, got 'zip'"),
+        ({"format": "zip"}, "format must be one of npz, folder, safetensors, got 'zip'"),
     ],
 )
 def test_orders_are_checked(changes, message):
@@ -263,7 +263,7 @@ def test_other_files_are_refused(conditional, plain, tmp_path):
     with pytest.raises(FileNotFoundError, match="there is no data set"):
         load_dataset(tmp_path / "x.npz")
     (tmp_path / "x.npz").write_bytes(b"PK")
-    with pytest.raises(ValueError, match="is no data set"):
+    with pytest.raises(ValueError, match="is not a data set"):
         load_dataset(tmp_path / "x.npz")
 
 
@@ -331,7 +331,7 @@ IMAGES, LABELS = np.zeros((3, 1, 4, 4), "uint8"), np.zeros(3, "int64")
         ({"images": IMAGES, "labels": LABELS[:2]}, "labels must be int64"),
         ({"images": IMAGES, "labels": LABELS.astype("float64")}, "labels must be int64"),
         ({"images": IMAGES, "labels": LABELS - 1}, "labels must be int64"),
-        ({"images": np.array([None] * 3), "labels": LABELS}, "is no data set"),
+        ({"images": np.array([None] * 3), "labels": LABELS}, "is not a data set"),
     ],
 )
 def test_data_sets_of_another_kind_are_refused(tmp_path, arrays, message):

@@ -91,7 +91,7 @@ def test_images_of_other_sizes(tmp_path):
     back = as_digits(resized(digits.images[::10], 64))
     read = features.digits().classify(back).argmax(1)
     assert (read == digits.labels[::10]).float().mean() > 0.98
-    score = FrechetScore(real.images, gan.score_of(config(), real, "cpu")._net)
+    score = FrechetScore(real.images, gan.make_score(config(), real, "cpu")._net)
     assert score.distance(score._real) == pytest.approx(0, abs=1e-6)
 
 
@@ -129,7 +129,7 @@ def test_what_does_not_fit_is_named(tmp_path, changes, message):
 def test_labels_are_asked_for(tmp_path):
     for i in range(8):
         Image.new("L", (28, 28), i).save(tmp_path / f"{i}.png")
-    with pytest.raises(ValueError, match="data must have labels for 'cdcgan'"):
+    with pytest.raises(ValueError, match="data must have labels for 'cdcgan', got none"):
         train(config(model="cdcgan", data=str(tmp_path), batch_size=4), tmp_path / "run")
     # Without labels, and without a feature net for it, another model trains on the folder.
     result = train(config(data=str(tmp_path), batch_size=4), tmp_path / "run")
@@ -156,17 +156,19 @@ def test_the_command(monkeypatch, capsys, tmp_path):
     assert "FD (digits), step 2" in printed
     assert load(tmp_path / "run" / "checkpoint.pt")["options"]["lr_g"] == 1e-3
 
-    for arguments, sentence in (
-        (["--set", "stepz=2"], "unknown field 'stepz'; did you mean 'steps'"),
-        (["--set", "latent_dim=2"], "unknown field 'latent_dim'"),
-        (["--set", "steps=two"], "steps must be an int, got 'two'"),
-        (["none.yaml"], "there is no configuration file none.yaml"),
-        (["--resume", "--set", "model=mlp-128"], "there is no checkpoint"),
+    for arguments, wanted, sentence in (
+        (["--set", "stepz=2"], 2, "unknown field 'stepz'; did you mean 'steps'"),
+        (["--set", "latent_dim=2"], 2, "unknown field 'latent_dim'"),
+        (["--set", "steps=two"], 2, "steps must be an int, got 'two'"),
+        (["--resume", "--overwrite"], 2, "--resume and --overwrite exclude each other"),
+        (["--device", "cuda:9"], 2, "device must be"),
+        (["none.yaml"], 1, "there is no configuration file none.yaml"),
+        (["--resume", "--set", "model=mlp-128"], 1, "there is no checkpoint"),
     ):
         code, printed, said = command(
             monkeypatch, capsys, *arguments, "--out", str(tmp_path / "other")
         )
-        assert (code, printed) == (1, "")
+        assert (code, printed) == (wanted, "")
         assert sentence in said
         assert said.count("\n") == 1
 
@@ -181,7 +183,10 @@ def test_the_command(monkeypatch, capsys, tmp_path):
         ),
         ({"adaptive": 1.0, "augment": "color"}, r"adaptive must be in \[0, 1"),
         ({"adaptive_kimg": 0.0}, "adaptive_kimg must be"),
-        ({"cuda_graphs": True, "precision": "fp16"}, "cuda_graphs must be False for fp16"),
+        (
+            {"cuda_graphs": True, "precision": "fp16"},
+            "cuda_graphs must be False for precision fp16",
+        ),
     ],
 )
 def test_settings_that_do_not_fit_each_other(changes, message):

@@ -137,13 +137,13 @@ def test_what_modes_share_is_trained_once(tmp_path, monkeypatch):
     ("kind", "changes", "message"),
     [
         (finetune.Settings, {"sizes": (10,)}, "sizes must be 20 images or more"),
-        (finetune.Settings, {"labels": "me"}, "labels must be generator or teacher"),
-        (finetune.Settings, {"ratio": 0.0}, "must be positive"),
+        (finetune.Settings, {"labels": "me"}, "labels must be one of generator, teacher"),
+        (finetune.Settings, {"ratio": 0.0}, r"ratio must be in \(0, inf\), got 0"),
         (rank.Settings, {"models": ("a:b",)}, "models must be two or more"),
-        (rank.Settings, {"draws": 0}, "draws must be at least 1"),
-        (pretrain.Settings, {"method": "magic"}, "method must be autoencoder"),
+        (rank.Settings, {"draws": 0}, "draws must be >= 1"),
+        (pretrain.Settings, {"method": "magic"}, "method must be one of autoencoder"),
         (pretrain.Settings, {"method": "transfer"}, "source must be given for transfer"),
-        (pretrain.Settings, {"source": "x"}, "and for no other method"),
+        (pretrain.Settings, {"source": "x"}, "source must be empty for autoencoder, got .x."),
     ],
 )
 def test_settings_are_checked(kind, changes, message):
@@ -187,7 +187,7 @@ def test_rank_wants_a_conditional_gan(tmp_path):
 def test_what_is_learned_first_fits_the_gan(method, model):
     config = Config(model=model, limit=10)
     real = gan.real_images(config)
-    found = pretext.weights_of(method, config, real, steps=2, seed=0)
+    found = pretext.pretext_weights(method, config, real, steps=2, seed=0)
     pair = gan.make(config)
     parts = {"discriminator"} | (
         {"generator"} if "auto" in method or method == "denoising" else set()
@@ -196,7 +196,7 @@ def test_what_is_learned_first_fits_the_gan(method, model):
     for part, weights in found.items():
         rows = pretext.take(getattr(pair, part), weights)
         other = [row.name for row in rows if row.status != "taken"]
-        assert all("drawn anew" in row.status for row in rows if row.name in other)
+        assert all("in the source" in row.status for row in rows if row.name in other)
         last = max(int(row.name.split(".")[1]) for row in rows)
         assert other == (
             [] if part == "generator" else [f"layers.{last}.weight", f"layers.{last}.bias"]
@@ -213,10 +213,10 @@ def test_every_weight_is_in_the_table():
     rows = dict(pretext.take(module, weights))
     assert rows["weight"] == "taken"
     assert "4 in the source, 3 here" in rows["bias"]
-    assert rows["extra"] == "not here: left"
+    assert rows["extra"] == "not in the network"
     assert torch.equal(module.bias, before)
     assert pretext.take(module, {"weight": torch.ones(3, 2)})[1].status.startswith("not in the")
-    with pytest.raises(ValueError, match="no weight of the source fits Linear"):
+    with pytest.raises(ValueError, match="weights must have names and shapes of Linear"):
         pretext.take(module, {"a": torch.ones(1)})
 
 
@@ -244,7 +244,7 @@ def test_pretrain_is_resumed_and_has_equal_budgets(tmp_path, few_digits):
     assert [[step for step, _ in c] for c in result.pretrained] == [[0, 2, 4]] * 2
     assert result.last[2].n == 2
     page = (tmp_path / "report.html").read_text()
-    assert "64x64x7x7 in the source, 1x64x7x7 here: drawn anew" in page
+    assert "64x64x7x7 in the source, 1x64x7x7 here: not taken" in page
     again = pretrain.pretrain(PRETRAIN, tmp_path)
     assert again == result
     with pytest.raises(FileExistsError, match="another method"):
@@ -260,47 +260,49 @@ def test_transfer_starts_from_a_checkpoint(tmp_path, few_digits):
     assert all(row.status == "taken" for rows in result.taken.values() for row in rows)
     assert [step for step, _ in result.scratch[0]] == [0, 2, 4]
     with pytest.raises(FileNotFoundError, match="there is no checkpoint"):
-        pretext.weights_of("transfer", config, None, 1, 0, "none.pt")
+        pretext.pretext_weights("transfer", config, None, 1, 0, "none.pt")
     with pytest.raises(ValueError, match="model must be dcgan or wgan for 'rotation'"):
-        pretext.weights_of("rotation", Config(model="sngan"), None, 1, 0)
+        pretext.pretext_weights("rotation", Config(model="sngan"), None, 1, 0)
 
 
 @pytest.mark.parametrize(
-    ("command", "changes", "sentence"),
+    ("command", "changes", "code", "sentence"),
     [
-        ("finetune", ["--set", "sizs=[50]"], "unknown field 'sizs'; did you mean 'sizes'"),
-        ("finetune", ["--set", "gan=[stpes=2]"], "unknown field 'stpes'; did you mean 'steps'"),
-        ("finetune", ["--set", "gan=[model=dcgan]"], "labels must be teacher for 'dcgan'"),
-        ("finetune", ["--set", "dataset=nofolder"], "there is no data set nofolder"),
-        ("finetune", ["--set", "classifier=none.pt"], "there is no classifier none.pt"),
-        ("finetune", ["--set", "fit=[stpes=2]"], "unknown field 'stpes'; did you mean 'steps'"),
-        ("finetune", ["--set", "fit=[steps=0]"], "steps must be >= 1, got 0"),
-        ("finetune", ["--set", "sizes=[a]"], "sizes must be an int, got 'a'"),
-        ("rank", ["--set", "gan=[stpes=2]"], "unknown field 'stpes'; did you mean 'steps'"),
-        ("rank", ["--set", "gan=[model=dcgan]"], "gan must be class-conditional"),
-        ("rank", ["--set", "dataset=nofolder"], "there is no data set nofolder"),
-        ("rank", ["--model", "a.pt", "--model", "b.pt"], "there is no classifier a.pt"),
-        ("pretrain", ["--set", "gan=[stpes=2]"], "unknown field 'stpes'; did you mean 'steps'"),
-        ("train", ["--set", "loss=lsgan"], "did you mean 'least_squares'?"),
-        ("train", ["--set", "loss=WGAN"], "did you mean 'wasserstein'?"),
-        ("train", ["--set", "loss=vanilla"], "did you mean 'non_saturating'?"),
-        ("train", ["--set", "loss=ragan"], "did you mean 'relativistic_average'?"),
-        ("train", ["--model", "cyclgan"], "did you mean 'cyclegan'?"),
-        ("train", ["--model", "conv-autoencodr"], "did you mean 'conv-autoencoder'?"),
-        ("rank", ["--model", "a:b"], "models must be two or more"),
-        ("pretrain", ["--set", "gan=[model=dcgan, score_every=0]"], "score_every above 0"),
-        ("pretrain", ["--set", "method=transfer"], "source must be given"),
-        ("synthesize", ["none.pt"], "there is no checkpoint none.pt"),
-        ("synthesize", ["none.pt", "--reject", "2"], "reject must be in"),
+        ("finetune", ["--set", "sizs=[50]"], 2, "unknown field 'sizs'; did you mean 'sizes'"),
+        ("finetune", ["--set", "gan=[stpes=2]"], 1, "unknown field 'stpes'; did you mean 'steps'"),
+        ("finetune", ["--set", "gan=[model=dcgan]"], 1, "labels must be teacher for 'dcgan'"),
+        ("finetune", ["--set", "dataset=nofolder"], 1, "there is no data set nofolder"),
+        ("finetune", ["--set", "classifier=none.pt"], 1, "there is no classifier none.pt"),
+        ("finetune", ["--set", "fit=[stpes=2]"], 2, "unknown field 'stpes'; did you mean 'steps'"),
+        ("finetune", ["--set", "fit=[steps=0]"], 2, "steps must be >= 1, got 0"),
+        ("finetune", ["--set", "sizes=[a]"], 2, "sizes must be an int, got 'a'"),
+        ("rank", ["--set", "gan=[stpes=2]"], 1, "unknown field 'stpes'; did you mean 'steps'"),
+        ("rank", ["--set", "gan=[model=dcgan]"], 1, "gan must be class-conditional"),
+        ("rank", ["--set", "dataset=nofolder"], 1, "there is no data set nofolder"),
+        ("rank", ["--model", "a.pt", "--model", "b.pt"], 1, "there is no classifier a.pt"),
+        ("pretrain", ["--set", "gan=[stpes=2]"], 1, "unknown field 'stpes'; did you mean 'steps'"),
+        ("train", ["--set", "loss=lsgan"], 2, "did you mean 'least_squares'?"),
+        ("train", ["--set", "loss=WGAN"], 2, "did you mean 'wasserstein'?"),
+        ("train", ["--set", "loss=vanilla"], 2, "did you mean 'non_saturating'?"),
+        ("train", ["--set", "loss=ragan"], 2, "did you mean 'relativistic_average'?"),
+        ("train", ["--model", "cyclgan"], 2, "did you mean 'cyclegan'?"),
+        ("train", ["--model", "conv-autoencodr"], 2, "did you mean 'conv-autoencoder'?"),
+        ("rank", ["--model", "a:b"], 2, "models must be two or more"),
+        ("pretrain", ["--set", "gan=[model=dcgan, score_every=0]"], 1, "score_every above 0"),
+        ("pretrain", ["--set", "method=transfer"], 2, "source must be given"),
+        ("synthesize", ["none.pt"], 1, "there is no checkpoint none.pt"),
+        ("synthesize", ["none.pt", "--reject", "2"], 2, "reject must be in"),
     ],
 )
-def test_the_commands_say_what_is_wrong(monkeypatch, capsys, tmp_path, command, changes, sentence):
+def test_the_commands_say_what_is_wrong(
+    monkeypatch, capsys, tmp_path, command, changes, code, sentence
+):
     arguments = ["ganfast", command, *changes, "--out", str(tmp_path / "out")]
     monkeypatch.setattr(sys, "argv", arguments)
     with pytest.raises(SystemExit) as stop:
         cli.main()
     printed, said = capsys.readouterr()
-    assert (stop.value.code, printed) == (1, "")
+    assert (stop.value.code, printed) == (code, "")
     assert sentence in said
     assert said.count("\n") == 1
     assert not (tmp_path / "out").exists() or not list((tmp_path / "out").iterdir())

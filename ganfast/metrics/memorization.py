@@ -11,13 +11,18 @@ _TILE = 4096
 
 
 def mifid(real: Array, fake: Array, *, threshold: float = 0.1) -> float:
-    """Fréchet distance of features (N, D) and (M, D) over their memorisation distance m.
+    """Fréchet distance of features over their memorisation distance m (Bai et al. 2021).
 
-    m is the mean over reals of min over fakes of 1 - |cos|, and 1 where that is ``threshold`` or
-    more; the result is FD / (m + 1e-14), and 0 where FD <= 1e-8 (Bai et al. 2021; as torchmetrics
-    has it: features whose sum is 0 are left out of m). On Inception features it is MiFID.
+    m is the mean over reals of min over fakes of 1 - |cos|, or 1 if that is ``threshold`` or more.
+    The result is FD / (m + 1e-14), and 0 for FD <= 1e-8. As in torchmetrics, features whose sum is
+    0 take no part in m. On Inception features it is MiFID. It is computed in float64.
 
-    In float64. Raises TypeError and ValueError as `frechet_distance_from_features` does.
+    Args:
+        real, fake: features (N, D) and (M, D), floating-point.
+        threshold: above 0 and at most 1.
+
+    Raises:
+        TypeError, ValueError: as `frechet_distance_from_features`.
     """
     if not 0 < threshold <= 1:
         raise ValueError(f"threshold must be above 0 and at most 1, got {threshold}")

@@ -126,8 +126,8 @@ def test_cmmd_leaves_its_arguments_alone():
 @pytest.mark.parametrize(
     ("call", "words"),
     [
-        (lambda x: kid(x, x[:, :2], subset_size=4), "y must have 3 features"),
-        (lambda x: kid(x, x), "subset_size of 2 to 8"),
+        (lambda x: kid(x, x[:, :2], subset_size=4), r"y must have shape \(N, 3\)"),
+        (lambda x: kid(x, x), "subset_size from 2 to 8"),
         (lambda x: kid(x, x, subset_size=4, kernel="cosine"), "kernel must be one of"),
         (lambda x: kid(x, x, subset_size=4, draws="dice"), "draws must be one of"),
         (lambda x: kid(x, x, subset_size=4, kernel="rbf", sigma=0), "sigma"),

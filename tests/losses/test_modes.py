@@ -1,4 +1,4 @@
-"""Every adversarial loss without a sync, under autocast, a scaler, torch.compile and torch.func."""
+"""Every adversarial loss without a sync, under autocast, with a scaler and under torch.compile."""
 
 from typing import Any
 
@@ -21,7 +21,7 @@ COMPILED = [
 ]  # fmt: skip
 LABELS = torch.tensor([0, 3, 1, 3])
 
-# What reads values of a tensor on the host, or gives a shape that depends on them.
+# Operations that read values on the host, or whose result's shape depends on values.
 SYNCS = {"aten::_local_scalar_dense", "aten::nonzero", "aten::masked_select", "aten::is_nonzero"}
 
 

@@ -27,25 +27,35 @@ def kid(
     seed: int = 2020,
     draws: Draws = "numpy",
 ) -> Spread:
-    """Kernel distance of features (N, D) and (M, D): mean and std (ddof 0) of MMD^2 over subsets.
+    """Kernel distance: mean and standard deviation (ddof 0) of MMD^2 over subsets.
 
-    The kernel is (gamma <a, b> + coef0)^degree with gamma = 1 / D unless given, or with ``"rbf"``
-    exp(-|a - b|^2 / (2 sigma^2)). Each subset is ``subset_size`` of x and as many of y, drawn
-    without replacement, x first. (Binkowski et al. 2018; on Inception features it is KID.)
+    The kernel is (gamma <a, b> + coef0)^degree, or with ``"rbf"`` exp(-|a - b|^2 / (2 sigma^2)). On
+    Inception features it is KID (Binkowski et al. 2018). The kernel is computed in the dtype of the
+    features (float32 at least), and summed in float64.
 
-    torch-fidelity: the defaults, its input1 as x. torchmetrics: ``draws="torch"`` with the seed of
-    ``torch.manual_seed``, real as x. clean-fid and StyleGAN: ``subset_size=min(N, M, 1000)`` and
-    the seed of ``numpy.random.seed``, generated as y. dgm-eval draws unseeded.
+    The defaults are those of torch-fidelity, with its input1 as x. torchmetrics: ``draws="torch"``,
+    the seed of ``torch.manual_seed``, real as x. clean-fid and StyleGAN: ``subset_size=min(N, M,
+    1000)``, the seed of ``numpy.random.seed``, generated as y. dgm-eval draws unseeded.
 
-    Floating-point features; the kernel is computed in their dtype (float32 at least), the sums in
-    float64. Raises TypeError and ValueError for features that are not, for subsets larger than a
-    set or smaller than 2, and for an unknown kernel.
+    Args:
+        x, y: features (N, D) and (M, D), floating-point.
+        subsets: how many.
+        subset_size: samples of x, and of y, in each, drawn without replacement, x first.
+        kernel: ``"poly"`` or ``"rbf"``.
+        degree, gamma, coef0: of ``"poly"``; gamma is 1 / D by default.
+        sigma: of ``"rbf"``.
+        unbiased: leave out the pairs of a sample with itself.
+        seed, draws: the random stream of the subsets; see `ganfast.metrics.sampling`.
+
+    Raises:
+        TypeError, ValueError: the features do not fit, a subset is larger than a set or smaller
+            than 2, or an option is unknown.
     """
     one, two = as_pair(x, y)
     most = min(len(one), len(two))
     if subsets < 1 or not 2 <= subset_size <= most:
         raise ValueError(
-            f"expected subsets of 1 or more and subset_size of 2 to {most}, the smaller set, "
+            f"subsets must be at least 1 and subset_size from 2 to {most}, the smaller set, "
             f"got {subsets} and {subset_size}"
         )
     if kernel not in get_args(KernelName):
@@ -65,14 +75,21 @@ def kid(
 
 
 def cmmd(x: Array, y: Array, *, sigma: float = 10.0, scale: float = 1000.0) -> float:
-    """CMMD of embeddings (N, D) and (M, D): ``scale`` times the biased MMD^2 of a Gaussian kernel.
+    """CMMD: ``scale`` times the biased MMD^2 of embeddings with a Gaussian kernel.
 
-    exp(-|a - b|^2 / (2 sigma^2)) on embeddings divided by their norms, over all pairs, those of a
-    sample with itself among them (Jayasumana et al. 2024, google-research/cmmd, whose embeddings
-    are of CLIP ViT-L/14 at 336 pixels). Computed in float64, as 1000 MMD^2 is small beside 1.
+    The kernel is exp(-|a - b|^2 / (2 sigma^2)) on embeddings divided by their norms, over all
+    pairs, those of a sample with itself included (Jayasumana et al. 2024, google-research/cmmd,
+    with embeddings of CLIP ViT-L/14 at 336 pixels). It is computed in float64, as 1000 MMD^2 is
+    small beside 1.
 
-    Raises TypeError and ValueError for other features, and ValueError for an embedding of norm 0
-    or a sigma that is not positive.
+    Args:
+        x, y: embeddings (N, D) and (M, D).
+        sigma: of the kernel.
+        scale: of the result.
+
+    Raises:
+        TypeError, ValueError: the features do not fit, an embedding has norm 0, or sigma is not
+            positive.
     """
     if not sigma > 0:
         raise ValueError(f"sigma must be above 0, got {sigma}")

@@ -21,7 +21,7 @@ _CANDIDATES = 8
 
 
 class PRDC(NamedTuple):
-    """Precision, recall and coverage in [0, 1]; density >= 0, about 1 for equal distributions."""
+    """Precision, recall and coverage in [0, 1], and density, about 1 for equal distributions."""
 
     precision: float
     recall: float
@@ -30,26 +30,31 @@ class PRDC(NamedTuple):
 
     @property
     def f_score(self) -> float:
-        """2 P R / (P + R), and 0 where both are 0; torch-fidelity's."""
+        """2 P R / (P + R), or 0 if both are 0, as in torch-fidelity."""
         return 2 * self.precision * self.recall / max(1e-5, self.precision + self.recall)
 
 
 def prdc(real: Array, fake: Array, *, k: int = 5, inclusive: bool = False) -> PRDC:
-    """Precision, recall, density and coverage of features (N, D) and (M, D).
+    """Precision, recall, density and coverage of features.
 
-    With B(a) the ball around a that reaches to its k-th nearest neighbour in its own set:
+    B(a) is the ball around a that reaches to its k-th nearest neighbour in its own set:
 
         precision  mean over fakes of [in some B(real)]     (Kynkäänniemi et al. 2019)
         recall     mean over reals of [in some B(fake)]
         density    1 / (k M) times the number of pairs with the fake in B(real)
         coverage   mean over reals of [some fake in B(real)]     (Naeem et al. 2020)
 
-    prdc, dgm-eval and StudioGAN: the defaults (a sample on the sphere is outside). torch-fidelity,
-    StyleGAN and guided-diffusion: ``k=3, strict=False`` (on the sphere is inside), torch-fidelity
-    and StyleGAN on VGG-16 features. As a float64 search gives them; memory is bounded.
+    The result is that of a float64 search; memory is bounded. The defaults are those of prdc,
+    dgm-eval and StudioGAN. torch-fidelity, StyleGAN and guided-diffusion: ``k=3, inclusive=True``;
+    the first two on VGG-16 features.
 
-    Floating-point features of any scale. Raises TypeError and ValueError for others, and ValueError
-    where a set has no more than k samples.
+    Args:
+        real, fake: features (N, D) and (M, D), floating-point, of any scale.
+        k: neighbours.
+        inclusive: count a sample on the surface of a ball as inside it.
+
+    Raises:
+        TypeError, ValueError: the features do not fit, or a set has no more than k samples.
     """
     one, two = as_pair(real, fake)
     for features, name in ((one, "real"), (two, "fake")):
@@ -79,10 +84,17 @@ def prdc(real: Array, fake: Array, *, k: int = 5, inclusive: bool = False) -> PR
 def realism(real: Array, fake: Array, *, k: int = 3, prune: bool = True) -> Tensor:
     """Realism (M,), float64, of each fake: max over reals of r_i / |real_i - fake_j|.
 
-    r_i is the distance from real i to its k-th nearest other; with ``prune`` reals with an r_i of
-    the median or more are left out (Kynkäänniemi et al. 2019; dgm-eval with k = 5). At least 1
-    where the sample is in a ball that counts, infinite on a real sample. Raises as `prdc` does, and
-    ValueError where pruning leaves no real sample.
+    r_i is the distance from real i to its k-th nearest other (Kynkäänniemi et al. 2019; dgm-eval
+    with k = 5). It is at least 1 for a fake in a ball that counts, and infinite for one on a real
+    sample.
+
+    Args:
+        real, fake: features (N, D) and (M, D), floating-point.
+        k: neighbours.
+        prune: leave out reals whose r_i is the median or more.
+
+    Raises:
+        TypeError, ValueError: as `prdc`, and if pruning leaves no real sample.
     """
     one, two = as_pair(real, fake)
     a, b = points(one, two)

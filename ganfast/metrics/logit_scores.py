@@ -22,18 +22,25 @@ def inception_score(
 ) -> Spread:
     """Mean and standard deviation over splits of exp(mean KL(p(y|x) || p(y))).
 
-    ``logits`` (N, C), floating point; computed in float64 (Salimans et al. 2016). They are shuffled
-    with ``seed`` unless it is None. Split i of s is [i N / s : (i + 1) N / s] with ``"even"``,
-    ceil(N / s) at a time with ``"ceil"`` (the last is shorter), floor(N / s) with ``"floor"``
-    (what is left over is dropped).
+    It is computed in float64 (Salimans et al. 2016). The defaults are those of torch-fidelity.
+    torchmetrics: ``chunks="ceil", draws="torch", ddof=1`` and the seed of ``torch.manual_seed``.
+    StyleGAN: ``seed=None``. guided-diffusion: ``seed=None`` and ``splits = N / 5000``.
+    inception-score-pytorch: ``seed=None, splits=1, chunks="floor"``. dgm-eval: ``chunks="floor"``.
+    All of these agree on logits of the 2015 Inception without bias; on other logits it is a score
+    of its own.
 
-    torch-fidelity: the defaults. torchmetrics: ``chunks="ceil", draws="torch", ddof=1``, the seed
-    of ``torch.manual_seed``. StyleGAN: ``seed=None``. guided-diffusion: ``seed=None`` and
-    ``splits = N / 5000``. inception-score-pytorch: ``seed=None, splits=1, chunks="floor"``.
-    dgm-eval: ``chunks="floor"``. On logits of the 2015 Inception without bias all of these mean the
-    same; on other logits it is a score of its own.
+    Args:
+        logits: (N, C), floating-point.
+        splits: how many.
+        chunks: split i of s is [i N / s : (i + 1) N / s] with ``"even"``; ``"ceil"`` takes ceil(N /
+            s) at a time, the last being shorter; ``"floor"`` takes floor(N / s) and drops the rest.
+        seed: of the shuffle before the split; None leaves the order.
+        draws: the random stream of the shuffle; see `ganfast.metrics.sampling`.
+        ddof: of the standard deviation.
 
-    Raises TypeError and ValueError for other logits, ValueError for more splits than samples.
+    Raises:
+        TypeError, ValueError: the logits do not fit, there are more splits than samples, or an
+            option is unknown.
     """
     x = as_features(logits, "logits").detach()
     if not 1 <= splits <= len(x):

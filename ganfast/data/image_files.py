@@ -1,0 +1,153 @@
+"""Folders of ordinary image files."""
+
+import re
+import warnings
+from io import BytesIO
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, BinaryIO
+
+import numpy as np
+import numpy.typing as npt
+import torch
+
+from ganfast.data import listing
+from ganfast.data.image_data import ImageData
+
+if TYPE_CHECKING:
+    from PIL.Image import Image
+
+#: Pillow's decoders that are used; no other is tried, nor a program that it would start.
+FORMATS = (
+    *("AVIF", "BMP", "DIB", "GIF", "JPEG", "JPEG2000", "MPO", "PNG", "PPM", "TGA", "TIFF", "WEBP"),
+)
+#: Largest image that is decoded, in pixels; set it higher for larger ones that you trust.
+MAX_PIXELS = 100_000_000
+
+_MODES = {1: "L", 3: "RGB"}
+_EIGHT_BIT = frozenset(("1", "L", "LA", "P", "PA", "RGB", "RGBA", "RGBX", "CMYK", "YCbCr"))
+
+
+def image_folder(path: str | Path, size: int, channels: int = 3) -> ImageData:
+    """Read all images below a folder as uint8 (N, channels, size, size), ordered by path.
+
+    Each image is cut to its centre square and resized by antialiased bicubic, unless it has that
+    size already. Labels come from a ``dataset.json`` in the folder, or if every image lies in a
+    sub-folder, from their names in sorted order; folders that only split or shard the images are no
+    classes. Hidden files and folders are skipped, and links to folders followed.
+
+    Args:
+        path: the folder.
+        size: side in pixels.
+        channels: 1 (grey) or 3 (RGB).
+
+    Raises:
+        FileNotFoundError: there is no such folder.
+        ValueError: the folder holds no images, or a file, which the message names, is not a
+            readable image of 8 bits per channel.
+    """
+    if size < 1:
+        raise ValueError(f"size must be at least 1 pixel, got {size}")
+    if channels not in _MODES:
+        raise ValueError(f"channels must be 1 (grey) or 3 (RGB), got {channels}")
+    root = Path(path)
+    if not root.is_dir():
+        raise FileNotFoundError(f"{root}: expected a folder of images, got no folder")
+    names = sorted(name for name in listing.walk(root) if listing.is_image_name(name))
+    if not names:
+        raise ValueError(
+            f"{root}: expected images ({', '.join(sorted(listing.EXTENSIONS))}), got none"
+        )
+
+    images = np.empty((len(names), channels, size, size), np.uint8)
+    for index, name in enumerate(names):
+        images[index] = _read(root / name, size, channels)
+
+    described = root / listing.LABELS_FILE
+    entries = [str(name) for name in names]
+    found = (
+        listing.labels_of(described.read_bytes(), entries, str(described))
+        if described.is_file()
+        else listing.classes(entries)
+    )
+    return ImageData(torch.from_numpy(images), _numbered(found), str(path))
+
+
+def _numbered(classes: list[str] | None) -> torch.Tensor | None:
+    """Number classes from 0 in sorted order, numbers by their value."""
+    if classes is None:
+        return None
+    numeric = all(name.isdecimal() for name in classes)
+    ordered = sorted(set(classes), key=int if numeric else None)
+    number = {name: i for i, name in enumerate(ordered)}
+    return torch.tensor([number[name] for name in classes])
+
+
+def decode(file: Path | BinaryIO, name: str, channels: int) -> "Image":
+    """Decode the first frame of an image file as grey (1) or RGB (3); transparency is dropped.
+
+    Raises:
+        ValueError: the file, which the message names, is not a readable image of 8 bits per
+            channel, or has more than ``MAX_PIXELS``.
+    """
+    from PIL import Image
+
+    if isinstance(file, Path) and file.exists() and not file.is_file():  # it might never end
+        raise ValueError(f"{name}: expected a file, got a pipe, socket or device")
+    Image.init()
+    known = [form for form in FORMATS if form in Image.OPEN]
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", Image.DecompressionBombWarning)
+            with Image.open(file, formats=known) as image:
+                if image.width * image.height > MAX_PIXELS:
+                    raise ValueError(
+                        f"{image.width} x {image.height} pixels, more than "
+                        f"ganfast.data.image_files.MAX_PIXELS, {MAX_PIXELS:,}"
+                    )
+                if image.mode not in _EIGHT_BIT or _bits(image) > 8:
+                    raise ValueError(f"pixels of mode {image.mode!r}, not 8 bits per channel")
+                converted: Image.Image = image.convert(_MODES[channels])
+                return converted
+    except Exception as error:  # Pillow's decoders raise many types on a broken file
+        size = file.stat().st_size if isinstance(file, Path) and file.is_file() else None
+        if size == 0 or (isinstance(file, BytesIO) and not file.getbuffer().nbytes):
+            raise ValueError(f"{name}: expected an image, got an empty file") from error
+        raise ValueError(f"{name}: expected a readable 8-bit image, got {error}") from error
+
+
+def _bits(image: Any) -> int:
+    """Return the bits per channel in the file; Pillow reduces some kinds to 8 without a word."""
+    if image.format == "TIFF":
+        return int(max(image.tag_v2.get(258, (8,))))  # BitsPerSample
+    if image.format == "JPEG2000":
+        # The header SIZ has the bits of the first component, less one, in its byte 40.
+        head = _after(image.fp, b"\xff\x51")
+        return (head[40] & 0x7F) + 1 if len(head) > 40 else 8
+    if image.format == "AVIF":
+        head = _after(image.fp, b"av1C")  # the flag of high bit depth is in its byte 6
+        return 10 if len(head) > 6 and head[6] & 0x40 else 8
+    arguments = str([tile[3] for tile in image.tile])
+    if image.format == "PPM":  # the largest value stands there
+        return 16 if any(int(n) > 255 for n in re.findall(r"\b\d+\b", arguments)) else 8
+    return 16 if ";16" in arguments else 8
+
+
+def _after(file: BinaryIO, mark: bytes) -> bytes:
+    """Return the start of a file from a mark on."""
+    place = file.tell()
+    file.seek(0)
+    head = file.read(1 << 16)
+    file.seek(place)
+    found = head.find(mark)
+    return head[found:] if found >= 0 else b""
+
+
+def _read(file: Path, size: int, channels: int) -> npt.NDArray[np.uint8]:
+    from PIL import Image
+
+    square = decode(file, str(file), channels)
+    side = min(square.size)
+    left, top = (square.width - side) // 2, (square.height - side) // 2
+    square = square.crop((left, top, left + side, top + side))
+    square = square.resize((size, size), Image.Resampling.BICUBIC)
+    return np.moveaxis(np.asarray(square, np.uint8).reshape(size, size, channels), 2, 0)
