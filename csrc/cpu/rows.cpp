@@ -81,11 +81,26 @@ GANFAST_SIMD void add_rows(const C* y, const C* s, double weight, int64_t count,
   for (int64_t i = 0; i < count; ++i) sums[i] += weight * s[i] * y[i];
 }
 
+// sum of x_i y_i
+template <class T>
+GANFAST_SIMD double dot(const T* x, const T* y, int64_t n) {
+  double sum = 0;
+#pragma omp simd reduction(+ : sum)
+  for (int64_t i = 0; i < n; ++i) sum += double(load(x[i])) * double(load(y[i]));
+  return sum;
+}
+
 // sums_i += weight x_i y_i
 template <class T>
 GANFAST_SIMD void add_products(const T* x, const T* y, int64_t n, double weight, double* sums) {
 #pragma omp simd
   for (int64_t i = 0; i < n; ++i) sums[i] += weight * (double(load(x[i])) * double(load(y[i])));
+}
+
+// Is f(x_i) = x_i^2? Its sums, of norms above all, are taken in double.
+template <class F, Subtrahend kind>
+bool is_square(const Term& term) {
+  return std::is_same_v<F, Square<decltype(F::a)>> && kind == none && term.a == 0;
 }
 
 // The factors of gradients: one for all elements, or one for each.

@@ -45,15 +45,6 @@ GANFAST_SIMD double sum_values(D d, int64_t n, F functor) {
   });
 }
 
-// sum of x_i y_i
-template <class T>
-GANFAST_SIMD double dot(const T* x, const T* y, int64_t n) {
-  double sum = 0;
-#pragma omp simd reduction(+ : sum)
-  for (int64_t i = 0; i < n; ++i) sum += double(load(x[i])) * double(load(y[i]));
-  return sum;
-}
-
 // to_i = factor f'(d_i)
 template <class F, class D, class C, class To>
 GANFAST_SIMD void write_slopes(D d, int64_t n, F functor, C factor, To* to) {
@@ -171,19 +162,11 @@ F functor_of(const Term& term) {
   return {static_cast<C>(term.a), static_cast<C>(term.b)};
 }
 
-// Is f(x_i) = x_i^2, without a functor's other work?
-template <class F, Subtrahend kind>
-bool is_square(const Term& term) {
-  return std::is_same_v<F, Square<decltype(F::a)>> && kind == none && term.a == 0;
-}
-
 // sum of f(d_i) over n elements of a term
 template <class F, class T, Subtrahend kind>
 double sum_of_values(const Term& term, int64_t begin, int64_t n) {
-  const T* x = at<T>(term.x, begin);
-  if (is_square<F, kind>(term)) return dot(x, x, n);
   if constexpr (std::is_same_v<F, Identity<Compute<T>>>) {
-    return sum_of(x, n);
+    return sum_of(at<T>(term.x, begin), n);
   } else {
     return with_difference<T, kind>(term, begin, n,
                                     [&](auto d) { return sum_values(d, n, functor_of<F>(term)); });
