@@ -265,13 +265,27 @@ def norms(
                 "identity" if maximum else phi,
                 (weight, a, b),
             )
-        except (IndexError, TypeError, ValueError, ZeroDivisionError):
+        except (AttributeError, IndexError, TypeError, ValueError, ZeroDivisionError):
             check_norms(x, phi, pixel, name)
             raise
         loss: Tensor = weight * made.amax() if maximum else made[0]
         return loss
     check_norms(x, phi, pixel, name)
     return reference.norms(x, phi, weight, a, b, pixel)
+
+
+def _check_polar(a: Tensor, coefficients: Sequence[float], single_steps: int) -> None:
+    """Raise what :func:`polar` raises."""
+    if a.dtype != torch.float64:
+        raise TypeError(f"polar: a must have dtype float64, got {a.dtype}")
+    if a.ndim != 3 or not a.shape[1] >= a.shape[2] >= 1:
+        expected = "(matrices, rows, columns) with rows >= columns >= 1"
+        raise ValueError(f"polar: a must have shape {expected}, got {list(a.shape)}")
+    if not coefficients or len(coefficients) % 3 or not 0 <= 3 * single_steps < len(coefficients):
+        raise ValueError(
+            "polar: coefficients must be three for each step and single_steps less than the steps, "
+            f"got {len(coefficients)} coefficients and {single_steps}"
+        )
 
 
 def polar(
@@ -298,18 +312,13 @@ def polar(
         ValueError: a has another shape, or the steps do not fit.
     """
     if _compiled([a]):
-        u, inner, residual = _polar(a, coefficients, single_steps)
+        try:
+            u, inner, residual = _polar(a, coefficients, single_steps)
+        except (TypeError, ValueError):
+            _check_polar(a, coefficients, single_steps)
+            raise
         return u, inner, residual
-    if a.dtype != torch.float64:
-        raise TypeError(f"polar: a must have dtype float64, got {a.dtype}")
-    if a.ndim != 3 or not a.shape[1] >= a.shape[2] >= 1:
-        expected = "(matrices, rows, columns) with rows >= columns >= 1"
-        raise ValueError(f"polar: a must have shape {expected}, got {list(a.shape)}")
-    if not coefficients or len(coefficients) % 3 or not 0 <= 3 * single_steps < len(coefficients):
-        raise ValueError(
-            "polar: coefficients must be three for each step and single_steps less than the steps, "
-            f"got {len(coefficients)} coefficients and {single_steps}"
-        )
+    _check_polar(a, coefficients, single_steps)
     with torch.no_grad():
         return reference.polar(a, coefficients, single_steps)
 

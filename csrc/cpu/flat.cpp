@@ -157,9 +157,8 @@ void flat_backward(const FlatList& list, const void* grad) {
     using C = Compute<T>;
     write_gradients<T, kind, false>(
         list, grad, [](const Term& term, int64_t begin, int64_t n, C scale, auto* to) {
-          with_difference<T, kind>(term, begin, n, [&](auto d) {
-            write_slopes(d, n, functor_of<F>(term), Constant<C>{scale}, to);
-          });
+          with_difference<T, kind>(
+              term, begin, n, [&](auto d) { write_slopes(d, n, functor_of<F>(term), scale, to); });
           return 0.0;
         });
   });

@@ -1,51 +1,107 @@
 // s_p = sum_k w_k s_kp mean_j f(x_kpj - y_kpj), functions of it and their two derivatives on the
 // CPU.
 //
-// A position with several elements that follow one another is a term of flat, with a weight and an
-// a of its own. Where a position has one element, or one in each channel as pixels do, loops run
-// over the positions.
+// Positions are taken in runs of up to kStretch elements, over which f is one flat loop however
+// small a sample is; a second loop adds up each position's part. Of pixels, a run is a stretch of
+// one channel. A sample of more elements is a term of flat, with a weight and an a of its own.
 #include "../ops/rows.h"
-
-#include <array>
 
 #include "terms.h"
 
 namespace ganfast::cpu {
 namespace {
 
-// sums_i += weight s_i f(d_i), for n up to kStretch; f by itself, as it has other lanes than sums
+// Loops over a run, in which each element may have an a of its own, else null: with one loop for
+// both, the compiler would not vectorize it.
+
+// y_i = f(d_i)
 template <class F, class D, class C>
-GANFAST_SIMD void add_values(D d, int64_t n, F functor, double weight, const C* s, double* sums) {
-  C values[kStretch];
+GANFAST_SIMD void values_of_run(D d, int64_t n, F functor, const C* a, C* y) {
+  if (a == nullptr) {
 #pragma omp simd
-  for (int64_t i = 0; i < n; ++i) values[i] = functor.f(d(i));
-#pragma omp simd
-  for (int64_t i = 0; i < n; ++i) sums[i] += weight * s[i] * values[i];
-}
-
-// sums_i += weight s_i x_i y_i
-template <class T, class C>
-GANFAST_SIMD void add_products(const T* x, const T* y, int64_t n, double weight, const C* s,
-                               double* sums) {
-#pragma omp simd
-  for (int64_t i = 0; i < n; ++i)
-    sums[i] += weight * s[i] * (double(load(x[i])) * double(load(y[i])));
-}
-
-// to_i = factor_i u_i f''(d_i); sums_i += weight s_i u_i f'(d_i)
-template <class F, class D, class C, class To>
-GANFAST_SIMD void write_curvatures_of_each(D d, const C* u, int64_t n, F functor, Each<C> factor,
-                                           To* to, double weight, const C* s, double* sums) {
-  C slopes[kStretch];
-#pragma omp simd
-  for (int64_t i = 0; i < n; ++i) {
-    const C di = d(i);
-    store(to[i], factor(i) * u[i] * functor.d2f(di));
-    slopes[i] = u[i] * functor.df(di);
+    for (int64_t i = 0; i < n; ++i) y[i] = functor.f(d(i));
+    return;
   }
 #pragma omp simd
-  for (int64_t i = 0; i < n; ++i) sums[i] += weight * s[i] * slopes[i];
+  for (int64_t i = 0; i < n; ++i) y[i] = F{a[i], functor.b}.f(d(i));
 }
+
+// to_i = factor q_i f'(d_i)
+template <class F, class D, class C, class To>
+GANFAST_SIMD void slopes_of_run(D d, int64_t n, F functor, const C* a, C factor, const C* q,
+                                To* to) {
+  if (a == nullptr) {
+#pragma omp simd
+    for (int64_t i = 0; i < n; ++i) store(to[i], factor * q[i] * functor.df(d(i)));
+    return;
+  }
+#pragma omp simd
+  for (int64_t i = 0; i < n; ++i) store(to[i], factor * q[i] * F{a[i], functor.b}.df(d(i)));
+}
+
+// to_i = factor q_i u_i f''(d_i), y_i = u_i f'(d_i)
+template <class F, class D, class C, class To>
+GANFAST_SIMD void curvatures_of_run(D d, const C* u, int64_t n, F functor, const C* a, C factor,
+                                    const C* q, To* to, C* y) {
+  if (a == nullptr) {
+#pragma omp simd
+    for (int64_t i = 0; i < n; ++i) {
+      const C di = d(i);
+      store(to[i], factor * q[i] * u[i] * functor.d2f(di));
+      y[i] = u[i] * functor.df(di);
+    }
+    return;
+  }
+#pragma omp simd
+  for (int64_t i = 0; i < n; ++i) {
+    const F f{a[i], functor.b};
+    const C di = d(i);
+    store(to[i], factor * q[i] * u[i] * f.d2f(di));
+    y[i] = u[i] * f.df(di);
+  }
+}
+
+// sums_i += weight s_i sum_j y_ij, where s may be null for ones
+template <class C>
+GANFAST_SIMD void add_rows(const C* y, const C* s, double weight, int64_t count, int64_t size,
+                           double* sums) {
+  if (size == 1 && s == nullptr) {
+#pragma omp simd
+    for (int64_t i = 0; i < count; ++i) sums[i] += weight * y[i];
+    return;
+  }
+  for (int64_t i = 0; i < count && size > 1; ++i) {
+    double sum = 0;
+#pragma omp simd reduction(+ : sum)
+    for (int64_t j = 0; j < size; ++j) sum += y[i * size + j];
+    sums[i] += weight * (s == nullptr ? 1 : s[i]) * sum;
+  }
+  if (size > 1) return;
+#pragma omp simd
+  for (int64_t i = 0; i < count; ++i) sums[i] += weight * s[i] * y[i];
+}
+
+// sums_i += weight x_i y_i
+template <class T>
+GANFAST_SIMD void add_products(const T* x, const T* y, int64_t n, double weight, double* sums) {
+#pragma omp simd
+  for (int64_t i = 0; i < n; ++i) sums[i] += weight * (double(load(x[i])) * double(load(y[i])));
+}
+
+// The factors of gradients: one for all elements, or one for each.
+template <class C>
+struct Constant {
+  C number;
+
+  GANFAST_HD C operator()(int64_t) const { return number; }
+};
+template <class C>
+struct Each {
+  C factor;
+  const C* numbers;
+
+  GANFAST_HD C operator()(int64_t i) const { return factor * numbers[i]; }
+};
 
 // to_i = p_i u_i + q_i x_i
 template <class T, class C, class Factor>
@@ -54,33 +110,76 @@ GANFAST_SIMD void combine(const T* x, const C* u, int64_t n, Factor p, Factor q,
   for (int64_t i = 0; i < n; ++i) store(to[i], p(i) * u[i] + q(i) * load(x[i]));
 }
 
-// to_i = numbers_i s_i, where the numbers are `step` apart, 0 or 1
+// to_i = numbers_i s_i, where the numbers are `step` apart, 0 or 1, and s may be null for ones
 template <class C>
 GANFAST_SIMD void multiply(const C* numbers, int64_t step, const C* s, int64_t n, C* to) {
+  if (step == 0) std::fill_n(to, n, *numbers);
 #pragma omp simd
-  for (int64_t i = 0; i < n; ++i) to[i] = (step == 0 ? *numbers : numbers[i]) * s[i];
+  for (int64_t i = 0; i < step * n; ++i) to[i] = numbers[i];
+  if (s == nullptr) return;
+#pragma omp simd
+  for (int64_t i = 0; i < n; ++i) to[i] *= s[i];
 }
 
-// RowsGrad with its type.
+// q_p = outer numbers_p, where the numbers are `step` apart.
 template <class C>
 struct Grad {
-  const C* data;
+  const C* numbers;
   int64_t step;
-  const C* derivatives;
+  C outer;
 
   explicit Grad(const RowsGrad& grad)
-      : data(static_cast<const C*>(grad.grad)),
-        step(grad.step),
-        derivatives(static_cast<const C*>(grad.derivatives)) {}
-
-  double q(int64_t p) const {
-    return derivatives ? double(*data) * derivatives[p] : double(data[p * step]);
+      : numbers(static_cast<const C*>(grad.grad)), step(grad.step), outer(1) {
+    if (grad.derivatives == nullptr) return;
+    outer = *numbers;
+    numbers = static_cast<const C*>(grad.derivatives);
+    step = 1;
   }
+
+  double q(int64_t p) const { return double(outer) * numbers[p * step]; }
 };
 
-// Up to kStretch positions, of one image where there are pixels.
+// `count` positions from `position` on.
 struct Strip {
-  int64_t index, position, n;
+  int64_t index, position, count;
+};
+
+// The elements of a strip in a term, `size` of each position, or one in a channel of pixels.
+template <class T>
+struct Run {
+  using C = Compute<T>;
+
+  Term part;
+  int64_t position, count, size;
+
+  const C* s() const { return at<C>(part.sample_weight, position); }
+  const C* a(C* buffer) const { return spread(at<C>(part.sample_a, position), buffer); }
+
+  // Each position's number for each of its elements, in `buffer` where a position has several.
+  const C* spread(const C* numbers, C* buffer) const {
+    if (size == 1 || numbers == nullptr) return numbers;
+    for (int64_t i = 0; i < count; ++i) std::fill_n(buffer + i * size, size, numbers[i]);
+    return buffer;
+  }
+
+  // numbers_p s_p for each element, with the numbers `step` apart, 0 or 1
+  const C* weighted(const C* numbers, int64_t step, C* of_positions, C* buffer) const {
+    if (step == 1 && s() == nullptr) return spread(numbers, buffer);
+    multiply(numbers, step, s(), count, of_positions);
+    return spread(of_positions, buffer);
+  }
+  const C* factors(const Grad<C>& grad, C* of_positions, C* buffer) const {
+    return weighted(grad.numbers + position * grad.step, grad.step, of_positions, buffer);
+  }
+
+  // sums_p += factor weight s_p sum_j x_pj y_pj, of another of the term's tensors
+  void add_products_with(const void* other, double factor, double* sums) const {
+    const T *x = at<T>(part.x, 0), *y = at<T>(other, 0);
+    factor *= part.weight;
+    if (size == 1 && s() == nullptr) return add_products(x, y, count, factor, sums);
+    for (int64_t i = 0; i < count; ++i)
+      sums[i] += factor * (s() ? s()[i] : 1) * dot(x + i * size, y + i * size, size);
+  }
 };
 
 template <class T>
@@ -88,13 +187,14 @@ struct Rows {
   using C = Compute<T>;
 
   const RowsList& list;
-  const int64_t length = list.inner > 1 ? list.inner : list.outer;  // positions side by side
-  const int64_t strips_of_image = (length + kStretch - 1) / kStretch;
-  const int64_t strips = list.positions() / length * strips_of_image;
-  std::vector<Term> samples;     // (terms, positions), of those with samples of several elements
-  std::vector<Term> by_element;  // the others
+  const bool pixels = list.inner > 1;
+  std::vector<Term> samples;  // (terms, positions), of those with samples of many elements
+  std::vector<Term> in_runs;  // the other terms
+  int64_t length, step;       // positions that are side by side, and of a strip
+  int64_t strips;
 
   explicit Rows(const RowsList& list) : list(list) {
+    int64_t largest = 1;
     for (Term term : list.terms) {
       const auto s = static_cast<const C*>(term.sample_weight);
       const auto a = static_cast<const C*>(term.sample_a);
@@ -104,97 +204,102 @@ struct Rows {
           total += sum_of(s + begin, std::min(kTile, list.outer - begin));
         term.weight *= list.outer / (total == 0 ? 1 : total);
       }
-      if (list.inner > 1 || (term.n == 1 && !a)) {
-        by_element.push_back(term);
+      if (pixels || term.n <= kStretch) {
+        in_runs.push_back(term);
+        if (!pixels) largest = std::max(largest, term.n);
         continue;
       }
-      samples.reserve(list.terms.size() * list.outer);
       for (int64_t p = 0; p < list.outer; ++p) {
         samples.push_back(part(term, p * term.n, term.n));
         if (s) samples.back().weight *= s[p];
         if (a) samples.back().a = a[p];
       }
     }
+    length = pixels ? list.inner : list.outer;
+    step = kStretch / largest;
+    strips = list.positions() / length * ((length + step - 1) / step);
   }
 
   // n elements of a term from `begin` on.
-  static Term part(const Term& term, int64_t begin, int64_t n) {
-    Term part = term;
-    part.n = n;
+  static Term part(Term term, int64_t begin, int64_t n) {
+    term.n = n;
     for (const void* Term::* of : {&Term::x, &Term::y, &Term::vx, &Term::vy})
-      part.*of = at<T>(term.*of, begin);
-    part.dx = at<T>(term.dx, begin);
-    part.dy = at<T>(term.dy, begin);
-    return part;
+      term.*of = at<T>(term.*of, begin);
+    term.dx = at<T>(term.dx, begin);
+    term.dy = at<T>(term.dy, begin);
+    return term;
   }
 
-  // Calls body(sample, position, begin, n) for the tiles of all samples.
+  // Calls body(sample, position, begin, n) for the tiles of all samples; returns the sum of what it
+  // returns for each.
   template <class Body>
-  void for_each_sample(Body body) const {
-    const std::span all(samples);
-    for_each_tile(all, count_tiles(all),
-                  [&](const Term& sample, int64_t begin, int64_t n, int64_t) {
-                    body(sample, (&sample - samples.data()) % list.outer, begin, n);
-                  });
+  std::vector<double> sum_samples(Body body) const {
+    return sum_terms(std::span(samples),
+                     [&](const Term& sample, int64_t begin, int64_t n, int64_t) {
+                       return body(sample, (&sample - samples.data()) % list.outer, begin, n);
+                     });
   }
 
+  // Calls body(strip) for strips of all positions; they end with their image.
   template <class Body>
   void for_each_strip(Body body) const {
     int64_t elements = 1;
-    for (const Term& term : by_element) elements += term.n;
-    const int64_t grain = std::max<int64_t>(1, kGrain * kTile / kStretch / elements);
+    for (const Term& term : in_runs) elements += term.n;
+    const int64_t of_image = (length + step - 1) / step;
+    const int64_t grain = std::max<int64_t>(1, kGrain * kTile / (step * elements));
     at::parallel_for(0, strips, grain, [&](int64_t first, int64_t last) {
       for (int64_t i = first; i < last; ++i) {
-        const int64_t begin = i % strips_of_image * kStretch;
-        body(Strip{i, i / strips_of_image * length + begin, std::min(kStretch, length - begin)});
+        const int64_t begin = i % of_image * step;
+        body(Strip{i, i / of_image * length + begin, std::min(step, length - begin)});
       }
     });
   }
 
-  // Calls body(part) for each channel of a term's positions.
+  // Calls body(run) for the runs of a strip.
   template <class Body>
-  void for_each_channel(const Term& term, const Strip& strip, Body body) const {
-    const int64_t image = strip.position / length;
-    int64_t begin = image * term.n * length + strip.position % length;
-    for (int64_t channel = 0; channel < term.n; ++channel, begin += length)
-      body(part(term, begin, strip.n));
-  }
-
-  // The numbers s of a term's positions.
-  static const C* weights_of(const Term& term, const Strip& strip) {
-    static const auto ones = [] {
-      std::array<C, kStretch> numbers;
-      numbers.fill(1);
-      return numbers;
-    }();
-    return term.sample_weight ? at<C>(term.sample_weight, strip.position) : ones.data();
-  }
-
-  // factor_p = q_p s_kp of a term's positions
-  static void factors_of(const Term& term, const Strip& strip, const Grad<C>& grad, C* factors) {
-    const C* s = weights_of(term, strip);
-    if (!grad.derivatives)
-      return multiply(grad.data + strip.position * grad.step, grad.step, s, strip.n, factors);
-    multiply(grad.derivatives + strip.position, 1, s, strip.n, factors);
-    multiply(grad.data, 0, factors, strip.n, factors);
+  void for_each_run(const Strip& strip, Body body) const {
+    const auto [index, position, count] = strip;
+    for (const Term& term : in_runs) {
+      if (!pixels) {
+        body(Run<T>{part(term, position * term.n, count * term.n), position, count, term.n});
+        continue;
+      }
+      int64_t begin = position / length * term.n * length + position % length;
+      for (int64_t channel = 0; channel < term.n; ++channel, begin += length)
+        body(Run<T>{part(term, begin, count), position, count, 1});
+    }
   }
 
   // Calls finish(strip, sums) for all positions, with the sums over their terms: of what
-  // of_tile(sample, position, begin, n) returns for the tiles of samples, and of what
-  // add(part, term, strip, sums) adds for positions that are taken by element.
+  // of_tile(sample, position, begin, n) returns for tiles of samples, and of what add(run, sums)
+  // adds for runs.
   template <class OfTile, class Add, class Finish>
   void sum(OfTile of_tile, Add add, Finish finish) const {
-    const std::vector<double> of_samples =
-        sum_terms(std::span(samples), [&](const Term& sample, int64_t begin, int64_t n, int64_t) {
-          return of_tile(sample, (&sample - samples.data()) % list.outer, begin, n);
-        });
+    const std::vector<double> of_samples = sum_samples(of_tile);
     for_each_strip([&](const Strip& strip) {
-      double sums[kStretch] = {};
+      double sums[kStretch];
+      std::fill_n(sums, strip.count, 0.0);
       for (size_t first = strip.position; first < of_samples.size(); first += list.outer)
-        for (int64_t i = 0; i < strip.n; ++i) sums[i] += of_samples[first + i];
-      for (const Term& term : by_element)
-        for_each_channel(term, strip, [&](const Term& part) { add(part, term, strip, sums); });
+        for (int64_t i = 0; i < strip.count; ++i) sums[i] += of_samples[first + i];
+      for_each_run(strip, [&](const Run<T>& run) { add(run, sums); });
       finish(strip, sums);
+    });
+  }
+
+  // Calls of_tile(sample, position, begin, n) and of_run(run, q) where a gradient is wanted, with
+  // q_p s_p for each element of a run.
+  template <class OfTile, class OfRun>
+  void write(const Grad<C>& grad, OfTile of_tile, OfRun of_run) const {
+    sum_samples([&](const Term& sample, int64_t p, int64_t begin, int64_t n) {
+      if (sample.dx || sample.dy) of_tile(sample, p, begin, n);
+      return 0.0;
+    });
+    if (in_runs.empty()) return;
+    for_each_strip([&](const Strip& strip) {
+      for_each_run(strip, [&](const Run<T>& run) {
+        C of_positions[kStretch], buffer[kStretch];
+        if (run.part.dx || run.part.dy) of_run(run, run.factors(grad, of_positions, buffer));
+      });
     });
   }
 };
@@ -218,50 +323,46 @@ double write_phi(const RowsPhi& phi, double weight, const double* s, int64_t n, 
 
 // The second gradient of the mean of phi(s_p), for sums of squares s_p.
 template <class T>
-void phi_double_backward(const RowsList& list, const Grad<Compute<T>>& grad, Compute<T>* dgrad) {
+void phi_double_backward(const RowsList& list, const RowsGrad& of_result, Compute<T>* dgrad) {
   using C = Compute<T>;
   const Rows<T> rows(list);
-  const C *const first = grad.derivatives, *const second = first + list.positions();
-  std::vector<C> q(list.positions());
+  const Grad<C> grad(of_result);
+  const C* const second = grad.numbers + list.positions();
+  std::vector<C> qt(list.positions());  // result''_p t_p
   std::vector<double> partial(rows.strips);
   rows.sum(
       [](const Term& sample, int64_t, int64_t begin, int64_t n) {
         if (!sample.vx) return 0.0;
         return 2 * sample.weight * dot(at<T>(sample.x, begin), at<T>(sample.vx, begin), n);
       },
-      [](const Term& part, const Term& term, const Strip& strip, double* sums) {
-        if (!part.vx) return;
-        add_products(at<T>(part.x, 0), at<T>(part.vx, 0), part.n, 2 * term.weight,
-                     Rows<T>::weights_of(term, strip), sums);
+      [](const Run<T>& run, double* t) {
+        if (run.part.vx) run.add_products_with(run.part.vx, 2, t);
       },
       [&](const Strip& strip, const double* t) {
-        for (int64_t i = 0; i < strip.n; ++i) {
+        for (int64_t i = 0; i < strip.count; ++i) {
           const int64_t p = strip.position + i;
-          partial[strip.index] += first[p] * t[i];
-          q[p] = *grad.data * (second[p] * t[i]);
+          partial[strip.index] += grad.numbers[p] * t[i];
+          qt[p] = second[p] * t[i];
         }
       });
   *dgrad = pairwise_sum(partial.data(), partial.size());
-  rows.for_each_sample([&](const Term& sample, int64_t p, int64_t begin, int64_t n) {
-    if (!sample.dx) return;
-    C buffer[kTile];
-    const C* u = cotangents<T, none>(sample, begin, n, buffer);
-    combine(at<T>(sample.x, begin), u, n, Constant<C>{C(2 * sample.weight * grad.q(p))},
-            Constant<C>{C(2 * sample.weight * q[p])}, at<T>(sample.dx, begin));
-  });
-  rows.for_each_strip([&](const Strip& strip) {
-    for (const Term& term : rows.by_element) {
-      if (!term.dx) continue;
-      C p[kStretch], of_t[kStretch], buffer[kStretch];
-      const C factor = 2 * term.weight;
-      Rows<T>::factors_of(term, strip, grad, p);
-      multiply(&q[strip.position], 1, Rows<T>::weights_of(term, strip), strip.n, of_t);
-      rows.for_each_channel(term, strip, [&](const Term& part) {
-        combine(at<T>(part.x, 0), cotangents<T, none>(part, 0, part.n, buffer), part.n,
-                Each<C>{factor, p}, Each<C>{factor, of_t}, at<T>(part.dx, 0));
+  rows.write(
+      grad,
+      [&](const Term& sample, int64_t p, int64_t begin, int64_t n) {
+        C buffer[kTile];
+        const double factor = 2 * sample.weight * grad.outer;
+        combine(at<T>(sample.x, begin), cotangents<T, none>(sample, begin, n, buffer), n,
+                Constant<C>{C(factor * grad.numbers[p])}, Constant<C>{C(factor * qt[p])},
+                at<T>(sample.dx, begin));
+      },
+      [&](const Run<T>& run, const C* q) {
+        const int64_t n = run.part.n;
+        C of_positions[kStretch], flat[kStretch], buffer[kStretch];
+        const C* of_t = run.weighted(&qt[run.position], 1, of_positions, flat);
+        const C factor = 2 * run.part.weight * grad.outer;
+        combine(at<T>(run.part.x, 0), cotangents<T, none>(run.part, 0, n, buffer), n,
+                Each<C>{factor, q}, Each<C>{factor, of_t}, at<T>(run.part.dx, 0));
       });
-    }
-  });
 }
 
 }  // namespace
@@ -275,66 +376,61 @@ void rows_forward(const RowsList& list, const RowsPhi& phi, void* result_, void*
     std::vector<double> partial(derivatives ? rows.strips : 0);
     rows.sum([](const Term& sample, int64_t, int64_t begin,
                 int64_t n) { return sample.weight * sum_of_values<F, T, kind>(sample, begin, n); },
-             [](const Term& part, const Term& term, const Strip& strip, double* sums) {
-               const C* s = Rows<T>::weights_of(term, strip);
-               const T* x = at<T>(part.x, 0);
-               if (is_square<F, kind>(part))
-                 return add_products(x, x, part.n, term.weight, s, sums);
+             [](const Run<T>& run, double* sums) {
+               const Term& part = run.part;
+               if (is_square<F, kind>(part) && !part.sample_a)
+                 return run.add_products_with(part.x, 1, sums);
+               C a[kStretch], y[kStretch];
                with_difference<T, kind>(part, 0, part.n, [&](auto d) {
-                 add_values(d, part.n, functor_of<F>(part), term.weight, s, sums);
+                 values_of_run(d, part.n, functor_of<F>(part), run.a(a), y);
                });
+               add_rows(y, run.s(), part.weight, run.count, run.size, sums);
              },
              [&](const Strip& strip, const double* sums) {
-               if (!derivatives) return convert(sums, result + strip.position, strip.n);
+               if (!derivatives) return convert(sums, result + strip.position, strip.count);
                C* const first = derivatives + strip.position;
                partial[strip.index] =
-                   write_phi(phi, phi.weight / count, sums, strip.n, first, first + count);
+                   write_phi(phi, phi.weight / count, sums, strip.count, first, first + count);
              });
     if (derivatives) *result = pairwise_sum(partial.data(), partial.size());
   });
 }
 
-void rows_backward(const RowsList& list, const RowsGrad& grad_) {
+void rows_backward(const RowsList& list, const RowsGrad& of_result) {
   with_list<false>(list, [&]<class F, class T, Subtrahend kind>() {
     using C = Compute<T>;
-    const Rows<T> rows(list);
-    const Grad<C> grad(grad_);
-    const auto write = [](const Term& part, int64_t begin, int64_t n, C factor, auto factors) {
+    const Grad<C> grad(of_result);
+    const auto write = [](const Term& part, int64_t begin, int64_t n, C factor, auto loop) {
       write_both<T, T, kind>(part, begin, n, factor, [&](T* to, C factor) {
-        with_difference<T, kind>(part, begin, n, [&](auto d) {
-          write_slopes(d, n, functor_of<F>(part), factors(factor), to);
-        });
+        with_difference<T, kind>(part, begin, n,
+                                 [&](auto d) { loop(d, functor_of<F>(part), factor, to); });
       });
     };
-    rows.for_each_sample([&](const Term& sample, int64_t p, int64_t begin, int64_t n) {
-      if (!sample.dx && !sample.dy) return;
-      write(sample, begin, n, C(sample.weight * grad.q(p)),
-            [](C factor) { return Constant<C>{factor}; });
-    });
-    rows.for_each_strip([&](const Strip& strip) {
-      for (const Term& term : rows.by_element) {
-        if (!term.dx && !term.dy) continue;
-        C q[kStretch];
-        Rows<T>::factors_of(term, strip, grad, q);
-        rows.for_each_channel(term, strip, [&](const Term& part) {
-          write(part, 0, part.n, C(term.weight), [&](C factor) { return Each<C>{factor, q}; });
+    Rows<T>(list).write(
+        grad,
+        [&](const Term& sample, int64_t p, int64_t begin, int64_t n) {
+          write(sample, begin, n, C(sample.weight * grad.q(p)),
+                [&](auto d, F f, C factor, T* to) { write_slopes(d, n, f, factor, to); });
+        },
+        [&](const Run<T>& run, const C* q) {
+          const int64_t n = run.part.n;
+          C a[kStretch];
+          write(run.part, 0, n, C(run.part.weight * grad.outer), [&](auto d, F f, C factor, T* to) {
+            slopes_of_run(d, n, f, run.a(a), factor, q, to);
+          });
         });
-      }
-    });
   });
 }
 
-void rows_double_backward(const RowsList& list, const RowsGrad& grad_, void* dgrad) {
-  if (grad_.derivatives) {
+void rows_double_backward(const RowsList& list, const RowsGrad& of_result, void* dgrad) {
+  if (of_result.derivatives) {
     return with_dtype(list.dtype, [&]<class T>() {
-      using C = Compute<T>;
-      phi_double_backward<T>(list, Grad<C>(grad_), static_cast<C*>(dgrad));
+      phi_double_backward<T>(list, of_result, static_cast<Compute<T>*>(dgrad));
     });
   }
   with_list<false>(list, [&]<class F, class T, Subtrahend kind>() {
     using C = Compute<T>;
-    const Rows<T> rows(list);
-    const Grad<C> grad(grad_);
+    const Grad<C> grad(of_result);
     const auto write = [](const Term& part, int64_t begin, int64_t n, C factor, auto loop) {
       C buffer[kTile];
       const C* u = cotangents<T, kind>(part, begin, n, buffer);
@@ -343,7 +439,7 @@ void rows_double_backward(const RowsList& list, const RowsGrad& grad_, void* dgr
                                  [&](auto d) { loop(d, u, functor_of<F>(part), factor, to); });
       });
     };
-    rows.sum(
+    Rows<T>(list).sum(
         [&](const Term& sample, int64_t p, int64_t begin, int64_t n) {
           double sum = 0;
           write(sample, begin, n, C(sample.weight * grad.q(p)),
@@ -352,16 +448,17 @@ void rows_double_backward(const RowsList& list, const RowsGrad& grad_, void* dgr
                 });
           return sample.weight * sum;
         },
-        [&](const Term& part, const Term& term, const Strip& strip, double* sums) {
-          C q[kStretch];
-          Rows<T>::factors_of(term, strip, grad, q);
-          write(part, 0, part.n, C(term.weight), [&](auto d, const C* u, F f, C factor, T* to) {
-            write_curvatures_of_each(d, u, part.n, f, Each<C>{factor, q}, to, term.weight,
-                                     Rows<T>::weights_of(term, strip), sums);
-          });
+        [&](const Run<T>& run, double* sums) {
+          C of_positions[kStretch], flat[kStretch], a[kStretch], y[kStretch];
+          const C* q = run.factors(grad, of_positions, flat);
+          write(run.part, 0, run.part.n, C(run.part.weight),
+                [&](auto d, const C* u, F f, C factor, T* to) {
+                  curvatures_of_run(d, u, run.part.n, f, run.a(a), factor, q, to, y);
+                });
+          add_rows(y, run.s(), run.part.weight, run.count, run.size, sums);
         },
         [&](const Strip& strip, const double* sums) {
-          convert(sums, static_cast<C*>(dgrad) + strip.position, strip.n);
+          convert(sums, static_cast<C*>(dgrad) + strip.position, strip.count);
         });
   });
 }

@@ -33,23 +33,6 @@ struct Two {
   }
 };
 
-// Factors of gradients: one for all elements, or one for each.
-
-template <class C>
-struct Constant {
-  C factor;
-
-  GANFAST_HD C operator()(int64_t) const { return factor; }
-};
-
-template <class C>
-struct Each {
-  C factor;
-  const C* numbers;
-
-  GANFAST_HD C operator()(int64_t i) const { return factor * numbers[i]; }
-};
-
 // sum of f(d_i)
 template <class F, class D>
 GANFAST_SIMD double sum_values(D d, int64_t n, F functor) {
@@ -71,11 +54,11 @@ GANFAST_SIMD double dot(const T* x, const T* y, int64_t n) {
   return sum;
 }
 
-// to_i = factor_i f'(d_i)
-template <class F, class D, class Factor, class To>
-GANFAST_SIMD void write_slopes(D d, int64_t n, F functor, Factor factor, To* to) {
+// to_i = factor f'(d_i)
+template <class F, class D, class C, class To>
+GANFAST_SIMD void write_slopes(D d, int64_t n, F functor, C factor, To* to) {
 #pragma omp simd
-  for (int64_t i = 0; i < n; ++i) store(to[i], factor(i) * functor.df(d(i)));
+  for (int64_t i = 0; i < n; ++i) store(to[i], factor * functor.df(d(i)));
 }
 
 // to_i = factor u_i f''(d_i); returns the sum of u_i f'(d_i)

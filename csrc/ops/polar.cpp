@@ -11,22 +11,17 @@
 #include <torch/csrc/autograd/autograd_not_implemented_fallback.h>
 
 #include "dispatch.h"
+#include "lists.h"
 
 namespace ganfast {
 namespace {
 
 void check(const Tensor& a, Floats coefficients, int64_t single_steps) {
-  TORCH_CHECK_TYPE(a.scalar_type() == at::kDouble, "polar: a must have dtype float64, got ",
-                   toString(a.scalar_type()));
-  TORCH_CHECK_VALUE(a.dim() == 3 && a.sym_size(1) >= a.sym_size(2) && a.sym_size(2) > 0,
-                    "polar: a must have shape (matrices, rows, columns) with rows >= columns >= 1, "
-                    "got ",
-                    a.sym_sizes());
-  TORCH_CHECK_VALUE(!coefficients.empty() && coefficients.size() % 3 == 0,
-                    "polar: coefficients must be three for each step, got ", coefficients.size());
-  TORCH_CHECK_VALUE(0 <= single_steps && 3 * single_steps < int64_t(coefficients.size()),
-                    "polar: single_steps must be less than the ", coefficients.size() / 3,
-                    " steps, got ", single_steps);
+  const int64_t count = coefficients.size();
+  GANFAST_CHECK("polar", a.scalar_type() == at::kDouble && a.dim() == 3);
+  GANFAST_CHECK("polar", a.sym_size(1) >= a.sym_size(2) && a.sym_size(2) > 0);
+  GANFAST_CHECK("polar", count > 0 && count % 3 == 0);
+  GANFAST_CHECK("polar", 0 <= single_steps && 3 * single_steps < count);
 }
 
 // |x_m|_F of each matrix, (matrices, 1, 1), or 1 for 0, which stays 0
