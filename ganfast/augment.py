@@ -53,7 +53,7 @@ def _stages(policy: str) -> list[list[str]]:
 
 def DiffAugment(
     x: Tensor,
-    policy: str = "",
+    policy: str | None = "",
     channels_first: bool = True,
     generator: torch.Generator | None = None,
     p: Tensor | None = None,
@@ -72,7 +72,8 @@ def DiffAugment(
 
     Args:
         x: images (N, C, H, W) with any number of channels; float64, float32, float16 or bfloat16.
-        policy: pieces separated by commas, applied in their order; an empty policy returns x.
+        policy: pieces separated by commas, applied in their order; an empty policy and None
+            return x.
         channels_first: False for images (N, H, W, C).
         generator: a generator of x's device; torch's default if None.
         p: scalar on x's device, the probability that an image is augmented; 1 if None.
@@ -84,7 +85,9 @@ def DiffAugment(
         TypeError: x is not floating point.
         ValueError: the policy names an unknown piece, or x has another shape.
     """
-    stages = _stages(policy)
+    stages = _stages(policy or "")
+    if x.shape[:1] == (0,):  # of an empty batch nothing is augmented
+        return x
     if not channels_first:
         x = x.permute(0, 3, 1, 2)
     first = None

@@ -74,6 +74,12 @@ def test_an_empty_policy_changes_nothing() -> None:
     assert torch.equal(DiffAugment(x, "", channels_first=False), x)
 
 
+def test_no_policy_and_no_images_change_nothing() -> None:
+    x = images(2, 3, 4, 4)
+    assert DiffAugment(x, None) is x
+    assert DiffAugment(x[:0], "color,translation,cutout").shape == (0, 3, 4, 4)
+
+
 @pytest.mark.parametrize("policy", ["colour", "color;cutout", "color,flip"])
 def test_an_unknown_piece_is_refused(policy: str) -> None:
     with pytest.raises(ValueError, match=r"policy must be made of color, translation, cutout, got"):

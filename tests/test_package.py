@@ -87,8 +87,8 @@ main()
     ours = [name for name in loaded if name.partition(".")[0] == "ganfast"]
     parts = {name.split(".")[1] for name in ours if "." in name}
     assert parts - {"_C"} == {
-        "_checks", "_ext", "_files", "_names", "_precision", "cli", "commands", "data", "distributed",
-        "evaluation", "features", "metrics", "ops", "reference",
+        "_checks", "_ext", "_files", "_names", "_precision", "cli", "commands", "data",
+        "distributed", "evaluation", "features", "metrics", "ops", "reference",
     }  # fmt: skip
     assert "ganfast.evaluation.generators" not in ours
     assert len(ours) <= 70

@@ -9,7 +9,8 @@ Each call takes one launch forward and one backward for all maps. Features of re
 detached, so the generator's step does not back-propagate through the discriminators' pass over
 real samples; its gradients are those of the project. The terms for logging are detached 0-dim
 tensors, some of which are Python floats in the project: they format, add and plot like floats, and
-only reading one waits for the device. Lists of different lengths raise an error.
+only reading one waits for the device. Lists of different lengths raise an error. A stacked tensor
+counts as the list of its slices.
 """
 
 from collections.abc import Sequence
@@ -31,7 +32,8 @@ def feature_loss(fmap_r: Sequence[Sequence[Tensor]], fmap_g: Sequence[Sequence[T
     Raises:
         TypeError, ValueError: as :func:`ganfast.losses.feature_matching`.
     """
-    return feature_matching(fmap_r, fmap_g, weight=2.0)
+    maps_r, maps_g = ([list(maps) for maps in fmaps] for fmaps in (fmap_r, fmap_g))
+    return feature_matching(maps_r, maps_g, weight=2.0)
 
 
 def discriminator_loss(
@@ -49,7 +51,9 @@ def discriminator_loss(
     Raises:
         TypeError, ValueError: as :meth:`ganfast.losses.AdversarialLoss.discriminator`.
     """
-    loss, stats = _LEAST_SQUARES.discriminator_with_stats(disc_real_outputs, disc_generated_outputs)
+    loss, stats = _LEAST_SQUARES.discriminator_with_stats(
+        list(disc_real_outputs), list(disc_generated_outputs)
+    )
     return loss, list(stats["real_loss"].unbind()), list(stats["fake_loss"].unbind())
 
 
@@ -65,5 +69,5 @@ def generator_loss(disc_outputs: Sequence[Tensor]) -> tuple[Tensor, list[Tensor]
     Raises:
         TypeError, ValueError: as :meth:`ganfast.losses.AdversarialLoss.generator`.
     """
-    loss, stats = _LEAST_SQUARES.generator_with_stats(disc_outputs)
+    loss, stats = _LEAST_SQUARES.generator_with_stats(list(disc_outputs))
     return loss, list(stats["fake_loss"].unbind())

@@ -74,5 +74,22 @@ def to_uint8(images: Tensor) -> Tensor:
     return scaled.round_().clamp_(0, 255).to(torch.uint8)
 
 
+def check_range(name: str, images: Tensor, low: float, high: float) -> None:
+    """Raise ValueError for images that cannot be meant to lie in [low, high].
+
+    Resampling and generators without a last tanh leave values a little past the range, to be
+    clamped: a quarter of its width, and a hundredth of the pixels beyond that, are let pass.
+    """
+    if images.isnan().any():
+        raise ValueError(f"{name} must be in [{low:g}, {high:g}], got NaN")
+    slack = (high - low) / 4
+    beyond = (images < low - slack) | (images > high + slack)
+    if float(beyond.float().mean()) > 0.01:
+        least, most = (float(x) for x in images.aminmax())
+        raise ValueError(
+            f"{name} must be in [{low:g}, {high:g}], got values from {least:.4g} to {most:.4g}"
+        )
+
+
 def _kind(value: object) -> str:
     return str(value.dtype) if isinstance(value, Tensor) else type(value).__name__

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from ganfast import metrics
 from ganfast._names import user_code
 from ganfast.data import to_uint8
+from ganfast.data.image_data import check_range
 from ganfast.data.image_source import ImageSource, Prepare, as_channels
 from ganfast.evaluation.progress import progress_bar
 from ganfast.features import Encoder
@@ -99,6 +100,8 @@ class GeneratedImages(ImageSource):
             got = tuple(images.shape) if isinstance(images, Tensor) else type(images).__name__
             raise ValueError(f"{self.name} must return {self.batch} images, got {got}")
         images = images.detach().cpu()
+        if images.is_floating_point():
+            check_range(f"images of {self.name}", images, -1.0, 1.0)
         images = images if images.dtype == torch.uint8 else to_uint8(images)
         self._last = index, as_channels(images, self._channels)
         return self._last[1]

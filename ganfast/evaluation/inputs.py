@@ -3,6 +3,7 @@
 import re
 import zipfile
 import zlib
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +13,6 @@ import torch
 from ganfast import data
 from ganfast.data.image_source import ImageSource, from_data, npz_headers, open_images
 from ganfast.evaluation.scores import FeatureSet
-from ganfast.features import Encoder
 from ganfast.metrics import load_moments
 from ganfast.metrics.moments import load_settings, refuse_pickle
 
@@ -46,15 +46,19 @@ def headers(spec: str) -> list[tuple[tuple[int, ...], np.dtype[Any]]]:
         raise ValueError(f"{spec}: expected a .npz file of arrays: {error}") from error
 
 
-def load_statistics(spec: str, layers: tuple[str, ...], encoder: Encoder) -> FeatureSet:
+def load_statistics(spec: str, layers: tuple[str, ...], expected: Mapping[str, str]) -> FeatureSet:
     """Load a statistics file.
 
+    Args:
+        spec: the file.
+        layers: the layers whose moments are wanted.
+        expected: settings of the feature network, which the file must not contradict.
+
     Raises:
-        ValueError: it is damaged, or says that it was made with other settings than the encoder's.
+        ValueError: it is damaged, or says that it was made with other settings.
     """
     found = load_settings(spec)
-    expected = encoder.settings
-    if found is not None and found != expected:
+    if found is not None and found != dict(expected):
         keys = sorted(k for k in {*found, *expected} if found.get(k) != expected.get(k))
         there, here = (
             ", ".join(f"{k} {settings.get(k, 'none')}" for k in keys)

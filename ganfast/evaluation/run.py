@@ -24,7 +24,9 @@ from ganfast.evaluation.scores import (
 )
 from ganfast.features import Encoder
 from ganfast.features.resize import Mode
+from ganfast.features.weight_files import INCEPTION
 from ganfast.metrics import Moments
+from ganfast.metrics.moments import load_settings
 
 _SHOWN = 24  # images of each side on a sheet of the report
 _ROWS, _NEIGHBOURS = 8, 5  # fake images, and the real ones nearest to each
@@ -179,6 +181,9 @@ def evaluate(
             does not fit the inputs.
     """
     start = time.perf_counter()
+    of_moments = not pictures and not any(TABLE[name].needs_features for name in wanted)
+    if of_moments and inputs.is_statistics(real) and inputs.is_statistics(fake):
+        return _between_statistics(real, fake, wanted, settings)
     encoder = settings.encoder()
     layers = tuple(dict.fromkeys(TABLE[name].layer for name in wanted))
     if pictures and "features" not in layers:
@@ -236,6 +241,26 @@ def evaluate(
     return result
 
 
+def _between_statistics(real: str, fake: str, wanted: list[str], settings: Settings) -> Result:
+    """Score two statistics files, which needs no network and no weights."""
+    start = time.perf_counter()
+    found = [load_settings(spec) for spec in (real, fake)]
+    # Files of other tools say nothing of their network: it is what the caller says.
+    asked = {"features": settings.features, "dims": str(settings.dims)}
+    expected = next((s for s in found if s is not None), asked)
+    public = expected.get("weights", INCEPTION.sha256) == INCEPTION.sha256
+    plain = expected["features"] == "inception" and expected.get("dims", "2048") == "2048"
+    label = "FID" if plain and public else f"FD ({expected['features']})"
+    layers = tuple(dict.fromkeys(TABLE[name].layer for name in wanted))
+    one, two = (inputs.load_statistics(spec, layers, expected) for spec in (real, fake))
+    _refuse_at_once(wanted, one, two, settings.on_error)
+    _check_dimensions(one, two)
+    rows = [row for name in wanted for row in TABLE[name].rows(one, two, label, settings.options)]
+    described = {"metrics": ",".join(wanted), **expected, "ddof": str(settings.options.ddof)}
+    seconds = time.perf_counter() - start
+    return Result(rows, label, one, two, described, [], [], seconds, 0)
+
+
 def statistics(spec: str, settings: Settings, quiet: bool = False) -> tuple[Moments, Encoder]:
     """Compute the moments of the features of images.
 
@@ -269,7 +294,7 @@ def _open(
     """
     statistics = None
     if inputs.is_statistics(spec):
-        statistics = inputs.load_statistics(spec, layers, encoder)
+        statistics = inputs.load_statistics(spec, layers, encoder.settings)
         if not (images and inputs.has_images(spec)):
             return statistics
     device = torch.device(settings.device)

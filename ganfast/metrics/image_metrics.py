@@ -18,6 +18,7 @@ import torch
 from torch import Tensor
 from typing_extensions import Self
 
+from ganfast.data.image_data import check_range
 from ganfast.distributed import gather_objects
 from ganfast.features import Encoder
 from ganfast.metrics.frechet import frechet_distance
@@ -95,7 +96,10 @@ class _ImageMetric(ABC):
 
     def _features(self, imgs: Tensor) -> Tensor:
         if self.normalize:
-            imgs = (imgs * 255).to(torch.uint8)
+            if not imgs.is_floating_point():
+                raise TypeError(f"imgs must be floats since normalize is True, got {imgs.dtype}")
+            check_range("imgs", imgs, 0.0, 1.0)
+            imgs = (imgs.clamp(0, 1) * 255).to(torch.uint8)
         if isinstance(self.features, Encoder):
             found = self.features(imgs, (self._layer,))[self._layer]
         else:

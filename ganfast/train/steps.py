@@ -1,5 +1,7 @@
 """The optimizer steps of both networks in one round."""
 
+import math
+import warnings
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -142,6 +144,8 @@ class Steps:
                 f"generator must make images of the data's shape, {tuple(batch.images.shape)}, "
                 f"got {tuple(fake.shape)}"
             )
+        if not self._discriminator_fits:
+            _check_ranges(batch.images, fake)
         fake_diversity = diversity(batch.images, fake)
         real, fake = self.augment(batch.images), self.augment(fake)
         with self._autocast():
@@ -210,6 +214,26 @@ class Steps:
         precision = self.options.precision
         device = self.random.device.type
         return torch.autocast(device, _AUTOCAST.get(precision), enabled=precision in _AUTOCAST)
+
+
+def _check_ranges(real: Tensor, fake: Tensor) -> None:
+    """Refuse, or warn of, data in another range than the generator's; the host waits here."""
+    low, high = (float(x) for x in real.aminmax())
+    least, most = (float(x) for x in fake.aminmax())
+    if not math.isfinite(low + high):
+        raise ValueError("data must give finite images, got NaN or infinity")
+    bounded = least >= -1 and most <= 1
+    if bounded and high > 10:
+        raise ValueError(
+            f"data must give images in the generator's range, got values up to {high:.4g} where it "
+            "makes images in [-1, 1]; ganfast.data.to_float maps uint8 to [-1, 1]"
+        )
+    if bounded and low >= 0 > least and high > low:
+        warnings.warn(
+            f"data gives images from {low:.3g} to {high:.3g}, and the generator makes negative "
+            "values: if its range is [-1, 1], map x in [0, 1] to 2 x - 1",
+            stacklevel=2,
+        )
 
 
 def _adam(

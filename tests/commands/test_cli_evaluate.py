@@ -12,6 +12,7 @@ import torch
 from PIL import Image
 from safetensors import safe_open
 from safetensors.torch import save
+from scipy import linalg
 from torch import nn
 
 from ganfast import cli, data, features, metrics
@@ -554,3 +555,61 @@ def test_processes_agree_with_one(folders, ganfast, tmp_path):
     assert json.loads(done.stdout)["metrics"] == pytest.approx(
         json.loads(printed)["metrics"], rel=1e-6
     )
+
+
+def test_two_statistics_files_need_no_network_and_no_weights(ganfast, tmp_path, monkeypatch):
+    def none(*arguments, **options):
+        raise AssertionError("a network was loaded")
+
+    monkeypatch.setattr(features, "load", none)
+    draw = np.random.default_rng(0)
+    moments = []
+    for name in "ab":
+        x = draw.normal(size=(500, 8)) + (name == "b")
+        moments.append((x.mean(0), np.cov(x, rowvar=False)))
+        np.savez(tmp_path / f"{name}.npz", mu=moments[-1][0], sigma=moments[-1][1])
+    files = [tmp_path / "a.npz", tmp_path / "b.npz"]
+    code, printed, _ = ganfast("fid", *files, "--json")
+    assert code == 0
+    (m1, s1), (m2, s2) = moments
+    want = ((m1 - m2) ** 2).sum() + np.trace(s1 + s2 - 2 * linalg.sqrtm(s1 @ s2).real)
+    assert json.loads(printed)["metrics"]["fid"] == pytest.approx(want, rel=1e-9)
+    assert "FD (digits)" in ganfast("eval", *files, "--metrics", "fid")[1]
+    code, _, said = ganfast("eval", *files, "--metrics", "fid,sfid")
+    assert code == 1
+    assert "mu_s" in said
+
+
+def test_statistics_of_two_networks_are_not_compared(ganfast, tmp_path):
+    for name, net in (("a", "digits"), ("b", "inception")):
+        metrics.save_moments(
+            tmp_path / f"{name}.npz",
+            metrics.Moments(torch.zeros(3).double(), torch.eye(3).double(), 10),
+            settings={"features": net},
+        )
+    code, _, said = ganfast("fid", tmp_path / "a.npz", tmp_path / "b.npz")
+    assert code == 1
+    assert "statistics of features inception, but this run has features digits" in said
+
+
+def test_references_with_moments_and_images_serve_every_metric(ganfast, tmp_path):
+    """As guided-diffusion's: FID from the moments, all else from the images."""
+    images = data.digits().images[:300].expand(-1, 3, -1, -1).permute(0, 2, 3, 1).numpy()
+    encoder = features.load("digits")
+    found = encoder(data.digits().images[:2000])["features"].double()
+    moments = {"mu": found.mean(0).numpy(), "sigma": found.T.cov().numpy()}
+    np.savez(tmp_path / "ref.npz", arr_0=images, **moments)
+    np.savez(tmp_path / "moments.npz", **moments)
+    arguments = ("digits", "--features", "digits", "--json")
+    both = ("--metrics", "fid,prdc,kid", "--kid-subset-size", "200")
+    code, printed, _ = ganfast("eval", tmp_path / "ref.npz", *arguments, *both)
+    assert code == 0
+    scores = json.loads(printed)["metrics"]
+    _, printed, _ = ganfast("fid", tmp_path / "moments.npz", *arguments)
+    assert scores["fid"] == pytest.approx(json.loads(printed)["metrics"]["fid"], rel=1e-9)
+    np.savez(tmp_path / "images.npz", images)
+    _, printed, _ = ganfast("eval", tmp_path / "images.npz", *arguments, *both)
+    alone = json.loads(printed)["metrics"]
+    assert scores["kid"] == pytest.approx(alone["kid"])
+    assert scores["precision"] == alone["precision"]
+    assert scores["fid"] != pytest.approx(alone["fid"], rel=1e-3)

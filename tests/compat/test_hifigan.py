@@ -1,5 +1,6 @@
 """HiFi-GAN's losses."""
 
+import torch
 from compat.checks import arguments, assert_same, draw
 from torch import Tensor
 
@@ -47,6 +48,25 @@ def test_generator_loss() -> None:
     loss, gen_losses = hifigan.generator_loss(fake)
     assert_same(loss, sum(terms), fake)
     check_terms(gen_losses, terms)
+
+
+def test_a_stacked_tensor_is_the_list_of_its_slices() -> None:
+    """The project iterates over what it gets."""
+    outputs, real = torch.randn(3, 2, 5), torch.randn(3, 2, 5)
+    maps, real_maps = torch.randn(3, 4, 2, 5), torch.randn(3, 4, 2, 5)
+    loss, terms = hifigan.generator_loss(outputs)
+    assert len(terms) == 3
+    assert loss == hifigan.generator_loss(list(outputs))[0]
+    torch.testing.assert_close(loss, sum((1 - x).square().mean() for x in outputs))
+    assert (
+        hifigan.discriminator_loss(real, outputs)[0]
+        == (hifigan.discriminator_loss(list(real), list(outputs))[0])
+    )
+    want = 2 * sum(
+        (r - g).abs().mean()
+        for r, g in zip(real_maps.flatten(0, 1), maps.flatten(0, 1), strict=True)
+    )
+    torch.testing.assert_close(hifigan.feature_loss(real_maps, maps), want)
 
 
 def check_terms(got: list[Tensor], expected: list[Tensor]) -> None:

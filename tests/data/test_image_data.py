@@ -2,6 +2,7 @@ import pytest
 import torch
 
 from ganfast.data import ImageData, to_float, to_uint8
+from ganfast.data.image_data import check_range
 
 ALL_BYTES = torch.arange(256, dtype=torch.uint8)
 
@@ -64,3 +65,23 @@ def test_image_data_checks_what_it_holds() -> None:
         ImageData(images, torch.zeros(3, dtype=torch.int8), "x")
     with pytest.raises(ValueError, match=r"labels must have shape \(3,\).*\(2,\)"):
         ImageData(images, torch.zeros(2, dtype=torch.int64), "x")
+
+
+@pytest.mark.parametrize(
+    ("images", "message"),
+    [
+        (torch.linspace(0, 5, 300), "got values from 0 to 5"),
+        (torch.linspace(0, 255, 300), "got values from 0 to 255"),
+        (torch.linspace(-3, 3, 300), "got values from -3 to 3"),
+        (torch.tensor([0.0, float("nan")]), "got NaN"),
+        (torch.tensor([0.0, float("inf")]), "got values from 0 to inf"),
+    ],
+)
+def test_a_range_that_cannot_be_meant_is_refused(images, message):
+    with pytest.raises(ValueError, match=rf"x must be in \[-1, 1\], {message}"):
+        check_range("x", images, -1.0, 1.0)
+
+
+def test_values_a_little_past_the_range_are_let_pass():
+    check_range("x", torch.linspace(-1.4, 1.4, 300), -1.0, 1.0)
+    check_range("x", torch.cat([torch.zeros(999), torch.tensor([7.0])]), -1.0, 1.0)

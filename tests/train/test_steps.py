@@ -15,7 +15,7 @@ from torch import nn
 
 from ganfast.augment import AdaptiveAugment
 from ganfast.losses import AdversarialLoss
-from ganfast.train import Relativistic, loss_by_name
+from ganfast.train import Relativistic, Trainer, TrainOptions, loss_by_name
 from ganfast.train.regularizer import shifted
 from ganfast.train.step_metrics import diversity
 
@@ -397,3 +397,43 @@ def test_adaptive_augmentation_follows_the_real_outputs(tmp_path, loss, middle):
             p += float(signs.sign()) * 16 / 200
         expected.append(p)
     assert moved == pytest.approx(expected)
+
+
+class Bounded(nn.Module):
+    """A generator of images in [-1, 1]."""
+
+    def __init__(self):
+        super().__init__()
+        self.scale = nn.Parameter(torch.ones(()))
+
+    def forward(self, z):
+        return torch.tanh(self.scale * z.sum(1).view(-1, 1, 1, 1).expand(-1, 1, 2, 2))
+
+
+@pytest.mark.parametrize(
+    ("images", "found"),
+    [
+        (torch.linspace(0, 255, 32), "refused"),
+        (torch.full((32,), float("nan")), "not finite"),
+        (torch.linspace(0, 1, 32), "warned of"),
+        (torch.linspace(-1, 1, 32), "taken"),
+    ],
+)
+def test_data_in_another_range_than_the_generator(tmp_path, images, found):
+    d = nn.Sequential(nn.Flatten(), nn.Linear(4, 1))
+    options = TrainOptions(steps=1, latent_dim=3)
+    loss = AdversarialLoss("hinge")
+    trainer = Trainer(Bounded(), d, [images.view(8, 1, 2, 2)], loss, options, tmp_path)
+    if found == "refused":
+        with pytest.raises(ValueError, match=r"generator's range, got values up to 255"):
+            trainer.run()
+    elif found == "not finite":
+        with pytest.raises(ValueError, match="data must give finite images"):
+            trainer.run()
+    elif found == "warned of":
+        with pytest.warns(UserWarning, match=r"map x in \[0, 1\] to 2 x - 1"):
+            trainer.run()
+    else:
+        with warnings.catch_warnings():
+            warnings.simplefilter("error")
+            trainer.run()
