@@ -104,6 +104,8 @@ def demo(
     if resume and overwrite:
         raise UsageError("--resume and --overwrite exclude each other")
     steps = recipe.STEPS if steps is None else steps
+    with usage():
+        recipe.options(steps, seed)
     device = prepare(device, threads)
     result = recipe.demo(out, steps, seed, device, resume, overwrite)
     _print_end(recipe.rows(result), out)
