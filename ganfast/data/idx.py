@@ -5,7 +5,7 @@ import math
 import struct
 import zlib
 from pathlib import Path
-from typing import Literal
+from typing import IO, Literal, cast
 
 import numpy as np
 import torch
@@ -50,26 +50,42 @@ def has_idx_files(path: Path) -> bool:
 
 def read_idx(path: Path, ndim: int) -> Tensor:
     """Read the uint8 array of one idx file as a tensor of ``ndim`` dimensions; see `idx_folder`."""
-    try:
-        raw = gzip.decompress(path.read_bytes()) if path.suffix == ".gz" else path.read_bytes()
-    except (gzip.BadGzipFile, EOFError, zlib.error) as error:
-        raise ValueError(f"{path}: expected a complete gzip file, got {error}") from error
     # Two zero bytes, 8 for uint8, the number of dimensions; then each dimension, big-endian.
     magic, header = bytes((0, 0, 8, ndim)), 4 + 4 * ndim
-    if raw[:4] != magic:
+    opened = gzip.open if path.suffix == ".gz" else open
+    try:
+        with opened(path, "rb") as file:
+            start = file.read(header)
+            if start[:4] != magic:
+                raise ValueError(
+                    f"{path}: expected magic number 0x{magic.hex()} "
+                    f"(uint8, {ndim} dimensions), got 0x{start[:4].hex()}"
+                )
+            if len(start) < header:
+                raise ValueError(
+                    f"{path}: expected a header of {header} bytes, got {len(start)} bytes"
+                )
+            shape = struct.unpack(f">{ndim}I", start[4:])
+            raw = _up_to(
+                cast("IO[bytes]", file), math.prod(shape) + 1
+            )  # one more than it should have
+    except (gzip.BadGzipFile, EOFError, zlib.error) as error:
+        raise ValueError(f"{path}: expected a complete gzip file, got {error}") from error
+    if len(raw) != math.prod(shape):
+        found = f"{len(raw)}" if len(raw) < math.prod(shape) else f"{len(raw)} or more"
         raise ValueError(
-            f"{path}: expected magic number 0x{magic.hex()} "
-            f"(uint8, {ndim} dimensions), got 0x{raw[:4].hex()}"
+            f"{path}: expected {math.prod(shape)} bytes of data for shape {shape}, got {found}"
         )
-    if len(raw) < header:
-        raise ValueError(f"{path}: expected a header of {header} bytes, got {len(raw)} bytes")
-    shape = struct.unpack(f">{ndim}I", raw[4:header])
-    if len(raw) - header != math.prod(shape):
-        raise ValueError(
-            f"{path}: expected {math.prod(shape)} bytes of data for shape {shape}, "
-            f"got {len(raw) - header}"
-        )
-    return torch.from_numpy(np.frombuffer(raw, np.uint8, offset=header).reshape(shape).copy())
+    return torch.from_numpy(np.frombuffer(raw, np.uint8).reshape(shape).copy())
+
+
+def _up_to(file: IO[bytes], count: int) -> bytes:
+    """Read at most ``count`` bytes, without room for more than there are."""
+    parts, left = [], count
+    while left and (part := file.read(min(left, 1 << 24))):
+        parts.append(part)
+        left -= len(part)
+    return b"".join(parts)
 
 
 def _read_split(folder: Path, split: str, name: str) -> ImageData:

@@ -98,6 +98,7 @@ def decode(file: Path | BinaryIO, name: str, channels: int) -> "Image":
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", Image.DecompressionBombWarning)
+            warnings.filterwarnings("ignore", "Palette images with Transparency")  # dropped anyway
             with Image.open(file, formats=known) as image:
                 if image.width * image.height > MAX_PIXELS:
                     raise ValueError(

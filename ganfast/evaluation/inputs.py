@@ -17,6 +17,20 @@ from ganfast.metrics import load_moments
 from ganfast.metrics.moments import load_settings, refuse_pickle
 
 
+def refuse_missing(spec: str) -> None:
+    """Raise for what is neither a name nor a path nor ``module:callable``, before any work.
+
+    Raises:
+        FileNotFoundError: there is no such file or folder.
+        ValueError: the file is a pickle.
+    """
+    refuse_pickle(spec)
+    windows = re.match(r"[A-Za-z]:[\\/]", spec)  # a path, though it has a colon
+    if spec in data.EMBEDDED or Path(spec).exists() or (":" in spec and not windows):
+        return
+    raise FileNotFoundError(f"{spec}: expected a folder or a file of images, got nothing")
+
+
 def is_statistics(spec: str) -> bool:
     """Say whether this is a .npz file that holds moments rather than images.
 
@@ -90,9 +104,6 @@ def open_source(
         ValueError: the file holds no images, or the callable is no generator.
     """
     path = Path(spec)
-    refuse_pickle(spec)
-    if re.match(r"[A-Za-z]:[\\/]", spec) and not path.exists():  # a path of Windows, no module
-        raise FileNotFoundError(f"{spec}: expected a folder or a file of images, got nothing")
     if spec in data.EMBEDDED:
         return from_data(data.EMBEDDED[spec](), channels)
     is_callable = ":" in spec and not path.exists()

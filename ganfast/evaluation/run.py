@@ -181,6 +181,8 @@ def evaluate(
             does not fit the inputs.
     """
     start = time.perf_counter()
+    for spec in (real, fake):
+        inputs.refuse_missing(spec)
     of_moments = not pictures and not any(TABLE[name].needs_features for name in wanted)
     if of_moments and inputs.is_statistics(real) and inputs.is_statistics(fake):
         return _between_statistics(real, fake, wanted, settings)
@@ -271,6 +273,7 @@ def statistics(spec: str, settings: Settings, quiet: bool = False) -> tuple[Mome
         FileNotFoundError, ModuleNotFoundError, ValueError: as `evaluate`, and for a file that
             holds statistics already.
     """
+    inputs.refuse_missing(spec)
     encoder = settings.encoder()
     if inputs.is_statistics(spec):
         raise ValueError(f"{spec}: expected images, but the file holds statistics already")

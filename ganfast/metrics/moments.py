@@ -144,5 +144,9 @@ def _arrays(path: str | os.PathLike[str]) -> dict[str, np.ndarray]:
             raise ValueError("a single array")
         with file:
             return {name: file[name] for name in _NAMES & set(file.files)}
-    except (ValueError, EOFError, zipfile.BadZipFile, zlib.error, NotImplementedError) as error:
+    except FileNotFoundError:
+        raise
+    except (ValueError, EOFError, OSError, zipfile.BadZipFile, zlib.error) as error:
+        raise ValueError(f"{path}: expected a .npz file of arrays: {error}") from error
+    except (NotImplementedError, RuntimeError, KeyError, SyntaxError, TypeError) as error:
         raise ValueError(f"{path}: expected a .npz file of arrays: {error}") from error

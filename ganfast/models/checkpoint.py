@@ -2,6 +2,7 @@
 
 import pickle
 import zipfile
+import zlib
 from pathlib import Path
 from typing import Any
 
@@ -41,9 +42,13 @@ _UNREADABLE = (
     pickle.UnpicklingError,
     RuntimeError,
     EOFError,
+    OSError,
     ValueError,
     KeyError,
-    NotImplementedError,
+    IndexError,
+    TypeError,
+    AttributeError,
+    zlib.error,
 )
 
 

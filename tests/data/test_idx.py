@@ -3,6 +3,7 @@ import os
 import runpy
 import struct
 import sys
+import tracemalloc
 from pathlib import Path
 
 import numpy as np
@@ -145,3 +146,19 @@ def test_the_script_makes_the_embedded_digits(
             counts[label] += 1
             expected.append(index)
     assert torch.equal(embedded.images, full.images[expected])
+
+
+def test_a_gzip_bomb_is_refused_without_its_content(tmp_path: Path) -> None:
+    """Of a file that unpacks to far more than its header says, only what it says is read."""
+    header = bytes((0, 0, 8, 3)) + struct.pack(">3I", 1, 2, 2)
+    path = tmp_path / "bomb.gz"
+    with gzip.open(path, "wb") as file:
+        file.write(header)
+        for _ in range(64):
+            file.write(bytes(1 << 20))
+    tracemalloc.start()
+    with pytest.raises(ValueError, match=r"expected 4 bytes of data .*, got 5 or more"):
+        read_idx(path, 3)
+    _, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert peak < 1 << 20
