@@ -6,7 +6,7 @@ import socket
 import threading
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 _NAME = ".lock"
@@ -37,8 +37,7 @@ def hold(folder: str | os.PathLike[str]) -> Iterator[None]:
         finally:
             _held[root] -= 1
         return
-    root.mkdir(parents=True, exist_ok=True)
-    path = root / _NAME
+    made, path = not root.exists(), root / _NAME
     descriptor, locked = _open(path)
     ended = threading.Event()
     try:
@@ -56,6 +55,9 @@ def hold(folder: str | os.PathLike[str]) -> Iterator[None]:
         finally:
             del _held[root]
             path.unlink(missing_ok=True)
+            if made and not any(root.iterdir()):  # the run was refused before it wrote anything
+                with suppress(OSError):  # another run has come meanwhile
+                    root.rmdir()
     finally:
         ended.set()
         os.close(descriptor)
@@ -66,9 +68,13 @@ def _self() -> dict[str, object]:
 
 
 def _open(path: Path) -> tuple[int, bool]:
-    """Open the file, and say whether its lock is ours."""
+    """Open the lock file; return its descriptor and whether this process got the lock."""
     while True:
-        descriptor = os.open(path, os.O_RDWR | os.O_CREAT, 0o666)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        try:
+            descriptor = os.open(path, os.O_RDWR | os.O_CREAT, 0o666)
+        except FileNotFoundError:  # a run that ended has just removed the folder that it had made
+            continue
         if not _lock(descriptor):
             return descriptor, False
         try:
@@ -80,7 +86,10 @@ def _open(path: Path) -> tuple[int, bool]:
 
 
 def _lock(descriptor: int) -> bool:
-    """Take the kernel's lock; True also where the file system has none."""
+    """Take the kernel's lock; return False if another process has it.
+
+    File systems without locks let every process pass.
+    """
     try:
         import fcntl
     except ImportError:  # Windows
@@ -95,7 +104,7 @@ def _lock(descriptor: int) -> bool:
 
 
 def _writes_elsewhere(path: Path) -> bool:
-    """Whether a process on another machine has shown a sign of life of late."""
+    """Return whether another machine's run has renewed the file within a minute."""
     owner = _read(path)
     fresh = time.time() - path.stat().st_mtime < _DEAD
     return fresh and owner.get("host") not in (None, socket.gethostname())

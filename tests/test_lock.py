@@ -79,6 +79,15 @@ def test_the_sign_of_life_is_renewed(tmp_path, monkeypatch):
         assert time.time() - path.stat().st_mtime < 60
 
 
+def test_a_folder_that_stays_empty_goes_again(tmp_path):
+    with hold(tmp_path / "a" / "run"):
+        assert (tmp_path / "a" / "run").is_dir()
+    assert not (tmp_path / "a" / "run").exists()
+    with hold(tmp_path / "run"):
+        (tmp_path / "run" / "file").touch()
+    assert [p.name for p in (tmp_path / "run").iterdir()] == ["file"]
+
+
 def test_a_torn_file_blocks_nobody(tmp_path):
     (tmp_path / ".lock").write_text('{"host": ')
     with hold(tmp_path):
@@ -95,7 +104,7 @@ RACER = """
 import os, sys
 from pathlib import Path
 from ganfast._lock import hold
-folder, rounds = Path(sys.argv[1]), 0
+folder, rounds = Path(sys.argv[1]) / "made", 0
 while rounds < 200:
     try:
         with hold(folder):

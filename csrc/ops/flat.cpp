@@ -2,7 +2,7 @@
 #include "flat.h"
 
 #include "autograd.h"
-#include "lists.h"
+#include "tensor_lists.h"
 
 namespace ganfast {
 namespace {

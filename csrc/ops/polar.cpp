@@ -11,7 +11,7 @@
 #include <torch/csrc/autograd/autograd_not_implemented_fallback.h>
 
 #include "dispatch.h"
-#include "lists.h"
+#include "tensor_lists.h"
 
 namespace ganfast {
 namespace {

@@ -6,7 +6,7 @@
 #include "rows.h"
 
 #include "autograd.h"
-#include "lists.h"
+#include "tensor_lists.h"
 
 namespace ganfast {
 namespace {

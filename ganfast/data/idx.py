@@ -58,23 +58,23 @@ def read_idx(path: Path, ndim: int) -> Tensor:
             start = file.read(header)
             if start[:4] != magic:
                 raise ValueError(
-                    f"{path}: expected magic number 0x{magic.hex()} "
+                    f"{path} must have magic number 0x{magic.hex()} "
                     f"(uint8, {ndim} dimensions), got 0x{start[:4].hex()}"
                 )
             if len(start) < header:
                 raise ValueError(
-                    f"{path}: expected a header of {header} bytes, got {len(start)} bytes"
+                    f"{path} must have a header of {header} bytes, got {len(start)} bytes"
                 )
             shape = struct.unpack(f">{ndim}I", start[4:])
             raw = _up_to(
                 cast("IO[bytes]", file), math.prod(shape) + 1
             )  # one more than it should have
     except (gzip.BadGzipFile, EOFError, zlib.error) as error:
-        raise ValueError(f"{path}: expected a complete gzip file, got {error}") from error
+        raise ValueError(f"{path} must be a complete gzip file, got {error}") from error
     if len(raw) != math.prod(shape):
         found = f"{len(raw)}" if len(raw) < math.prod(shape) else f"{len(raw)} or more"
         raise ValueError(
-            f"{path}: expected {math.prod(shape)} bytes of data for shape {shape}, got {found}"
+            f"{path} must have {math.prod(shape)} bytes of data for shape {shape}, got {found}"
         )
     return torch.from_numpy(np.frombuffer(raw, np.uint8).reshape(shape).copy())
 
@@ -95,10 +95,10 @@ def _read_split(folder: Path, split: str, name: str) -> ImageData:
     labels_file = _need(folder, f"{_PREFIX[split]}-{_LABELS}")
     images, labels = read_idx(images_file, 3), read_idx(labels_file, 1)
     if images.numel() == 0:
-        raise ValueError(f"{images_file}: expected images, got shape {tuple(images.shape)}")
+        raise ValueError(f"{images_file} must hold images, got shape {tuple(images.shape)}")
     if len(labels) != len(images):
         raise ValueError(
-            f"{labels_file}: expected {len(images)} labels, one per image in "
+            f"{labels_file} must hold {len(images)} labels, one per image in "
             f"{images_file.name}, got {len(labels)}"
         )
     return ImageData(images.unsqueeze(1), labels.to(torch.int64), name)
@@ -114,7 +114,7 @@ def _need(folder: Path, name: str) -> Path:
     path = _find(folder, name)
     if path is None:
         raise FileNotFoundError(
-            f"{folder}: expected {name} or {name.replace('-idx', '.idx')}, plain or .gz, "
+            f"{folder} must hold {name} or {name.replace('-idx', '.idx')}, plain or .gz, "
             "got neither"
         )
     return path

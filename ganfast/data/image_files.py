@@ -3,7 +3,7 @@
 import re
 import warnings
 from io import BytesIO
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, Any, BinaryIO
 
 import numpy as np
@@ -51,24 +51,24 @@ def image_folder(path: str | Path, size: int, channels: int = 3) -> ImageData:
         raise ValueError(f"channels must be 1 (grey) or 3 (RGB), got {channels}")
     root = Path(path)
     if not root.is_dir():
-        raise FileNotFoundError(f"{root}: expected a folder of images, got no folder")
-    names = sorted(name for name in listing.walk(root) if listing.is_image_name(name))
+        raise FileNotFoundError(f"{root} must be a folder of images, got no folder")
+    files = [file.as_posix() for file in sorted(listing.walk(root))]
+    names = [file for file in files if listing.is_image_name(PurePosixPath(file))]
     if not names:
         raise ValueError(
-            f"{root}: expected images ({', '.join(sorted(listing.EXTENSIONS))}), got none"
+            f"{root} must hold images ({', '.join(sorted(listing.EXTENSIONS))}), got none"
         )
 
     images = np.empty((len(names), channels, size, size), np.uint8)
     for index, name in enumerate(names):
         images[index] = _read(root / name, size, channels)
 
-    described = root / listing.LABELS_FILE
-    entries = [str(name) for name in names]
-    found = (
-        listing.labels_of(described.read_bytes(), entries, str(described))
-        if described.is_file()
-        else listing.classes(entries)
-    )
+    described = listing.labels_file(files)
+    if described is None:
+        found = listing.classes(names)
+    else:
+        path_of_labels, folder = root / described, described.removesuffix(listing.LABELS_FILE)
+        found = listing.labels_of(path_of_labels.read_bytes(), names, folder, str(path_of_labels))
     return ImageData(torch.from_numpy(images), _numbered(found), str(path))
 
 
@@ -92,7 +92,7 @@ def decode(file: Path | BinaryIO, name: str, channels: int) -> "Image":
     from PIL import Image
 
     if isinstance(file, Path) and file.exists() and not file.is_file():  # it might never end
-        raise ValueError(f"{name}: expected a file, got a pipe, socket or device")
+        raise ValueError(f"{name} must be a file, got a pipe, socket or device")
     Image.init()
     known = [form for form in FORMATS if form in Image.OPEN]
     try:
@@ -112,8 +112,8 @@ def decode(file: Path | BinaryIO, name: str, channels: int) -> "Image":
     except Exception as error:  # Pillow's decoders raise many types on a broken file
         size = file.stat().st_size if isinstance(file, Path) and file.is_file() else None
         if size == 0 or (isinstance(file, BytesIO) and not file.getbuffer().nbytes):
-            raise ValueError(f"{name}: expected an image, got an empty file") from error
-        raise ValueError(f"{name}: expected a readable 8-bit image, got {error}") from error
+            raise ValueError(f"{name} must be an image, got an empty file") from error
+        raise ValueError(f"{name} must be a readable 8-bit image, got {error}") from error
 
 
 def _bits(image: Any) -> int:

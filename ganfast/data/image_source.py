@@ -13,7 +13,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
-from pathlib import Path, PurePath, PurePosixPath
+from pathlib import Path, PurePosixPath
 from typing import IO, Any
 
 import numpy as np
@@ -26,6 +26,17 @@ from ganfast.data.image_files import decode
 
 _LARGEST_ENTRY = 1 << 29  # bytes of one file in an archive
 _LINKS = 40  # from one to the next; more is a circle
+
+# What damaged archives raise besides ValueError. (NotImplementedError is a RuntimeError.)
+_UNREADABLE = (
+    OSError,
+    EOFError,
+    RuntimeError,
+    zipfile.BadZipFile,
+    tarfile.TarError,
+    zlib.error,
+    lzma.LZMAError,
+)
 
 Prepare = Callable[[Tensor], Tensor]  # of an image (C, H, W)
 
@@ -68,7 +79,7 @@ class Arrays(ImageSource):
         self, images: Tensor, name: str, channels: int, labels: Sequence[int] | None = None
     ) -> None:
         if len(images) == 0:
-            raise ValueError(f"{name}: expected images, got none")
+            raise ValueError(f"{name} must hold images, got none")
         self.images, self.name = as_channels(images, channels), name
         self.labels = None if labels is None else [str(label) for label in labels]
         digest = hashlib.sha256(str(tuple(images.shape)).encode())
@@ -89,36 +100,34 @@ class Arrays(ImageSource):
 class _Files(ImageSource):
     """Encoded image files, decoded by threads.
 
-    Labels come from a ``dataset.json`` beside the images, else from their folders.
+    Labels come from a ``dataset.json``, else from the folders of the images.
     """
 
-    def __init__(
-        self,
-        name: str,
-        entries: Sequence[tuple[str, str]],
-        channels: int,
-        others: Sequence[PurePath],
-        labels_file: bytes | None,
-    ) -> None:
-        """``entries``: each file's name, and a text that changes when it does; ``others``: files
-        that are no images."""
-        if not entries:
-            note = listing.not_images(others)
+    def __init__(self, name: str, files: Sequence[str], channels: int) -> None:
+        """``files``: names of all files, images or not, with forward slashes."""
+        self.name, self.channels = name, channels
+        self.entries = [file for file in files if listing.is_image_name(PurePosixPath(file))]
+        described = listing.labels_file(files)
+        others = {*files} - {*self.entries, described}
+        note = listing.not_images([PurePosixPath(file) for file in files if file in others])
+        if not self.entries:
             raise ValueError(
-                f"{name}: expected images ({', '.join(sorted(listing.EXTENSIONS))}), got none"
+                f"{name} must hold images ({', '.join(sorted(listing.EXTENSIONS))}), got none"
                 + (f"; {note}" if note else "")
             )
-        self.name, self.channels = name, channels
-        self.entries = [entry for entry, _ in entries]
-        note = listing.not_images(others)
         self.notes = [f"{name}: {note}"] if note else []
         self.labels = (
             listing.classes(self.entries)
-            if labels_file is None
-            else listing.labels_of(labels_file, self.entries, f"{name}/{listing.LABELS_FILE}")
+            if described is None
+            else listing.labels_of(
+                self.content(described),
+                self.entries,
+                described.removesuffix(listing.LABELS_FILE),
+                f"{name}/{described}",
+            )
         )
-        described = "\n".join(f"{entry}\t{state}" for entry, state in entries)
-        self.key = hashlib.sha256(f"{channels}\n{described}".encode()).hexdigest()
+        states = "\n".join(f"{entry}\t{self.state(entry)}" for entry in self.entries)
+        self.key = hashlib.sha256(f"{channels}\n{states}".encode()).hexdigest()
         self._pool = ThreadPoolExecutor(min(8, os.cpu_count() or 1))
 
     def __len__(self) -> int:
@@ -127,6 +136,18 @@ class _Files(ImageSource):
     @abstractmethod
     def file(self, entry: str) -> Path | io.BytesIO:
         """Return what the decoder reads."""
+
+    @abstractmethod
+    def state(self, entry: str) -> str:
+        """Return a text that changes when the file does."""
+
+    def content(self, entry: str) -> bytes:
+        """Return the bytes of a file. Raises ValueError if it is damaged."""
+        try:
+            file = self.file(entry)
+            return file.read_bytes() if isinstance(file, Path) else file.getvalue()
+        except _UNREADABLE as error:
+            raise ValueError(f"{self.name}: {entry} is damaged: {error}") from error
 
     def read(
         self, start: int, stop: int, prepare: Prepare | None = None
@@ -141,9 +162,7 @@ class _Files(ImageSource):
             image = decode(self.file(entry), entry, self.channels)
         except ValueError as error:
             return str(error)
-        except (OSError, EOFError, RuntimeError, zipfile.BadZipFile, tarfile.TarError) as error:
-            return f"{entry}: {error}"
-        except (zlib.error, lzma.LZMAError, NotImplementedError) as error:
+        except _UNREADABLE as error:
             return f"{entry}: {error}"
         pixels = np.array(image, np.uint8).reshape(image.height, image.width, self.channels)
         found = torch.from_numpy(pixels).permute(2, 0, 1)
@@ -158,29 +177,18 @@ class Folder(_Files):
 
     def __init__(self, path: Path, channels: int) -> None:
         self._path = path
-        names = sorted(listing.walk(path))
-        images = [name for name in names if listing.is_image_name(name)]
-        others = [name for name in names if not listing.is_image_name(name)]
-        labels = path / listing.LABELS_FILE
-        super().__init__(
-            str(path),
-            [(str(name), _state(path / name)) for name in images],
-            channels,
-            others,
-            labels.read_bytes() if labels.is_file() else None,
-        )
+        names = [file.as_posix() for file in sorted(listing.walk(path))]
+        super().__init__(str(path), names, channels)
 
     def file(self, entry: str) -> Path:
         return self._path / entry
 
-
-def _state(file: Path) -> str:
-    """Return a text that changes when the file does."""
-    try:
-        state = file.stat()
-    except OSError:  # a dangling link: reported when it is read
-        return "unreadable"
-    return f"{state.st_size} {state.st_mtime_ns}"
+    def state(self, entry: str) -> str:
+        try:
+            state = (self._path / entry).stat()
+        except OSError:  # a dangling link: reported when it is read
+            return "unreadable"
+        return f"{state.st_size} {state.st_mtime_ns}"
 
 
 class ZipArchive(_Files):
@@ -189,23 +197,15 @@ class ZipArchive(_Files):
     def __init__(self, path: Path, channels: int) -> None:
         try:
             self._zip = zipfile.ZipFile(path)
-        except (zipfile.BadZipFile, NotImplementedError, ValueError, OSError) as error:
-            raise ValueError(f"{path}: expected a zip file: {error}") from error
+        except (ValueError, *_UNREADABLE) as error:
+            raise ValueError(f"{path} must be a zip file: {error}") from error
         # Of a name that is there twice the last entry counts, as when it is unpacked.
-        infos = {info.filename: info for info in self._zip.infolist() if not info.is_dir()}
-        names = sorted(infos)
-        images = [name for name in names if listing.is_image_name(PurePosixPath(name))]
-        others = [PurePosixPath(n) for n in names if not listing.is_image_name(PurePosixPath(n))]
-        labels = None
-        if listing.LABELS_FILE in infos:
-            try:
-                labels = self.file(listing.LABELS_FILE).getvalue()
-            except (OSError, RuntimeError, NotImplementedError, zlib.error, EOFError) as error:
-                raise ValueError(f"{path}: {listing.LABELS_FILE} is damaged: {error}") from error
-            except zipfile.BadZipFile as error:
-                raise ValueError(f"{path}: {listing.LABELS_FILE} is damaged: {error}") from error
-        entries = [(name, f"{infos[name].file_size} {infos[name].CRC}") for name in images]
-        super().__init__(str(path), entries, channels, others, labels)
+        names = sorted({info.filename for info in self._zip.infolist() if not info.is_dir()})
+        super().__init__(str(path), names, channels)
+
+    def state(self, entry: str) -> str:
+        info = self._zip.getinfo(entry)
+        return f"{info.file_size} {info.CRC}"
 
     def file(self, entry: str) -> io.BytesIO:
         size = self._zip.getinfo(entry).file_size
@@ -225,16 +225,9 @@ class TarArchive(_Files):
             self._tar = tarfile.open(path)  # noqa: SIM115  open as long as this object
             # Of a name that is there twice the last member counts, as when it is unpacked.
             self._members = {_plain(m.name): m for m in self._tar if not m.isdir()}
-        except (tarfile.TarError, EOFError, OSError, zlib.error, lzma.LZMAError) as error:
-            raise ValueError(f"{path}: expected a tar file: {error}") from error
-        names = list(self._members)
-        images = [name for name in names if listing.is_image_name(PurePosixPath(name))]
-        others = [PurePosixPath(n) for n in names if not listing.is_image_name(PurePosixPath(n))]
-        labels = None
-        if listing.LABELS_FILE in self._members:
-            labels = self.file(listing.LABELS_FILE).getvalue()
-        entries = [(name, self._state(name)) for name in images]
-        super().__init__(str(path), entries, channels, others, labels)
+        except _UNREADABLE as error:
+            raise ValueError(f"{path} must be a tar file: {error}") from error
+        super().__init__(str(path), list(self._members), channels)
 
     def file(self, entry: str) -> io.BytesIO:
         member = self._target(entry)
@@ -242,7 +235,7 @@ class TarArchive(_Files):
             file = self._tar.extractfile(member)
             return _limited(entry, member.size, io.BytesIO() if file is None else file)
 
-    def _state(self, entry: str) -> str:
+    def state(self, entry: str) -> str:
         try:
             member = self._target(entry)
         except ValueError:
@@ -255,14 +248,14 @@ class TarArchive(_Files):
         for _ in range(_LINKS):
             member = self._members.get(name)
             if member is None:
-                raise ValueError(f"{entry}: expected a file, got a link to {name}, not in the tar")
+                raise ValueError(f"{entry} must be a file, got a link to {name}, not in the tar")
             if member.isfile():
                 return member
             if not (member.issym() or member.islnk()):
-                raise ValueError(f"{entry}: expected a file, got a pipe or device")
+                raise ValueError(f"{entry} must be a file, got a pipe or device")
             folder = "" if member.islnk() else posixpath.dirname(name)
             name = _plain(posixpath.join(folder, member.linkname))
-        raise ValueError(f"{entry}: expected a file, got links that lead in a circle")
+        raise ValueError(f"{entry} must be a file, got links that lead in a circle")
 
 
 def _plain(name: str) -> str:
@@ -279,7 +272,7 @@ def open_images(path: Path, channels: int) -> ImageSource:
     if path.is_dir():
         return Folder(path, channels)
     if not path.is_file():
-        raise FileNotFoundError(f"{path}: expected a folder or a file of images, got nothing")
+        raise FileNotFoundError(f"{path} must be a folder or a file of images, got nothing")
     if path.suffix == ".zip":
         return ZipArchive(path, channels)
     if ".tar" in path.suffixes or path.suffix == ".tgz":
@@ -287,9 +280,7 @@ def open_images(path: Path, channels: int) -> ImageSource:
     if path.suffix == ".npz":
         images, labels = _from_npz(path)
         return Arrays(images, str(path), channels, labels)
-    raise ValueError(
-        f"{path}: expected a folder, .zip, .tar or .npz, got {path.suffix or 'a file'}"
-    )
+    raise ValueError(f"{path} must be a folder, .zip, .tar or .npz, got {path.suffix or 'a file'}")
 
 
 def from_data(data: ImageData, channels: int) -> ImageSource:
@@ -323,7 +314,7 @@ def _from_npz(path: Path) -> tuple[Tensor, list[int] | None]:
         found = [name for name, (shape, dtype) in headers.items() if _is_images(shape, dtype)]
         if len(found) != 1:
             shapes = {name: (str(dtype), shape) for name, (shape, dtype) in headers.items()}
-            raise ValueError(f"expected one uint8 array of images (N, H, W, C), got {shapes}")
+            raise ValueError(f"must hold one uint8 array of images (N, H, W, C), got {shapes}")
         count = headers[found[0]][0][0]
         named = [
             name
@@ -333,10 +324,8 @@ def _from_npz(path: Path) -> tuple[Tensor, list[int] | None]:
         with np.load(path, allow_pickle=False) as file:
             images = torch.from_numpy(np.ascontiguousarray(file[found[0]]))
             labels = file[named[0]].tolist() if len(named) == 1 else None
-    except (ValueError, EOFError, OSError, KeyError, TypeError, zlib.error) as error:
-        raise ValueError(f"{path}: expected a .npz file of arrays: {error}") from error
-    except (zipfile.BadZipFile, NotImplementedError, RuntimeError, SyntaxError) as error:
-        raise ValueError(f"{path}: expected a .npz file of arrays: {error}") from error
+    except (ValueError, KeyError, TypeError, SyntaxError, *_UNREADABLE) as error:
+        raise ValueError(f"{path} must be a .npz file of arrays: {error}") from error
     return images.permute(0, 3, 1, 2) if images.shape[3] in (1, 3) else images, labels
 
 
@@ -366,6 +355,6 @@ def _limited(entry: str, size: int, file: IO[bytes]) -> io.BytesIO:
     raw = file.read(_LARGEST_ENTRY + 1) if size <= _LARGEST_ENTRY else b""
     if max(size, len(raw)) > _LARGEST_ENTRY:
         raise ValueError(
-            f"{entry}: expected an image, got more than {_LARGEST_ENTRY >> 20} MiB in one file"
+            f"{entry} must be an image, got more than {_LARGEST_ENTRY >> 20} MiB in one file"
         )
     return io.BytesIO(raw)

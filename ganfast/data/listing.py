@@ -57,7 +57,7 @@ def walk(root: Path) -> Iterator[Path]:
 
 def not_images(names: Sequence[PurePath]) -> str | None:
     """Say how many files are not looked at, by their endings; None if there are none."""
-    others = [name for name in names if not is_hidden(name) and name.name != LABELS_FILE]
+    others = [name for name in names if not is_hidden(name)]
     counts = Counter(name.suffix.lower() or "no ending" for name in others)
     if not counts:
         return None
@@ -73,7 +73,7 @@ def classes(names: Sequence[str]) -> list[str] | None:
     A level of folders that holds everything, or only splits (``train``, ``val``) or shards the
     images, is no class.
     """
-    paths = [PurePosixPath(name.replace(os.sep, "/")).parts for name in names]
+    paths = [PurePosixPath(name).parts for name in names]
     while all(len(path) > 1 for path in paths):
         tops = {path[0] for path in paths}
         if len(tops) > 1 and not tops <= _SPLITS and not _shards(paths):
@@ -104,12 +104,27 @@ def _shards(paths: Sequence[tuple[str, ...]]) -> bool:
     )
 
 
-def labels_of(text: bytes, names: Sequence[str], where: str) -> list[str] | None:
+def labels_file(names: Sequence[str]) -> str | None:
+    """Return the ``dataset.json`` of all images: at the top, or in a folder that holds everything.
+
+    Args:
+        names: of all files, with forward slashes.
+    """
+    found = [name for name in names if PurePosixPath(name).name == LABELS_FILE]
+    images = [name for name in names if is_image_name(PurePosixPath(name))]
+    for name in sorted(found, key=len):
+        if all(image.startswith(name.removesuffix(LABELS_FILE)) for image in images):
+            return name
+    return None
+
+
+def labels_of(text: bytes, names: Sequence[str], folder: str, where: str) -> list[str] | None:
     """Return the label of each image in a ``dataset.json``, or None if it has none.
 
     Args:
         text: ``{"labels": [[name, class], ...]}`` or ``{"labels": null}``.
-        names: of the images, relative to the folder of the file.
+        names: of the images, with forward slashes.
+        folder: of the file, which their names in it leave out; empty, or ending in a slash.
         where: of the file, for errors.
 
     Raises:
@@ -119,7 +134,7 @@ def labels_of(text: bytes, names: Sequence[str], where: str) -> list[str] | None
         content: Any = json.loads(text)
         pairs = content["labels"]
     except (ValueError, KeyError, TypeError, RecursionError) as error:
-        raise ValueError(f"{where}: expected an object with labels, got {error!r}") from error
+        raise ValueError(f"{where} must be an object with labels, got {error!r}") from error
     if pairs is None:
         return None
     try:
@@ -128,10 +143,11 @@ def labels_of(text: bytes, names: Sequence[str], where: str) -> list[str] | None
         raise ValueError(f"{where}: labels must be pairs of a name and a class: {error}") from error
     if any(not isinstance(label, int) or isinstance(label, bool) for label in found.values()):
         return None  # conditions that are no classes
-    missing = [name for name in names if name.replace(os.sep, "/") not in found]
+    relative = [name.removeprefix(folder) for name in names]
+    missing = [name for name in relative if name not in found]
     if missing:
         raise ValueError(
-            f"{where}: expected a label for every image, got none for {missing[0]}"
+            f"{where} must have a label for every image, got none for {missing[0]}"
             + (f" and {len(missing) - 1} more" if len(missing) > 1 else "")
         )
-    return [str(found[name.replace(os.sep, "/")]) for name in names]
+    return [str(found[name]) for name in relative]

@@ -28,7 +28,7 @@ def refuse_missing(spec: str) -> None:
     windows = re.match(r"[A-Za-z]:[\\/]", spec)  # a path, though it has a colon
     if spec in data.EMBEDDED or Path(spec).exists() or (":" in spec and not windows):
         return
-    raise FileNotFoundError(f"{spec}: expected a folder or a file of images, got nothing")
+    raise FileNotFoundError(f"{spec} must be a folder or a file of images, got nothing")
 
 
 def is_statistics(spec: str) -> bool:
@@ -44,7 +44,7 @@ def is_statistics(spec: str) -> bool:
         with np.load(path, allow_pickle=False) as file:
             return bool({"mu", "mu_s"} & set(file.files))
     except (ValueError, EOFError, OSError, zipfile.BadZipFile, NotImplementedError) as error:
-        raise ValueError(f"{spec}: expected a .npz file of arrays: {error}") from error
+        raise ValueError(f"{spec} must be a .npz file of arrays: {error}") from error
 
 
 def has_images(spec: str) -> bool:
@@ -57,7 +57,7 @@ def headers(spec: str) -> list[tuple[tuple[int, ...], np.dtype[Any]]]:
     try:
         return list(npz_headers(Path(spec)).values())
     except (ValueError, EOFError, OSError, zipfile.BadZipFile, zlib.error) as error:
-        raise ValueError(f"{spec}: expected a .npz file of arrays: {error}") from error
+        raise ValueError(f"{spec} must be a .npz file of arrays: {error}") from error
 
 
 def load_statistics(spec: str, layers: tuple[str, ...], expected: Mapping[str, str]) -> FeatureSet:

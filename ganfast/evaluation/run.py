@@ -250,6 +250,11 @@ def _between_statistics(real: str, fake: str, wanted: list[str], settings: Setti
     # Files of other tools say nothing of their network: it is what the caller says.
     asked = {"features": settings.features, "dims": str(settings.dims)}
     expected = next((s for s in found if s is not None), asked)
+    if settings.features not in ("inception", expected["features"]):  # the default or theirs
+        raise ValueError(
+            f"features must be those of the statistics, {expected['features']!r}, "
+            f"got {settings.features!r}"
+        )
     public = expected.get("weights", INCEPTION.sha256) == INCEPTION.sha256
     plain = expected["features"] == "inception" and expected.get("dims", "2048") == "2048"
     label = "FID" if plain and public else f"FD ({expected['features']})"
@@ -276,7 +281,7 @@ def statistics(spec: str, settings: Settings, quiet: bool = False) -> tuple[Mome
     inputs.refuse_missing(spec)
     encoder = settings.encoder()
     if inputs.is_statistics(spec):
-        raise ValueError(f"{spec}: expected images, but the file holds statistics already")
+        raise ValueError(f"{spec} must hold images, got statistics")
     source = _open(spec, encoder, ("features",), settings, settings.samples, images=True)
     side, _, _ = _collect(source, encoder, ("features",), False, settings, quiet)
     found = side.moments["features"]
@@ -310,7 +315,7 @@ def _open(
 
 def _need_two(name: str, n: int) -> None:
     if n < 2:
-        raise ValueError(f"{name}: expected at least 2 images, got {n}")
+        raise ValueError(f"{name} must hold at least 2 images, got {n}")
 
 
 def _refuse_at_once(

@@ -67,7 +67,7 @@ def digits(weights: Path = WEIGHTS) -> DigitsFeatures:
     raw = weights.read_bytes()
     found = hashlib.sha256(raw).hexdigest()
     if found != SHA256:
-        raise ValueError(f"{weights}: expected sha256 {SHA256}, got {found}; reinstall ganfast")
+        raise ValueError(f"{weights} must have sha256 {SHA256}, got {found}; reinstall ganfast")
     net = DigitsFeatures()
     net.load_state_dict(load(raw))
     return net.eval().requires_grad_(False)

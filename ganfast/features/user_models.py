@@ -88,7 +88,7 @@ def torchscript(path: Path) -> Encoder:
     try:
         net = torch.jit.load(str(path), map_location="cpu").eval()  # type: ignore[no-untyped-call]
     except RuntimeError as error:
-        raise ValueError(f"{path}: expected a TorchScript file: {error!s:.200}") from error
+        raise ValueError(f"{path} must be a TorchScript file: {error!s:.200}") from error
     # NVIDIA's files return probabilities unless asked for features.
     takes = {argument.name for argument in net.forward.schema.arguments}
     options = {"return_features": True} if "return_features" in takes else {}

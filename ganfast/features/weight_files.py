@@ -88,7 +88,7 @@ def check(path: Path, sha256: str) -> None:
     found = sha256_of(path)
     if found != sha256:
         raise ValueError(
-            f"{path}: expected sha256 {sha256}, got {found} ({path.stat().st_size:,} bytes); "
+            f"{path} must have sha256 {sha256}, got {found} ({path.stat().st_size:,} bytes); "
             "the download may have been cut off: remove the file and get it again"
         )
 
@@ -106,9 +106,9 @@ def read(path: Path) -> dict[str, Tensor]:
     try:
         state: Any = torch.load(path, map_location="cpu", weights_only=True)
     except (pickle.UnpicklingError, RuntimeError, EOFError) as error:
-        raise ValueError(f"{path}: expected a file of weights: {error!s:.200}") from error
+        raise ValueError(f"{path} must be a file of weights: {error!s:.200}") from error
     if not isinstance(state, dict) or not all(isinstance(v, Tensor) for v in state.values()):
-        raise ValueError(f"{path}: expected a state dict, names to tensors, got {type(state)}")
+        raise ValueError(f"{path} must be a state dict, names to tensors, got {type(state)}")
     return state
 
 
@@ -135,5 +135,5 @@ def download(file: WeightFile) -> Path:
             copy.write(chunk)
             bar.update(len(chunk))
         if digest.hexdigest() != file.sha256:
-            raise ValueError(f"{file.url}: expected sha256 {file.sha256}, got {digest.hexdigest()}")
+            raise ValueError(f"{file.url} must have sha256 {file.sha256}, got {digest.hexdigest()}")
     return target

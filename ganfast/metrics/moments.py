@@ -83,21 +83,21 @@ def load_moments_and_weights(
     mu, sigma = ("mu_s", "sigma_s") if spatial else ("mu", "sigma")
     for name in (mu, sigma):
         if name not in arrays:
-            raise ValueError(f"{path}: expected an array {name!r}, got {sorted(arrays)}")
+            raise ValueError(f"{path} must hold an array {name!r}, got {sorted(arrays)}")
     mean = as_mean(arrays[mu], f"{path}: {mu}")
     if mean.ndim != 1:
-        raise ValueError(f"{path}: expected {mu} of shape (D,), got {tuple(mean.shape)}")
+        raise ValueError(f"{path} must hold {mu} of shape (D,), got {tuple(mean.shape)}")
     covariance, _ = as_symmetric(arrays[sigma], f"{path}: {sigma}", len(mean))
     if covariance.ndim != 2:
-        raise ValueError(f"{path}: expected {sigma} of shape (D, D), got {tuple(covariance.shape)}")
+        raise ValueError(f"{path} must hold {sigma} of shape (D, D), got {tuple(covariance.shape)}")
     if spatial or "n" not in arrays:
         return Moments(mean, covariance), (math.nan, math.nan)
     n = arrays["n"]
     if n.shape != () or n.dtype.kind not in "iu" or n < 2:
-        raise ValueError(f"{path}: expected n to be a whole number of 2 or more, got {n!r}")
+        raise ValueError(f"{path}: n must be a whole number of 2 or more, got {n!r}")
     weights = arrays.get("weights", np.array([n, n], dtype=np.float64))
     if weights.shape != (2,) or weights.dtype != np.float64 or not _are_weights(*weights.tolist()):
-        raise ValueError(f"{path}: expected weights to be the sums of w and w^2, got {weights!r}")
+        raise ValueError(f"{path}: weights must be the sums of w and w^2, got {weights!r}")
     return Moments(mean, covariance, int(n)), (float(weights[0]), float(weights[1]))
 
 
@@ -113,9 +113,9 @@ def load_settings(path: str | os.PathLike[str]) -> dict[str, str] | None:
     try:
         settings = json.loads(str(arrays["settings"]))
     except json.JSONDecodeError as error:
-        raise ValueError(f"{path}: expected settings in JSON, got {error}") from error
+        raise ValueError(f"{path}: settings must be JSON, got {error}") from error
     if not isinstance(settings, dict):
-        raise ValueError(f"{path}: expected settings by name, got {type(settings).__name__}")
+        raise ValueError(f"{path}: settings must be given by name, got {type(settings).__name__}")
     return {str(key): str(value) for key, value in settings.items()}
 
 
@@ -137,7 +137,7 @@ def refuse_pickle(path: str | os.PathLike[str]) -> None:
 def _arrays(path: str | os.PathLike[str]) -> dict[str, np.ndarray]:
     refuse_pickle(path)
     if Path(path).suffix in (".pt", ".pth"):
-        raise ValueError(f"{path}: expected a .npz file of arrays, got {Path(path).suffix}")
+        raise ValueError(f"{path} must be a .npz file of arrays, got {Path(path).suffix}")
     try:
         file = np.load(path, allow_pickle=False)
         if not isinstance(file, np.lib.npyio.NpzFile):
@@ -147,6 +147,6 @@ def _arrays(path: str | os.PathLike[str]) -> dict[str, np.ndarray]:
     except FileNotFoundError:
         raise
     except (ValueError, EOFError, OSError, zipfile.BadZipFile, zlib.error) as error:
-        raise ValueError(f"{path}: expected a .npz file of arrays: {error}") from error
+        raise ValueError(f"{path} must be a .npz file of arrays: {error}") from error
     except (NotImplementedError, RuntimeError, KeyError, SyntaxError, TypeError) as error:
-        raise ValueError(f"{path}: expected a .npz file of arrays: {error}") from error
+        raise ValueError(f"{path} must be a .npz file of arrays: {error}") from error

@@ -6,7 +6,7 @@ from dataclasses import fields, is_dataclass
 from functools import partial
 from pathlib import Path
 from types import NoneType, UnionType
-from typing import Any, Literal, TypeVar, get_args, get_origin, get_type_hints
+from typing import Any, Literal, TypeVar, Union, get_args, get_origin, get_type_hints
 
 T = TypeVar("T")
 
@@ -128,7 +128,7 @@ def _nodes(root: Any) -> Iterator[Any]:
 
 def _converted(name: str, value: Any, hint: Any) -> Any:
     """Convert a YAML value to the type of a field. Raises TypeError if it has another type."""
-    kinds = get_args(hint) if isinstance(hint, UnionType) else (hint,)
+    kinds = get_args(hint) if get_origin(hint) in (Union, UnionType) else (hint,)
     for kind in kinds:
         if is_dataclass(kind) and isinstance(value, dict | list):
             # fit=[steps=2] works like gan=[steps=2].

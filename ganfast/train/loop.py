@@ -49,6 +49,9 @@ class Loop(ABC):
         on_record: called with each record that is logged.
     """
 
+    _free_option = "steps"  # a resumed run may change this one
+    _own_names: tuple[str, ...] = ()  # the keys of ``_own_state``
+
     def __init__(
         self,
         options: LoopOptions,
@@ -164,9 +167,6 @@ class Loop(ABC):
         self._restore(state)
         self._begun = True
         self._processes.wait()  # no process may write before all have read
-
-    _free_option = "steps"  # a resumed run may change this one
-    _own_names: tuple[str, ...] = ()  # the keys of ``_own_state``
 
     def _state(self) -> State:
         own = self._own_state()

@@ -177,7 +177,7 @@ def test_inception_from_files_to_numbers(monkeypatch, capsys, tmp_path):
         "--weights", weights,
     )  # fmt: skip
     assert code == 1
-    assert "expected sha256 6726825d" in said
+    assert "must have sha256 6726825d" in said
 
 
 def test_within_classes(ganfast, tmp_path):
@@ -478,8 +478,8 @@ def broken(x):
     [
         (["eval", "digits", "digits", "--metrics", "fid,fad"], 2, "got fad"),
         (["eval", "digits", "digits", "--metrics", "sfid"], 1, "no spatial"),
-        (["fid", "digits", "nowhere"], 1, "nowhere: expected a folder or a file of images"),
-        (["fid", "digits", "C:\\data"], 1, "C:\\data: expected a folder or a file of images"),
+        (["fid", "digits", "nowhere"], 1, "nowhere must be a folder or a file of images"),
+        (["fid", "digits", "C:\\data"], 1, "C:\\data must be a folder or a file of images"),
         (["fid", "digits", "stats.pkl"], 1, "stats.pkl: a pickle can run code"),
         (["fid", "digits", "no:where"], 1, "No module named 'no'"),
         (["fid", "digits", "digits", "--on-error", "ignore"], 2, "must be stop or skip"),
@@ -527,7 +527,7 @@ def test_few_images_and_nan(monkeypatch, capsys, ganfast, folders, tmp_path):
     Image.fromarray(LAYOUT[0][0].numpy()).save(tmp_path / "one" / "a.png")
     code, _, said = ganfast("fid", folders[0], tmp_path / "one")
     assert code == 1
-    assert "expected at least 2 images, got 1" in said
+    assert "must hold at least 2 images, got 1" in said
     code, _, said = run(monkeypatch, capsys, "fid", *folders, "--features", f"{__name__}:broken")
     assert code == 1
     assert "hold NaN or infinity" in said

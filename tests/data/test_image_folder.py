@@ -98,10 +98,10 @@ def test_other_files_and_hidden_ones_are_passed_over(tmp_path: Path) -> None:
 def test_unreadable_files_are_named(tmp_path: Path) -> None:
     save(tmp_path / "whole.png", noise(32, 32))
     cut = (tmp_path / "whole.png").read_bytes()[:-200]
-    readable, empty = "expected a readable 8-bit image", "expected an image, got an empty file"
+    readable, empty = "must be a readable 8-bit image", "must be an image, got an empty file"
     for content, words in ((b"", empty), (b"not an image", readable), (cut, readable)):
         (tmp_path / "broken.png").write_bytes(content)
-        with pytest.raises(ValueError, match=rf"broken\.png: {words}"):
+        with pytest.raises(ValueError, match=rf"broken\.png {words}"):
             image_folder(tmp_path, size=8)
 
 
@@ -112,7 +112,7 @@ def test_sixteen_bit_images_are_refused_rather_than_clipped(tmp_path: Path) -> N
 
 
 def test_folders_and_settings_that_cannot_be(tmp_path: Path) -> None:
-    with pytest.raises(ValueError, match=r"expected images .*got none"):
+    with pytest.raises(ValueError, match=r"must hold images .*got none"):
         image_folder(tmp_path, size=4)
     with pytest.raises(FileNotFoundError, match="nowhere"):
         image_folder(tmp_path / "nowhere", size=4)

@@ -1,6 +1,7 @@
 """Folders, archives and arrays of images of all kinds, and what cannot be used of them."""
 
 import io
+import re
 import tarfile
 import zipfile
 
@@ -112,7 +113,9 @@ def test_what_cannot_be_used_is_named(folder):
     images, problems = source.read(0, len(source))
     assert len(source) == 2 + len(BROKEN)
     assert len(images) == 2
-    assert sorted(problem.partition(":")[0] for problem in problems.values()) == sorted(BROKEN)
+    assert sorted(re.match(r"[^ :]*", problem)[0] for problem in problems.values()) == sorted(
+        BROKEN
+    )
 
 
 def test_bombs_are_refused(tmp_path, monkeypatch):
@@ -162,10 +165,10 @@ def test_grey_is_mixed_as_pillow_does():
 @pytest.mark.parametrize(
     ("name", "raw", "words"),
     [
-        ("a.zip", b"no zip", "expected a zip file"),
-        ("a.tar", b"no tar", "expected a tar file"),
-        ("a.npz", b"no npz", "expected a .npz file"),
-        ("a.exe", b"", "expected a folder, .zip, .tar or .npz"),
+        ("a.zip", b"no zip", "must be a zip file"),
+        ("a.tar", b"no tar", "must be a tar file"),
+        ("a.npz", b"no npz", "must be a .npz file"),
+        ("a.exe", b"", "must be a folder, .zip, .tar or .npz"),
     ],
 )
 def test_files_of_another_kind(tmp_path, name, raw, words):
@@ -177,12 +180,12 @@ def test_files_of_another_kind(tmp_path, name, raw, words):
 def test_nothing_there(tmp_path):
     with pytest.raises(FileNotFoundError, match="got nothing"):
         open_images(tmp_path / "nowhere", 3)
-    with pytest.raises(ValueError, match="expected images"):
+    with pytest.raises(ValueError, match="must hold images"):
         open_images(tmp_path, 3)
     np.savez(tmp_path / "a.npz", x=np.zeros((3, 3)))
-    with pytest.raises(ValueError, match="expected one uint8 array"):
+    with pytest.raises(ValueError, match="must hold one uint8 array"):
         open_images(tmp_path / "a.npz", 3)
-    with pytest.raises(ValueError, match="expected images, got none"):
+    with pytest.raises(ValueError, match="must hold images, got none"):
         Arrays(torch.zeros(0, 3, 4, 4, dtype=torch.uint8), "a", 3)
 
 

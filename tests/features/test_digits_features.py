@@ -113,7 +113,7 @@ def test_weights_that_were_changed_are_refused(tmp_path: Path) -> None:
     raw = bytearray(changed.read_bytes())
     raw[-1] ^= 1
     changed.write_bytes(raw)
-    with pytest.raises(ValueError, match=r"digits\.safetensors: expected sha256 .* got"):
+    with pytest.raises(ValueError, match=r"digits\.safetensors must have sha256 .* got"):
         digits(changed)
     with pytest.raises(FileNotFoundError):
         digits(tmp_path / "none.safetensors")

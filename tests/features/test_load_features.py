@@ -101,7 +101,7 @@ def test_public_weights_are_found_in_either_cache(empty_cache, monkeypatch, rand
         assert features.load("inception").label == "FID"
         assert weight_files.find(known) == target
     target.write_bytes(path.read_bytes()[:-7])
-    with pytest.raises(ValueError, match=r"expected sha256 .* may have been cut off"):
+    with pytest.raises(ValueError, match=r"must have sha256 .* may have been cut off"):
         features.load("inception")
 
 
@@ -112,7 +112,7 @@ def test_download_is_whole_or_not_there(empty_cache):
     file = weight_files.WeightFile(("a.pth",), source.as_uri(), right, 7000)
     assert weight_files.download(file).read_bytes() == source.read_bytes()
     wrong = weight_files.WeightFile(("b.pth",), source.as_uri(), "0" * 64, 7000)
-    with pytest.raises(ValueError, match="expected sha256 000"):
+    with pytest.raises(ValueError, match="must have sha256 000"):
         weight_files.download(wrong)
     assert [path.name for path in weight_files.folders()[0].iterdir()] == ["a.pth"]
 
@@ -120,7 +120,7 @@ def test_download_is_whole_or_not_there(empty_cache):
 def test_weights_are_read_without_running_code(tmp_path):
     path = tmp_path / "bad.pth"
     torch.save({"x": print}, path)
-    with pytest.raises(ValueError, match="expected a file of weights"):
+    with pytest.raises(ValueError, match="must be a file of weights"):
         weight_files.read(path)
 
 

@@ -91,7 +91,7 @@ def test_pickles_are_refused_and_not_run(tmp_path: Path, monkeypatch: pytest.Mon
     bombs[0] = Bomb()
     np.savez("inside.npz", mu=bombs, sigma=np.eye(1))
     for name in ("renamed.npz", "inside.npz"):
-        with pytest.raises(ValueError, match=rf"{name}: expected a \.npz file of arrays"):
+        with pytest.raises(ValueError, match=rf"{name} must be a \.npz file of arrays"):
             load_moments(name)
     assert not Path("exploded").exists()
 
@@ -104,7 +104,7 @@ def test_damaged_and_foreign_files(tmp_path: Path) -> None:
     whole = path.read_bytes()
     for cut in (0, 10, len(whole) // 2):
         path.write_bytes(whole[:cut])
-        with pytest.raises(ValueError, match=r"x\.npz: expected a \.npz file of arrays"):
+        with pytest.raises(ValueError, match=r"x\.npz must be a \.npz file of arrays"):
             load_moments(path)
     np.save(tmp_path / "x.npy", np.eye(2))
     with pytest.raises(ValueError, match="a single array"):
@@ -114,16 +114,16 @@ def test_damaged_and_foreign_files(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("arrays", "message"),
     [
-        ({"mu": np.zeros(2)}, r"expected an array 'sigma', got \['mu'\]"),
-        ({"mu": np.zeros((1, 2)), "sigma": np.eye(2)}, r"expected mu of shape \(D,\)"),
+        ({"mu": np.zeros(2)}, r"must hold an array 'sigma', got \['mu'\]"),
+        ({"mu": np.zeros((1, 2)), "sigma": np.eye(2)}, r"must hold mu of shape \(D,\)"),
         ({"mu": np.zeros(2), "sigma": np.eye(3)}, r"sigma must have shape \(\.\.\., 2, 2\)"),
         ({"mu": np.zeros(2), "sigma": np.full((2, 2), np.inf)}, "sigma must be finite"),
         ({"mu": np.zeros(2), "sigma": np.triu(np.ones((2, 2)))}, "sigma must be a symmetric"),
-        ({"mu": np.zeros(2), "sigma": np.eye(2), "n": 1.5}, "expected n to be a whole number"),
-        ({"mu": np.zeros(2), "sigma": np.eye(2), "n": 0}, "expected n to be a whole number"),
+        ({"mu": np.zeros(2), "sigma": np.eye(2), "n": 1.5}, "n must be a whole number"),
+        ({"mu": np.zeros(2), "sigma": np.eye(2), "n": 0}, "n must be a whole number"),
         (
             {"mu": np.zeros(2), "sigma": np.eye(2), "n": 5, "weights": np.array([-1.0, 1.0])},
-            "expected weights to be",
+            "weights must be",
         ),
     ],
 )
