@@ -200,7 +200,7 @@ class ZipArchive(_Files):
         except (ValueError, *_UNREADABLE) as error:
             raise ValueError(f"{path} must be a zip file: {error}") from error
         # Of a name that is there twice the last entry counts, as when it is unpacked.
-        names = sorted({info.filename for info in self._zip.infolist() if not info.is_dir()})
+        names = sorted({n for n in self._zip.namelist() if n and not n.endswith("/")})
         super().__init__(str(path), names, channels)
 
     def state(self, entry: str) -> str:

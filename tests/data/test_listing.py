@@ -339,3 +339,12 @@ def test_a_dataset_json_of_some_images_alone_is_counted_not_believed(tmp_path):
     source = open_images(tmp_path, 3)
     assert source.labels == ["cat", "dog"]
     assert source.notes == [f"{tmp_path}: 1 file is no image by name and not read (.json 1)"]
+
+
+def test_a_zip_entry_without_a_name_is_no_image(tmp_path):
+    path = tmp_path / "x.zip"
+    with zipfile.ZipFile(path, "w") as archive:
+        archive.writestr(zipfile.ZipInfo("a.png"), picture())
+        archive.writestr(zipfile.ZipInfo("z.png"), picture())
+    path.write_bytes(path.read_bytes().replace(b"z.png", b"\0.png"))  # names end at a zero byte
+    assert open_images(path, 3).entries == ["a.png"]
