@@ -3,10 +3,12 @@
     python scripts/package_check.py FOLDER TORCH_REQUIREMENT
 
 The source distribution is built without torch. pip then builds and installs it in an environment
-that holds that torch and nothing of the checkout: once without kernels, once with the CPU's, whose
-wheel stays in FOLDER. Both must give the same numbers. At last the wheel is installed with
-transformers, which `make test` goes without, and the tests of its nets run against it. Of open_clip
-the tests need the torchvision that goes with torch, and run where somebody has both.
+that holds that torch and nothing of the checkout: once without kernels, once as GANFAST_BUILD says.
+Both must give the same numbers. At last the second wheel is installed with transformers, which
+`make test` goes without, and the tests of its nets run against it. Of open_clip the tests need the
+torchvision that goes with torch, and run where somebody has both.
+
+The second wheel's extension becomes the checkout's own, so that nothing is compiled twice.
 """
 
 import json
@@ -15,6 +17,7 @@ import os
 import shutil
 import subprocess
 import sys
+import zipfile
 from pathlib import Path
 
 ROOT = Path(__file__).parent.parent
@@ -33,13 +36,25 @@ def built(folder: Path, *command: str | Path, kind: str = "none") -> Path:
     return file
 
 
-def use(python: Path, folder: Path, kind: str) -> dict[str, float]:
+def use(python: Path, folder: Path) -> dict[str, float]:
     """The numbers that the installed package gives in a new folder."""
     folder.mkdir()
     program = ROOT / "scripts/package_use.py"
-    done = run(python, program, kind, cwd=folder, stdout=subprocess.PIPE)
+    done = run(python, program, cwd=folder, stdout=subprocess.PIPE)
     print(done.stdout, end="", flush=True)
     return json.loads(done.stdout.splitlines()[-1])
+
+
+def take_extension(wheel: Path) -> None:
+    """Make the wheel's extension, if it has one, the checkout's own."""
+    for stale in ROOT.glob("ganfast/_C*.so"):
+        stale.unlink()
+    with zipfile.ZipFile(wheel) as archive:
+        for name in archive.namelist():
+            if name == "ganfast/_build.json" or (
+                name.startswith("ganfast/_C.") and name.endswith(".so")
+            ):
+                archive.extract(name, ROOT)
 
 
 def main(folder: Path, torch: str) -> None:
@@ -54,13 +69,14 @@ def main(folder: Path, torch: str) -> None:
     # Without pip's cache, which would take a wheel of this name for that of any other build.
     wheel_of = (*pip, "wheel", "--no-cache-dir", "--no-deps", source, "--wheel-dir")
     numbers = []
-    for kind in ("none", "cpu"):
-        wheel = built(folder / kind, *wheel_of, kind=kind)
+    for name, kind in (("plain", "none"), ("fused", os.environ.get("GANFAST_BUILD", "auto"))):
+        wheel = built(folder / name, *wheel_of, kind=kind)
         run(*pip, "install", torch, wheel)
-        numbers.append(use(python, folder / f"use-{kind}", kind))
+        numbers.append(use(python, folder / f"use-{name}"))
         run(*pip, "uninstall", "--yes", "ganfast")
     for name, value in numbers[0].items():
         assert math.isclose(value, numbers[1][name], rel_tol=1e-6), numbers
+    take_extension(wheel)
 
     run(*pip, "install", torch, f"{wheel}[{EXTRAS}]")
     # A copy: beside the checkout's tests its own ganfast would be found first.
