@@ -40,6 +40,13 @@ def atomic_write(path: str | os.PathLike[str]) -> Iterator[BinaryIO]:
     _fsync_folder(target.parent)
 
 
+def cache_folder() -> Path:
+    """Return ``$GANFAST_CACHE``, or ``ganfast`` in ``$XDG_CACHE_HOME`` or ``~/.cache``."""
+    if "GANFAST_CACHE" in os.environ:
+        return Path(os.environ["GANFAST_CACHE"]).expanduser()
+    return Path(os.environ.get("XDG_CACHE_HOME", "~/.cache")).expanduser() / "ganfast"
+
+
 def check_writable(path: str | os.PathLike[str]) -> None:
     """Raise as `atomic_write` would, before the work that ends with it; nothing is left there."""
     target = Path(os.path.realpath(path))

@@ -1,10 +1,10 @@
 """Options, tables and endings that several commands share."""
 
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -20,8 +20,16 @@ Out = Annotated[Path, typer.Option(help="Folder of the run.")]
 Set = Annotated[
     list[str] | None, typer.Option("--set", metavar="FIELD=VALUE", help="A setting; repeatable.")
 ]
-SettingsFile = Annotated[
-    Path | None, typer.Argument(metavar="[SETTINGS]", help="YAML file of settings.")
+Source = Annotated[
+    str | None,
+    typer.Argument(
+        metavar="[PATH]",
+        help="Images: a folder, .zip, .tar or .npz; or a .yaml file of settings.",
+        show_default="the embedded digits",
+    ),
+]
+PrintConfig = Annotated[
+    bool, typer.Option("--print-config", help="List all settings with their meaning, and exit.")
 ]
 
 INTERRUPTED = 130
@@ -63,11 +71,28 @@ def prepare(device: str | None, threads: int | None) -> str:
     return device or devices[-1]
 
 
+def is_settings(path: str) -> bool:
+    """Say whether a path is a file of settings, by its name."""
+    return Path(path).suffix.lower() in (".yaml", ".yml")
+
+
+def print_fields(kind: type[Any], values: Mapping[str, Any]) -> None:
+    """Print the settings as YAML: each with its value or default, and its meaning in a comment."""
+    from ganfast.train import config
+
+    print(config.documented(config.from_mapping(kind, values)), end="")
+
+
 def print_table(rows: Sequence[Sequence[str]]) -> None:
     """Print rows in columns."""
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
     for row in rows:
         print("  ".join(f"{cell:<{w}}" for cell, w in zip(row, widths, strict=True)).rstrip())
+
+
+def say(words: str) -> None:
+    """Print what is not a result."""
+    print(words, file=sys.stderr, flush=True)
 
 
 def interrupted(words: str) -> None:

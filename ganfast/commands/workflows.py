@@ -9,20 +9,34 @@ from ganfast.commands.options import (
     Device,
     Out,
     Overwrite,
+    PrintConfig,
     Resume,
     Set,
-    SettingsFile,
+    Source,
     Threads,
     UsageError,
     interrupted,
+    is_settings,
     prepare,
+    print_fields,
     print_table,
+    say,
     usage,
 )
 
+_AGAIN = "stopped before step {}; ganfast train --resume {} continues"
+
 
 def train(
-    settings: SettingsFile = None,
+    path: Annotated[
+        str | None,
+        typer.Argument(
+            metavar="[PATH]",
+            help="Images to train on: a folder, .zip, .tar or .npz; or a .yaml file of settings; "
+            "with --resume, the folder of a run.",
+            show_default="the embedded digits",
+        ),
+    ] = None,
     set_: Set = None,
     model: Annotated[
         str | None, typer.Option(help="Short for --set model=NAME; also cyclegan and autoencoder.")
@@ -30,23 +44,53 @@ def train(
     out: Out = Path("runs/train"),
     device: Device = None,
     threads: Threads = None,
-    resume: Resume = False,
+    resume: Annotated[
+        bool, typer.Option("--resume", help="Continue the run in PATH, or in --out.")
+    ] = False,
     resume_from: Annotated[
         Path | None, typer.Option(help="Continue from this checkpoint of the folder.")
     ] = None,
     overwrite: Overwrite = False,
+    print_config: PrintConfig = False,
 ) -> None:
-    """Train a GAN on the embedded digits or your images, as a YAML file and --set say."""
+    """Train a GAN on your images, or on the embedded digits.
+
+    Size, channels and model fit the images unless you set them; --print-config lists all settings.
+    """
     from ganfast.distributed import joined
     from ganfast.train import config
+    from ganfast.workflows.run_folder import CONFIG
 
     words = [*(set_ or []), *([f"model={model}"] if model else [])]
     if overwrite and (resume or resume_from):
         raise UsageError("--resume and --overwrite exclude each other")
+    settings, values = None, {}
+    is_run = resume and path is not None and any(Path(path).glob("checkpoint*.pt"))
+    if path is not None and is_run:
+        out = Path(path)
+    if resume and (path is None or is_run):
+        settings = out / CONFIG if (out / CONFIG).is_file() else None
+    elif path is not None and is_settings(path):
+        settings = Path(path)
+    elif path is not None:
+        values["data"] = path
     with usage(settings is None):
-        values = config.values_of(settings, words)
+        values |= config.values_of(settings, words)
+    if print_config:
+        print_fields(_kind(values), values)
+        return
     with joined(prepare(device, threads)) as own:
         _train(values, settings is None, out, own, resume, resume_from, overwrite)
+
+
+def _kind(values: dict[str, Any]) -> type[Any]:
+    """Return the settings of the model that is named."""
+    from ganfast.workflows import autoencoder, cyclegan, gan
+
+    if values.get("model") == "cyclegan":
+        return cyclegan.CycleConfig
+    is_coder = values.get("model") in autoencoder.MODELS
+    return autoencoder.AutoencoderConfig if is_coder else gan.Config
 
 
 def _train(
@@ -60,33 +104,31 @@ def _train(
 ) -> None:
     from ganfast.distributed import Processes
     from ganfast.train import config
-    from ganfast.workflows import autoencoder, cyclegan, gan
+    from ganfast.workflows import autoencoder, cyclegan
     from ganfast.workflows import train as recipe
 
-    again = "stopped before step {}; the same command with --resume continues"
-    if values.get("model") == "cyclegan":
-        with usage(only_words):
-            both = config.from_mapping(cyclegan.CycleConfig, values)
-        done = cyclegan.cycle(both, out, device, resume, overwrite, resume_from)
-        rows, finished, steps = cyclegan.rows(done), done.finished, both.steps
-    elif values.get("model") in autoencoder.MODELS:
-        with usage(only_words):
-            coder = config.from_mapping(autoencoder.AutoencoderConfig, values)
-        coded = autoencoder.autoencode(coder, out, overwrite, device, resume, resume_from)
+    with usage(only_words):
+        wanted = config.from_mapping(_kind(values), values)
+    first = Processes().first
+    note = say if first else None
+    steps = wanted.steps
+    if isinstance(wanted, cyclegan.CycleConfig):
+        done = cyclegan.cycle(wanted, out, device, resume, overwrite, resume_from)
+        rows, finished = cyclegan.rows(done), done.finished
+    elif isinstance(wanted, autoencoder.AutoencoderConfig):
+        coded = autoencoder.autoencode(wanted, out, overwrite, device, resume, resume_from, note)
         if coded is None:
-            interrupted(again.format(coder.steps))
+            interrupted(_AGAIN.format(steps, out))
             return
-        rows, finished, steps = autoencoder.rows(coded), True, coder.steps
+        rows, finished = autoencoder.rows(coded), True
     else:
-        with usage(only_words):
-            one = config.from_mapping(gan.Config, values)
-        result = recipe.train(one, out, device, resume, overwrite, resume_from)
-        rows, finished, steps = recipe.rows(result), result.finished, one.steps
-    if not Processes().first:
+        result = recipe.train(wanted, out, device, resume, overwrite, resume_from, note)
+        rows, finished = recipe.rows(result), result.finished
+    if not first:
         return
     _print_end(rows, out)
     if not finished:
-        interrupted(again.format(steps))
+        interrupted(_AGAIN.format(steps, out))
 
 
 def demo(
@@ -116,45 +158,64 @@ def demo(
         interrupted(f"stopped at step {result.step} of {steps}; to continue: {again}")
 
 
+def _workflow_settings(
+    path: str | None, words: list[str], kind: type[Any], print_config: bool
+) -> Any:
+    """Read the settings of a workflow from a YAML file and words, or with data at a path.
+
+    Prints them and ends the command if that is what was asked for.
+    """
+    from ganfast.train import config
+
+    settings = Path(path) if path is not None and is_settings(path) else None
+    with usage(settings is None):
+        own = {"data": path} if path is not None and settings is None else {}
+        values = own | config.values_of(settings, words)
+        if print_config:
+            print_fields(kind, values)
+            raise typer.Exit
+        return config.from_mapping(kind, values)
+
+
 def pretrain(
-    settings: SettingsFile = None,
+    path: Source = None,
     set_: Set = None,
     out: Out = Path("runs/pretrain"),
     device: Device = None,
     threads: Threads = None,
     overwrite: Overwrite = False,
+    print_config: PrintConfig = False,
 ) -> None:
     """Train G or D before the GAN, and compare with a GAN from scratch at an equal budget."""
-    from ganfast.train import config
     from ganfast.workflows import pretrain as recipe
 
-    with usage(settings is None):
-        wanted = config.read(recipe.Settings, settings, set_ or [])
-    result = recipe.pretrain(wanted, out, prepare(device, threads), overwrite)
+    wanted = _workflow_settings(path, set_ or [], recipe.Settings, print_config)
+    result = recipe.pretrain(wanted, out, prepare(device, threads), overwrite, on_note=say)
     print_table([["network", "weight", ""], *recipe.taken(result)])
     _print_end(recipe.rows(wanted, result), out)
 
 
 def finetune(
-    settings: SettingsFile = None,
+    path: Source = None,
     set_: Set = None,
     out: Out = Path("runs/finetune"),
     device: Device = None,
     threads: Threads = None,
     overwrite: Overwrite = False,
+    print_config: PrintConfig = False,
 ) -> None:
     """Train a classifier on real, synthetic and both, and say whether the GAN helped."""
-    from ganfast.train import config
     from ganfast.workflows import finetune as recipe
 
-    with usage(settings is None):
-        wanted = config.read(recipe.Settings, settings, set_ or [])
-    result = recipe.finetune(wanted, out, prepare(device, threads), overwrite, on_result=print)
-    _print_end([recipe.header(wanted), *result.rows(wanted)], out)
+    wanted = _workflow_settings(path, set_ or [], recipe.Settings, print_config)
+    result = recipe.finetune(
+        wanted, out, prepare(device, threads), overwrite, on_result=print, on_note=say
+    )
+    _print_end([recipe.header(result.settings), *result.rows()], out)
 
 
 def rank(
-    settings: SettingsFile = None,
+    path: Source = None,
     set_: Set = None,
     model: Annotated[
         list[str] | None, typer.Option(help="A classifier: file or module:callable; repeatable.")
@@ -163,17 +224,14 @@ def rank(
     device: Device = None,
     threads: Threads = None,
     overwrite: Overwrite = False,
+    print_config: PrintConfig = False,
 ) -> None:
     """Rank classifiers on synthetic images, and compare with the ranking on real ones."""
-    from ganfast.train import config
     from ganfast.workflows import rank as recipe
 
-    with usage(settings is None):
-        values = config.values_of(settings, set_ or [])
-        if model:
-            values["models"] = model
-        wanted = config.from_mapping(recipe.Settings, values)
-    result = recipe.rank(wanted, out, prepare(device, threads), overwrite)
+    words = [*(set_ or []), *([f"models=[{', '.join(model)}]"] if model else [])]
+    wanted = _workflow_settings(path, words, recipe.Settings, print_config)
+    result = recipe.rank(wanted, out, prepare(device, threads), overwrite, on_note=say)
     print_table([recipe.HEADER, *result.rows()])
     _print_end(recipe.correlations(result), out)
 
@@ -185,14 +243,23 @@ def synthesize(
     shares: Annotated[
         str, typer.Option(help="Of the classes, such as 1,1,2.", show_default="equal")
     ] = "",
-    format_: Annotated[str, typer.Option("--format", help="npz, folder or safetensors.")] = "npz",
+    format_: Annotated[
+        str, typer.Option("--format", help="npz, folder, parquet or safetensors.")
+    ] = "npz",
     seed: Annotated[int, typer.Option(help="The same seed makes the same data set.")] = 0,
     reject: Annotated[
         float, typer.Option(help="Share to leave out, those with the lowest D(x).")
     ] = 0.0,
     confidence: Annotated[
-        float, typer.Option(help="Least probability of its label by the digit classifier.")
+        float, typer.Option(help="Least probability of its label by the classifier.")
     ] = 0.0,
+    classifier: Annotated[
+        str,
+        typer.Option(
+            help="A file or module:callable that judges the samples.",
+            show_default="the digits' own, or one trained on the images",
+        ),
+    ] = "",
     truncation: Annotated[
         float, typer.Option(help="Latents within so many standard deviations; 0 is off.")
     ] = 0.0,
@@ -208,9 +275,9 @@ def synthesize(
     with usage():
         weights = tuple(float(share) for share in shares.split(",")) if shares else ()
         filters = Filters(reject, confidence, truncation)
-        order = recipe.Order(samples, weights, format_, seed, filters)  # type: ignore[arg-type]
-    found = recipe.synthesize(checkpoint, out, order, device, overwrite)
-    print_table(recipe.rows(found))
+        order = recipe.Order(samples, weights, format_, seed, filters, classifier)  # type: ignore[arg-type]
+    found, judge = recipe.synthesize(checkpoint, out, order, device, overwrite)
+    print_table(found.rows(judge))
     print(f"card: {out / 'card.html'}")
 
 

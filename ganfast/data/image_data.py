@@ -14,6 +14,7 @@ class ImageData:
         images: uint8 (N, C, H, W) in [0, 255], with N, C, H, W >= 1.
         labels: int64 (N,), or None.
         name: where the images came from.
+        class_names: name of each label, from 0 on; empty means that labels are their own names.
 
     Raises:
         TypeError: the images or labels have another type or dtype.
@@ -23,6 +24,7 @@ class ImageData:
     images: Tensor
     labels: Tensor | None
     name: str
+    class_names: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         images, labels = self.images, self.labels
@@ -43,6 +45,16 @@ class ImageData:
 
     def __len__(self) -> int:
         return len(self.images)
+
+    @property
+    def classes(self) -> int:
+        """Number of classes, 0 without labels."""
+        if self.labels is None:
+            return 0
+        return len(self.class_names) or int(self.labels.max()) + 1
+
+    def class_name(self, label: int) -> str:
+        return self.class_names[label] if self.class_names else str(label)
 
 
 def to_float(images: Tensor) -> Tensor:

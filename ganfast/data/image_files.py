@@ -1,17 +1,10 @@
-"""Folders of ordinary image files."""
+"""Decoding image files."""
 
 import re
 import warnings
 from io import BytesIO
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO
-
-import numpy as np
-import numpy.typing as npt
-import torch
-
-from ganfast.data import listing
-from ganfast.data.image_data import ImageData
 
 if TYPE_CHECKING:
     from PIL.Image import Image
@@ -23,67 +16,24 @@ FORMATS = (
 #: Largest image that is decoded, in pixels; set it higher for larger ones that you trust.
 MAX_PIXELS = 100_000_000
 
+Colour = tuple[int, int, int]  # red, green and blue from 0 to 255
+
 _MODES = {1: "L", 3: "RGB"}
 _EIGHT_BIT = frozenset(("1", "L", "LA", "P", "PA", "RGB", "RGBA", "RGBX", "CMYK", "YCbCr"))
 
 
-def image_folder(path: str | Path, size: int, channels: int = 3) -> ImageData:
-    """Read all images below a folder as uint8 (N, channels, size, size), ordered by path.
-
-    Each image is cut to its centre square and resized by antialiased bicubic, unless it has that
-    size already. Labels come from a ``dataset.json`` in the folder, or if every image lies in a
-    sub-folder, from their names in sorted order; folders that only split or shard the images are no
-    classes. Hidden files and folders are skipped, and links to folders followed.
+def decode(
+    file: Path | BinaryIO, name: str, channels: int, background: Colour | None = None
+) -> "Image":
+    """Decode the first frame of an image file as grey (1) or RGB (3).
 
     Args:
-        path: the folder.
-        size: side in pixels.
-        channels: 1 (grey) or 3 (RGB).
-
-    Raises:
-        FileNotFoundError: there is no such folder.
-        ValueError: the folder holds no images, or a file, which the message names, is not a
-            readable image of 8 bits per channel.
-    """
-    if size < 1:
-        raise ValueError(f"size must be at least 1 pixel, got {size}")
-    if channels not in _MODES:
-        raise ValueError(f"channels must be 1 (grey) or 3 (RGB), got {channels}")
-    root = Path(path)
-    if not root.is_dir():
-        raise FileNotFoundError(f"{root} must be a folder of images, got no folder")
-    files = [file.as_posix() for file in sorted(listing.walk(root))]
-    names = [file for file in files if listing.is_image_name(PurePosixPath(file))]
-    if not names:
-        raise ValueError(
-            f"{root} must hold images ({', '.join(sorted(listing.EXTENSIONS))}), got none"
-        )
-
-    images = np.empty((len(names), channels, size, size), np.uint8)
-    for index, name in enumerate(names):
-        images[index] = _read(root / name, size, channels)
-
-    described = listing.labels_file(files)
-    if described is None:
-        found = listing.classes(names)
-    else:
-        path_of_labels, folder = root / described, described.removesuffix(listing.LABELS_FILE)
-        found = listing.labels_of(path_of_labels.read_bytes(), names, folder, str(path_of_labels))
-    return ImageData(torch.from_numpy(images), _numbered(found), str(path))
-
-
-def _numbered(classes: list[str] | None) -> torch.Tensor | None:
-    """Number classes from 0 in sorted order, numbers by their value."""
-    if classes is None:
-        return None
-    numeric = all(name.isdecimal() for name in classes)
-    ordered = sorted(set(classes), key=int if numeric else None)
-    number = {name: i for i, name in enumerate(ordered)}
-    return torch.tensor([number[name] for name in classes])
-
-
-def decode(file: Path | BinaryIO, name: str, channels: int) -> "Image":
-    """Decode the first frame of an image file as grey (1) or RGB (3); transparency is dropped.
+        file: the file.
+        name: of the file, for errors.
+        channels: 1 or 3.
+        background: show the image as a viewer does: transparency composed on this colour, and
+            turned upright as its EXIF data say. With None the stored pixels are taken as they are,
+            without transparency, as FID tools do.
 
     Raises:
         ValueError: the file, which the message names, is not a readable image of 8 bits per
@@ -107,13 +57,25 @@ def decode(file: Path | BinaryIO, name: str, channels: int) -> "Image":
                     )
                 if image.mode not in _EIGHT_BIT or _bits(image) > 8:
                     raise ValueError(f"pixels of mode {image.mode!r}, not 8 bits per channel")
-                converted: Image.Image = image.convert(_MODES[channels])
+                shown = image if background is None else _shown(image, background)
+                converted: Image.Image = shown.convert(_MODES[channels])
                 return converted
     except Exception as error:  # Pillow's decoders raise many types on a broken file
         size = file.stat().st_size if isinstance(file, Path) and file.is_file() else None
         if size == 0 or (isinstance(file, BytesIO) and not file.getbuffer().nbytes):
             raise ValueError(f"{name} must be an image, got an empty file") from error
         raise ValueError(f"{name} must be a readable 8-bit image, got {error}") from error
+
+
+def _shown(image: "Image", background: Colour) -> "Image":
+    """Return what a viewer shows on this background."""
+    from PIL import Image, ImageOps
+
+    upright = ImageOps.exif_transpose(image)
+    if not upright.has_transparency_data:
+        return upright
+    base = Image.new("RGBA", upright.size, (*background, 255))
+    return Image.alpha_composite(base, upright.convert("RGBA"))
 
 
 def _bits(image: Any) -> int:
@@ -141,14 +103,3 @@ def _after(file: BinaryIO, mark: bytes) -> bytes:
     file.seek(place)
     found = head.find(mark)
     return head[found:] if found >= 0 else b""
-
-
-def _read(file: Path, size: int, channels: int) -> npt.NDArray[np.uint8]:
-    from PIL import Image
-
-    square = decode(file, str(file), channels)
-    side = min(square.size)
-    left, top = (square.width - side) // 2, (square.height - side) // 2
-    square = square.crop((left, top, left + side, top + side))
-    square = square.resize((size, size), Image.Resampling.BICUBIC)
-    return np.moveaxis(np.asarray(square, np.uint8).reshape(size, size, channels), 2, 0)

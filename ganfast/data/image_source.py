@@ -22,7 +22,7 @@ from torch import Tensor
 
 from ganfast.data import listing
 from ganfast.data.image_data import ImageData
-from ganfast.data.image_files import decode
+from ganfast.data.image_files import Colour, decode
 
 _LARGEST_ENTRY = 1 << 29  # bytes of one file in an archive
 _LINKS = 40  # from one to the next; more is a circle
@@ -46,6 +46,7 @@ class ImageSource(ABC):
 
     Attributes:
         name: where the images come from.
+        channels: 1 (grey) or 3 (RGB), of all images.
         key: changes whenever the images do; None if that is not known.
         labels: the class of each image, if there are classes.
         notes: what a reader of the scores should know, such as files that are no images.
@@ -53,6 +54,7 @@ class ImageSource(ABC):
     """
 
     name: str
+    channels: int
     key: str | None
     labels: Sequence[str] | None = None
     notes: Sequence[str] = ()
@@ -80,7 +82,7 @@ class Arrays(ImageSource):
     ) -> None:
         if len(images) == 0:
             raise ValueError(f"{name} must hold images, got none")
-        self.images, self.name = as_channels(images, channels), name
+        self.images, self.name, self.channels = as_channels(images, channels), name, channels
         self.labels = None if labels is None else [str(label) for label in labels]
         digest = hashlib.sha256(str(tuple(images.shape)).encode())
         for part in torch.split(images, 1024):
@@ -103,9 +105,11 @@ class _Files(ImageSource):
     Labels come from a ``dataset.json``, else from the folders of the images.
     """
 
-    def __init__(self, name: str, files: Sequence[str], channels: int) -> None:
+    def __init__(
+        self, name: str, files: Sequence[str], channels: int, background: Colour | None
+    ) -> None:
         """``files``: names of all files, images or not, with forward slashes."""
-        self.name, self.channels = name, channels
+        self.name, self.channels, self.background = name, channels, background
         self.entries = [file for file in files if listing.is_image_name(PurePosixPath(file))]
         described = listing.labels_file(files)
         others = {*files} - {*self.entries, described}
@@ -127,7 +131,8 @@ class _Files(ImageSource):
             )
         )
         states = "\n".join(f"{entry}\t{self.state(entry)}" for entry in self.entries)
-        self.key = hashlib.sha256(f"{channels}\n{states}".encode()).hexdigest()
+        shown = "" if background is None else f" {background}"
+        self.key = hashlib.sha256(f"{channels}{shown}\n{states}".encode()).hexdigest()
         self._pool = ThreadPoolExecutor(min(8, os.cpu_count() or 1))
 
     def __len__(self) -> int:
@@ -159,7 +164,7 @@ class _Files(ImageSource):
     def _read(self, prepare: Prepare | None, entry: str) -> Tensor | str:
         """Return the image, or a sentence that says what is wrong with it."""
         try:
-            image = decode(self.file(entry), entry, self.channels)
+            image = decode(self.file(entry), entry, self.channels, self.background)
         except ValueError as error:
             return str(error)
         except _UNREADABLE as error:
@@ -175,10 +180,10 @@ class Folder(_Files):
     Links to folders are followed; see :func:`ganfast.data.listing.walk`.
     """
 
-    def __init__(self, path: Path, channels: int) -> None:
+    def __init__(self, path: Path, channels: int, background: Colour | None = None) -> None:
         self._path = path
         names = [file.as_posix() for file in sorted(listing.walk(path))]
-        super().__init__(str(path), names, channels)
+        super().__init__(str(path), names, channels, background)
 
     def file(self, entry: str) -> Path:
         return self._path / entry
@@ -194,14 +199,14 @@ class Folder(_Files):
 class ZipArchive(_Files):
     """All images in a zip file, in the order of their names; nothing is unpacked to disk."""
 
-    def __init__(self, path: Path, channels: int) -> None:
+    def __init__(self, path: Path, channels: int, background: Colour | None = None) -> None:
         try:
             self._zip = zipfile.ZipFile(path)
         except (ValueError, *_UNREADABLE) as error:
             raise ValueError(f"{path} must be a zip file: {error}") from error
         # Of a name that is there twice the last entry counts, as when it is unpacked.
         names = sorted({n for n in self._zip.namelist() if n and not n.endswith("/")})
-        super().__init__(str(path), names, channels)
+        super().__init__(str(path), names, channels, background)
 
     def state(self, entry: str) -> str:
         info = self._zip.getinfo(entry)
@@ -219,7 +224,7 @@ class TarArchive(_Files):
     Links to files of the archive count as these files.
     """
 
-    def __init__(self, path: Path, channels: int) -> None:
+    def __init__(self, path: Path, channels: int, background: Colour | None = None) -> None:
         self._lock = threading.Lock()
         try:
             self._tar = tarfile.open(path)  # noqa: SIM115  open as long as this object
@@ -227,7 +232,7 @@ class TarArchive(_Files):
             self._members = {_plain(m.name): m for m in self._tar if not m.isdir()}
         except _UNREADABLE as error:
             raise ValueError(f"{path} must be a tar file: {error}") from error
-        super().__init__(str(path), list(self._members), channels)
+        super().__init__(str(path), list(self._members), channels, background)
 
     def file(self, entry: str) -> io.BytesIO:
         member = self._target(entry)
@@ -262,21 +267,26 @@ def _plain(name: str) -> str:
     return posixpath.normpath(name)
 
 
-def open_images(path: Path, channels: int) -> ImageSource:
+def open_images(path: Path, channels: int, background: Colour | None = None) -> ImageSource:
     """Open the images at a path: a folder, a .zip or .tar file, or a .npz file of uint8 images.
+
+    Args:
+        path: the folder or file.
+        channels: 1 or 3.
+        background: of files, as for :func:`ganfast.data.image_files.decode`.
 
     Raises:
         FileNotFoundError: there is nothing at this path.
         ValueError: it is another kind of file, or holds no images.
     """
     if path.is_dir():
-        return Folder(path, channels)
+        return Folder(path, channels, background)
     if not path.is_file():
         raise FileNotFoundError(f"{path} must be a folder or a file of images, got nothing")
     if path.suffix == ".zip":
-        return ZipArchive(path, channels)
+        return ZipArchive(path, channels, background)
     if ".tar" in path.suffixes or path.suffix == ".tgz":
-        return TarArchive(path, channels)
+        return TarArchive(path, channels, background)
     if path.suffix == ".npz":
         images, labels = _from_npz(path)
         return Arrays(images, str(path), channels, labels)

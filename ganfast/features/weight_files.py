@@ -1,7 +1,6 @@
 """Files of public weights: where to find them, and checks that they are the right ones."""
 
 import hashlib
-import os
 import pickle
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,7 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from ganfast._files import atomic_write
+from ganfast._files import atomic_write, cache_folder
 
 
 @dataclass(frozen=True)
@@ -34,13 +33,6 @@ INCEPTION = WeightFile(
     size=95_628_359,
 )
 _CHUNK = 1 << 20
-
-
-def cache_folder() -> Path:
-    """Return ``$GANFAST_CACHE``, or ``ganfast`` in ``$XDG_CACHE_HOME`` or ``~/.cache``."""
-    if "GANFAST_CACHE" in os.environ:
-        return Path(os.environ["GANFAST_CACHE"]).expanduser()
-    return Path(os.environ.get("XDG_CACHE_HOME", "~/.cache")).expanduser() / "ganfast"
 
 
 def folders() -> list[Path]:

@@ -4,7 +4,7 @@ import io
 import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from ganfast._files import atomic_write
 
@@ -13,12 +13,23 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 
+# Plots are transparent, and their lines and words can be read on white and on a dark page.
+_INK = "#77828f"
+_STYLE: Any = {
+    **dict.fromkeys(("axes.edgecolor", "axes.labelcolor", "xtick.color", "ytick.color"), _INK),
+    **dict.fromkeys(("text.color", "axes.titlecolor", "grid.color"), _INK),
+}
+FLOOR = _INK
+
+
 def panels(width: float, height: float, count: int = 1) -> "tuple[Figure, list[Axes]]":
     """Make a figure of a size in inches with panels below each other on a shared x axis."""
+    from matplotlib import rc_context
     from matplotlib.figure import Figure
 
-    figure = Figure(figsize=(width, height), dpi=110, layout="constrained")
-    axes = list(figure.subplots(count, 1, sharex=True, squeeze=False)[:, 0])
+    with rc_context(_STYLE):
+        figure = Figure(figsize=(width, height), dpi=110, layout="constrained")
+        axes = list(figure.subplots(count, 1, sharex=True, squeeze=False)[:, 0])
     for axis in axes:
         axis.grid(alpha=0.25)
         axis.spines[["top", "right"]].set_visible(False)
@@ -28,7 +39,7 @@ def panels(width: float, height: float, count: int = 1) -> "tuple[Figure, list[A
 def png(figure: "Figure") -> bytes:
     """Return a figure as PNG."""
     file = io.BytesIO()
-    figure.savefig(file, format="png")
+    figure.savefig(file, format="png", transparent=True)
     return file.getvalue()
 
 
@@ -49,28 +60,39 @@ def write(figure: "Figure", path: Path) -> bytes:
     return picture
 
 
-def curves(records: Sequence[Mapping[str, float]], fd_name: str, fd_real: float) -> "Figure":
-    """Draw losses, discriminator probabilities and the Fréchet distance over the steps.
+def curves(
+    records: Sequence[Mapping[str, float]],
+    score: tuple[str, str],
+    floor: float,
+    probabilities: bool = True,
+) -> "Figure":
+    """Draw losses, the discriminator's outputs and the score over the steps.
 
     Args:
         records: the log of a run.
-        fd_name: name of the distance.
-        fd_real: distance between real images, drawn as the floor.
+        score: name of the score in the log, and in the figure.
+        floor: score of real images, drawn as the low end of the scale.
+        probabilities: the discriminator's outputs are probabilities, not those of a critic.
     """
+    name, label = score
     shown = (
         ("loss", {"loss_d": "discriminator", "loss_g": "generator"}),
-        ("mean probability", {"d_real": "D(x), real", "d_fake": "D(G(z)), fake"}),
-        (fd_name, {"fd": fd_name}),
+        (
+            "mean probability" if probabilities else "mean output of the critic",
+            {"d_real": "D(x), real", "d_fake": "D(G(z)), fake"},
+        ),
+        (label, {name: label}),
     )
     figure, axes = panels(8.6, 7.6, len(shown))
-    for axis, (label, series) in zip(axes, shown, strict=True):
-        for (key, name), colour in zip(series.items(), ("#2563a8", "#d2691e"), strict=False):
+    for axis, (words, series) in zip(axes, shown, strict=True):
+        for (key, line), colour in zip(series.items(), ("#3b82d0", "#d97a32"), strict=False):
             points = [(r["step"], r[key]) for r in records if key in r]
-            marker = "o" if key == "fd" else None
-            axis.plot(*zip(*points, strict=True), label=name, color=colour, lw=1.4, marker=marker)
-        axis.set_ylabel(label)
-    axes[1].set_ylim(0, 1)
-    axes[2].axhline(fd_real, color="#5d6876", lw=1, ls="--", label="real vs real")
+            marker = "o" if key == name else None
+            axis.plot(*zip(*points, strict=True), label=line, color=colour, lw=1.4, marker=marker)
+        axis.set_ylabel(words)
+    if probabilities:
+        axes[1].set_ylim(0, 1)
+    axes[2].axhline(floor, color=FLOOR, lw=1, ls="--", label="real vs real")
     axes[2].set_yscale("log")
     axes[2].yaxis.set_major_formatter("{x:g}")
     for axis in axes:  # above the panel, away from the curves

@@ -43,7 +43,7 @@ td.long { white-space: normal; overflow-wrap: anywhere; min-width: 14rem; }
   .pairs td:first-child { overflow-wrap: break-word; } }
 .number { text-align: right; }
 figure { margin: 1rem 0; }
-figure img { display: block; max-width: 100%; height: auto; background: #fff;
+figure img { display: block; max-width: 100%; height: auto;
   border: 1px solid var(--line); border-radius: 4px; }
 figcaption { margin-top: .4rem; font-size: .875rem; }
 .row { display: grid; grid-template-columns: repeat(auto-fill, minmax(9rem, 1fr)); gap: 1rem; }

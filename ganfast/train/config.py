@@ -1,12 +1,19 @@
 """Settings from YAML files and ``field=value`` words, as a dataclass."""
 
 import difflib
+import inspect
+import json
+import re
+import textwrap
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import fields, is_dataclass
+from dataclasses import asdict, fields, is_dataclass
 from functools import partial
 from pathlib import Path
 from types import NoneType, UnionType
-from typing import Any, Literal, TypeVar, Union, get_args, get_origin, get_type_hints
+from typing import TYPE_CHECKING, Any, Literal, TypeVar, Union, get_args, get_origin, get_type_hints
+
+if TYPE_CHECKING:
+    from _typeshed import DataclassInstance
 
 T = TypeVar("T")
 
@@ -66,6 +73,47 @@ def from_mapping(kind: type[T], values: Mapping[str, Any]) -> T:
             meant = f"; did you mean {near[0]!r}?" if near else f"; known are {sorted(known)}"
             raise ValueError(f"unknown field {name!r}{meant}")
     return kind(**{name: _converted(name, value, hints[name]) for name, value in values.items()})
+
+
+def as_yaml(config: "DataclassInstance") -> str:
+    """Return the fields of a dataclass as YAML that `read` takes."""
+    return "".join(yaml_blocks(config).values())
+
+
+def documented(config: "DataclassInstance") -> str:
+    """Return the fields of a dataclass as YAML, the meaning of each in a comment before it."""
+    meanings = meanings_of(type(config))
+    blocks = yaml_blocks(config)
+    lines = []
+    for name, block in blocks.items():
+        words = textwrap.wrap(meanings.get(name, ""), 96)
+        lines += [*(f"# {line}" for line in words), block]
+    return "\n".join(lines)
+
+
+def yaml_blocks(config: "DataclassInstance") -> dict[str, str]:
+    """Return the YAML of each field by its name."""
+    import yaml
+
+    values = {field.name: getattr(config, field.name) for field in fields(config) if field.init}
+    # JSON turns tuples into lists, and what is left is YAML.
+    plain = json.loads(json.dumps(values, default=asdict))
+    return {name: yaml.safe_dump({name: plain[name]}, sort_keys=False) for name in plain}
+
+
+def meanings_of(kind: type[Any]) -> dict[str, str]:
+    """Return what each field means, from the docstrings of a dataclass and of what it extends."""
+    found: dict[str, str] = {}
+    for base in reversed(kind.__mro__):
+        text = inspect.cleandoc(base.__doc__ or "")
+        _, _, attributes = text.partition("Attributes:\n")
+        attributes = attributes.partition("\n\n")[0]
+        for entry in re.split(r"\n(?=    \w)", "\n" + attributes):
+            names, colon, words = entry.strip().partition(":")
+            if colon and re.fullmatch(r"\w+(, \w+)*", names):
+                for name in names.split(", "):
+                    found[name] = " ".join(words.split()).replace("``", "")
+    return found
 
 
 def _mapping(path: Path) -> dict[str, Any]:

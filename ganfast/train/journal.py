@@ -59,16 +59,16 @@ class JsonLog:
         self._file.close()
 
 
-_PLAIN_LINES = 20  # at most, in a whole run
-
-
 class Progress:
-    """Show the newest values of a run of ``steps`` rounds that starts after ``step``."""
+    """Show the newest values of a run of ``steps`` rounds that starts after ``step``.
+
+    A terminal gets a bar, with the step of each value that is not of the newest record. Other
+    output gets a line for each record.
+    """
 
     def __init__(self, steps: int, step: int) -> None:
-        self._steps, self._step = steps, step
-        self._lines = self._due()
-        self._values: Record = {}
+        self._steps = steps
+        self._values: dict[str, tuple[float, float]] = {}  # step and value by name
         self._bar: Any = None
         if sys.stderr.isatty():
             from tqdm import tqdm
@@ -76,25 +76,26 @@ class Progress:
             self._bar = tqdm(total=steps, initial=step, unit="step", dynamic_ncols=True)
 
     def advance(self) -> None:
-        self._step += 1
         if self._bar is not None:
             self._bar.update()
 
     def show(self, record: Record) -> None:
-        self._values.update(record)
-        text = ", ".join(f"{k} {v:.4g}" for k, v in self._values.items() if k != "step")
-        if self._bar is not None:
-            self._bar.set_postfix_str(text)
-        elif self._due() > self._lines:
-            self._lines = self._due()
-            print(f"step {self._step}/{self._steps}: {text}", file=sys.stderr, flush=True)
+        now, values = record["step"], {k: v for k, v in record.items() if k != "step"}
+        if self._bar is None:
+            text = ", ".join(f"{name} {value:.4g}" for name, value in values.items())
+            print(f"step {now}/{self._steps}: {text}", file=sys.stderr, flush=True)
+            return
+        self._values.update({name: (now, value) for name, value in values.items()})
+        self._bar.set_postfix_str(
+            ", ".join(
+                f"{name} {value:.4g}" if step == now else f"{name} {value:.4g} (step {step})"
+                for name, (step, value) in self._values.items()
+            )
+        )
 
     def close(self) -> None:
         if self._bar is not None:
             self._bar.close()
-
-    def _due(self) -> int:
-        return self._step * _PLAIN_LINES // self._steps
 
 
 class Journal:

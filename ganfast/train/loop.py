@@ -18,7 +18,7 @@ from ganfast.distributed import Processes
 from ganfast.models.checkpoint import State
 from ganfast.train.checkpoint import Checkpoints, capture, refuse_missing, refused, restore
 from ganfast.train.journal import Journal, Record, SilentJournal
-from ganfast.train.options import refuse_other
+from ganfast.train.options import CADENCE, refuse_other
 
 
 class LoopOptions(Protocol):
@@ -49,7 +49,8 @@ class Loop(ABC):
         on_record: called with each record that is logged.
     """
 
-    _free_option = "steps"  # a resumed run may change this one
+    #: Options that a resumed run may change.
+    _free: frozenset[str] = CADENCE | {"steps"}
     _own_names: tuple[str, ...] = ()  # the keys of ``_own_state``
 
     def __init__(
@@ -163,7 +164,7 @@ class Loop(ABC):
         """
         state = self._checkpoints.load(None if path is None else Path(path))
         refuse_missing(state, ("options",))
-        refuse_other(self._options, state["options"], free=self._free_option)
+        refuse_other(self._options, state["options"], self._free)
         self._restore(state)
         self._begun = True
         self._processes.wait()  # no process may write before all have read

@@ -57,12 +57,18 @@ class Loss(Protocol):
     """The protocol of the trainer's losses, which ``ganfast.losses.AdversarialLoss`` follows.
 
     With an attribute ``paired`` that is true, ``generator`` also gets the outputs for real samples.
-    With ``from_probs`` true, outputs are logged as probabilities, without a sigmoid.
+    Outputs are logged as probabilities, the sigmoid of logits; with ``from_probs`` true, and for
+    the critics of a ``kind`` that is ``wasserstein`` or ``relativistic``, as they are.
     """
 
     def discriminator(self, real_logits: Any, fake_logits: Any, /) -> Tensor: ...
 
     def generator(self, fake_logits: Any, /) -> Tensor: ...
+
+
+def gives_probabilities(loss: Any) -> bool:
+    """Say whether the outputs that a loss takes stand for probabilities, unlike a critic's."""
+    return getattr(loss, "kind", None) not in ("wasserstein", "relativistic")
 
 
 class Relativistic:

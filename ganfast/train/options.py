@@ -1,7 +1,7 @@
 """The options of a training run, and the checks of settings."""
 
 import math
-from dataclasses import dataclass, fields
+from dataclasses import MISSING, dataclass, fields, replace
 from typing import TYPE_CHECKING, Any, Literal, get_args
 
 from ganfast._names import check_name
@@ -156,14 +156,28 @@ class TrainOptions:
         return 1 - progress if self.lr_decay == "linear" else (1 + math.cos(math.pi * progress)) / 2
 
 
-def refuse_other(options: "DataclassInstance", saved: dict[str, Any], free: str = "") -> None:
-    """Raise ValueError if a checkpoint's options differ from these, except for ``free``."""
+#: When a run logs, scores, shows and saves, and where to. A resumed run may change these.
+CADENCE = frozenset(
+    (
+        *("log_every", "score_every", "sample_every", "checkpoint_every", "keep_checkpoints"),
+        *("patience", "tensorboard", "wandb"),
+    )
+)
+
+
+def refuse_other(
+    options: "DataclassInstance", saved: dict[str, Any], free: frozenset[str] = frozenset()
+) -> None:
+    """Raise ValueError if a checkpoint's options differ from these, except for ``free`` ones."""
     if not isinstance(saved, dict):
         raise ValueError(f"the checkpoint's options must be settings by name, got {saved!r}")
     for field in fields(options):
-        # A checkpoint without the option is older than it and was made with its default.
-        mine, theirs = getattr(options, field.name), saved.get(field.name, field.default)
-        if field.name != free and mine != theirs:
+        mine = getattr(options, field.name)
+        if field.name in saved or field.default is MISSING or not field.init:
+            theirs = saved.get(field.name, "nothing")
+        else:  # the checkpoint is older than the option and was made with its default
+            theirs = getattr(replace(options, **{field.name: field.default}), field.name)
+        if field.name not in free and mine != theirs:
             raise ValueError(
                 f"the checkpoint was made with {field.name}={theirs!r}, "
                 f"this run has {field.name}={mine!r}"

@@ -20,6 +20,7 @@ class StepMetrics:
     def __init__(self, rounds: int, device: torch.device, processes: Processes) -> None:
         self.rows = torch.zeros(rounds, len(NAMES), device=device)
         self._processes = processes
+        self._since = 0  # the rows of rounds up to this one are not known
 
     def put(self, step: int, row: Tensor) -> None:
         """Store this process's metrics (5,) of round ``step`` (from 1)."""
@@ -34,28 +35,47 @@ class StepMetrics:
             FloatingPointError: a metric is not finite; the error names the first such round.
         """
         count = (step - 1) % len(self.rows) + 1 if step else 0
-        rows = self.rows[:count].double()
+        first = max(step - count, self._since)
+        rows = self.rows[count - (step - first) : count].double()
         self._processes.average([rows])
         rows = rows.cpu()
-        for round_, row in enumerate(rows, start=step - count + 1):
+        for round_, row in enumerate(rows, start=first + 1):
             if not row.isfinite().all():
                 values = zip(NAMES, row.tolist(), strict=True)
                 text = ", ".join(f"{name} {value:.4g}" for name, value in values)
                 raise FloatingPointError(f"training failed at step {round_}: {text}")
         return dict(zip(NAMES, rows.mean(0).tolist(), strict=True))
 
+    def restore(self, saved: Tensor, step: int) -> None:
+        """Take the rows of a run that is at round ``step``, also with another number of rounds.
 
-def probability(
-    outputs: Tensor | list[Tensor] | tuple[Tensor, ...], from_probs: bool = False
+        Raises:
+            ValueError: they are no rows of metrics.
+        """
+        if saved.dim() != 2 or saved.shape[1] != len(NAMES) or not len(saved):
+            raise ValueError(
+                f"figures must have shape (rounds, {len(NAMES)}), got {tuple(saved.shape)}"
+            )
+        known = min(step, len(saved), len(self.rows))
+        self._since = 0 if len(saved) == len(self.rows) else step - known
+        if not self._since:
+            self.rows[: len(saved)] = saved[: len(self.rows)].to(self.rows)
+        for round_ in range(self._since + 1, step + 1) if self._since else ():
+            self.put(round_, saved[(round_ - 1) % len(saved)])
+
+
+def mean_output(
+    outputs: Tensor | list[Tensor] | tuple[Tensor, ...], as_they_are: bool = False
 ) -> Tensor:
     """Return D(x): the mean sigmoid of logits, a tensor or a list of tensors.
 
-    With ``from_probs`` the outputs are probabilities, and their mean is returned.
+    With ``as_they_are`` the mean is that of the outputs themselves, which are probabilities already
+    or never are.
     """
     if isinstance(outputs, Tensor):
         values = outputs.detach().float()
-        return (values if from_probs else values.sigmoid()).mean()
-    return torch.stack([probability(each, from_probs) for each in outputs]).mean()
+        return (values if as_they_are else values.sigmoid()).mean()
+    return torch.stack([mean_output(each, as_they_are) for each in outputs]).mean()
 
 
 def diversity(real: Tensor, fake: Tensor) -> Tensor:

@@ -14,10 +14,10 @@ from ganfast.distributed import Processes
 from ganfast.losses.outputs import last_maps
 from ganfast.train.acceleration import Compiled
 from ganfast.train.batches import Batch
-from ganfast.train.objective import Loss
+from ganfast.train.objective import Loss, gives_probabilities
 from ganfast.train.options import TrainOptions
 from ganfast.train.regularizer import Regularizer
-from ganfast.train.step_metrics import diversity, probability
+from ganfast.train.step_metrics import diversity, mean_output
 
 _AUTOCAST = {"bf16": torch.bfloat16, "fp16": torch.float16}
 
@@ -158,8 +158,8 @@ class Steps:
         for term in terms:
             loss = loss + term
         torch.autograd.backward(self.scaler.scale(loss * share))
-        from_probs = getattr(self.loss, "from_probs", False)
-        means = [probability(x, from_probs) for x in (real_logits, fake_logits)]
+        as_they_are = getattr(self.loss, "from_probs", False) or not gives_probabilities(self.loss)
+        means = [mean_output(x, as_they_are) for x in (real_logits, fake_logits)]
         return torch.stack([loss.detach().float(), *means, fake_diversity])
 
     def _update_augment(self, real_logits: Any) -> None:

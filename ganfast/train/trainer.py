@@ -17,7 +17,7 @@ from ganfast.train.acceleration import Graphs
 from ganfast.train.batches import Batch, Batches
 from ganfast.train.journal import Record
 from ganfast.train.loop import Loop
-from ganfast.train.objective import Loss
+from ganfast.train.objective import Loss, gives_probabilities
 from ganfast.train.options import TrainOptions
 from ganfast.train.step_metrics import Health, StepMetrics
 from ganfast.train.steps import Steps
@@ -106,7 +106,7 @@ class Trainer(Loop):
         self._play_round = self._make_play_round()
         self._samples = self._fixed_samples()
         self._metrics = StepMetrics(options.log_every, self.device, self._processes)
-        self._health = Health(getattr(loss, "kind", None) not in ("wasserstein", "relativistic"))
+        self._health = Health(gives_probabilities(loss))
 
     _own_names = (*_COUNTERS, "data", "figures")
 
@@ -223,11 +223,7 @@ class Trainer(Loop):
                 raise ValueError(f"{name} must be a number, got {state[name]!r}")
             setattr(self, name, state[name])
         self._batches.load_state_dict(self._processes.own(state["data"]))
-        rows = self._processes.own(state["figures"])
-        expected = tuple(self._metrics.rows.shape)
-        if rows.shape != expected:
-            raise ValueError(f"figures must have shape {expected}, got {tuple(rows.shape)}")
-        self._metrics.rows.copy_(rows)
+        self._metrics.restore(self._processes.own(state["figures"]), self.step)
         self._play_round = self._make_play_round()
 
     def _parts(self) -> dict[str, Any]:

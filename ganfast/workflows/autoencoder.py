@@ -1,7 +1,8 @@
 """Train an autoencoder as a generative baseline: decode samples of a normal fitted to its codes."""
 
 import math
-from dataclasses import asdict, dataclass
+from collections.abc import Callable
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -9,21 +10,22 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from ganfast import data, features
+from ganfast import data
 from ganfast._files import atomic_write
+from ganfast.data.squares import OnError
 from ganfast.distributed import Processes
 from ganfast.models import autoencoder
 from ganfast.models.checkpoint import State
 from ganfast.reporting import images, report
 from ganfast.train.journal import Record
 from ganfast.train.loop import Descent, Loop
-from ganfast.train.options import one_of, whole
-from ganfast.workflows import classifiers
-from ganfast.workflows.digit_scores import FD, FrechetScore
-from ganfast.workflows.run_folder import one_writer, run_or_resume
+from ganfast.train.options import CADENCE, one_of, whole
+from ganfast.workflows import classifiers, gan, scores
+from ganfast.workflows.run_folder import one_writer, refuse_no_run, run_or_resume
 
 MODELS = ("autoencoder", "conv-autoencoder", "denoising-autoencoder")
-_HELD = 1000
+_HELD = 1000  # images at most that measure the error
+_MOST = 10_000  # images whose codes and mean are computed
 _SHOWN = 10
 
 Net = autoencoder.Autoencoder | autoencoder.ConvAutoencoder | autoencoder.Denoising
@@ -31,9 +33,10 @@ Net = autoencoder.Autoencoder | autoencoder.ConvAutoencoder | autoencoder.Denois
 
 @dataclass(frozen=True)
 class AutoencoderConfig:
-    """All settings of a run on the embedded digits.
+    """All settings of a run.
 
     Attributes:
+        data, size, channels, background, on_error: the images, as for a GAN.
         model: ``autoencoder`` (dense), ``conv-autoencoder`` or ``denoising-autoencoder``.
         steps, batch_size, lr: steps, batch size and learning rate of Adam on the squared error.
         latent_dim: size of a code.
@@ -43,6 +46,11 @@ class AutoencoderConfig:
     """
 
     model: str = "autoencoder"
+    data: str = "digits"
+    size: int = 0
+    channels: int = 0
+    background: str = "white"
+    on_error: OnError = "stop"
     steps: int = 1500
     batch_size: int = 64
     lr: float = 1e-3
@@ -62,20 +70,24 @@ class AutoencoderConfig:
 
 @dataclass(frozen=True)
 class Result:
-    """Squared errors per pixel on held-out images, and Fréchet distances to the real images.
+    """Squared errors per pixel on held-out images, and distances to the real images.
 
     Attributes:
         error: error of the reconstructions.
         error_of_mean: error of the mean image, for comparison.
-        fd_reconstructions, fd_samples: distances of reconstructions and of samples.
-        fd_real: distance between two halves of the real images.
+        score: what the distances are called.
+        of_reconstructions, of_samples: distances of reconstructions and of samples.
+        of_real: distance between two halves of the real images.
+        trained_on: number of images that it was trained on.
     """
 
     error: float
     error_of_mean: float
-    fd_reconstructions: float
-    fd_samples: float
-    fd_real: float
+    score: str
+    of_reconstructions: float
+    of_samples: float
+    of_real: float
+    trained_on: int
 
 
 @one_writer
@@ -86,6 +98,7 @@ def autoencode(
     device: str = "cpu",
     resume: bool = False,
     resume_from: Path | None = None,
+    on_note: Callable[[str], None] | None = None,
 ) -> Result | None:
     """Train, and write checkpoints, log, weights and ``report.html`` to ``out``.
 
@@ -99,6 +112,7 @@ def autoencode(
         device: ``cpu`` or ``cuda``.
         resume: continue the run in ``out``.
         resume_from: continue from this checkpoint instead of the newest.
+        on_note: called with a line that says what the data are.
 
     Raises:
         FileExistsError: ``out`` holds a run, and neither ``resume`` nor ``overwrite`` is set.
@@ -110,25 +124,36 @@ def autoencode(
 
     if Processes().count > 1:
         raise ValueError(f"processes must be 1 for {config.model!r}, got {Processes().count}")
-    pool, held = classifiers.split(data.digits(), _HELD, seed=0)
+    if resume:
+        refuse_no_run(out)
+    names = ("size", "channels", "background", "on_error", "batch_size")
+    fit = gan.fitted(
+        gan.Config(data=config.data, **{name: getattr(config, name) for name in names}), on_note
+    )
+    config = replace(config, size=fit.size, channels=fit.channels)
+    pool, held = _split(gan.real_images(fit))
     net = make(config).to(device)
-    loop = AutoencoderLoop(net, data.ImageData(*pool, name="digits"), config, out)
-    if not run_or_resume(loop, overwrite, resume, resume_from):
+    loop = AutoencoderLoop(net, pool, config, out)
+    if not run_or_resume(loop, overwrite, resume, resume_from, config):
         return None
     net.to("cpu").eval()
     with torch.no_grad():
-        codes = torch.cat([net.encoder(data.to_float(x)) for x in torch.split(pool[0], 500)])
-        real = data.to_float(held[0])
+        parts = torch.split(pool.images[:_MOST], 500)
+        codes = torch.cat([net.encoder(data.to_float(x)) for x in parts])
+        real = data.to_float(held)
         back = net(real)
-        made = net.decoder(sample_normal(codes, len(pool[0]), config.seed))
-    score = FrechetScore(pool[0], features.digits())
-    net_features = features.digits()
+        made = net.decoder(sample_normal(codes, len(codes), config.seed))
+    score = scores.make_score(fit.score, pool, (config.latent_dim,))
+    of_back, of_made = (score.of_images(data.to_uint8(x))[score.name] for x in (back, made))
+    mean = data.to_float(pool.images[:_MOST]).mean(0)
     result = Result(
         error=float((back - real).square().mean()),
-        error_of_mean=float((data.to_float(pool[0]).mean(0) - real).square().mean()),
-        fd_reconstructions=score.distance(features.extract(net_features, back)),
-        fd_samples=score.distance(features.extract(net_features, made)),
-        fd_real=score.real_against_real(),
+        error_of_mean=float((mean - real).square().mean()),
+        score=score.label,
+        of_reconstructions=of_back,
+        of_samples=of_made,
+        of_real=score.real_against_real(),
+        trained_on=len(pool),
     )
     with atomic_write(out / "autoencoder.safetensors") as file:
         file.write(save({k: v.contiguous() for k, v in net.state_dict().items()}))
@@ -139,12 +164,23 @@ def autoencode(
     return result
 
 
+def _split(images: data.ImageData) -> tuple[data.ImageData, Tensor]:
+    """Split images into those to train on and held-out ones, in random order, classes alike."""
+    test = min(_HELD, max(1, len(images) // 5))
+    if images.labels is not None:
+        pool, (held, _) = classifiers.split(images, test, seed=0)
+        return data.ImageData(*pool, name=images.name), held
+    order = torch.randperm(len(images), generator=torch.Generator().manual_seed(0))
+    return replace(images, images=images.images[order[test:]]), images.images[order[:test]]
+
+
 def make(config: AutoencoderConfig) -> Net:
-    """Make the autoencoder of a config, with weights from its seed."""
+    """Make the autoencoder of a config that fits its data, with weights from its seed."""
     torch.manual_seed(config.seed)
+    channels, size = config.channels, config.size
     if config.model == "autoencoder":
-        return autoencoder.Autoencoder(config.latent_dim)
-    net = autoencoder.ConvAutoencoder(config.latent_dim)
+        return autoencoder.Autoencoder(config.latent_dim, shape=(channels, size, size))
+    net = autoencoder.ConvAutoencoder(config.latent_dim, channels=channels, size=size)
     return autoencoder.Denoising(net) if config.model == "denoising-autoencoder" else net
 
 
@@ -163,16 +199,16 @@ def rows(result: Result) -> list[tuple[str, str]]:
     return [
         ("squared error per pixel, held out", f"{result.error:.4f}"),
         ("squared error of the mean image", f"{result.error_of_mean:.4f}"),
-        (f"{FD}, reconstructions", f"{result.fd_reconstructions:.2f}"),
-        (f"{FD}, samples from a normal of the codes", f"{result.fd_samples:.2f}"),
-        (f"{FD}, real vs real (two halves)", f"{result.fd_real:.2f}"),
+        (f"{result.score}, reconstructions", f"{result.of_reconstructions:.2f}"),
+        (f"{result.score}, samples from a normal of the codes", f"{result.of_samples:.2f}"),
+        (f"{result.score}, real vs real (two halves)", f"{result.of_real:.2f}"),
     ]
 
 
 class AutoencoderLoop(Loop):
     """The training of an autoencoder on the squared error."""
 
-    _free_option = ""  # the learning rate falls over all steps
+    _free = CADENCE  # not the steps, over which the learning rate falls
     _own_names = ("data",)
 
     def __init__(
@@ -221,7 +257,7 @@ def _write(out: Path, config: AutoencoderConfig, result: Result) -> None:
     figures = [report.figure((out / name).read_bytes(), words) for name, words in pictures]
     content = report.page(
         f"ganfast train: {config.model}",
-        f"{config.steps} steps on 4,000 digits.",
+        f"{config.steps} steps on {result.trained_on:,} images of {config.data}.",
         report.section("Result", report.table(rows(result))),
         report.section("Pictures", *figures),
         settings=asdict(config),

@@ -4,6 +4,7 @@ import copy
 import math
 from dataclasses import dataclass
 from pathlib import Path
+from typing import cast
 
 import torch
 import torch.nn.functional as F
@@ -108,6 +109,16 @@ def accuracy(net: nn.Module, test: Labelled) -> float:
     return float((probabilities(net, test[0]).argmax(1) == test[1]).float().mean())
 
 
+def accuracies(net: nn.Module, test: Labelled) -> dict[str, float]:
+    """Return the accuracy, and by ``class N`` that of each class that has images."""
+    right = probabilities(net, test[0]).argmax(1) == test[1]
+    of_each = {
+        f"class {y}": float(right[test[1] == y].double().mean())
+        for y in torch.unique(test[1]).tolist()
+    }
+    return {"accuracy": float(right.float().mean()), **of_each}
+
+
 def validation_loss(net: nn.Module, validation: Labelled) -> float:
     """Return the mean cross-entropy on the validation images."""
     p = probabilities(net, validation[0])
@@ -201,6 +212,46 @@ def classifier(name: str) -> nn.Module:
             f"classifier must be module:callable, or a .safetensors or .pt file, got {name!r}"
         )
     return net.eval()
+
+
+def is_library_model(name: str) -> bool:
+    """Say whether a name is an architecture of timm or torchvision."""
+    return name.startswith(("timm/", "torchvision/"))
+
+
+def library_model(name: str, classes: int, channels: int) -> nn.Module:
+    """Make an untrained network of timm or torchvision; nothing is downloaded.
+
+    Raises:
+        ModuleNotFoundError: the library is not installed.
+        ValueError: it has no such architecture.
+    """
+    library, _, architecture = name.partition("/")
+    try:
+        if library == "timm":
+            import timm
+
+            made = timm.create_model(
+                architecture, pretrained=False, num_classes=classes, in_chans=channels
+            )
+            return cast(nn.Module, made)
+        import torchvision
+    except ModuleNotFoundError as error:
+        raise ModuleNotFoundError(f"{name} needs {library}: pip install {library}") from error
+    except RuntimeError as error:  # timm's word for an unknown name
+        raise ValueError(f"models: {library} has no {architecture!r}: {error}") from error
+    try:
+        net = cast(nn.Module, torchvision.models.get_model(architecture, num_classes=classes))
+    except ValueError as error:
+        raise ValueError(f"models: {library} has no {architecture!r}: {error}") from error
+    return net if channels == 3 else nn.Sequential(_Colour(), net)
+
+
+class _Colour(nn.Module):
+    """Repeat grey images (N, 1, H, W) as colour ones, which torchvision's networks take."""
+
+    def forward(self, images: Tensor) -> Tensor:
+        return images.expand(-1, 3, -1, -1)
 
 
 def save_classifier(net: Classifier, path: Path) -> None:

@@ -3,7 +3,7 @@
 import copy
 import math
 from collections.abc import Callable
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal, get_args
 
@@ -16,7 +16,7 @@ from ganfast.reporting import plot, report
 from ganfast.train.options import between, one_of, whole
 from ganfast.workflows import classifiers
 from ganfast.workflows.classifiers import Fit, Labelled
-from ganfast.workflows.gan import gan_config
+from ganfast.workflows.gan import gan_config, images_of
 from ganfast.workflows.run_folder import ResultCache, one_writer
 from ganfast.workflows.sampler import shuffled_labels, trained_sampler
 from ganfast.workflows.seed_statistics import difference, in_words, summary
@@ -30,6 +30,9 @@ Labels = Literal["generator", "teacher"]
 
 MODES = ("real", "synthetic", "both", "pretrained")
 _VALIDATION = 0.2  # share of the real images
+_FEWEST = 20  # real images that a classifier and a GAN are trained on
+_TEST = 1000
+_SIZES, _LARGEST = (50, 100, 500), 4000
 
 
 @dataclass(frozen=True)
@@ -37,9 +40,12 @@ class Settings:
     """Settings of the workflow.
 
     Attributes:
-        data: an embedded data set by name, or an idx folder by path.
-        sizes: numbers of real images to train with.
+        data: images with labels, as for ``ganfast train``; ``size`` and the like are settings of
+            ``gan``.
+        sizes: numbers of real images to train with. By default 50, 100, 500 and 4,000 as far as
+            there are so many, and all.
         test: number of held-out images to measure accuracy on; no GAN or classifier trains on them.
+            By default a fifth of the images, at most 1,000.
         seeds: number of runs of each kind.
         synthetic: number of generated images for each size.
         ratio: synthetic images for each real one when both are used.
@@ -55,8 +61,8 @@ class Settings:
     """
 
     data: str = "digits"
-    sizes: tuple[int, ...] = (50, 100, 500, 4000)
-    test: int = 1000
+    sizes: tuple[int, ...] = ()
+    test: int = 0
     seeds: int = 3
     synthetic: int = 2000
     ratio: float = 1.0
@@ -75,12 +81,26 @@ class Settings:
     fit: Fit = field(default_factory=Fit)
 
     def __post_init__(self) -> None:
-        if not self.sizes or min(self.sizes) < 20:
+        if self.sizes and min(self.sizes) < _FEWEST:
             raise ValueError(f"sizes must be 20 images or more, got {self.sizes}")
         for name in ("seeds", "synthetic"):
             whole(name, getattr(self, name), minimum=1)
+        whole("test", self.test, minimum=0)
         between("ratio", self.ratio, math.inf, zero=False)
         one_of("labels", self.labels, get_args(Labels))
+
+    def fitted(self, count: int) -> "Settings":
+        """Return the settings with what they leave open chosen for so many images.
+
+        Raises:
+            ValueError: there are too few images.
+        """
+        test = self.test or min(_TEST, count // 5)
+        pool = count - test
+        if pool < _FEWEST:
+            raise ValueError(f"data must have at least {_FEWEST * 5 // 4} images, got {count}")
+        sizes = self.sizes or (*(n for n in _SIZES if n < pool), min(pool, _LARGEST))
+        return replace(self, test=test, sizes=sizes)
 
     @property
     def modes(self) -> tuple[str, ...]:
@@ -89,19 +109,39 @@ class Settings:
 
 @dataclass(frozen=True)
 class Result:
-    """Accuracies by (size, mode), one for each seed."""
+    """Accuracies by (size, mode), one for each seed.
 
+    Attributes:
+        settings: the settings, with what the data decided.
+        accuracies: shares of held-out images that are recognized.
+        by_class: mean share over the seeds of each class, in the order of ``classes``.
+        classes: names of the classes.
+        counts: held-out images of each class.
+    """
+
+    settings: Settings
     accuracies: dict[tuple[int, str], list[float]]
+    by_class: dict[tuple[int, str], list[float]]
+    classes: list[str]
+    counts: list[int]
 
     def percent(self, size: int, mode: str) -> list[float]:
         """Return the accuracies of a size and mode in percent."""
         return [100 * accuracy for accuracy in self.accuracies[size, mode]]
 
-    def rows(self, settings: Settings) -> list[list[str]]:
+    def class_rows(self, size: int) -> list[list[str]]:
+        """Return a row for each class: held-out images, and accuracies in percent."""
+        shown = [self.by_class[size, mode] for mode in ("real", "synthetic", "both")]
+        return [
+            [name, str(count), *(f"{100 * value:.1f}" if count else "-" for value in values)]
+            for name, count, *values in zip(self.classes, self.counts, *shown, strict=True)
+        ]
+
+    def rows(self) -> list[list[str]]:
         """Return a row for each size: accuracies, and the difference of "both" and "real"."""
         lines = []
-        for n in settings.sizes:
-            cells = [str(summary(self.percent(n, mode))) for mode in settings.modes]
+        for n in self.settings.sizes:
+            cells = [str(summary(self.percent(n, mode))) for mode in self.settings.modes]
             change = difference(self.percent(n, "both"), self.percent(n, "real"))
             lines.append([str(n), *cells, in_words(change)])
         return lines
@@ -114,6 +154,7 @@ def finetune(
     device: str = "cpu",
     overwrite: bool = False,
     on_result: Callable[[str], None] | None = None,
+    on_note: Callable[[str], None] | None = None,
 ) -> Result:
     """Train everything and write ``report.html``; a later call continues a stopped run.
 
@@ -123,28 +164,42 @@ def finetune(
         device: ``cpu`` or ``cuda``.
         overwrite: start again, whatever ``out`` holds.
         on_result: called with a line of text for each accuracy.
+        on_note: called with a line that says what the data are.
 
     Raises:
         FileExistsError: ``out`` holds a run with other settings.
         ValueError: data, settings and classifier do not fit.
     """
-    images = data.load(settings.data)
+    notes: list[str] = []
+    images = images_of(settings.data, settings.gan, notes.append)
+    settings = settings.fitted(len(images))
     pool, test = classifiers.split(images, settings.test, seed=0)
     if max(settings.sizes) > len(pool[0]):
         raise ValueError(f"sizes must be at most {len(pool[0])}, got {max(settings.sizes)}")
     _check(settings, pool)
+    if on_note is not None:
+        on_note(*notes)
     results = ResultCache(out / "rounds.json", asdict(settings), overwrite)
     accuracies: dict[tuple[int, str], list[float]] = {}
+    by_class: dict[tuple[int, str], list[list[float]]] = {}
     for n in settings.sizes:
         work = _Size(settings, n, pool, test, out, device, overwrite)
         for seed in range(settings.seeds):
             for mode in settings.modes:
-                result = results((n, mode, seed), lambda: {"accuracy": work.accuracy(mode, seed)})  # noqa: B023
+                result = results((n, mode, seed), lambda: work.accuracy(mode, seed))  # noqa: B023
                 accuracies.setdefault((n, mode), []).append(result["accuracy"])
+                of_each = [result.get(f"class {y}", math.nan) for y in range(images.classes)]
+                by_class.setdefault((n, mode), []).append(of_each)
                 if on_result is not None:
                     on_result(f"{n} real images, {mode}, seed {seed}: {result['accuracy']:.4f}")
-    found = Result(accuracies)
-    write_report(out, settings, found)
+    found = Result(
+        settings,
+        accuracies,
+        {key: torch.tensor(of_seeds).mean(0).tolist() for key, of_seeds in by_class.items()},
+        [images.class_name(y) for y in range(images.classes)],
+        test[1].bincount(minlength=images.classes).tolist(),
+    )
+    write_report(out, found)
     return found
 
 
@@ -155,7 +210,8 @@ def _check(settings: Settings, pool: Labelled) -> None:
     if settings.dataset:
         load_dataset(Path(settings.dataset), like=pool[0])
         return
-    config = gan_config(settings.gan, min(settings.sizes))
+    few = data.ImageData(pool[0][: min(settings.sizes)], None, settings.data)
+    config = gan_config(settings.gan, few, settings.data)
     if settings.labels == "generator" and not config.classes:
         raise ValueError(f"labels must be teacher for {config.model!r}, got {settings.labels!r}")
 
@@ -183,12 +239,12 @@ class _Size:
         self._nets: dict[str, nn.Module] = {}  # by mode, for the latest seed
         self._seed = -1
 
-    def accuracy(self, mode: str, seed: int) -> float:
-        """Train in one of the modes and return the accuracy on the held-out images."""
+    def accuracy(self, mode: str, seed: int) -> dict[str, float]:
+        """Train in one of the modes; return the accuracy on held-out images, also by class."""
         net = self._trained(mode, seed)
         if mode == "both" and seed == 0 and isinstance(net, Classifier):
             classifiers.save_classifier(net, self._out / f"both-{self._n}.safetensors")
-        return classifiers.accuracy(net, self._test)
+        return classifiers.accuracies(net, self._test)
 
     def _trained(self, mode: str, seed: int) -> nn.Module:
         """Return the classifier of a mode; it is trained once and reused by other modes."""
@@ -247,7 +303,8 @@ class _Size:
             return images[: s.synthetic], labels[: s.synthetic]
         real = data.ImageData(*self._real, name=f"{self._n} of {s.data}")
         folder = self._out / f"gan-{self._n}"
-        sampler = trained_sampler(s.gan, real, folder, self._device, self._overwrite)
+        words = (f"labels={self._classes}", *s.gan)
+        sampler = trained_sampler(words, real, s.data, folder, self._device, self._overwrite)
         labels = shuffled_labels(s.synthetic, [1.0] * self._classes, 0)
         if s.labels == "generator":
             return sampler.draw(labels, (0, self._n)), labels
@@ -259,10 +316,11 @@ def header(settings: Settings) -> list[str]:
     return ["real images", *settings.modes, "both - real, points [95 %]"]
 
 
-def write_report(out: Path, settings: Settings, result: Result) -> None:
+def write_report(out: Path, result: Result) -> None:
     """Write ``accuracy.png`` and ``report.html``."""
+    settings = result.settings
     picture = plot.write(_plot(settings, result), out / "accuracy.png")
-    rows = result.rows(settings)
+    rows = result.rows()
     verdicts = "; ".join(f"{row[0]} images: {row[-1]}" for row in rows)
     content = report.page(
         "ganfast finetune: did the GAN help?",
@@ -273,6 +331,14 @@ def write_report(out: Path, settings: Settings, result: Result) -> None:
             report.text(_HOW.format(seeds=settings.seeds)),
         ),
         report.section("Over the number of real images", report.figure(picture, _BARS)),
+        report.section(
+            f"Accuracy by class in %, {max(settings.sizes)} real images",
+            report.table(
+                result.class_rows(max(settings.sizes)),
+                header=["class", "held-out images", "real", "synthetic", "both"],
+            ),
+            report.text(_BY_CLASS),
+        ),
         settings=asdict(settings),
     )
     report.write(out / "report.html", content)
@@ -282,6 +348,11 @@ _HOW = (
     "{seeds} seeds vary the classifier's weights, its order of images and its dropout; each size "
     "has one GAN. A fifth of the real images decides when to stop, the others train classifier and "
     "GAN. The last column is the mean difference, seed by seed, with Student's 95 % interval."
+)
+_BY_CLASS = (
+    "A classifier that was trained on synthetic images alone and recognizes real ones is the "
+    "classification accuracy score (Ravuri and Vinyals 2019): a class far below real is one that "
+    "the GAN does not show as it is."
 )
 _BARS = "mean accuracy of each mode; bars are one standard deviation over the seeds"
 

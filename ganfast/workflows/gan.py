@@ -5,33 +5,57 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
+from typing import Any, get_args
 
 import torch
 from torch import Tensor, nn
 
-from ganfast import data, features, models
+from ganfast import data, models
 from ganfast.augment import AdaptiveAugment, DiffAugment
+from ganfast.data.image_files import Colour
+from ganfast.data.squares import OnError
+from ganfast.data.survey import Survey, survey
+from ganfast.distributed import Processes
 from ganfast.models.checkpoint import load, load_gan
 from ganfast.models.registry import CONDITIONAL, check_model
 from ganfast.train import Loss, TrainOptions, loss_by_name
 from ganfast.train.checkpoint import refuse_missing, refused
-from ganfast.train.config import from_mapping, read
+from ganfast.train.config import from_mapping, values_of
 from ganfast.train.objective import LossName
-from ganfast.train.options import between, truth, whole
-from ganfast.workflows.digit_scores import FrechetScore, resized
+from ganfast.train.options import between, one_of, truth, whole
+from ganfast.workflows import scores
+from ganfast.workflows.scores import Score
+
+CHOSEN = (28, 32, 64)  # sides that are chosen for images of any size
+_MAX_CLASSES = 1000  # that a class-conditional model is chosen for
+_FEW = 10  # images of a class that has too few for that
 
 
 @dataclass(frozen=True)
 class Config(TrainOptions):
     """All settings of a run: model, data, loss and the options of the trainer.
 
+    What is left open (``model``, ``size``, ``channels``, ``labels``, ``batch_size``, ``score``) is
+    chosen by the data; see :func:`fit_to`.
+
     Attributes:
-        model: a name in ``ganfast.models.GANS``.
-        data: an embedded data set by name, or an idx folder or image folder by path.
-        size, channels: side and channels of the images; the digits are resized.
+        model: a name in ``ganfast.models.GANS``. By default ``cdcgan`` for images with labels, else
+            ``dcgan``.
+        data: images to train on: an embedded data set by name, or a folder, .zip, .tar or .npz
+            file, or a folder of idx files.
+        size: side of the images, which are cut to their centre square and resized. By default the
+            largest of 28, 32 and 64 that does not enlarge them.
+        channels: 1 (grey) or 3 (RGB). By default 1 if all images looked at are grey.
+        background: colour on which transparency is composed, such as ``white`` or ``#808080``.
+        mirror: flip images from left to right at random. Not for text or digits.
+        on_error: ``stop`` at images that cannot be read, or ``skip`` them with a warning.
         limit: train on the first ``limit`` images of each class only; 0 is all.
-        batch_size: images in a batch.
-        labels: number of labels of a class-conditional model.
+        batch_size: images in a batch. By default 64, or all if there are fewer.
+        labels: number of labels of a class-conditional model. By default the classes of the data.
+        score: distance to the real images that curves, the best checkpoint and patience go by:
+            ``swd`` (multi-scale sliced Wasserstein, needs no network), ``digits``, ``inception``,
+            another feature network of ``ganfast eval``, or ``none``. By default ``digits`` for the
+            embedded digits, else ``swd``.
         loss: a kind of ``AdversarialLoss``, or a relativistic loss.
         label_smoothing: label smoothing of the loss.
         sigmoid: the discriminator ends in a sigmoid, and the loss takes probabilities.
@@ -48,13 +72,18 @@ class Config(TrainOptions):
     """
 
     steps: int = 2000
-    model: str = "dcgan"
+    model: str = ""
     data: str = "digits"
-    size: int = 28
-    channels: int = 1
+    size: int = 0
+    channels: int = 0
+    background: str = "white"
+    mirror: bool = False
+    on_error: OnError = "stop"
     limit: int = 0
-    batch_size: int = 64
-    labels: int = 10
+    batch_size: int = 0
+    labels: int = 0
+    score: str = ""
+    best_by: str = ""  # the score
     loss: LossName = "non_saturating"
     label_smoothing: float = 0.0
     sigmoid: bool = False
@@ -76,19 +105,27 @@ class Config(TrainOptions):
     classes: int = field(init=False, default=0)
 
     def __post_init__(self) -> None:
-        check_model(self.model)
-        object.__setattr__(self, "classes", self.labels if self.model in CONDITIONAL else 0)
-        object.__setattr__(self, "latent_dim", models.LATENTS[self.model])
-        super().__post_init__()
-        for name in ("size", "channels", "batch_size", "labels"):
-            whole(name, getattr(self, name), minimum=1)
-        for name in ("limit", "freeze_d"):
-            whole(name, getattr(self, name), minimum=0)
-        for name in ("sigmoid", "spectral_norm", "tensorboard"):
-            truth(name, getattr(self, name))
-        for name in ("data", "start", "augment", "wandb"):
+        for name in ("model", "data", "start", "augment", "wandb", "background", "score"):
             if not isinstance(getattr(self, name), str):
                 raise TypeError(f"{name} must be text, got {getattr(self, name)!r}")
+        if self.data in data.EMBEDDED:
+            self._choose(model="dcgan", size=28, channels=1, labels=10, batch_size=64)
+        digits = self.data == "digits" and self.channels == 1
+        self._choose(score="digits" if digits else "swd")
+        self._choose(best_by="swd" if self.score == "swd" else "fd")
+        if self.model:
+            check_model(self.model)
+            object.__setattr__(self, "classes", self.labels if self.model in CONDITIONAL else 0)
+            object.__setattr__(self, "latent_dim", models.LATENTS[self.model])
+        super().__post_init__()
+        for name in ("size", "channels", "batch_size", "labels", "limit", "freeze_d"):
+            whole(name, getattr(self, name), minimum=0)
+        if self.channels not in (0, 1, 3):
+            raise ValueError(f"channels must be 1 (grey) or 3 (RGB), got {self.channels}")
+        background(self.background)
+        one_of("on_error", self.on_error, get_args(OnError))
+        for name in ("sigmoid", "spectral_norm", "tensorboard", "mirror"):
+            truth(name, getattr(self, name))
         between("label_smoothing", self.label_smoothing, 1.0)
         self.make_loss()
         DiffAugment(torch.zeros(1, 1, 2, 2), self.augment)  # raises for unknown policies
@@ -100,18 +137,37 @@ class Config(TrainOptions):
             # The sign of D(x) does not tell real from fake there.
             raise ValueError(f"adaptive must be 0 for loss {self.loss!r}, got {self.adaptive}")
 
+    def _choose(self, **values: str | int) -> None:
+        """Set the fields that are left open."""
+        for name, value in values.items():
+            if not getattr(self, name):
+                object.__setattr__(self, name, value)
+
+    @property
+    def whole(self) -> bool:
+        """True if nothing is left open."""
+        return bool(self.model and self.size and self.channels and self.labels and self.batch_size)
+
     def make_loss(self) -> Loss:
         """Make the loss. Raises ValueError if it does not have one of the options."""
         return loss_by_name(self.loss, self.label_smoothing, self.sigmoid)
 
 
-def gan_config(words: Sequence[str], images: int) -> Config:
-    """Read a config from ``field=value`` words, with batches no larger than ``images``.
+def gan_config(words: Sequence[str], real: data.ImageData, source: str) -> Config:
+    """Read a config from ``field=value`` words, by default as these images of a source need it.
 
     Raises:
         TypeError, ValueError: a word is not a setting, or settings do not fit each other.
     """
-    return read(Config, None, [f"batch_size={min(64, images)}", *words])
+    _, channels, size, _ = real.images.shape
+    fit = {
+        "data": source,
+        "size": size,
+        "channels": channels,
+        "labels": max(1, real.classes),
+        "batch_size": min(64, len(real)),
+    }
+    return from_mapping(Config, fit | values_of(None, words))
 
 
 def augmentation(config: Config, distributed: bool) -> Callable[[Tensor], Tensor] | None:
@@ -167,15 +223,99 @@ def freeze(module: nn.Module, count: int) -> None:
         layer.requires_grad_(False)
 
 
+def fitted(config: Config, on_note: Callable[[str], None] | None = None) -> Config:
+    """Return a config with what it leaves open chosen to fit its data.
+
+    Args:
+        config: the settings.
+        on_note: called with a line that says what the data are and what was chosen.
+
+    Raises:
+        FileNotFoundError: the data do not exist.
+        ValueError: the data hold no readable images.
+    """
+    found = None
+    if not config.whole:
+        found = survey(data.open_source(config.data, 3, background(config.background)))
+        config = fit_to(config, found)
+    if on_note is not None:
+        on_note(f"{config.data}{f': {found}' if found else ''}; training {described(config)}")
+    return config
+
+
+def fit_to(config: Config, found: Survey) -> Config:
+    """Return a config with what it leaves open chosen by what its images are."""
+    changes: dict[str, Any] = {}
+    if not config.model:
+        counts = sorted(found.classes.values())
+        some = 2 <= len(counts) <= _MAX_CLASSES and counts[len(counts) // 2] >= _FEW
+        changes["model"] = "cdcgan" if some else "dcgan"
+    if not config.size:
+        fit = [size for size in CHOSEN if size <= found.side]
+        changes["size"] = max(fit, default=min(CHOSEN))
+    if not config.channels:
+        changes["channels"] = 1 if found.grey else 3
+    if not config.batch_size:
+        changes["batch_size"] = min(64, found.count)
+    if not config.labels:
+        changes["labels"] = max(1, len(found.classes))
+    return replace(config, **changes)
+
+
+def described(config: Config) -> str:
+    """Return the line that says what is trained on what."""
+    where = "" if config.data in data.EMBEDDED else f", transparency on {config.background}"
+    classes = f", {config.classes} classes" if config.classes else ""
+    return (
+        f"{config.model} at {config.size} x {config.size}, "
+        f"{'grey' if config.channels == 1 else 'colour'}{classes}, batches of "
+        f"{config.batch_size}, score {config.score}{where if config.channels == 3 else ''}"
+    )
+
+
+def background(name: str) -> Colour:
+    """Return a colour by a name such as ``white``, or as ``#rrggbb``.
+
+    Raises:
+        ValueError: there is no such colour.
+    """
+    from PIL import ImageColor
+
+    try:
+        red, green, blue, *_ = ImageColor.getrgb(name)
+    except ValueError as error:
+        raise ValueError(
+            f"background must be a colour such as white or #808080, got {name!r}"
+        ) from error
+    return red, green, blue
+
+
 def real_images(config: Config) -> data.ImageData:
-    """Load the images of a config, at its size. Raises the errors of ``ganfast.data.load``."""
-    if config.data in data.EMBEDDED:
-        images = data.load(config.data, channels=config.channels)
-        if images.images.shape[2] != config.size:
-            images = replace(images, images=resized(images.images, config.size))
-    else:
-        images = data.load(config.data, size=config.size, channels=config.channels)
+    """Load the images of a config that fits them. Raises the errors of ``ganfast.data.load``.
+
+    Of several processes the first one goes ahead, so that they decode large sets once.
+    """
+    processes = Processes()
+    if not processes.first:
+        processes.wait()
+    images = data.load(
+        config.data,
+        size=config.size,
+        channels=config.channels,
+        background=background(config.background),
+        on_error=config.on_error,
+    )
+    if processes.first:
+        processes.wait()
     return first_of_each(images, config.limit) if config.limit else images
+
+
+def images_of(
+    source: str, words: Sequence[str], on_note: Callable[[str], None] | None = None
+) -> data.ImageData:
+    """Load the images of a source as a GAN with these settings takes them."""
+    config = from_mapping(Config, {"data": source} | values_of(None, words))
+    return real_images(fitted(config, on_note))
 
 
 def first_of_each(images: data.ImageData, count: int) -> data.ImageData:
@@ -187,13 +327,11 @@ def first_of_each(images: data.ImageData, count: int) -> data.ImageData:
     return replace(images, images=images.images[kept], labels=images.labels[kept])
 
 
-def make_score(config: Config, real: data.ImageData, device: str) -> FrechetScore | None:
-    """Make the score of a run on grey embedded images; other images have none."""
-    if config.channels != 1 or config.data not in data.EMBEDDED:
+def make_score(config: Config, real: data.ImageData, device: str) -> Score | None:
+    """Make the score of a config, or None if it has none."""
+    if config.score == "none" or not config.score_every:
         return None
-    net = features.digits().to(device)
-    latent_dim = models.LATENTS[config.model]
-    return FrechetScore(real.images, net, latent_dim, config.classes)
+    return scores.make_score(config.score, real, config.latent_shape, config.classes, device)
 
 
 def from_checkpoint(path: Path) -> tuple[Config, models.Gan]:

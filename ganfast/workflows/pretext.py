@@ -67,7 +67,7 @@ def pretext_weights(
     losses: dict[str, Callable[[Tensor, Tensor], Tensor]] = {
         "rotation": lambda x, y: rotation_loss(d, x),
         "contrastive": lambda x, y: contrastive_loss(
-            d(_view(x, random)), d(_view(x, random)), _TEMPERATURE
+            d(view(x, random)), d(view(x, random)), _TEMPERATURE
         ),
         "classifier": lambda x, y: F.cross_entropy(d(x), y),
     }
@@ -103,7 +103,8 @@ def contrastive_loss(a: Tensor, b: Tensor, temperature: float) -> Tensor:
     return F.cross_entropy(similar, partners)
 
 
-def _view(images: Tensor, random: torch.Generator) -> Tensor:
+def view(images: Tensor, random: torch.Generator) -> Tensor:
+    """Return images shifted by a few pixels at random, with noise."""
     return shifted(images, random) + _NOISE * torch.randn(images.shape, generator=random)
 
 

@@ -1,6 +1,7 @@
 """Compare a GAN whose G or D is trained first with a GAN from scratch, at an equal budget."""
 
 import warnings
+from collections.abc import Callable
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, get_args
@@ -13,14 +14,14 @@ from ganfast._files import atomic_write
 from ganfast.data import ImageData
 from ganfast.models import Gan
 from ganfast.reporting import plot, report
-from ganfast.train.config import read as read_settings
+from ganfast.train.config import from_mapping, values_of
 from ganfast.train.journal import read_records
 from ganfast.train.options import whole
 from ganfast.workflows import gan, pretext
-from ganfast.workflows.digit_scores import FD
 from ganfast.workflows.gan import Config
 from ganfast.workflows.pretext import Method, Weights, pretext_weights
 from ganfast.workflows.run_folder import claim, one_writer, run_to_end
+from ganfast.workflows.scores import Score
 from ganfast.workflows.seed_statistics import Summary, difference, in_words, summary
 from ganfast.workflows.train import make_trainer
 
@@ -36,6 +37,7 @@ class Settings:
     """Settings of the workflow.
 
     Attributes:
+        data: images, as for ``ganfast train``.
         method: how the networks are trained first.
         source: checkpoint of ``ganfast train`` for ``transfer``.
         pretrain_steps: steps of the first training; ``transfer`` has none.
@@ -45,6 +47,7 @@ class Settings:
         seeds: number of runs of each kind.
     """
 
+    data: str = "digits"
     method: Method = "autoencoder"
     source: str = ""
     pretrain_steps: int = 200
@@ -72,16 +75,17 @@ class Settings:
         Raises:
             TypeError, ValueError: ``gan`` holds unknown or wrong settings, or no ``score_every``.
         """
-        config = replace(read_settings(Config, None, self.gan), seed=seed)
-        if not config.score_every:
-            raise ValueError("gan must have a score_every above 0, got 0")
-        return config
+        config = from_mapping(Config, {"data": self.data} | values_of(None, self.gan))
+        if not config.score_every or config.score == "none":
+            raise ValueError("gan must have a score and a score_every above 0, got none")
+        return replace(config, seed=seed)
 
 
 @dataclass(frozen=True)
 class Result:
     """Distances over the rounds of each run, and the weights taken from the first training."""
 
+    score: str  # what the distances are called
     scratch: list[Curve]
     pretrained: list[Curve]
     taken: dict[str, list[pretext.Row]]
@@ -94,7 +98,13 @@ class Result:
 
 
 @one_writer
-def pretrain(settings: Settings, out: Path, device: str = "cpu", overwrite: bool = False) -> Result:
+def pretrain(
+    settings: Settings,
+    out: Path,
+    device: str = "cpu",
+    overwrite: bool = False,
+    on_note: Callable[[str], None] | None = None,
+) -> Result:
     """Train everything and write ``report.html``; a later call continues a stopped run.
 
     Args:
@@ -102,27 +112,27 @@ def pretrain(settings: Settings, out: Path, device: str = "cpu", overwrite: bool
         out: folder of the run.
         device: ``cpu`` or ``cuda``.
         overwrite: start again, whatever ``out`` holds.
+        on_note: called with a line that says what is trained on what.
 
     Raises:
         FileExistsError: ``out`` holds a run with other settings.
         FileNotFoundError: there is no checkpoint ``source``.
         ValueError: source, data and settings do not fit.
     """
-    config = settings.config(0)
-    real = gan.real_images(config)
-    if gan.make_score(config, real, device) is None:
-        raise ValueError(f"data must be grey embedded images, which have a score, got {real.name}")
+    fit = gan.fitted(settings.config(0), on_note)
+    real = gan.real_images(fit)
     claim(out / "settings.json", asdict(settings), overwrite)
-    result = Result([], [], {})
+    result = Result("", [], [], {})
     for seed in range(settings.seeds):
-        config = settings.config(seed)
+        config = replace(fit, seed=seed)
         weights = _weights(settings, config, real, out / f"pretext-{seed}.safetensors", overwrite)
         _take(gan.make(config), weights)  # raises before hours of training, not after
         longer = replace(config, steps=config.steps + settings.extra)
-        scratch = _run(longer, real, out / f"scratch-{seed}", device, overwrite, {})
+        scratch, label, _ = _run(longer, real, out / f"scratch-{seed}", device, overwrite, {})
         folder = out / f"pretrained-{seed}"
-        curve, taken = _run(config, real, folder, device, overwrite, weights)
-        result.scratch.append(scratch[0])
+        curve, _, taken = _run(config, real, folder, device, overwrite, weights)
+        result = replace(result, score=label)
+        result.scratch.append(scratch)
         result.pretrained.append(curve)
         result.taken.update(taken)
     write_report(out, settings, result)
@@ -170,22 +180,27 @@ def _run(
     device: str,
     overwrite: bool,
     weights: dict[str, Weights],
-) -> tuple[Curve, dict[str, list[pretext.Row]]]:
-    """Train from the weights; return the distances over rounds, and the weights taken."""
+) -> tuple[Curve, str, dict[str, list[pretext.Row]]]:
+    """Train from weights; return the distances over rounds, their name, and the weights taken."""
     pair = gan.make(config)
     taken = _take(pair, weights)
     trainer = make_trainer(config, folder, device, real, pair)
     run_to_end(trainer, overwrite)
-    records = read_records(folder / "metrics.jsonl")
-    return [(int(r["step"]), r["fd"]) for r in records if "fd" in r], taken
+    records, score = read_records(folder / "metrics.jsonl"), trainer.score
+    assert isinstance(score, Score)  # config() asks for one
+    curve = [(int(r["step"]), r[score.name]) for r in records if score.name in r]
+    return curve, score.label, taken
 
 
 def rows(settings: Settings, result: Result) -> list[tuple[str, str]]:
     """Return names and values of the result, formatted."""
     scratch, pretrained, change = result.last
     return [
-        (f"{FD} from scratch, {result.scratch[0][-1][0]} rounds", str(scratch)),
-        (f"{FD} after {settings.method}, {result.pretrained[0][-1][0]} rounds", str(pretrained)),
+        (f"{result.score} from scratch, {result.scratch[0][-1][0]} rounds", str(scratch)),
+        (
+            f"{result.score} after {settings.method}, {result.pretrained[0][-1][0]} rounds",
+            str(pretrained),
+        ),
         ("difference [95 %]", in_words(change, better="lower")),
     ]
 
@@ -205,7 +220,7 @@ def write_report(out: Path, settings: Settings, result: Result) -> None:
         report.section(
             "Result", report.table(found), report.text(_HOW.format(seeds=settings.seeds))
         ),
-        report.section("Over the budget", report.figure(picture, _BARS)),
+        report.section("Over the budget", report.figure(picture, _BARS.format(result.score))),
         report.section(
             "Weights", report.table(taken(result), header=["network", "weight", "status"])
         ),
@@ -219,7 +234,7 @@ _HOW = (
     "round of the GAN, although it costs less. The difference is taken seed by seed, with "
     "Student's 95 % interval; below 0, pre-training helped."
 )
-_BARS = f"mean {FD} of both kinds; bars are one standard deviation over the seeds"
+_BARS = "mean {} of both kinds; bars are one standard deviation over the seeds"
 
 
 def _plot(settings: Settings, result: Result) -> "Figure":
@@ -232,7 +247,7 @@ def _plot(settings: Settings, result: Result) -> "Figure":
         points = [summary([fd for _, fd in of_seeds]) for of_seeds in zip(*curves, strict=True)]
         plot.error_bars(axis, x, [(p.mean, p.std) for p in points], name)
     axis.set_xlabel("budget: rounds of the GAN, and steps of the first training")
-    axis.set_ylabel(FD)
+    axis.set_ylabel(result.score)
     axis.set_yscale("log")
     axis.yaxis.set_major_formatter("{x:g}")
     axis.legend(frameon=False)

@@ -1,19 +1,22 @@
 """Rank classifiers on synthetic images, and compare with their ranking on real images."""
 
-from dataclasses import asdict, dataclass, field
+from collections.abc import Callable
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
 import torch
+from safetensors.torch import load_file, save
 from torch import Tensor, nn
 
 from ganfast import data
+from ganfast._files import atomic_write
 from ganfast.reporting import plot, report
 from ganfast.train.options import whole
 from ganfast.workflows import classifiers, correlation
 from ganfast.workflows.classifiers import Fit, Labelled
 from ganfast.workflows.correlation import Correlation
-from ganfast.workflows.gan import gan_config
+from ganfast.workflows.gan import gan_config, images_of
 from ganfast.workflows.run_folder import claim, one_writer
 from ganfast.workflows.sampler import shuffled_labels, trained_sampler
 from ganfast.workflows.synthesize import load_dataset
@@ -21,6 +24,8 @@ from ganfast.workflows.synthesize import load_dataset
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
+
+_TEST = 1000
 
 # Numbers of images and widths of the default classifiers, from poor to good.
 _DEFAULT_SIZES = (
@@ -40,10 +45,12 @@ class Settings:
     """Settings of the workflow.
 
     Attributes:
-        models: classifiers, as files or ``module:callable``. If empty, eight are trained on more
-            and more images.
-        data: an embedded data set by name, or an idx folder by path.
-        test: number of held-out real images.
+        models: classifiers, as files or ``module:callable``; or architectures as ``timm/resnet18``
+            or ``torchvision/resnet18``, where these are installed, which are trained on all images
+            that are not held out. If empty, eight small ones are trained on more and more images.
+        data: images with labels, as for ``ganfast train``; ``size`` and the like are settings of
+            ``gan``.
+        test: number of held-out real images. By default a fifth of the images, at most 1,000.
         synthetic: number of generated images, in equal shares of the classes.
         gan: settings of ``ganfast train`` for a class-conditional GAN, which is trained on all
             images that are not held out.
@@ -55,7 +62,7 @@ class Settings:
 
     models: tuple[str, ...] = ()
     data: str = "digits"
-    test: int = 1000
+    test: int = 0
     synthetic: int = 2000
     gan: tuple[str, ...] = ("model=cdcgan", "steps=1500", "lr_g=2e-3", "lr_d=1e-3", "score_every=0")
     dataset: str = ""
@@ -66,8 +73,9 @@ class Settings:
     def __post_init__(self) -> None:
         if len(self.models) == 1:
             raise ValueError(f"models must be two or more to be ranked, got {self.models}")
-        for name in ("test", "synthetic", "draws"):
+        for name in ("synthetic", "draws"):
             whole(name, getattr(self, name), minimum=1)
+        whole("test", self.test, minimum=0)
 
 
 class Standing(NamedTuple):
@@ -103,7 +111,13 @@ class Result:
 
 
 @one_writer
-def rank(settings: Settings, out: Path, device: str = "cpu", overwrite: bool = False) -> Result:
+def rank(
+    settings: Settings,
+    out: Path,
+    device: str = "cpu",
+    overwrite: bool = False,
+    on_note: Callable[[str], None] | None = None,
+) -> Result:
     """Train what is needed and write ``report.html``; a later call continues a stopped run.
 
     Args:
@@ -111,22 +125,38 @@ def rank(settings: Settings, out: Path, device: str = "cpu", overwrite: bool = F
         out: folder of the run.
         device: ``cpu`` or ``cuda``.
         overwrite: start again, whatever ``out`` holds.
+        on_note: called with a line that says what the data are.
 
     Raises:
         FileExistsError: ``out`` holds a run with other settings.
         FileNotFoundError: a model or the data do not exist.
         ValueError: models, data and settings do not fit.
     """
-    pool, real = classifiers.split(data.load(settings.data), settings.test, seed=0)
-    nets = {name: classifiers.classifier(name) for name in settings.models}
+    notes: list[str] = []
+    data_set = images_of(settings.data, settings.gan, notes.append)
+    settings = replace(settings, test=settings.test or min(_TEST, len(data_set) // 5))
+    pool, real = classifiers.split(data_set, settings.test, seed=0)
+    nets = {
+        name: classifiers.classifier(name)
+        for name in settings.models
+        if not classifiers.is_library_model(name)
+    }
     for name, net in nets.items():
-        _probabilities(name, net, real[0][:2])
+        found = _probabilities(name, net, real[0][:2]).shape[1]
+        if found < data_set.classes:
+            raise ValueError(
+                f"models must tell {data_set.classes} classes apart, as {data_set.name} has, "
+                f"got {found} in {name}"
+            )
     if settings.dataset:
         load_dataset(Path(settings.dataset), like=pool[0])
-    elif not gan_config(settings.gan, len(pool[0])).classes:
+    elif not gan_config(settings.gan, data_set, settings.data).classes:
         raise ValueError("gan must be class-conditional, such as model=cdcgan")
+    if on_note is not None:
+        on_note(*notes)
     claim(out / "settings.json", asdict(settings), overwrite)
-    nets = nets or _default_classifiers(settings, pool, out, overwrite)
+    nets = {**nets, **_trained_classifiers(settings, pool, out, overwrite)}
+    nets = {name: nets[name] for name in settings.models or nets}
     synthetic = _synthetic(settings, pool, out, device, overwrite)
     standings: list[list[Standing]] = []
     predicted: list[Tensor] = []
@@ -148,15 +178,30 @@ def rank(settings: Settings, out: Path, device: str = "cpu", overwrite: bool = F
     return result
 
 
-def _default_classifiers(
+def _trained_classifiers(
     settings: Settings, pool: Labelled, out: Path, overwrite: bool
 ) -> dict[str, nn.Module]:
-    """Read classifiers of increasing quality from their files, or train and write them."""
+    """Read the classifiers that are trained here from their files, or train and write them.
+
+    They are the named architectures of timm and torchvision, or by default small ones of increasing
+    quality.
+    """
     nets: dict[str, nn.Module] = {}
     held = min(200, len(pool[0]) // 5)
     validation = (pool[0][:held], pool[1][:held])
     classes = int(pool[1].max()) + 1
-    for n, width in _DEFAULT_SIZES:
+    for name in filter(classifiers.is_library_model, settings.models):
+        nets[name] = net = classifiers.library_model(name, classes, pool[0].shape[1])
+        path = out / "classifiers" / f"{name.replace('/', '-')}.safetensors"
+        if path.exists() and not overwrite:
+            net.load_state_dict(load_file(path))
+            continue
+        _probabilities(name, net, pool[0][:2])
+        train = (pool[0][held:], pool[1][held:])
+        classifiers.fit(net, train, validation, settings.fit, settings.seed)
+        with atomic_write(path) as file:
+            file.write(save(net.state_dict()))
+    for n, width in () if settings.models else _DEFAULT_SIZES:
         n = min(n, len(pool[0]) - held)
         name = f"{n} images, width {width}"
         path = out / "classifiers" / f"{n}-{width}.safetensors"
@@ -178,7 +223,8 @@ def _synthetic(
         images, labels = load_dataset(Path(settings.dataset), like=pool[0])
         return images[: settings.synthetic], labels[: settings.synthetic]
     real = data.ImageData(*pool, name=f"{len(pool[0])} of {settings.data}")
-    sampler = trained_sampler(settings.gan, real, out / "gan", device, overwrite)
+    words = (f"labels={int(pool[1].max()) + 1}", *settings.gan)
+    sampler = trained_sampler(words, real, settings.data, out / "gan", device, overwrite)
     labels = shuffled_labels(settings.synthetic, [1.0] * sampler.classes, settings.seed)
     return sampler.draw(labels, (settings.seed, 2)), labels
 

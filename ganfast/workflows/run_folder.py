@@ -6,12 +6,16 @@ import json
 from collections.abc import Callable, Mapping
 from contextlib import nullcontext
 from pathlib import Path
-from typing import Any, ParamSpec, TypeVar
+from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar
 
 from ganfast._files import atomic_write
 from ganfast._lock import hold
 from ganfast.distributed import is_first
+from ganfast.train.config import as_yaml
 from ganfast.train.loop import Loop
+
+if TYPE_CHECKING:
+    from _typeshed import DataclassInstance
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -50,10 +54,25 @@ def clear(out: Path, overwrite: bool) -> None:
         old.unlink(missing_ok=True)
 
 
+CONFIG = "config.yaml"
+
+
+def refuse_no_run(out: Path) -> None:
+    """Raise FileNotFoundError unless ``out`` holds a run, before its data are read."""
+    if not any(out.glob("checkpoint*.pt")):
+        raise FileNotFoundError(f"there is no checkpoint in {out} to resume")
+
+
 def run_or_resume(
-    loop: Loop, overwrite: bool, resume: bool = False, resume_from: Path | None = None
+    loop: Loop,
+    overwrite: bool,
+    resume: bool = False,
+    resume_from: Path | None = None,
+    config: "DataclassInstance | None" = None,
 ) -> bool:
     """Resume a run or start a new one, and train; return False if it was stopped early.
+
+    The folder's ``config.yaml`` holds the settings, if they are given.
 
     Raises:
         FileExistsError: the folder holds a run, and neither ``resume`` nor ``overwrite`` is set.
@@ -64,6 +83,9 @@ def run_or_resume(
         loop.resume(resume_from)
     elif loop.writes:
         clear(loop.out, overwrite)
+    if config is not None and loop.writes:
+        with atomic_write(loop.out / CONFIG) as file:
+            file.write(as_yaml(config).encode())
     return loop.run()
 
 

@@ -8,9 +8,9 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from ganfast import data, features
+from ganfast import data, models
 from ganfast.workflows import gan
-from ganfast.workflows.digit_scores import as_digits
+from ganfast.workflows.judge import Judge
 from ganfast.workflows.run_folder import run_to_end
 from ganfast.workflows.train import make_trainer
 
@@ -25,7 +25,7 @@ class Filters:
 
     Attributes:
         reject: share of samples to leave out, those with the lowest discriminator outputs.
-        confidence: lowest probability of a sample's label by the digit classifier.
+        confidence: lowest probability of a sample's label by the judge of the images.
         truncation: bound t of latents drawn from the normal truncated to [-t, t]; 0 is off.
     """
 
@@ -44,32 +44,38 @@ class Filters:
 class Sampler:
     """Draw samples from the moving average of a checkpoint.
 
-    A class-conditional generator gets the wanted labels. For another generator, the digit
-    classifier selects the samples that show the wanted labels.
+    A class-conditional generator gets the wanted labels. For another generator, the judge selects
+    the samples that show the wanted labels; without one that knows classes there is one label, 0.
 
     Args:
-        checkpoint: checkpoint of ``ganfast train``.
+        config, pair: of the checkpoint, see :func:`ganfast.workflows.gan.from_checkpoint`.
+        judge: classifies samples.
         filters: quality filters.
         device: ``cpu`` or ``cuda``.
 
     Raises:
-        FileNotFoundError: the file does not exist.
-        ValueError: the file is not a checkpoint of ``ganfast train``, or its images are not grey
-            (the digit classifier needs grey images).
+        ValueError: the filters need a judge that knows classes.
     """
 
-    def __init__(self, checkpoint: Path, filters: Filters, device: str = "cpu") -> None:
-        self.config, pair = gan.from_checkpoint(checkpoint)
+    def __init__(
+        self,
+        config: gan.Config,
+        pair: models.Gan,
+        judge: Judge | None,
+        filters: Filters,
+        device: str = "cpu",
+    ) -> None:
+        self.config = config
         self._generator, self._discriminator = (
             pair.generator.to(device),
             pair.discriminator.to(device),
         )
-        if self.config.channels != 1:
+        self._judge = judge if judge is not None and judge.classes else None
+        if filters.confidence and self._judge is None:
             raise ValueError(
-                f"{checkpoint}: images must be grey, got {self.config.channels} channels"
+                f"confidence must be 0 for images without classes, got {filters.confidence}"
             )
         self._filters, self._device = filters, device
-        self._teacher = features.digits().to(device)
         self.drawn = 0  # samples, accepted or not
         self._threshold = -math.inf
         if filters.reject:
@@ -77,17 +83,18 @@ class Sampler:
 
     @property
     def classes(self) -> int:
-        return self.config.classes or 10
+        return self.config.classes or (self._judge.classes if self._judge else 1)
 
     @torch.no_grad()
     def draw(self, labels: Tensor, seed: tuple[int, ...]) -> Tensor:
-        """Draw uint8 images (N, 1, H, W) of labels (N,); the same seed gives the same images.
+        """Draw uint8 images (N, C, H, W) of labels (N,); the same seed gives the same images.
 
         Raises:
             ValueError: too few samples pass the filters.
         """
         random = _generator(seed)
-        images = torch.zeros(len(labels), 1, self.config.size, self.config.size, dtype=torch.uint8)
+        shape = (len(labels), self.config.channels, self.config.size, self.config.size)
+        images = torch.zeros(shape, dtype=torch.uint8)
         missing = torch.ones(len(labels), dtype=torch.bool)
         for _ in range(_MAX_BATCHES + len(labels) // _BATCH):
             open_slots = torch.where(missing)[0]
@@ -105,15 +112,13 @@ class Sampler:
         )
 
     def _cause(self) -> str:
-        if self._filters == Filters():
-            return (
-                "the digit classifier sees the wanted labels in too few of this generator's images"
-            )
+        if self._filters == Filters() and self._judge is not None:
+            return f"{self._judge.words}, sees the wanted labels in too few of the samples"
         return f"too few of this generator's images pass the filters {self._filters}"
 
     @torch.no_grad()
     def natural(self, count: int, seed: tuple[int, ...]) -> Tensor:
-        """Draw uint8 images (count, 1, H, W) without filters, cycling through the classes."""
+        """Draw uint8 images (count, C, H, W) without filters, cycling through the classes."""
         random, parts = _generator(seed), []
         for start in range(0, count, _BATCH):
             asked = torch.arange(start, min(start + _BATCH, count)) % self.classes
@@ -124,14 +129,15 @@ class Sampler:
         """Return images, a mask of those that pass the filters, and their labels, on the CPU."""
         made, own_labels = self._generate(asked, random)
         self.drawn += len(asked)
-        probabilities = self._teacher.classify(as_digits(made)).softmax(1).cpu()
-        seen = asked if self.config.classes else probabilities.argmax(1)
+        images, seen = data.to_uint8(made).cpu(), asked
         kept = torch.ones(len(asked), dtype=torch.bool)
-        if self._filters.confidence:
+        if self._judge is not None and (self._filters.confidence or not self.config.classes):
+            probabilities = self._judge.probabilities(images)
+            seen = asked if self.config.classes else probabilities.argmax(1)
             kept &= probabilities[torch.arange(len(seen)), seen] >= self._filters.confidence
         if self._filters.reject:
             kept &= self._discriminator(made, *own_labels).flatten().cpu() >= self._threshold
-        return data.to_uint8(made).cpu(), kept, seen
+        return images, kept, seen
 
     def _generate(
         self, labels: Tensor, random: torch.Generator
@@ -163,13 +169,19 @@ class Sampler:
 
 
 def trained_sampler(
-    words: Sequence[str], real: data.ImageData, folder: Path, device: str, overwrite: bool
+    words: Sequence[str],
+    real: data.ImageData,
+    source: str,
+    folder: Path,
+    device: str,
+    overwrite: bool,
 ) -> Sampler:
     """Train a GAN in a folder, unless it is trained already, and return its sampler.
 
     Args:
         words: settings of the GAN as ``field=value`` words.
         real: images to train on.
+        source: where the images come from.
         folder: folder of the training run.
         device: ``cpu`` or ``cuda``.
         overwrite: train again, whatever the folder holds.
@@ -177,9 +189,9 @@ def trained_sampler(
     Raises:
         KeyboardInterrupt: the training was stopped and saved.
     """
-    trainer = make_trainer(gan.gan_config(words, len(real)), folder, device, real)
+    trainer = make_trainer(gan.gan_config(words, real, source), folder, device, real)
     run_to_end(trainer, overwrite)
-    return Sampler(trainer.checkpoint_path, Filters(), device)
+    return Sampler(*gan.from_checkpoint(trainer.checkpoint_path), None, Filters(), device)
 
 
 def shuffled_labels(count: int, shares: list[float], seed: int) -> Tensor:

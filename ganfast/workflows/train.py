@@ -14,10 +14,11 @@ from ganfast.reporting import images, plot, report
 from ganfast.train import Trainer
 from ganfast.train.journal import Record, read_records
 from ganfast.train.loggers import tensorboard, wandb
+from ganfast.train.objective import gives_probabilities
 from ganfast.workflows import gan
-from ganfast.workflows.digit_scores import FD
 from ganfast.workflows.gan import Config
-from ganfast.workflows.run_folder import one_writer, run_or_resume
+from ganfast.workflows.run_folder import one_writer, refuse_no_run, run_or_resume
+from ganfast.workflows.scores import Score
 
 if TYPE_CHECKING:
     from PIL.Image import Image
@@ -31,7 +32,8 @@ class Result:
         finished: True unless the run was stopped early.
         step: the last round.
         images_per_s: training speed.
-        scores: rounds and their Fréchet distances.
+        scores: rounds and their scores.
+        score: what the scores are called; empty if the run has none.
         real_against_real: distance between two halves of the real images, if the run is scored.
     """
 
@@ -39,11 +41,12 @@ class Result:
     step: int
     images_per_s: float
     scores: list[tuple[int, float]]
+    score: str
     real_against_real: float | None
 
     @property
     def best(self) -> float | None:
-        return min((fd for _, fd in self.scores), default=None)
+        return min((value for _, value in self.scores), default=None)
 
 
 def make_trainer(
@@ -58,7 +61,7 @@ def make_trainer(
     Each of several processes takes its share of every batch.
 
     Args:
-        config: the settings.
+        config: the settings, which leave nothing open.
         out: folder of the run.
         device: device of the networks.
         real: images to train on instead of the config's data.
@@ -71,17 +74,32 @@ def make_trainer(
     real = real or gan.real_images(config)
     if config.classes and real.labels is None:
         raise ValueError(f"data must have labels for {config.model!r}, got none in {real.name}")
+    if config.classes and real.classes > config.classes:
+        raise ValueError(
+            f"labels must be at least {real.classes}, the classes of {real.name}, "
+            f"got {config.labels}"
+        )
     pair = pair or gan.make(config)
     processes, samples = Processes(), out / "samples"
 
     def keep(step: int, pictures: Tensor) -> None:
-        sheet = images.grid(pictures, columns=10 if config.classes else None, scale=2)
+        each = len(pictures) // config.classes if config.classes else 0
+        if each:  # their labels cycle through the classes: one class a row
+            order = torch.arange(each * config.classes).view(each, config.classes).T.flatten()
+            pictures = pictures[order]
+        sheet = images.grid(pictures, columns=each or None, scale=2)
         images.write_png(sheet, samples / f"step_{step:06d}.png")
 
     return Trainer(
         pair.generator.to(device),
         pair.discriminator.to(device),
-        data.BatchStream(real, config.batch_size, config.seed, (processes.rank, processes.count)),
+        data.BatchStream(
+            real,
+            config.batch_size,
+            config.seed,
+            (processes.rank, processes.count),
+            config.mirror,
+        ),
         config.make_loss(),
         config,
         out,
@@ -113,8 +131,11 @@ def train(
     resume: bool = False,
     overwrite: bool = False,
     resume_from: Path | None = None,
+    on_note: Callable[[str], None] | None = None,
 ) -> Result:
     """Train, and write samples, curves, log, checkpoints and ``report.html`` to ``out``.
+
+    ``config.yaml`` in ``out`` holds all settings, also those that were chosen by the data.
 
     Args:
         config: the settings.
@@ -123,21 +144,28 @@ def train(
         resume: continue the run in ``out``.
         overwrite: start again if ``out`` holds a run.
         resume_from: continue from this checkpoint instead of the newest.
+        on_note: called with a line that says what is trained on what.
 
     Raises:
         FileExistsError: ``out`` holds a run, and neither ``resume`` nor ``overwrite`` is set.
         FileNotFoundError: there is no run to resume, or the data do not exist.
         ValueError: the settings do not fit each other, the data or the run to resume.
     """
+    if resume:
+        refuse_no_run(out)
+    config = gan.fitted(config, on_note)
     trainer = make_trainer(config, out, device)
-    finished = run_or_resume(trainer, overwrite, resume, resume_from)
+    score = trainer.score if isinstance(trainer.score, Score) else None
+    finished = run_or_resume(trainer, overwrite, resume, resume_from, config)
     records = read_records(out / "metrics.jsonl")
+    name = score.name if score else ""
     result = Result(
         finished=finished,
         step=trainer.step,
         images_per_s=trainer.images_per_s,
-        scores=[(int(r["step"]), r["fd"]) for r in records if "fd" in r],
-        real_against_real=trainer.score.real_against_real() if trainer.score else None,  # type: ignore[attr-defined]
+        scores=[(int(r["step"]), r[name]) for r in records if name in r],
+        score=score.label if score else "",
+        real_against_real=score.real_against_real() if score else None,
     )
     if trainer.writes:
         images.write_png(interpolation(trainer.ema, config, device), out / "interpolation.png")
@@ -151,10 +179,10 @@ def rows(result: Result) -> list[tuple[str, str]]:
     if result.scores:
         step, last = result.scores[-1]
         lines += [
-            (f"{FD}, step {step}", f"{last:.2f}"),
-            (f"{FD}, best", f"{result.best:.2f}"),
-            (f"{FD}, step {result.scores[0][0]}", f"{result.scores[0][1]:.2f}"),
-            (f"{FD}, real vs real (two halves)", f"{result.real_against_real:.2f}"),
+            (f"{result.score}, step {step}", f"{last:.2f}"),
+            (f"{result.score}, best", f"{result.best:.2f}"),
+            (f"{result.score}, step {result.scores[0][0]}", f"{result.scores[0][1]:.2f}"),
+            (f"{result.score}, real vs real (two halves)", f"{result.real_against_real:.2f}"),
         ]
     return lines
 
@@ -172,6 +200,12 @@ def interpolation(generator: nn.Module, config: Config, device: str, side: int =
     return images.grid(generator(latents.to(device), *labels), columns=side, scale=2)
 
 
+_SCALE = (
+    "Lower is better. The dashed line is the distance between two halves of the real images, the "
+    "low end of the scale: fewer images in a comparison raise the distance."
+)
+
+
 def _write(out: Path, config: Config, result: Result, records: list[dict[str, float]]) -> None:
     sections = [report.section("Result", report.table(rows(result)))]
     sheets = sorted((out / "samples").glob("step_*.png"))
@@ -179,9 +213,19 @@ def _write(out: Path, config: Config, result: Result, records: list[dict[str, fl
     for path, caption in (*pictures, (out / "interpolation.png", "from one latent to another")):
         sections.append(report.section(path.stem, report.figure(path.read_bytes(), caption)))
     if result.scores:
-        floor = result.real_against_real or 0.0
-        picture = plot.write(plot.curves(records, FD, floor), out / "curves.png")
-        sections.append(report.section("Over time", report.figure(picture, "losses and scores")))
+        name = "swd" if config.score == "swd" else "fd"
+        curves = plot.curves(
+            records,
+            score=(name, result.score),
+            floor=result.real_against_real or 0.0,
+            probabilities=gives_probabilities(config.make_loss()),
+        )
+        picture = plot.write(curves, out / "curves.png")
+        sections.append(
+            report.section(
+                "Over time", report.figure(picture, "losses and scores"), report.text(_SCALE)
+            )
+        )
     ended = "finished" if result.finished else f"stopped early, of {config.steps}"
     lead = f"{config.model} on {config.data}: {result.step} steps ({ended})."
     title = f"ganfast train: {config.model}"

@@ -47,15 +47,25 @@ def test_an_image_folder(tmp_path: Path) -> None:
         load(tmp_path, size=6, split="test")
 
 
+def test_any_source_is_resized(tmp_path: Path) -> None:
+    assert load("digits", size=32).images.shape == (5000, 1, 32, 32)
+    coloured = load("digits", channels=3).images
+    assert torch.equal(coloured, digits().images.expand(-1, 3, -1, -1))
+    wide = np.arange(2 * 4 * 6, dtype=np.uint8).reshape(2, 4, 6)
+    write_idx(tmp_path, "train", wide)
+    # The centre square of 4 x 6 pixels has their columns 1 to 4.
+    assert torch.equal(load(tmp_path, size=4).images[:, 0], torch.from_numpy(wide[:, :, 1:5]))
+
+
 def test_what_is_not_there_and_what_does_not_fit(tmp_path: Path) -> None:
-    with pytest.raises(FileNotFoundError, match=r"a folder or one of \['digits'\], got 'cats'"):
+    with pytest.raises(FileNotFoundError, match=r"or one of digits, got 'cats', where there is no"):
         load("cats")
-    with pytest.raises(ValueError, match="size must be that of digits, 28 x 28 pixels, got 32"):
-        load("digits", size=32)
-    with pytest.raises(ValueError, match="channels must be 1, as digits has, got 3"):
-        load("digits", channels=3)
+    with pytest.raises(ValueError, match="size must be at least 1 pixel, got 0"):
+        load("digits", size=0)
+    with pytest.raises(ValueError, match=r"channels must be 1 \(grey\) or 3 \(RGB\), got 2"):
+        load("digits", channels=2)
     with pytest.raises(ValueError, match="split must be 'train' for digits"):
         load("digits", split="test")
     write_idx(tmp_path, "train", np.zeros((2, 4, 6), np.uint8))
-    with pytest.raises(ValueError, match="4 x 6 pixels, got 4"):
-        load(tmp_path, size=4)
+    with pytest.raises(ValueError, match="size must be given"):
+        load(tmp_path)

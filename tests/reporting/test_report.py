@@ -15,6 +15,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
+from ganfast import data
 from ganfast.evaluation import page as eval_page
 from ganfast.evaluation import run, scores
 from ganfast.reporting import environment, images, report
@@ -30,8 +31,9 @@ from ganfast.workflows import (
     train,
 )
 from ganfast.workflows.correlation import Correlation
-from ganfast.workflows.digit_scores import Quality
+from ganfast.workflows.judge import Judge
 from ganfast.workflows.pretext import Row
+from ganfast.workflows.quality import Quality
 
 VOID = {"meta", "img"}
 
@@ -165,30 +167,35 @@ def rank_page(out, names):
 
 
 def finetune_page(out):
-    settings = finetune.Settings(adapt=True)
+    settings = finetune.Settings(adapt=True).fitted(5000)
     accuracies = {
         (n, mode): [0.5 + n / 10000, 0.52 + n / 10000]
         for n in settings.sizes
         for mode in settings.modes
     }
-    finetune.write_report(out, settings, finetune.Result(accuracies))
+    names = [f"{FOLDER}{i}" for i in range(3)]
+    by_class = {key: [0.1, 0.9, 0.5] for key in accuracies}
+    found = finetune.Result(settings, accuracies, by_class, names, [400, 600, 0])
+    finetune.write_report(out, found)
 
 
 def pretrain_page(out):
     curves = [[(100, 30.0), (200, 20.0)], [(100, 31.0), (200, 22.0)]]
     status = "(64, 1, 3, 3) in the source, (64, 3, 3, 3) here: not taken"
     taken = {"generator": [Row("layers.0.conv.weight", "taken"), Row("layers.1.weight", status)]}
-    pretrain.write_report(out, pretrain.Settings(), pretrain.Result(curves, curves, taken))
+    pretrain.write_report(
+        out, pretrain.Settings(), pretrain.Result("SWD x 1000", curves, curves, taken)
+    )
 
 
 def demo_page(out):
-    result = demo.Result(True, 500, 158.6, 2.1, 0.8, 300.0, [100] * 10, 142.0, 238.0, 37.0)
+    result = demo.Result(True, 500, 158.6, 2.1, 0.8, 300.0, [1.0] * 10, 142.0, 238.0, 37.0)
     demo.write_report(out, result, RECORDS, {**asdict(demo.options(500, 0)), "device": "cpu"})
 
 
 def train_page(out):
-    result = train.Result(True, 500, 1234.0, [(0, 100.0), (500, 2.0)], 0.8)
-    train._write(out, gan.Config(data=FOLDER), result, RECORDS)
+    result = train.Result(True, 500, 1234.0, [(0, 100.0), (500, 2.0)], "FD (inception)", 0.8)
+    train._write(out, gan.Config(data=FOLDER, score="inception"), result, RECORDS)
 
 
 def cycle_page(out):
@@ -197,15 +204,18 @@ def cycle_page(out):
 
 
 def autoencode_page(out):
-    result = autoencoder.Result(0.01, 0.2, 1.0, 2.0, 0.8)
+    result = autoencoder.Result(0.01, 0.2, "SWD x 1000", 1.0, 2.0, 0.8, 4000)
     autoencoder._write(out, autoencoder.AutoencoderConfig(), result)
 
 
 def synthesize_page(out):
     made = torch.zeros(80, 1, 28, 28, dtype=torch.uint8)
-    found = Quality(1.2, 9.0, 0.9, 0.8, 0.5, torch.arange(80))
-    sampler = SimpleNamespace(config=gan.Config(data=FOLDER))
-    synthesize._card(out, synthesize.Order(), sampler, found, made, made)
+    found = Quality(1.2, 0.3, 9.0, 3.0, 8.0, 0.9, 0.8, 0.5, torch.arange(80))
+    config = gan.Config(data=FOLDER, model="cdcgan", labels=10, size=28, channels=1)
+    sampler = SimpleNamespace(config=config, classes=10)
+    real = data.ImageData(made, torch.arange(80) % 10, FOLDER)
+    judge = Judge(SimpleNamespace(label=f"FD (classifier of {FOLDER})"), "a classifier", 10)
+    synthesize._card(out, synthesize.Order(), sampler, judge, found, made, real.labels, real)
 
 
 def evaluate_page(out):

@@ -13,3 +13,4 @@ def few_digits(monkeypatch):
     whole = data.digits()
     few = dataclasses.replace(whole, images=whole.images[::4], labels=whole.labels[::4])
     monkeypatch.setattr(data, "digits", lambda: few)
+    monkeypatch.setitem(data.EMBEDDED, "digits", lambda: few)

@@ -1,5 +1,6 @@
 """Autoencoders learn to reconstruct, and their samples come from a normal of the codes."""
 
+import dataclasses
 import signal
 
 import pytest
@@ -17,8 +18,8 @@ def test_a_run_writes_what_it_learned(tmp_path, few_digits, model):
     config = AutoencoderConfig(model=model, steps=40, latent_dim=8, batch_size=32, lr=3e-3)
     result = autoencoder.autoencode(config, tmp_path)
     assert result.error < result.error_of_mean
-    assert min(result.fd_reconstructions, result.fd_samples) > result.fd_real > 0
-    net = autoencoder.make(config)
+    assert min(result.of_reconstructions, result.of_samples) > result.of_real > 0
+    net = autoencoder.make(dataclasses.replace(config, size=28, channels=1))
     net.load_state_dict(load((tmp_path / "autoencoder.safetensors").read_bytes()))
     _, held = autoencoder.classifiers.split(data.digits(), 1000, seed=0)
     with torch.no_grad():

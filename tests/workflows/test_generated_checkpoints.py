@@ -32,6 +32,6 @@ def test_a_class_conditional_one_makes_all_classes_in_turn(tmp_path):
 
 def test_the_demos_checkpoint_says_what_it_is(tmp_path):
     config = dataclasses.replace(options(2, 0), score_every=0, sample_every=0)
-    assert (config.model, config.latent_dim) == ("dcgan", 64)
+    assert (config.model, config.latent_dim) == ("cdcgan", 64)
     train(config, tmp_path)
     assert images(tmp_path / "checkpoint.pt", 5).shape == (5, 1, 28, 28)

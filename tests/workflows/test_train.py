@@ -12,8 +12,8 @@ from ganfast import cli, data, features
 from ganfast.models.checkpoint import load
 from ganfast.train.journal import read_records
 from ganfast.workflows import gan
-from ganfast.workflows.digit_scores import FrechetScore, as_digits, resized
 from ganfast.workflows.gan import Config
+from ganfast.workflows.scores import encode
 from ganfast.workflows.train import interpolation, train
 
 SMALL = {"model": "mlp-128", "limit": 20, "steps": 6, "score_every": 3, "checkpoint_every": 3}
@@ -29,6 +29,7 @@ def test_a_run_writes_its_files_and_goes_on(tmp_path):
     assert [step for step, _ in result.scores] == [0, 3, 6]
     names = {p.name for p in (tmp_path / "whole").iterdir()}
     expected = {"checkpoint.pt", "checkpoint-00000003.pt", "metrics.jsonl", "samples"}
+    expected |= {"config.yaml"}
     assert names - {"best.pt"} == expected | {"curves.png", "interpolation.png", "report.html"}
     with Image.open(tmp_path / "whole" / "interpolation.png") as picture:
         assert picture.size == (8 * (28 * 2 + 2) + 2,) * 2
@@ -88,11 +89,11 @@ def test_images_of_other_sizes(tmp_path):
     digits = data.digits()
     assert torch.equal(gan.first_of_each(digits, 20).labels.bincount(), torch.full((10,), 20))
     # Up and down again, a digit is still read as itself.
-    back = as_digits(resized(digits.images[::10], 64))
-    read = features.digits().classify(back).argmax(1)
+    large = data.load("digits", size=64)
+    read = encode(features.load("digits"), large.images[::10], ("logits",))["logits"].argmax(1)
     assert (read == digits.labels[::10]).float().mean() > 0.98
-    score = FrechetScore(real.images, gan.make_score(config(), real, "cpu")._net)
-    assert score.distance(score._real) == pytest.approx(0, abs=1e-6)
+    score = gan.make_score(config(), real, "cpu")
+    assert score.distance(score._of_real) == pytest.approx(0, abs=1e-6)
 
 
 def test_the_ends_of_an_interpolation_are_the_latents():
@@ -112,7 +113,10 @@ def test_the_ends_of_an_interpolation_are_the_latents():
         ({"model": "dcgn"}, "did you mean 'dcgan'"),
         ({"limit": 1}, r"batch_size must be from 1 to 10, the number of images in digits, got 64"),
         ({"model": "dcgan", "size": 30}, "size must be one of 28, 32, 64, got 30"),
-        ({"channels": 3}, "channels must be 1, as digits has, got 3"),
+        ({"channels": 2}, r"channels must be 1 \(grey\) or 3 \(RGB\), got 2"),
+        ({"background": "blu"}, "background must be a colour such as white or #808080, got 'blu'"),
+        ({"on_error": "go"}, "on_error must be one of stop, skip, got 'go'"),
+        ({"score": "dinov3"}, "features must be one of inception"),
         ({"loss": "hing"}, "loss must be one of"),
         ({"loss": "wasserstein", "label_smoothing": 0.1}, "label_smoothing must be 0"),
         ({"loss": "hinge", "sigmoid": True}, "from_probs must be False"),
@@ -131,9 +135,10 @@ def test_labels_are_asked_for(tmp_path):
         Image.new("L", (28, 28), i).save(tmp_path / f"{i}.png")
     with pytest.raises(ValueError, match="data must have labels for 'cdcgan', got none"):
         train(config(model="cdcgan", data=str(tmp_path), batch_size=4), tmp_path / "run")
-    # Without labels, and without a feature net for it, another model trains on the folder.
-    result = train(config(data=str(tmp_path), batch_size=4), tmp_path / "run")
-    assert result.scores == []
+    # Without labels another model trains on the folder.
+    result = train(config(data=str(tmp_path), model="", batch_size=4), tmp_path / "run")
+    assert result.score == "SWD x 1000"
+    assert [step for step, _ in result.scores] == [0, 3, 6]
 
 
 def command(monkeypatch, capsys, *arguments):

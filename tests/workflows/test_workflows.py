@@ -130,7 +130,7 @@ def test_what_modes_share_is_trained_once(tmp_path, monkeypatch):
     net = size._net(0)
     for images in (size._synthetic(0), size._real):
         fit(net, images, size._validation, settings.fit, 0)
-    assert finetune.classifiers.accuracy(net, test) == accuracy["pretrained"]
+    assert finetune.classifiers.accuracies(net, test) == accuracy["pretrained"]
 
 
 @pytest.mark.parametrize(
