@@ -24,8 +24,8 @@ class TrainOptions:
         d_steps, g_steps: optimizer steps of each network per round.
         lr_g, lr_d: Adam learning rates.
         betas_g, betas_d: Adam's decay rates (b1, b2).
-        lr_decay: both rates stay ``constant``, or fall from round ``lr_decay_start`` on to 0 at the
-            last round, along a line or half a cosine.
+        lr_decay, lr_decay_start: both rates stay ``constant``, or fall from round
+            ``lr_decay_start`` on to 0 at the last round, along a line or half a cosine.
         clip_gradients: largest norm of each network's gradient; 0 does not clip.
         clip_weights: bound c that keeps the discriminator's weights in [-c, c] (WGAN); 0 does not
             clip.

@@ -93,10 +93,10 @@ def test_scores_of_a_perfect_generator():
     score = FrechetScore(net, some, (64,))
     assert score(Memory(data.to_float(some.images)))["fd"] == pytest.approx(0, abs=1e-6)
     real = features.extract(features.digits(), some.images)
-    low, high = (
-        frechet_distance_from_features(real[a::4], real[b::4]) for a, b in ((0, 0), (0, 1))
-    )
-    assert low < score.real_against_real() < 2 * high
+    # Not every other image: MNIST's come in turns from two groups of writers.
+    mixed = real[torch.randperm(600, generator=torch.Generator().manual_seed(9))]
+    halves = frechet_distance_from_features(mixed[:300], mixed[300:])
+    assert score.real_against_real() == pytest.approx(halves, rel=0.5)
 
 
 class Labelled(Memory):
