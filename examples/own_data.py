@@ -4,7 +4,7 @@
     python own_data.py                     # without --images: on pictures drawn for the purpose
 
 The trainer takes any iterable of batches, so a DataLoader serves collections of any size. For a
-folder that fits into memory, `ganfast train --set data=photos` does the same without a script.
+folder that fits into memory, `ganfast train photos` does the same without a script.
 """
 
 import argparse

@@ -14,7 +14,6 @@ import torch
 from torch import Tensor
 
 from ganfast._files import atomic_write, cache_folder
-from ganfast._lock import hold
 from ganfast.data.image_data import ImageData
 from ganfast.data.image_source import Arrays, ImageSource
 
@@ -101,6 +100,8 @@ def _decoded(
 
 def _cached(source: ImageSource, size: int) -> tuple[Tensor, dict[int, str]]:
     """Return squares mapped from their file in the cache, which is made where it is missing."""
+    from ganfast._lock import hold
+
     name = hashlib.sha256(f"{source.key} {source.channels} {size} {_VERSION}".encode()).hexdigest()
     folder = cache_folder() / "images" / name[:32]
     path, record = folder / "images.u8", folder / "record.json"

@@ -154,7 +154,7 @@ def test_the_projection_is_the_papers():
 def test_errors_name_what_is_wrong():
     with pytest.raises(ValueError, match="did you mean 'dcgan'"):
         models.create("dcgn")
-    with pytest.raises(ValueError, match="size must be one of 28, 32, 64, got 30"):
+    with pytest.raises(ValueError, match="size must be one of 28, 32, 64, 128, got 30"):
         models.create("dcgan", size=30)
     with pytest.raises(ValueError, match="classes must be at least 1 for 'cdcgan', got 0"):
         models.create("cdcgan", classes=0)

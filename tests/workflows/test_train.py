@@ -112,7 +112,7 @@ def test_the_ends_of_an_interpolation_are_the_latents():
     [
         ({"model": "dcgn"}, "did you mean 'dcgan'"),
         ({"limit": 1}, r"batch_size must be from 1 to 10, the number of images in digits, got 64"),
-        ({"model": "dcgan", "size": 30}, "size must be one of 28, 32, 64, got 30"),
+        ({"model": "dcgan", "size": 30}, "size must be one of 28, 32, 64, 128, got 30"),
         ({"channels": 2}, r"channels must be 1 \(grey\) or 3 \(RGB\), got 2"),
         ({"background": "blu"}, "background must be a colour such as white or #808080, got 'blu'"),
         ({"on_error": "go"}, "on_error must be one of stop, skip, got 'go'"),
