@@ -19,7 +19,7 @@ from torch import Tensor, nn
 from ganfast._names import check_name
 from ganfast.compat._criterion import formula_of, reduce_sides
 from ganfast.penalties import mixed_points
-from ganfast.penalties._calls import Phi, gradients, reduced, refuse_compiled
+from ganfast.penalties._calls import Phi, gradients_at, reduced, refuse_compiled
 from ganfast.penalties.exact import Mode
 
 __all__ = ["GANLoss", "cal_gradient_penalty"]
@@ -113,6 +113,5 @@ def cal_gradient_penalty(
     check_name("type", type, get_args(Mode))
     refuse_compiled(netD)
     (point,) = mixed_points(real_data, fake_data, mode=type)
-    point = point.detach().requires_grad_()
-    g = gradients([netD(point)], [point], None)
+    g = gradients_at(lambda x: [netD(*x)], [point])
     return reduced(g, Phi("centred", lambda_gp, constant)), g[0].flatten(1)
