@@ -125,11 +125,13 @@ class Pix2PixHDGANLoss(nn.Module):
         """Loss of a discriminator's list of features, or of a list of such lists; scalar.
 
         Args:
-            input: features of one discriminator, or of each; the last entry is the output.
+            input: features of one discriminator, or of each; the last entry is the output. A
+                tensor counts as the list of its slices, as in the project.
             target_is_real: take the outputs to be real, or to be fake.
         """
         formula = formula_of(self._f, target_is_real, (self.fake_label, self.real_label))
-        outputs = last_maps("input", input)
+        listed: list[Any] = list(input)
+        outputs = last_maps("input", listed)
         if isinstance(input[0], Tensor):  # one discriminator
             outputs = outputs[-1:]
         return reduce_sides(("input", outputs, formula))
