@@ -35,11 +35,20 @@ _INFERENCE = (
     "an exact penalty must be computed outside torch.inference_mode, got a call inside it, where "
     "nothing has gradients; use torch.no_grad instead, or ganfast.penalties.approximate_r1"
 )
-#: Parts of the names of nodes without a usable double backward, and what to do about each.
+#: What to do about nodes without a usable double backward, by the types' names.
 _REFUSED_NODES = {
-    "CompiledFunction": _COMPILED,
-    "ScaledDotProduct": _ATTENTION,
-    "RegisterPostBackwardFunction": _SHARDED,
+    "CompiledFunctionBackward": _COMPILED,
+    "RegisterPostBackwardFunctionBackward": _SHARDED,
+    **{
+        f"ScaledDotProduct{kernel}Backward0": _ATTENTION
+        for kernel in (
+            "FlashAttention",
+            "FlashAttentionForCpu",
+            "EfficientAttention",
+            "CudnnAttention",
+            "FusedAttentionOverrideable",
+        )
+    },
 }
 
 
@@ -116,11 +125,11 @@ def _refuse_graph(outputs: Sequence[Tensor]) -> None:
         if node is None or node in seen:
             continue
         seen.add(node)
-        name = node.name()
-        for part, reason in _REFUSED_NODES.items():
-            if part in name:
-                raise RuntimeError(reason)
-        waiting += [before for before, _ in node.next_functions]
+        reason = _REFUSED_NODES.get(type(node).__name__)
+        if reason is not None:
+            raise RuntimeError(reason)
+        for before, _ in node.next_functions:
+            waiting.append(before)
 
 
 def constant(x: Tensor) -> Tensor:

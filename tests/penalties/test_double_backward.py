@@ -40,6 +40,24 @@ def test_fused_attention(call) -> None:
     penalties.approximate_r1(discriminator, X).backward()
 
 
+class ScaledDotProductAttention(torch.autograd.Function):
+    """A user's own, which torch can differentiate twice."""
+
+    @staticmethod
+    def forward(ctx, x: Tensor) -> Tensor:
+        return 3 * x
+
+    @staticmethod
+    def backward(ctx, grad: Tensor) -> Tensor:
+        return 3 * grad
+
+
+def test_functions_with_similar_names_are_not_refused() -> None:
+    own = ScaledDotProductAttention.apply
+    penalty = penalties.r1(lambda x: own(x).flatten(1).sum(1), X, gamma=1.0)
+    torch.testing.assert_close(penalty, torch.tensor(9.0 * 48 / 2))
+
+
 def sharded(rank: int) -> None:
     from torch.distributed.fsdp import fully_shard
 
