@@ -5,6 +5,7 @@ these functions find the argument at fault.
 """
 
 from collections.abc import Callable, Sequence
+from functools import reduce
 
 import torch
 from torch import Tensor
@@ -13,6 +14,8 @@ from torch import Tensor
 Name = Callable[[str, int], str]
 
 FLOATING = frozenset({torch.float64, torch.float32, torch.float16, torch.bfloat16})
+_COMPLEX = frozenset({torch.complex128, torch.complex64, torch.complex32})
+_DOUBLE = frozenset({torch.float64, torch.complex128})
 _DTYPES = "float64, float32, float16 or bfloat16"
 
 FUNCTORS = (
@@ -28,16 +31,31 @@ def place(argument: str, k: int) -> str:
     return f"{argument}[{k}]"
 
 
-def loss_dtype(x: Tensor) -> torch.dtype:
-    """The dtype of a loss over x: float64 for float64, else float32."""
-    return torch.float64 if x.dtype == torch.float64 else torch.float32
+def loss_dtype(*x: Tensor) -> torch.dtype:
+    """The dtype of a loss over tensors: float64 if one of them is float64, else float32."""
+    return torch.float64 if any(xk.dtype in _DOUBLE for xk in x) else torch.float32
 
 
-def check_list(x: Sequence[Tensor], name: Name = place, argument: str = "x") -> None:
-    """Raise unless one kernel can take the tensors together.
+def in_one_dtype(*lists: Sequence[Tensor]) -> Sequence[Sequence[Tensor]]:
+    """Return lists of tensors as one kernel takes them: in float32 or better if dtypes differ.
+
+    Autograd gives the gradient of each tensor its own dtype. Lists with dtypes that no kernel takes
+    are returned as they are.
+    """
+    dtypes = {x.dtype for part in lists for x in part}
+    if len(dtypes) < 2 or not dtypes <= FLOATING | _COMPLEX:
+        return lists
+    wide = reduce(torch.promote_types, dtypes, torch.float32)
+    return [[x.to(wide) for x in part] for part in lists]
+
+
+def check_list(
+    x: Sequence[Tensor], name: Name = place, argument: str = "x", complex_too: bool = False
+) -> None:
+    """Raise unless one launch can take the tensors together.
 
     Raises:
-        TypeError: an entry is not a floating-point tensor, or dtypes differ.
+        TypeError: an entry is not a floating-point tensor, or with ``complex_too`` a complex one.
         ValueError: the list or a tensor is empty, or devices differ.
     """
     if not x:
@@ -45,16 +63,18 @@ def check_list(x: Sequence[Tensor], name: Name = place, argument: str = "x") -> 
     _check_tensors(name, argument, x)
     for k, xk in enumerate(x):
         what, first = name(argument, k), name(argument, 0)
-        if xk.dtype not in FLOATING:
-            raise TypeError(f"{what} must have dtype {_DTYPES}, got {xk.dtype}")
-        if xk.dtype != x[0].dtype:
-            raise TypeError(f"{what} must have the dtype of {first}, {x[0].dtype}, got {xk.dtype}")
+        _check_dtype(what, xk, complex_too)
         if xk.device != x[0].device:
             raise ValueError(
                 f"{what} must have the device of {first}, {x[0].device}, got {xk.device}"
             )
         if xk.numel() == 0:
             raise ValueError(f"{what} must hold at least one element, got shape {list(xk.shape)}")
+
+
+def _check_dtype(what: str, x: Tensor, complex_too: bool) -> None:
+    if x.dtype not in FLOATING and not (complex_too and x.dtype in _COMPLEX):
+        raise TypeError(f"{what} must have dtype {_DTYPES}, got {x.dtype}")
 
 
 def _check_parameters(
@@ -82,21 +102,21 @@ def _check_tensors(name: Name, argument: str, x: Sequence[Tensor]) -> None:
             raise TypeError(f"{name(argument, k)} must be a tensor, got {type(xk).__name__}")
 
 
-def _check_partner(name: Name, k: int, x: Tensor, y: Tensor, dtype: torch.dtype) -> None:
-    if y.dtype != dtype:
-        whose = f"the dtype of {name('x', k)}, {dtype}" if dtype == x.dtype else f"dtype {dtype}"
-        raise TypeError(f"{name('y', k)} must have {whose}, got {y.dtype}")
+def _check_partner(name: Name, k: int, x: Tensor, y: Tensor, complex_too: bool) -> None:
+    _check_dtype(name("y", k), y, complex_too)
     if y.device != x.device:
         raise ValueError(
             f"{name('y', k)} must have the device of {name('x', k)}, {x.device}, got {y.device}"
         )
 
 
-def _check_same(name: Name, x: Sequence[Tensor], y: Sequence[Tensor]) -> None:
-    """Raise unless each y has the dtype, device and shape of its x."""
+def _check_same(
+    name: Name, x: Sequence[Tensor], y: Sequence[Tensor], complex_too: bool = False
+) -> None:
+    """Raise unless each y has the device and shape of its x."""
     _check_tensors(name, "y", y)
     for k, (xk, yk) in enumerate(zip(x, y, strict=True)):
-        _check_partner(name, k, xk, yk, xk.dtype)
+        _check_partner(name, k, xk, yk, complex_too)
         if yk.shape != xk.shape:
             raise ValueError(
                 f"{name('y', k)} must have the shape of {name('x', k)}, {list(xk.shape)}, "
@@ -121,20 +141,19 @@ def check_flat(
     broadcast: bool = True,
 ) -> None:
     """Raise what :func:`ganfast.ops.flat` raises."""
-    check_list(x, name)
+    of_moduli = f == "l1"
+    check_list(x, name, complex_too=of_moduli)
     _check_parameters(x, y, f, weight, a, b)
     if not y:
         return
     if len(y) != len(x):
         raise ValueError(f"y must be empty or have one for each of the {len(x)}, got {len(y)}")
     if not broadcast:
-        _check_same(name, x, y)
+        _check_same(name, x, y, of_moduli)
         return
     _check_tensors(name, "y", y)
-    shapes = all(xk.shape == yk.shape for xk, yk in zip(x, y, strict=True))
     for k, (xk, yk) in enumerate(zip(x, y, strict=True)):
-        wide = not shapes or y[0].dtype == loss_dtype(xk)
-        _check_partner(name, k, xk, yk, loss_dtype(xk) if wide else xk.dtype)
+        _check_partner(name, k, xk, yk, of_moduli)
         if xk.shape != yk.shape and not repeats(xk, yk):
             raise ValueError(
                 f"{name('y', k)} must have the shape of {name('x', k)}, {list(xk.shape)}, or be "
@@ -151,7 +170,7 @@ def _check_numbers(
             f"{argument} must be empty or have one entry for each of the {len(x)} tensors, "
             f"got {len(numbers)}"
         )
-    dtype, device = loss_dtype(x[0]), x[0].device
+    dtype, device = loss_dtype(*x), x[0].device
     for k, s in enumerate(numbers):
         if s is None:
             continue

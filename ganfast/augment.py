@@ -79,7 +79,9 @@ def DiffAugment(
         p: scalar on x's device, the probability that an image is augmented; 1 if None.
 
     Returns:
-        Images like x. Differentiable to any order, so R1 can be taken with respect to x.
+        Images like x, also in their memory format: channels_last stays channels_last, where the
+        paper's code returns contiguous images. Differentiable to any order, so R1 can be taken with
+        respect to x.
 
     Raises:
         TypeError: x is not floating point.

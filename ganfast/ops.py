@@ -1,6 +1,7 @@
 """One thin typed function per op: the compiled kernel where it serves, else the reference twin."""
 
 from collections.abc import Sequence
+from typing import cast
 
 import torch
 from torch import Tensor
@@ -14,6 +15,7 @@ from ganfast._checks import (
     check_flat,
     check_norms,
     check_rows,
+    in_one_dtype,
     place,
 )
 
@@ -32,7 +34,7 @@ if _ext.DEVICES:
 
 
 def _compiled(x: Sequence[Tensor]) -> bool:
-    """Say whether the compiled kernels serve this call.
+    """Say whether the compiled kernels serve this call, unless :func:`_plain` says otherwise.
 
     They do not under torch.func and forward-mode differentiation, which C++ autograd functions do
     not take part in, nor under torch.compile, which fuses the reference's formula with what is
@@ -45,6 +47,19 @@ def _compiled(x: Sequence[Tensor]) -> bool:
         and not _transforming()
         and forward_ad._current_level < 0
     )
+
+
+_PLAIN = frozenset({Tensor, torch.nn.Parameter})
+
+
+def _plain(*lists: Sequence[Tensor | None]) -> bool:
+    """Say whether the kernels take tensors of these types: none is complex, or of a subclass.
+
+    Subclasses, such as DTensor, define what the operations of torch mean. The kernels themselves
+    refuse them, so this is only asked after a refusal, and where a call costs more than the answer.
+    """
+    tensors = [x for part in lists for x in part if x is not None]
+    return all(type(x) in _PLAIN and not x.is_complex() for x in tensors)
 
 
 def flat(
@@ -64,8 +79,8 @@ def flat(
     .. math:: L = \sum_k w_k \, \frac{1}{n_k} \sum_i f(x_{ki} - y_{ki}; a_k, b_k)
 
     Args:
-        x: tensors of any shapes and strides; float64, float32, float16 or bfloat16, all of one
-            dtype and device.
+        x: tensors of any shapes and strides on one device; float64, float32, float16 or bfloat16,
+            or for ``l1`` complex. Where dtypes differ, all are widened, to float32 or better.
         f: of d = x - y, or of d = x where there is no y: ``softplus`` log(1 + exp(a d)),
             ``square`` (d - a)^2, ``hinge`` relu(b + a d), ``squared_hinge`` relu(b + a d)^2,
             ``l1`` abs(d). Of x alone also: ``bce_with_logits`` with target a, ``bce`` on
@@ -73,9 +88,9 @@ def flat(
         weight: w_k, one number for each tensor.
         a: first parameter of f for each tensor.
         b: second parameter of f for each tensor.
-        y: nothing; or for each x a tensor of its shape and dtype; or for each x one number, or one
-            sample that is subtracted from all of its samples, of the result's dtype. Tensors of
-            x's shape are not copied where their strides are x's, too.
+        y: nothing; or for each x a tensor of its shape; or for each x one number, or one sample
+            that is subtracted from all of its samples. No copy is made of tensors with x's shape,
+            dtype and strides, nor of numbers and samples of the result's dtype.
         per_term: return the terms of the sum instead of the sum.
         broadcast: let a y be one number or one sample; else each must have x's shape.
         name: the caller's name of a tensor, for errors.
@@ -86,19 +101,23 @@ def flat(
         for those tensors alone that want one.
 
     Raises:
-        TypeError: a tensor is not floating point, or dtypes do not fit.
+        TypeError: a tensor is not floating point.
         ValueError: the list or a tensor is empty; shapes, devices or lengths do not fit; f is
             unknown or takes no y.
         NotImplementedError: a derivative of the third order is asked for.
     """
-    if _compiled(x):
+    compiled = _compiled(x)
+    if compiled:
         try:
             loss: Tensor = _flat(x, y, f, weight, a, b, per_term, None, broadcast)
         except (TypeError, ValueError):
-            check_flat(x, y, f, weight, a, b, name, broadcast)
-            raise
-        return loss
+            pass  # unfit, of several dtypes, or of types that the kernel does not take
+        else:
+            return loss
     check_flat(x, y, f, weight, a, b, name, broadcast)
+    x, y = in_one_dtype(x, y)
+    if compiled and _plain(x, y):
+        return cast(Tensor, _flat(x, y, f, weight, a, b, per_term, None, broadcast))
     return reference.flat(x, f, weight, a, b, y, per_term)
 
 
@@ -126,14 +145,19 @@ def flat_with_stats(
     Raises:
         TypeError, ValueError, NotImplementedError: as :func:`flat`.
     """
-    if _compiled(x):
+    compiled = _compiled(x)
+    if compiled:
         try:
             loss, stats = _flat(x, (), f, weight, a, b, False, threshold, False)
         except (TypeError, ValueError):
-            check_flat(x, (), f, weight, a, b, name)
-            raise
-        return loss, stats
+            pass  # unfit, of several dtypes, or of types that the kernel does not take
+        else:
+            return loss, stats
     check_flat(x, (), f, weight, a, b, name)
+    (x,) = in_one_dtype(x)
+    if compiled and _plain(x):
+        loss, stats = _flat(x, (), f, weight, a, b, False, threshold, False)
+        return loss, stats
     return reference.flat_with_stats(x, f, weight, a, b, threshold)
 
 
@@ -164,10 +188,10 @@ def rows(
     .. math:: L_b = \sum_k w_k \, s_{kb} \frac{1}{m_k} \sum_j f(x_{kbj} - y_{kbj}; a_k, b_k)
 
     Args:
-        x: tensors (B, ...) of any strides; float64, float32, float16 or bfloat16, all of one dtype
-            and device and with as many samples. A sample of tensor k has m_k elements.
+        x: tensors (B, ...) of any strides on one device, with as many samples; float64, float32,
+            float16 or bfloat16, see :func:`flat`. A sample of tensor k has m_k elements.
         f, weight, a, b, name: as in :func:`flat`.
-        y: nothing, or for each x a tensor of its shape and dtype.
+        y: nothing, or for each x a tensor of its shape.
         sample_weight: s_k (B,), or None for ones, for each tensor; nothing where all are ones.
         sample_a: (B,) in place of a_k, or None, for each tensor; nothing where there are none.
         normalize: divide the s_k by their mean, where a sum of 0 counts as 1.
@@ -178,32 +202,24 @@ def rows(
         ``sample_weight`` or a ``sample_a`` requires a gradient, this is the reference twin.
 
     Raises:
-        TypeError: a tensor is not floating point, or dtypes do not fit.
+        TypeError: a tensor is not floating point, or numbers of samples have another dtype.
         ValueError: the list or a tensor is empty, or without an axis of samples; samples, shapes,
             devices or lengths do not fit; f is unknown or takes no y.
         NotImplementedError: a derivative of the third order is asked for.
     """
-    if _constant(sample_weight, sample_a) and _compiled(x):
+    compiled = _constant(sample_weight, sample_a) and _compiled(x)
+    numbers = sample_weight, sample_a, f, weight, a, b, normalize, False, "identity", ()
+    if compiled:
         try:
-            result: Tensor = _rows(
-                x,
-                y,
-                sample_weight,
-                sample_a,
-                f,
-                weight,
-                a,
-                b,
-                normalize,
-                False,
-                "identity",
-                (),
-            )
+            result: Tensor = _rows(x, y, *numbers)
         except (TypeError, ValueError):
-            check_rows(x, y, f, weight, a, b, sample_weight, sample_a, name)
-            raise
-        return result
+            pass  # unfit, of several dtypes, or of types that the kernel does not take
+        else:
+            return result
     check_rows(x, y, f, weight, a, b, sample_weight, sample_a, name)
+    x, y = in_one_dtype(x, y)
+    if compiled and _plain(x, y, sample_weight, sample_a):
+        return cast(Tensor, _rows(x, y, *numbers))
     return reference.rows(x, f, weight, a, b, y, sample_weight, sample_a, normalize)
 
 
@@ -225,9 +241,9 @@ def norms(
     returns.
 
     Args:
-        x: tensors of any strides, such as the gradients with respect to one or several inputs;
-            float64, float32, float16 or bfloat16, all of one dtype and device. The first axis is
-            the samples'; with ``pixel`` the second is the channels', and all others agree.
+        x: tensors of any strides on one device, such as the gradients with respect to one or
+            several inputs; float64, float32, float16 or bfloat16, see :func:`flat`. The first axis
+            is the samples'; with ``pixel`` the second is the channels', and all others agree.
         phi: with n = sqrt(s + b): ``centred`` (n - a)^2, ``one_sided`` relu(n - a)^2; ``square`` s,
             ``power`` s^a, or ``maximum``: L = w max_p s_p, its gradient shared by equal maxima.
         weight: w.
@@ -241,37 +257,34 @@ def norms(
         dtype of x, and are 0 where a norm is 0.
 
     Raises:
-        TypeError: a tensor is not floating point, or the dtypes differ.
+        TypeError: a tensor is not floating point.
         ValueError: the list or a tensor is empty, devices or shapes do not agree, phi is unknown,
             or ``maximum`` with ``pixel``.
         NotImplementedError: a derivative of the third order is asked for.
     """
-    maximum = phi == "maximum"
-    if _compiled(x) and phi in PHIS and not (maximum and pixel):
-        zeros = [0.0] * len(x)
+    compiled = _compiled(x) and phi in PHIS and not (phi == "maximum" and pixel)
+    if compiled:
         try:
-            made = _rows(
-                x,
-                (),
-                (),
-                (),
-                "square",
-                # Sums instead of means: each mean is multiplied by what it divides by.
-                [float(xk.shape[1] if pixel else xk.numel() // xk.shape[0]) for xk in x],
-                zeros,
-                zeros,
-                False,
-                pixel,
-                "identity" if maximum else phi,
-                (weight, a, b),
-            )
+            return _norms(x, phi, weight, a, b, pixel)
         except (AttributeError, IndexError, TypeError, ValueError, ZeroDivisionError):
-            check_norms(x, phi, pixel, name)
-            raise
-        loss: Tensor = weight * made.amax() if maximum else made[0]
-        return loss
+            pass  # unfit, of several dtypes, or of types that the kernel does not take
     check_norms(x, phi, pixel, name)
+    (x,) = in_one_dtype(x)
+    if compiled and _plain(x):
+        return _norms(x, phi, weight, a, b, pixel)
     return reference.norms(x, phi, weight, a, b, pixel)
+
+
+def _norms(x: Sequence[Tensor], phi: str, weight: float, a: float, b: float, pixel: bool) -> Tensor:
+    """:func:`norms` by the kernel."""
+    maximum = phi == "maximum"
+    # Sums instead of means: each mean is multiplied by what it divides by.
+    sums = [float(xk.shape[1] if pixel else xk.numel() // xk.shape[0]) for xk in x]
+    zeros = [0.0] * len(x)
+    of_phi = "identity" if maximum else phi, (weight, a, b)
+    made = _rows(x, (), (), (), "square", sums, zeros, zeros, False, pixel, *of_phi)
+    loss: Tensor = weight * made.amax() if maximum else made[0]
+    return loss
 
 
 def _check_polar(a: Tensor, coefficients: Sequence[float], single_steps: int) -> None:
@@ -311,7 +324,7 @@ def polar(
         TypeError: a is not float64.
         ValueError: a has another shape, or the steps do not fit.
     """
-    if _compiled([a]):
+    if _compiled([a]) and _plain([a]):
         try:
             u, inner, residual = _polar(a, coefficients, single_steps)
         except (TypeError, ValueError):
@@ -369,7 +382,7 @@ def augment(x: Tensor, u: Tensor, color: bool, translation: bool, cutout: bool) 
         TypeError: x is not floating point, or u not float32.
         ValueError: x or u has another shape, or they are on different devices.
     """
-    if _compiled([x]):
+    if _compiled([x]) and _plain([x, u]):
         y: Tensor = _augment(x, u, color, translation, cutout)
         return y
     _check_augment(x, u)

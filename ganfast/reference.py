@@ -16,8 +16,15 @@ def _target(x: Tensor, a: Tensor | float) -> Tensor:
     return a.expand_as(x) if isinstance(a, Tensor) else torch.full_like(x, a)
 
 
+def _softplus(x: Tensor) -> Tensor:
+    # Above the threshold, what softplus leaves out is below any rounding.
+    return F.softplus(x, threshold=50)
+
+
 def _bce_with_logits(x: Tensor, a: Tensor | float, b: float) -> Tensor:
-    return F.binary_cross_entropy_with_logits(x, _target(x, a), reduction="none")
+    # torch's own function is a difference, which loses f where it is small. These two forms are
+    # sums of what is positive.
+    return torch.where(x < 0, _softplus(x) - a * x, _softplus(-x) + (1 - a) * x)
 
 
 def _bce(x: Tensor, a: Tensor | float, b: float) -> Tensor:
@@ -30,8 +37,7 @@ def _bce(x: Tensor, a: Tensor | float, b: float) -> Tensor:
 #: f(d; a, b) by name: the functors of csrc/math/functors.h. a may be a tensor of d's dtype that
 #: broadcasts to d, such as labels.
 FUNCTORS: dict[str, Callable[[Tensor, Any, float], Tensor]] = {
-    # Above the threshold, what softplus leaves out is below any rounding.
-    "softplus": lambda x, a, b: F.softplus(a * x, threshold=50),
+    "softplus": lambda x, a, b: _softplus(a * x),
     "bce_with_logits": _bce_with_logits,
     "bce": _bce,
     "square": lambda x, a, b: (x - a).square(),
@@ -42,12 +48,17 @@ FUNCTORS: dict[str, Callable[[Tensor, Any, float], Tensor]] = {
 }
 
 
-_COMPUTE_DTYPES = frozenset({torch.float64, torch.float32})
+_COMPUTE_DTYPES = frozenset({torch.float64, torch.float32, torch.complex128, torch.complex64})
 
 
 def compute_dtype(x: Tensor) -> Tensor:
-    """Return x in the dtype that losses are computed in: float64 for float64, else float32."""
-    return x if x.dtype in _COMPUTE_DTYPES else x.float()
+    """Return x in the dtype that losses are computed in: float64 for float64, else float32.
+
+    Complex tensors have parts of these dtypes.
+    """
+    if x.dtype in _COMPUTE_DTYPES:
+        return x
+    return x.to(torch.complex64) if x.is_complex() else x.float()
 
 
 def _differences(x: Sequence[Tensor], y: Sequence[Tensor]) -> list[Tensor]:
@@ -241,6 +252,8 @@ def augment(x: Tensor, u: Tensor, color: bool, translation: bool, cutout: bool) 
         y = torch.where(cut[:, None], 0, y)
     if u.shape[1] > 7:
         y = torch.where((u[:, 7] < 0).view(-1, 1, 1, 1), y, wide)
+    y = y.to(x.dtype)
+    if torch._C._are_functorch_transforms_active():  # vmap knows of no layouts
+        return y
     last = x.is_contiguous(memory_format=torch.channels_last) and not x.is_contiguous()
-    layout = torch.channels_last if last else torch.contiguous_format
-    return y.to(x.dtype).contiguous(memory_format=layout)
+    return y.contiguous(memory_format=torch.channels_last if last else torch.contiguous_format)

@@ -68,6 +68,19 @@ def test_channels_last_images_keep_their_layout() -> None:
     torch.testing.assert_close(y.permute(0, 3, 1, 2), DiffAugment(x, POLICY, True, generator(2)))
 
 
+@pytest.mark.parametrize("policy", ["color", "color,translation,cutout", "cutout,color"])
+def test_contiguous_images_can_be_viewed(policy: str, road: str) -> None:
+    """As the paper's code can; those in channels_last can be flattened."""
+    x = torch.randn(3, 4, 6, 5)
+    for images in (x, x[:, :, :, ::2], x.permute(0, 1, 3, 2)):
+        assert DiffAugment(images, policy).view(3, -1).shape == (3, images[0].numel())
+    assert (
+        DiffAugment(x.permute(0, 2, 3, 1).contiguous(), policy, False).view(3, -1).shape[1] == 120
+    )
+    last = DiffAugment(x.contiguous(memory_format=torch.channels_last), policy)
+    assert last.flatten(1).shape == (3, 120)
+
+
 def test_an_empty_policy_changes_nothing() -> None:
     x = images()
     assert DiffAugment(x) is x

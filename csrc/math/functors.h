@@ -31,12 +31,15 @@ struct Softplus {
   }
 };
 
-// f = (1 - a) x + log(1 + e^-x): binary cross-entropy of the logit x with the target a
+// f = (1 - a) x + log(1 + e^-x): binary cross-entropy of the logit x with the target a; for a
+// negative x written as -a x + log(1 + e^x), as the first form loses f where it is small
 template <class T>
 struct BceWithLogits {
   T a, b;
 
-  GANFAST_HD T f(T x) const { return (T(1) - a) * x + Softplus<T>{T(-1), T(0)}.f(x); }
+  GANFAST_HD T f(T x) const {
+    return (x < T(0) ? -a : T(1) - a) * x + log1p_unit(exp_nonpositive(x < T(0) ? x : -x));
+  }
   // sigmoid(x) - a = (1 - a - a e) / (1 + e) with e = e^-x, and with e = e^x the same turned round:
   // no cancellation
   GANFAST_HD T df(T x) const {

@@ -16,6 +16,9 @@ void save(AutogradContext* ctx, const SharedCall& call, TensorList inputs,
   variable_list saved = inputs.vec();
   saved.insert(saved.end(), more);
   for (const Tensor& constant : call->constants()) saved.push_back(constant);
+  // Autograd saves no tensors that were made in inference mode.
+  for (Tensor& x : saved)
+    if (x.defined() && x.is_inference()) x = x.clone();
   ctx->save_for_backward(std::move(saved));
 }
 

@@ -12,9 +12,10 @@
 
 namespace ganfast::python {
 
-// The tensor at a place of a list.
+// The tensor at a place of a list. Subclasses of torch.Tensor, which define what operations mean,
+// are refused; ganfast/ops.py then calls the reference.
 inline const at::Tensor& tensor(PyObject* object, size_t place) {
-  TORCH_CHECK_TYPE(THPVariable_Check(object), "expected a list of tensors, got ",
+  TORCH_CHECK_TYPE(THPVariable_CheckExact(object), "expected a list of plain tensors, got ",
                    Py_TYPE(object)->tp_name, " at ", place);
   return THPVariable_Unpack(object);
 }

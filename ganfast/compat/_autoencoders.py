@@ -8,6 +8,7 @@ from torch import Tensor, nn
 
 from ganfast._names import check_name
 from ganfast.losses import adaptive_weight_loss, discriminator_loss, generator_loss, pixel_loss
+from ganfast.losses.formulas import Distance
 
 
 def adopt_weight(weight: float, global_step: int, threshold: int = 0, value: float = 0.0) -> float:
@@ -53,6 +54,8 @@ class AutoencoderLoss(nn.Module):
     discriminator.
     """
 
+    pixel_kind: Distance = "l1"
+
     def __init__(
         self,
         disc_start: int,
@@ -90,7 +93,7 @@ class AutoencoderLoss(nn.Module):
 
     def _distances(self, inputs: Tensor, reconstructions: Tensor) -> tuple[Tensor, Tensor]:
         """The mean of the pixel plus the perceptual distance, and the latter, (B, 1, 1, 1)."""
-        pixels = pixel_loss(inputs, reconstructions)
+        pixels = pixel_loss(inputs, reconstructions, self.pixel_kind)
         if self.perceptual_weight <= 0:
             return pixels, pixels.new_zeros(())
         perceptual: Tensor = self.perceptual_loss(inputs, reconstructions)

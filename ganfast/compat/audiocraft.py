@@ -125,7 +125,10 @@ class FeatureMatchingLoss(nn.Module):
         """
         kind = self._kind()
         if kind is not None:
-            return feature_matching(fmap_real, fmap_fake, kind, normalize=self.normalize)
+            # The project iterates over both, which may be stacked tensors.
+            return feature_matching(
+                list(fmap_real), list(fmap_fake), kind, normalize=self.normalize
+            )
         losses = [self.loss(g, r.detach()) for g, r in zip(fmap_fake, fmap_real, strict=True)]
         total = torch.stack(losses).sum()
         return total / len(losses) if self.normalize else total

@@ -6,7 +6,8 @@ at the top add ::
     from ganfast.compat.dac import GANLoss
 
 In the generator's step the pass over real samples keeps no graph, and the discriminator's
-parameters get no gradients; the project computes both and discards them.
+parameters get no gradients; the project computes both and discards them. A stacked tensor of
+features counts as the list of its slices.
 """
 
 from typing import Any
@@ -21,6 +22,10 @@ from ganfast.losses import AdversarialLoss, feature_matching
 _LEAST_SQUARES = AdversarialLoss("least_squares")
 
 Features = list[list[Tensor]]
+
+
+def _lists(features: Any) -> Features:
+    return [list(maps) for maps in features]
 
 
 class GANLoss(nn.Module):
@@ -46,8 +51,8 @@ class GANLoss(nn.Module):
             fake: signal whose ``audio_data`` is detached.
             real: signal with ``audio_data``.
         """
-        d_fake = self.discriminator(fake.audio_data.detach())
-        return _LEAST_SQUARES.discriminator(self.discriminator(real.audio_data), d_fake)
+        d_fake = _lists(self.discriminator(fake.audio_data.detach()))
+        return _LEAST_SQUARES.discriminator(_lists(self.discriminator(real.audio_data)), d_fake)
 
     def generator_loss(self, fake: Any, real: Any) -> tuple[Tensor, Tensor]:
         r"""The sum of m[(1 - f)^2] over the logits, and that of m\|G - R\| over all other features.
@@ -64,7 +69,7 @@ class GANLoss(nn.Module):
         if isinstance(network, DistributedDataParallel):
             network = network.module
         with frozen(network):
-            d_fake = network(fake.audio_data)
+            d_fake = _lists(network(fake.audio_data))
             with torch.no_grad():
-                d_real = network(real.audio_data)
+                d_real = _lists(network(real.audio_data))
         return _LEAST_SQUARES.generator(d_fake), feature_matching(d_real, d_fake, skip_last=True)

@@ -5,9 +5,9 @@ add ::
 
     from ganfast.compat.pix2pix import GANLoss, cal_gradient_penalty
 
-The labels are buffers as in the project, so earlier checkpoints load. Gradients of 0 have a norm of
-0; the project adds 1e-16 to each component. Images are constants of the penalty; in the project it
-has gradients in fake images that are not detached.
+The labels are buffers as in the project: earlier checkpoints load, and a label that is changed
+counts. Gradients of 0 have a norm of 0; the project adds 1e-16 to each component. Images are
+constants of the penalty; in the project it has gradients in fake images that are not detached.
 """
 
 from collections.abc import Callable
@@ -16,15 +16,18 @@ from typing import Any, get_args
 import torch
 from torch import Tensor, nn
 
+from ganfast import ops
+from ganfast._checks import loss_dtype
 from ganfast._names import check_name
-from ganfast.compat._criterion import formula_of, reduce_sides
 from ganfast.penalties import mixed_points
-from ganfast.penalties._calls import Phi, gradients, reduced, refuse_compiled
+from ganfast.penalties._calls import Phi, gradients_at, reduced, refuse_compiled
 from ganfast.penalties.exact import Mode
 
 __all__ = ["GANLoss", "cal_gradient_penalty"]
 
-_FUNCTIONS = {"lsgan": "square", "vanilla": "bce_with_logits", "wgangp": "identity"}
+_MODES = ("lsgan", "vanilla", "wgangp")
+_ZEROS = [0.0], [0.0]
+_ONE_TERM = [1.0], *_ZEROS
 
 
 class GANLoss(nn.Module):
@@ -49,18 +52,16 @@ class GANLoss(nn.Module):
 
     real_label: Tensor
     fake_label: Tensor
+    _modes: tuple[str, ...] = _MODES
 
     def __init__(
         self, gan_mode: str, target_real_label: float = 1.0, target_fake_label: float = 0.0
     ) -> None:
         super().__init__()
-        check_name("gan_mode", gan_mode, _FUNCTIONS)
+        check_name("gan_mode", gan_mode, self._modes)
         self.register_buffer("real_label", torch.tensor(target_real_label))
         self.register_buffer("fake_label", torch.tensor(target_fake_label))
         self.gan_mode = gan_mode
-        # Python numbers, since reading the buffers in each step would wait for the device.
-        self._labels = (float(target_fake_label), float(target_real_label))
-        self.register_load_state_dict_post_hook(_read_labels)  # type: ignore[no-untyped-call]
 
     def get_target_tensor(self, prediction: Tensor, target_is_real: bool) -> Tensor:
         """Return the label in the shape of the outputs."""
@@ -73,13 +74,25 @@ class GANLoss(nn.Module):
             prediction: the discriminator's outputs, without a sigmoid.
             target_is_real: take the outputs to be real, or to be fake.
         """
-        formula = formula_of(_FUNCTIONS[self.gan_mode], target_is_real, self._labels)
-        return reduce_sides(("prediction", prediction, formula))
+        if not isinstance(prediction, Tensor):
+            raise TypeError(f"prediction must be a tensor, got {type(prediction).__name__}")
+        if self.gan_mode == "wgangp":
+            sign = -1.0 if target_is_real else 1.0
+            return ops.flat([prediction], "identity", [sign], *_ZEROS, name=name)
+        label = self.real_label if target_is_real else self.fake_label
+        label = label.to(prediction.device, loss_dtype(prediction))
+        if self.gan_mode == "lsgan":
+            return ops.flat([prediction], "square", *_ONE_TERM, [label], name=name)
+        # All of the batch is one sample to this op, whose target may be a tensor.
+        target = [label.reshape(1)]
+        flat = prediction.reshape(1, -1)
+        loss = ops.rows([flat], "bce_with_logits", *_ONE_TERM, sample_a=target, name=name)
+        return loss.squeeze(0)
 
 
-def _read_labels(loss: nn.Module, incompatible_keys: Any) -> None:
-    assert isinstance(loss, GANLoss)
-    loss._labels = (float(loss.fake_label), float(loss.real_label))
+def name(argument: str, k: int) -> str:
+    """Return the name of an op's tensor, for errors."""
+    return "prediction" if argument == "x" else "label"
 
 
 def cal_gradient_penalty(
@@ -113,6 +126,5 @@ def cal_gradient_penalty(
     check_name("type", type, get_args(Mode))
     refuse_compiled(netD)
     (point,) = mixed_points(real_data, fake_data, mode=type)
-    point = point.detach().requires_grad_()
-    g = gradients([netD(point)], [point], None)
+    g = gradients_at(lambda x: [netD(*x)], [point])
     return reduced(g, Phi("centred", lambda_gp, constant)), g[0].flatten(1)

@@ -16,7 +16,6 @@ launch::
 For pix2pixHD, multiply the weight by 4 / (n_layers_D + 1).
 """
 
-from collections.abc import Sequence
 from typing import Any
 
 import torch
@@ -119,17 +118,16 @@ class Pix2PixHDGANLoss(nn.Module):
         self.fake_label = target_fake_label
         self._f = "square" if use_lsgan else "bce"
 
-    def forward(
-        self, input: Sequence[Tensor] | Sequence[Sequence[Tensor]], target_is_real: bool
-    ) -> Tensor:
+    def forward(self, input: Outputs, target_is_real: bool) -> Tensor:
         """Loss of a discriminator's list of features, or of a list of such lists; scalar.
 
         Args:
-            input: features of one discriminator, or of each; the last entry is the output.
+            input: features of one discriminator, or of each; the last entry is the output, also
+                of a tensor, as in the project.
             target_is_real: take the outputs to be real, or to be fake.
         """
         formula = formula_of(self._f, target_is_real, (self.fake_label, self.real_label))
-        outputs = last_maps("input", input)
+        outputs = last_maps("input", [input[-1]] if isinstance(input, Tensor) else input)
         if isinstance(input[0], Tensor):  # one discriminator
             outputs = outputs[-1:]
         return reduce_sides(("input", outputs, formula))

@@ -5,7 +5,8 @@ to::
 
     target: ganfast.compat.taming.VQLPIPSWithDiscriminator
 
-The configurations of latent-diffusion's VQ models have the same line.
+The configurations of latent-diffusion's VQ models have the same line; the loss takes the argument
+``predicted_indices`` with which those models call it, and which the project's own loss refuses.
 
 LPIPS and the discriminator are the project's own, so checkpoints load. Values and gradients equal
 the project's, at a lower cost:
@@ -103,8 +104,14 @@ class VQLPIPSWithDiscriminator(AutoencoderLoss):
         last_layer: Tensor | None = None,
         cond: Tensor | None = None,
         split: str = "train",
+        *,
+        predicted_indices: Tensor | None = None,
     ) -> tuple[Tensor, dict[str, Tensor]]:
         """Loss of the autoencoder (``optimizer_idx`` 0) or of the discriminator (1), and its log.
+
+        Args:
+            codebook_loss, ..., split: as in the project.
+            predicted_indices: unused; see :mod:`ganfast.compat.latent_diffusion` for its use.
 
         Raises:
             ValueError: ``last_layer`` or ``cond`` does not fit, or ``optimizer_idx`` is unknown.

@@ -251,11 +251,14 @@ def install() -> None:
 def _reduce(reduction: str, *sides: tuple[str, Tensor, Formula], scale: float = 1.0) -> Tensor:
     if reduction == "mean":
         return reduce_sides(*sides, scale=scale)
-    if reduction == "sum":
+    of_sum = reduction == "sum"
+    if of_sum and all(x.numel() for _, x, _ in sides):
         return reduce_sides(
             *((n, x, s._replace(weight=s.weight * x.numel())) for n, x, s in sides), scale=scale
         )
     losses: Sequence[Tensor] = [scale * s.weight * FUNCTORS[s.f](x, s.a, s.b) for _, x, s in sides]
+    if of_sum:  # the sum of nothing, which the op has no mean of
+        losses = [loss.sum() for loss in losses]
     return losses[0] if len(losses) == 1 else losses[0] + losses[1]
 
 

@@ -34,7 +34,8 @@ class AdversarialLoss:
     Outputs are a tensor of any shape, a list of maps, or a list of lists whose last maps count, as
     discriminators with features return them. The whole list takes one launch forward and one
     backward; with masks, one for all maps of one size. Masks together with flips, statistics,
-    sums or ``reduction="none"`` run in plain torch.
+    sums or ``reduction="none"`` run in plain torch. If the maps' dtypes differ, all are widened
+    before the launch, to float32 or better; each gradient has its map's dtype.
 
     Args:
         kind: one of the above.
@@ -56,7 +57,7 @@ class AdversarialLoss:
         map_weights: a weight for each map; all 1 if None.
 
     Raises:
-        TypeError: an output is not a floating-point tensor or a list of them, or dtypes differ.
+        TypeError: an output is not a floating-point tensor or a list of them.
         ValueError: the kind is unknown; an option is out of range or not one of the kind's; outputs
             are empty, differ in their number of maps or are on different devices; weights do not
             fit; maps differ in their number of samples where samples matter.

@@ -39,7 +39,9 @@ def feature_matching(
     ``relative_l1`` weight * sum m\|R - G\| / m\|R\|
     =============== =========================
 
-    The backward pass needs nothing but the features. The conventions of some projects:
+    The backward pass needs nothing but the features, whose dtypes may differ. With ``l1`` and
+    ``relative_l1`` they may be complex, as of discriminators of spectra; then \|.\| is the modulus,
+    and plain torch computes the loss. The conventions of some projects:
 
     ================================ ============================================================
     HiFi-GAN, BigVGAN                ``weight=2``
@@ -53,7 +55,7 @@ def feature_matching(
     Args:
         real: features of real samples: a tensor, a list of maps, or a list of such lists to any
             depth, one for each discriminator.
-        fake: features of fake samples, of the same structure, shapes and dtype.
+        fake: features of fake samples, of the same structure and shapes.
         kind: one of the above. ``relative_l1`` is 0 for a map that is 0 on both sides.
         weight: factor on the loss.
         skip_last: leave out the last map of each innermost list, which holds the logits.
@@ -62,10 +64,10 @@ def feature_matching(
         normalize: take the mean over each list instead of the sum, at every level.
 
     Returns:
-        Scalar; float64 for float64 features, else float32. Differentiable twice.
+        Scalar; float64 if a feature is, else float32. Differentiable twice.
 
     Raises:
-        TypeError: a feature is not a floating-point tensor, or structures or dtypes differ.
+        TypeError: a feature is not a floating-point tensor, or structures differ.
         ValueError: the kind is unknown, a list is empty, or lengths or shapes differ.
     """
     if kind != "relative_l1" and kind not in DISTANCES:
@@ -148,4 +150,4 @@ def _relative(pairs: _Pairs) -> Tensor:
     sums = pairs.reduce("l1", weight, per_term=True)
     zeros = [0.0] * len(elements)
     sizes = ops.flat(pairs.real, "l1", elements, zeros, zeros, per_term=True)
-    return (sums / sizes.clamp_min(_TINY[sums.dtype])).sum()
+    return (sums / sizes.clamp_min(_TINY[sizes.dtype])).sum()

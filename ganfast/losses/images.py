@@ -1,6 +1,5 @@
 """Losses of image translation, and CycleGAN's pool of earlier images."""
 
-from functools import reduce
 from typing import Any
 
 import torch
@@ -112,18 +111,11 @@ def _distance(
 ) -> Tensor:
     if kind not in DISTANCES:
         check_name("kind", kind, DISTANCES)
-    dtypes = set()
     for images in (fake, real):
         for name, image in images.items():
             if not isinstance(image, Tensor):
                 raise TypeError(f"{name} must be a tensor, got {type(image).__name__}")
-            dtypes.add(image.dtype)
-            if not image.is_floating_point():
-                raise TypeError(f"{name} must be floating point, got {image.dtype}")
     x, y = list(fake.values()), list(real.values())
-    if len(dtypes) > 1:
-        dtype = reduce(torch.promote_types, dtypes)
-        x, y = [image.to(dtype) for image in x], [image.to(dtype) for image in y]
     names = {"x": list(fake), "y": list(real)}
     zeros = [0.0] * len(weight)
 

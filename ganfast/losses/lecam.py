@@ -87,7 +87,7 @@ class LeCam(nn.Module):
             Scalar; float64 for float64 outputs, else float32. Differentiable twice.
 
         Raises:
-            TypeError: an output is not a floating-point tensor or a list of them, or dtypes differ.
+            TypeError: an output is not a floating-point tensor or a list of them.
             ValueError: outputs are empty, or not ``maps`` in number.
         """
         real, fake = pairs_of_maps(real, fake)

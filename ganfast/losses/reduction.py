@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from ganfast import ops
-from ganfast._checks import Name, loss_dtype
+from ganfast._checks import Name, in_one_dtype, loss_dtype
 from ganfast._names import check_name
 from ganfast.losses.formulas import Formula
 from ganfast.losses.outputs import MapWeights, Outputs, Terms, stats_of_maps
@@ -139,6 +139,7 @@ class Reducer:
         or for ``none`` to its mean, and without weights the mean outputs and the shares above and
         below the threshold.
         """
+        *maps, minus = in_one_dtype(*maps, minus)
         masked = [is_mask(weight) for weight in weights]
         if any(masked):
             same_samples = bool(label_flips) or self.reduction == "none" or not all(masked)
@@ -243,9 +244,10 @@ def _masked_mean(terms: Terms, maps: Sequence[Sequence[Tensor]], weights: Sample
 
     To the op, each element is a sample with a weight of its own.
     """
-    dtype, device = terms.x[0].dtype, terms.x[0].device
-    if any(x.dtype is not dtype or x.device != device for x in terms.x):
+    device = terms.x[0].device
+    if any(x.device != device for x in terms.x):
         terms.check()
+    terms.x[:] = in_one_dtype(terms.x)[0]
     masks = [
         mask
         for (name, _), of_side, weight in zip(terms.sides, maps, weights, strict=True)

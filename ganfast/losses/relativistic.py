@@ -57,7 +57,7 @@ class RelativisticLoss:
         map_weights: a weight for each map; all 1 if None.
 
     Raises:
-        TypeError: an output is not a floating-point tensor or a list of them, or dtypes differ.
+        TypeError: an output is not a floating-point tensor or a list of them.
         ValueError: an option is unknown; outputs are empty or differ in number or shape; weights do
             not fit; maps differ in their number of samples where samples matter.
 

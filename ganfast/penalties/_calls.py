@@ -16,11 +16,40 @@ Output = int | str | Callable[[Any], Any] | None
 Norm = Literal["sample", "pixel", "batch"]
 _NORMS = get_args(Norm)
 
-COMPILED = (
+_COMPILED = (
     "discriminator must be uncompiled for an exact penalty, got a compiled one: torch.compile has "
     "no double backward; call the penalty with the module as it was before torch.compile (its "
     "parameters are the same), or use ganfast.penalties.approximate_r1"
 )
+_ATTENTION = (
+    "discriminator must have a double backward for an exact penalty, got one with a fused kernel "
+    "of scaled_dot_product_attention, which has none; call it within "
+    "torch.nn.attention.sdpa_kernel(SDPBackend.MATH), or use ganfast.penalties.approximate_r1"
+)
+_SHARDED = (
+    "discriminator must hold its whole parameters for an exact penalty, got one of fully_shard, "
+    "which shards them again before the double backward; use DistributedDataParallel, or "
+    "ganfast.penalties.approximate_r1"
+)
+_INFERENCE = (
+    "an exact penalty must be computed outside torch.inference_mode, got a call inside it, where "
+    "nothing has gradients; use torch.no_grad instead, or ganfast.penalties.approximate_r1"
+)
+#: What to do about nodes without a usable double backward, by the types' names.
+_REFUSED_NODES = {
+    "CompiledFunctionBackward": _COMPILED,
+    "RegisterPostBackwardFunctionBackward": _SHARDED,
+    **{
+        f"ScaledDotProduct{kernel}Backward0": _ATTENTION
+        for kernel in (
+            "FlashAttention",
+            "FlashAttentionForCpu",
+            "EfficientAttention",
+            "CudnnAttention",
+            "FusedAttentionOverrideable",
+        )
+    },
+}
 
 
 class Phi(NamedTuple):
@@ -85,7 +114,27 @@ def refuse_compiled(discriminator: Discriminator) -> None:
         "_orig_mod" in module._modules or module._compiled_call_impl is not None
         for module in modules
     ):
-        raise RuntimeError(COMPILED)
+        raise RuntimeError(_COMPILED)
+
+
+def _refuse_graph(outputs: Sequence[Tensor]) -> None:
+    """Raise RuntimeError if the graph of outputs cannot be differentiated twice."""
+    waiting, seen = [x.grad_fn for x in outputs], set()
+    while waiting:
+        node = waiting.pop()
+        if node is None or node in seen:
+            continue
+        seen.add(node)
+        reason = _REFUSED_NODES.get(type(node).__name__)
+        if reason is not None:
+            raise RuntimeError(reason)
+        for before, _ in node.next_functions:
+            waiting.append(before)
+
+
+def constant(x: Tensor) -> Tensor:
+    """Return a tensor without its graph, that autograd takes also if made in inference mode."""
+    return x.clone() if x.is_inference() else x.detach()
 
 
 def outputs_at(
@@ -99,33 +148,57 @@ def outputs_at(
     return output_maps(discriminator(*points, *args, **(kwargs or {})), output)
 
 
+def _cotangents(
+    outputs: Sequence[Tensor], points: Sequence[Tensor], scaler: GradScaler | None
+) -> tuple[list[Tensor], Tensor | None]:
+    """Return the cotangents of a sum of outputs, and the scale that they have with a scaler.
+
+    The scale is the scaler's over the batch size, as in the loss of a mean: float16 holds it.
+    """
+    if scaler is None:
+        return [torch.ones_like(x) for x in outputs], None
+    one = torch.ones((), device=points[0].device)
+    scale = scaler.scale(one) / points[0].shape[0]
+    return [scale.to(x.dtype).expand_as(x) for x in outputs], scale
+
+
+def _unscaled(g: Sequence[Tensor], scale: Tensor | None) -> list[Tensor]:
+    """Divide gradients by their scale in float32 or better, on the device."""
+    if scale is None:
+        return list(g)
+    inverse = scale.reciprocal()
+    return [(gk if gk.dtype == torch.float64 else gk.float()) * inverse for gk in g]
+
+
 def gradients(
     outputs: Sequence[Tensor], points: Sequence[Tensor], scaler: GradScaler | None
 ) -> list[Tensor]:
     """Return the gradients of the sum of all outputs at each point, with their graph.
 
     With a scaler the outputs are scaled and the gradients unscaled in float32, both on the device.
-    The factor is the scale over the batch size, as in the loss of a mean: float16 holds it.
     """
-    if scaler is None:
-        cotangents = [torch.ones_like(x) for x in outputs]
-        scale = None
-    else:
-        one = torch.ones((), device=points[0].device)
-        scale = scaler.scale(one) / points[0].shape[0]
-        cotangents = [scale.to(x.dtype).expand_as(x) for x in outputs]
-    try:
-        found = torch.autograd.grad(outputs, points, cotangents, create_graph=True)
-    except RuntimeError as error:
-        if "donated buffers" in str(error):
-            raise RuntimeError(COMPILED) from error
-        raise
-    if any(g.grad_fn is not None and "CompiledFunction" in g.grad_fn.name() for g in found):
-        raise RuntimeError(COMPILED)
-    if scale is None:
-        return list(found)
-    inverse = scale.reciprocal()
-    return [(g if g.dtype == torch.float64 else g.float()) * inverse for g in found]
+    if torch.is_inference_mode_enabled():
+        raise RuntimeError(_INFERENCE)
+    _refuse_graph(outputs)
+    cotangents, scale = _cotangents(outputs, points, scaler)
+    return _unscaled(torch.autograd.grad(outputs, points, cotangents, create_graph=True), scale)
+
+
+def gradients_at(
+    function: Callable[[Sequence[Tensor]], Sequence[Tensor]],
+    points: Sequence[Tensor],
+    scaler: GradScaler | None = None,
+) -> list[Tensor]:
+    """Return :func:`gradients` of a function's outputs at points, which are taken as constants."""
+    constants = [constant(x) for x in points]
+    with torch.enable_grad():
+        if not torch._C._are_functorch_transforms_active():
+            leaves = [x.requires_grad_() for x in constants]
+            return gradients(function(leaves), leaves, scaler)
+        # Within a transform of torch.func nothing can be told to require gradients.
+        outputs, pull_back, *_ = torch.func.vjp(lambda *x: tuple(function(x)), *constants)
+        cotangents, scale = _cotangents(outputs, constants, scaler)
+        return _unscaled(pull_back(tuple(cotangents)), scale)
 
 
 def reduced(
@@ -160,10 +233,9 @@ def penalty_at(
 ) -> Tensor:
     """Return an exact penalty of a discriminator at points, which are taken as constants."""
     refuse_compiled(discriminator)
-    leaves = [x.detach().requires_grad_() for x in points]
+    g = gradients_at(lambda x: outputs_at(discriminator, x, args, kwargs, output), points, scaler)
     with torch.enable_grad():
-        outputs = outputs_at(discriminator, leaves, args, kwargs, output)
-        return reduced(gradients(outputs, leaves, scaler), phi, norm, mask)
+        return reduced(g, phi, norm, mask)
 
 
 def gradients_of_logits(
@@ -172,8 +244,9 @@ def gradients_of_logits(
     """Return the gradients of outputs that were computed at the points."""
     listed = tensors(name, points)
     if not all(x.requires_grad for x in listed):
+        copy = "clone" if any(x.is_inference() for x in listed) else "detach"
         raise ValueError(
             f"{name} must require gradients before the discriminator is called with it, got "
-            f"requires_grad=False: {name} = {name}.detach().requires_grad_()"
+            f"requires_grad=False: {name} = {name}.{copy}().requires_grad_()"
         )
     return gradients(output_maps(logits), listed, scaler)

@@ -8,7 +8,14 @@ import torch
 from torch import Tensor
 
 from ganfast import ops
-from ganfast.penalties._calls import Discriminator, Inputs, Output, output_maps, tensors
+from ganfast.penalties._calls import (
+    Discriminator,
+    Inputs,
+    Output,
+    constant,
+    output_maps,
+    tensors,
+)
 
 
 def mean_squared_difference(x: list[Tensor], y: list[Tensor], weight: float) -> Tensor:
@@ -63,7 +70,7 @@ def approximate_r1(
         ValueError: sigma is not positive, or the noise does not have the samples' shapes.
     """
     _check_sigma(sigma)
-    points = [x.detach() for x in tensors("real", real)]
+    points = [constant(x) for x in tensors("real", real)]
     if noise is None:
         drawn = [
             torch.randn(x.shape, device=x.device, dtype=x.dtype, generator=generator)

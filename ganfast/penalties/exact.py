@@ -140,7 +140,8 @@ def wgan_gp(
     Raises:
         TypeError: samples or D's outputs are not floating-point tensors.
         ValueError: shapes do not fit, or an option is unknown or out of range.
-        RuntimeError: D is compiled; the message says what to do instead.
+        RuntimeError: D has no double backward: it is compiled, sharded by FSDP2 or has fused
+            attention; the message says what to do instead.
     """
     points = mixed_points(real, fake, mode=mode, alpha=alpha, generator=generator)
     phi = Phi("centred", weight, center, eps)

@@ -72,6 +72,11 @@ def test_feature_matching(kind: str, normalize: bool) -> None:
     assert_same(FeatureMatchingLoss(Own(), normalize)(fake, real), expected, fake)
     fused(fake, real).backward()
     assert all(r.grad is None for r in real)
+    stacked, other = draw(3, 4, 2), draw(3, 4, 2, seed=7)  # the project iterates over it
+    assert_same(fused(stacked, other), fused(list(stacked), list(other)), [stacked])
+    if not normalize:
+        expected = sum(DISTANCES[kind](g - r) for g, r in zip(stacked, other, strict=True))
+        assert_same(fused(stacked, other), expected, [stacked])
 
 
 def make(kind: str, normalize: bool, loss_feat: nn.Module | None) -> AdversarialLoss:

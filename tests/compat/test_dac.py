@@ -24,6 +24,25 @@ def test_signature() -> None:
     ]
 
 
+def test_stacked_features_are_the_list_of_their_slices() -> None:
+    """The project iterates over what the discriminator returns."""
+    fake, real = signals()
+
+    def discriminator(x: torch.Tensor) -> torch.Tensor:
+        return torch.stack([torch.stack([torch.sin((k + j) * x) for j in (1, 2)]) for k in (1, 2)])
+
+    f, r = discriminator(fake.audio_data), discriminator(real.audio_data)
+    loss = GANLoss(torch.nn.Identity())
+    loss.discriminator.forward = discriminator
+    expected = sum((x[-1] ** 2).mean() for x in f.detach()) + sum(
+        ((1 - x[-1]) ** 2).mean() for x in r
+    )
+    assert_same(loss.discriminator_loss(fake, real), expected, [real.audio_data])
+    adversarial = sum(((1 - x[-1]) ** 2).mean() for x in f)
+    matching = sum((x[0] - y[0].detach()).abs().mean() for x, y in zip(f, r, strict=True))
+    assert_same(loss.generator_loss(fake, real), (adversarial, matching), [fake.audio_data])
+
+
 def test_forward() -> None:
     fake, real = signals()
     discriminator = Discriminator()

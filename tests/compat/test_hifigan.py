@@ -69,6 +69,25 @@ def test_a_stacked_tensor_is_the_list_of_its_slices() -> None:
     torch.testing.assert_close(hifigan.feature_loss(real_maps, maps), want)
 
 
+def test_maps_of_several_dtypes_count_as_float32() -> None:
+    """VITS and RVC call .float() on each map."""
+    dtypes = [torch.float16, torch.float32, torch.bfloat16]
+    fake, real = (
+        [draw(2, 5, seed=s + k).detach().to(t).requires_grad_() for k, t in enumerate(dtypes)]
+        for s in (0, 9)
+    )
+    loss, _ = hifigan.generator_loss(fake)
+    torch.testing.assert_close(loss, sum(((1 - x.float()) ** 2).mean() for x in fake))
+    for x, g in zip(fake, torch.autograd.grad(loss, fake), strict=True):
+        assert g.dtype == x.dtype
+    loss, _, _ = hifigan.discriminator_loss(real, fake)
+    pairs = list(zip(real, fake, strict=True))
+    terms = [((1 - r.float()) ** 2).mean() + (x.float() ** 2).mean() for r, x in pairs]
+    torch.testing.assert_close(loss, sum(terms))
+    matched = sum((r.float() - x.float()).abs().mean() for r, x in pairs)
+    torch.testing.assert_close(hifigan.feature_loss([real], [fake]), 2 * matched)
+
+
 def check_terms(got: list[Tensor], expected: list[Tensor]) -> None:
     """The terms work wherever the project returns Python floats."""
     assert isinstance(got, list)

@@ -41,6 +41,36 @@ def test_labels_are_state() -> None:
     assert loss.get_target_tensor(x, True).equal(torch.full((2, 3), 0.5))
 
 
+@pytest.mark.parametrize("mode", ["lsgan", "vanilla"])
+def test_labels_that_are_changed_count(mode: str) -> None:
+    """In place, by a new tensor, through .data, and after a change of dtype."""
+    loss, x = GANLoss(mode), draw(2, 1, 3, 3)
+    formula = {
+        "lsgan": lambda a: ((x - a) ** 2).mean(),
+        "vanilla": lambda a: -(a * F.logsigmoid(x) + (1 - a) * F.logsigmoid(-x)).mean(),
+    }[mode]
+    loss.real_label.fill_(0.875)
+    assert_same(loss(x, True), formula(0.875), [x])
+    loss.real_label.data.mul_(0.5)
+    assert_same(loss(x, True), formula(0.4375), [x])
+    loss.fake_label = torch.tensor(0.125)
+    assert_same(loss.half()(x, False), formula(0.125), [x])
+    # 0.9 as the buffer holds it, in float32
+    assert_same(GANLoss(mode, 0.9)(x, True), formula(float(torch.tensor(0.9))), [x])
+
+
+def test_outputs_of_any_kind() -> None:
+    x = torch.tensor(0.5, dtype=torch.bfloat16)
+    for mode in ("lsgan", "vanilla", "wgangp"):
+        loss = GANLoss(mode)(x, True)
+        assert loss.shape == ()
+        torch.testing.assert_close(loss, GANLoss(mode)(x.float().view(1, 1), True))
+    with pytest.raises(TypeError, match="prediction must be a tensor, got list"):
+        GANLoss("lsgan")([x], True)
+    with pytest.raises(TypeError, match=r"prediction must have dtype .*, got torch.int64"):
+        GANLoss("vanilla")(torch.ones(2, dtype=torch.int64), True)
+
+
 def test_unknown_mode() -> None:
     with pytest.raises(ValueError, match="gan_mode must be one of lsgan, vanilla, wgangp, got 'w'"):
         GANLoss("w")

@@ -59,6 +59,14 @@ def test_pix2pixhd(use_lsgan: bool, real: bool) -> None:
     assert_same(loss([y[1], y[0]], real), formula(y[0]), maps[:1])
 
 
+def test_a_tensor_is_the_list_of_its_slices_to_pix2pixhd_alone() -> None:
+    """pix2pixHD takes the last entry of what it gets, SPADE asks for lists."""
+    x = draw(3, 2, 1, 4, 4)
+    assert_same(Pix2PixHDGANLoss()(x, True), ((x[-1] - 1) ** 2).mean(), [x])
+    assert_same(Pix2PixHDGANLoss()([x[0], x[1:]], True), ((x[1:] - 1) ** 2).mean(), [x])
+    assert_same(GANLoss("ls")(x, True), ((x - 1) ** 2).mean(), [x])
+
+
 def test_signatures() -> None:
     labels = f"target_real_label=1.0, target_fake_label=0.0, tensor={torch.FloatTensor!r}"
     assert arguments(GANLoss) == f"gan_mode, {labels}, opt=None"

@@ -82,6 +82,19 @@ def test_discriminator(kind: str, cond: bool) -> None:
     torch.testing.assert_close(log["train/logits_real"], real.detach())
 
 
+def test_the_call_of_latent_diffusions_models() -> None:
+    """Their configurations name this loss, and they pass their codes to it."""
+    s = Setting()
+    loss, y = loss_of(s, disc_factor=0.0), s.decoder(s.codes)
+    codes = torch.zeros(2, 4, 4, dtype=torch.int64)
+    for step in (0, 1):
+        arguments = (torch.zeros(()), s.inputs, y, step, 10)
+        expected, log = loss(*arguments)
+        got, same_log = loss(*arguments, split="train", predicted_indices=codes)
+        assert got == expected
+        assert log.keys() == same_log.keys()
+
+
 def test_nothing_is_run_before_the_start() -> None:
     s = Setting()
     s.discriminator = Untouched()

@@ -18,6 +18,18 @@ REDUCTIONS = {"mean": torch.mean, "sum": torch.sum, "none": lambda x: x}
 reductions = pytest.mark.parametrize("reduction", REDUCTIONS)
 
 
+@pytest.mark.parametrize("empty", [(0, 1), (0,)])
+def test_the_sum_of_nothing_is_0(empty: tuple[int, ...]) -> None:
+    x, some = torch.ones(empty).requires_grad_(), draw(3, 1)
+    for loss in (torchgan.minimax_generator_loss, torchgan.least_squares_generator_loss):
+        got = loss(x, reduction="sum")
+        assert got == 0
+        assert torch.autograd.grad(got, x)[0].shape == empty
+        assert loss(x, reduction="none").shape == empty
+    got = torchgan.least_squares_discriminator_loss(some, x.double(), reduction="sum")
+    assert_same(got, 0.5 * ((some - 1) ** 2).sum(), [some])
+
+
 def cross_entropy(x, label):
     return -(label * F.logsigmoid(x) + (1 - label) * F.logsigmoid(-x))
 

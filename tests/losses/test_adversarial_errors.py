@@ -83,7 +83,6 @@ def test_maps_that_do_not_match() -> None:
         ([X, 1.0], TypeError, r"{}\[1\] must be a tensor, got float"),
         ([X, X.long()], TypeError, r"{}\[1\] must have dtype float64.*, got .*(Long|int64)"),
         ([X, X[:0]], ValueError, r"{}\[1\] must hold at least one element, got shape \[0\]"),
-        ([X, X.double()], TypeError, r"{}\[1\] must have the dtype of real\[0\],.*(Doubl|float64)"),
         ([X, X.to("meta")], ValueError, r"{}\[1\] must have the device of real\[0\], cpu.* meta"),
     ],
 )
@@ -99,11 +98,6 @@ def test_invalid_outputs(
             generator_loss(outputs)
 
 
-@pytest.mark.parametrize(
-    ("fake", "error"), [(X.double(), TypeError), (X.to("meta"), ValueError)], ids=["dtype", "dev"]
-)
-def test_real_and_fake_that_do_not_match(
-    fake: torch.Tensor, error: type[Exception], road: str
-) -> None:
-    with pytest.raises(error, match=r"^fake\[0\] must have the d.* of real\[0\]"):
-        discriminator_loss(X, fake)
+def test_real_and_fake_that_do_not_match(road: str) -> None:
+    with pytest.raises(ValueError, match=r"^fake\[0\] must have the device of real\[0\]"):
+        discriminator_loss(X, X.to("meta"))

@@ -66,10 +66,9 @@ def test_refusals() -> None:
 @pytest.mark.parametrize(
     ("wrong", "message"),
     [
-        (torch.ones(2, dtype=torch.uint8), "floating point, got torch.uint8"),
-        (torch.ones(2, dtype=torch.bool), "floating point, got torch.bool"),
-        (torch.ones(2, dtype=torch.complex64), "floating point, got torch.complex64"),
-        ([1.0, 1.0], "a tensor, got list"),
+        (torch.ones(2, dtype=torch.uint8), "have dtype .*, got torch.uint8"),
+        (torch.ones(2, dtype=torch.bool), "have dtype .*, got torch.bool"),
+        ([1.0, 1.0], "be a tensor, got list"),
     ],
 )
 def test_images_must_be_floating_point_tensors(wrong: Any, message: str) -> None:
@@ -79,7 +78,7 @@ def test_images_must_be_floating_point_tensors(wrong: Any, message: str) -> None
         names += [x for x in inspect.signature(loss).parameters if x.startswith(("cycl", "same"))]
         for name in names:
             given = {other: torch.ones(2) for other in names} | {name: wrong}
-            with pytest.raises(TypeError, match=f"^{name} must be {message}"):
+            with pytest.raises(TypeError, match=f"^{name} must {message}"):
                 loss(**given)
 
 

@@ -171,5 +171,5 @@ def test_derivatives_with_statistics() -> None:
 @pytest.mark.usefixtures("road")
 def test_errors_name_the_argument() -> None:
     x = torch.ones(3)
-    with pytest.raises(TypeError, match=r"^fake\[0\] must have the dtype of"):
-        AdversarialLoss().discriminator_with_stats(x, x.double())
+    with pytest.raises(TypeError, match=r"^fake\[0\] must have dtype float64.* got torch.int64"):
+        AdversarialLoss().discriminator_with_stats(x, x.long())

@@ -81,6 +81,40 @@ def test_tensors_of_one_element(f: str, dtype: torch.dtype, data: st.DataObject)
     assert_accurate("loss", got, plain, value, np.maximum(abs(value), abs(exact(x) * derivative)))
 
 
+#: Parameters a and b of functors at arguments far from zero.
+TAILS = [
+    *(("softplus", a, 0.0) for a in (-1.0, 1.0)),
+    *(("bce_with_logits", a, 0.0) for a in (0.0, 0.5, 1.0)),
+    *((f, a, 1.0) for f in ("hinge", "squared_hinge") for a in (-1.0, 1.0)),
+    *((f, 0.5, 0.0) for f in ("square", "identity", "l1")),
+]
+
+
+@pytest.mark.parametrize(("f", "a", "b"), TAILS)
+def test_small_values_keep_their_digits(f: str, a: float, b: float) -> None:
+    """Each element of 1 <= |x| <= 100 alone: in a mean, large ones would hide it."""
+    positive = torch.logspace(0, 2, 400)
+    x = torch.cat([-positive.flip(0), positive]).requires_grad_()
+    n = len(x)
+    terms = ops.flat(x.unbind(), f, [1.0] * n, [a] * n, [b] * n, per_term=True)
+    (df,) = torch.autograd.grad(terms.sum(), x, create_graph=True)
+    d2f = torch.autograd.grad(df.sum(), x)[0] if df.requires_grad else torch.zeros(n)
+    eps = torch.finfo(torch.float32).eps
+    for order, (got, formula) in enumerate(zip((terms, df, d2f), FUNCTORS[f].exact, strict=True)):
+        expected = formula(exact(x), a, b)
+        normal = np.abs(expected) >= torch.finfo(torch.float32).tiny
+        error = np.abs(exact(got) - expected)
+        assert (error[normal] <= 4 * eps * np.abs(expected[normal])).all(), order
+        assert (error <= torch.finfo(torch.float32).tiny)[~normal].all(), order
+
+
+@pytest.mark.parametrize(("f", "a"), [("softplus", 1.0), ("bce_with_logits", 0.0)])
+def test_the_reference_keeps_small_values(f: str, a: float) -> None:
+    x = torch.linspace(-80, -1, 100)
+    got = reference.flat(x.unbind(), f, [1.0] * 100, [a] * 100, [0.0] * 100, per_term=True)
+    torch.testing.assert_close(got.double(), torch.log1p(x.double().exp()), rtol=1e-6, atol=0.0)
+
+
 @pytest.mark.compiled
 def test_a_sum_of_float32_loses_nothing_where_terms_cancel() -> None:
     for numbers, mean in (([1e8, 1, -1e8, 1], 0.5), ([3e38, 3e38, -3e38, -3e38], 0.0)):

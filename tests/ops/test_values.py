@@ -42,6 +42,8 @@ def test_extreme_values_go_through_as_in_plain_torch(f: str, a: float, dtype: to
             plain = derivatives(flat_plainly, x_, f, a, y)
             assert abs(value) != 1e4 or all(order.isfinite() for order in got)
             for order, of_plain in zip(got, plain, strict=True):
+                if f == "bce_with_logits" and order.isposinf() and of_plain.isnan():
+                    continue  # where torch subtracts infinities, the loss is infinite
                 torch.testing.assert_close(order, of_plain, rtol=1e-6, atol=0, equal_nan=True)
 
 
