@@ -96,7 +96,7 @@ def load_moments_and_weights(
     if n.shape != () or n.dtype.kind not in "iu" or n < 2:
         raise ValueError(f"{path}: n must be a whole number of 2 or more, got {n!r}")
     weights = arrays.get("weights", np.array([n, n], dtype=np.float64))
-    if weights.shape != (2,) or weights.dtype != np.float64 or not _are_weights(*weights.tolist()):
+    if weights.shape != (2,) or weights.dtype.kind != "f" or not _are_weights(*weights.tolist()):
         raise ValueError(f"{path}: weights must be the sums of w and w^2, got {weights!r}")
     return Moments(mean, covariance, int(n)), (float(weights[0]), float(weights[1]))
 
@@ -120,7 +120,8 @@ def load_settings(path: str | os.PathLike[str]) -> dict[str, str] | None:
 
 
 def _are_weights(weight: float, squared_weights: float) -> bool:
-    return 0 < squared_weights < weight**2 < math.inf
+    # More than one sample has a weight, and weights are as `FrechetStatistics.update` takes them.
+    return 0 < squared_weights < weight * weight < math.inf and weight > 0
 
 
 def refuse_pickle(path: str | os.PathLike[str]) -> None:
