@@ -11,6 +11,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from ganfast._files import refuse_bomb
 from ganfast.data.image_data import ImageData
 
 Split = Literal["train", "test"]
@@ -66,6 +67,8 @@ def read_idx(path: Path, ndim: int) -> Tensor:
                     f"{path} must have a header of {header} bytes, got {len(start)} bytes"
                 )
             shape = struct.unpack(f">{ndim}I", start[4:])
+            if path.suffix == ".gz":
+                refuse_bomb(str(path), math.prod(shape), path.stat().st_size)
             raw = _up_to(
                 cast("IO[bytes]", file), math.prod(shape) + 1
             )  # one more than it should have

@@ -1,7 +1,11 @@
 """Folders of ordinary image files."""
 
+import os
 import re
+import threading
 import warnings
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
 from io import BytesIO
 from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, Any, BinaryIO
@@ -16,12 +20,50 @@ from ganfast.data.image_data import ImageData
 if TYPE_CHECKING:
     from PIL.Image import Image
 
+
+def _limit(variable: str, default: int) -> int:
+    text = os.environ.get(variable, str(default))
+    if not text.isdecimal() or int(text) < 1:
+        raise ValueError(f"{variable} must be a whole number of 1 or more, got {text!r}")
+    return int(text)
+
+
+class Room:
+    """Memory that threads share.
+
+    Args:
+        size: in bytes.
+    """
+
+    def __init__(self, size: int) -> None:
+        self._size, self._used = size, 0
+        self._changed = threading.Condition()
+
+    @contextmanager
+    def of(self, size: int) -> Iterator[None]:
+        """Wait until there is room; more than there is at all is given to one thread alone."""
+        with self._changed:
+            self._changed.wait_for(lambda: not self._used or self._used + size <= self._size)
+            self._used += size
+        try:
+            yield
+        finally:
+            with self._changed:
+                self._used -= size
+                self._changed.notify_all()
+
+
 #: Pillow's decoders that are used; no other is tried, nor a program that it would start.
 FORMATS = (
     *("AVIF", "BMP", "DIB", "GIF", "JPEG", "JPEG2000", "MPO", "PNG", "PPM", "TGA", "TIFF", "WEBP"),
 )
-#: Largest image that is decoded, in pixels; set it higher for larger ones that you trust.
-MAX_PIXELS = 100_000_000
+_MAX_PIXELS = 100_000_000
+#: Largest image that is decoded, in pixels. Set it, or ``$GANFAST_MAX_PIXELS`` before the import,
+#: higher for larger ones that you trust.
+MAX_PIXELS = _limit("GANFAST_MAX_PIXELS", _MAX_PIXELS)
+#: Memory of the images that threads decode at a time; a larger one is decoded alone.
+_ROOM = Room(1 << 28)
+_BYTES = 14  # of a pixel: Pillow's image and its conversion at 4 each, a copy and an array at 3
 
 _MODES = {1: "L", 3: "RGB"}
 _EIGHT_BIT = frozenset(("1", "L", "LA", "P", "PA", "RGB", "RGBA", "RGBX", "CMYK", "YCbCr"))
@@ -82,8 +124,17 @@ def _numbered(classes: list[str] | None) -> torch.Tensor | None:
     return torch.tensor([number[name] for name in classes])
 
 
-def decode(file: Path | BinaryIO, name: str, channels: int) -> "Image":
+def decode(
+    file: Path | BinaryIO, name: str, channels: int, held: ExitStack | None = None
+) -> "Image":
     """Decode the first frame of an image file as grey (1) or RGB (3); transparency is dropped.
+
+    Args:
+        file: the file.
+        name: of the file, for errors.
+        channels: 1 or 3.
+        held: as long as it is open, the image counts among those that threads decode at a time;
+            decoding waits until there is room.
 
     Raises:
         ValueError: the file, which the message names, is not a readable image of 8 bits per
@@ -94,6 +145,9 @@ def decode(file: Path | BinaryIO, name: str, channels: int) -> "Image":
     if isinstance(file, Path) and file.exists() and not file.is_file():  # it might never end
         raise ValueError(f"{name} must be a file, got a pipe, socket or device")
     Image.init()
+    limit = Image.MAX_IMAGE_PIXELS  # Pillow itself refuses images of twice as many
+    if limit is not None and MAX_PIXELS > max(2 * limit, _MAX_PIXELS):
+        Image.MAX_IMAGE_PIXELS = MAX_PIXELS
     known = [form for form in FORMATS if form in Image.OPEN]
     try:
         with warnings.catch_warnings():
@@ -103,10 +157,13 @@ def decode(file: Path | BinaryIO, name: str, channels: int) -> "Image":
                 if image.width * image.height > MAX_PIXELS:
                     raise ValueError(
                         f"{image.width} x {image.height} pixels, more than "
-                        f"ganfast.data.image_files.MAX_PIXELS, {MAX_PIXELS:,}"
+                        f"ganfast.data.image_files.MAX_PIXELS, {MAX_PIXELS:,}; "
+                        "GANFAST_MAX_PIXELS in the environment allows more"
                     )
                 if image.mode not in _EIGHT_BIT or _bits(image) > 8:
                     raise ValueError(f"pixels of mode {image.mode!r}, not 8 bits per channel")
+                if held is not None:
+                    held.enter_context(_ROOM.of(_BYTES * image.width * image.height))
                 converted: Image.Image = image.convert(_MODES[channels])
                 return converted
     except Exception as error:  # Pillow's decoders raise many types on a broken file

@@ -51,10 +51,9 @@ def page(result: Result, command: str) -> str:
                 ),
             )
         )
-    if result.problems:
-        sections.append(
-            report.section("Left out", *(report.text(problem) for problem in result.problems))
-        )
+    if result.left_out:
+        lines = [f"{result.left_out_in_words()}.", *result.problems]
+        sections.append(report.section("Left out", *map(report.text, lines)))
     settings = {"command": command, **result.settings}
     lead = "; ".join(f"{name}: {value}" for name, value in result.cells()[:3])
     return report.page("ganfast eval", lead, *sections, settings=settings)

@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -13,6 +14,7 @@ from ganfast.data.image_source import ImageSource
 from ganfast.distributed import is_first
 from ganfast.evaluation import inputs
 from ganfast.evaluation.collect import OnError, collect
+from ganfast.evaluation.problems import Problems
 from ganfast.evaluation.scores import (
     OF_FAKE_FEATURES,
     TABLE,
@@ -89,7 +91,8 @@ class Settings:
 class Result:
     """The table of scores, what it was computed from, and what the report draws.
 
-    ``images`` counts those that went through the network; ``problems`` names those left out.
+    ``images`` counts those that went through the network, ``left_out`` those that could not be
+    used; ``problems`` names the first 100 of these on each side.
     """
 
     rows: list[Row]
@@ -98,6 +101,7 @@ class Result:
     fake: FeatureSet
     settings: dict[str, str]
     problems: list[str]
+    left_out: int
     notes: list[str]
     seconds: float
     images: int
@@ -128,13 +132,23 @@ class Result:
         width = max(len(name) for name, _ in lines)
         text = [f"{name:<{width}}  {value}" for name, value in lines]
         text += [f"note: {note}" for note in self.notes]
-        if self.problems:
-            text.append(f"{len(self.problems)} images were left out:")
+        if self.left_out:
+            text.append(f"{self.left_out_in_words()}:")
             text += [f"  {problem}" for problem in self.problems]
         return "\n".join(text)
 
+    def left_out_in_words(self) -> str:
+        """Return how many images were left out, and of how many there is more to say."""
+        images = "image was" if self.left_out == 1 else "images were"
+        first = len(self.problems)
+        those = f", of which {first} are named" if first < self.left_out else ""
+        return f"{self.left_out:,} {images} left out{those}"
+
     def as_json(self) -> dict[str, object]:
-        """Return everything for a machine; the spread of a metric is under its key and ``_std``."""
+        """Return everything for a machine; the spread of a metric is under its key and ``_std``.
+
+        ``left_out`` names the first images left out, ``left_out_count`` counts all.
+        """
         values: dict[str, float] = {}
         for row in self.rows:
             values[row.key] = row.value
@@ -147,6 +161,7 @@ class Result:
             "fake": {"name": self.fake.name, "n": self.fake.n},
             "settings": self.settings,
             "left_out": self.problems,
+            "left_out_count": self.left_out,
             "notes": self.notes,
             "seconds": round(self.seconds, 3),
         }
@@ -215,7 +230,8 @@ def evaluate(
         real=real_side,
         fake=fake_side,
         settings=_described(encoder, settings, wanted),
-        problems=[*problems, *more],
+        problems=[*problems.words, *more.words],
+        left_out=len(problems) + len(more),
         notes=_notes(
             real_side,
             fake_side,
@@ -265,7 +281,7 @@ def _between_statistics(real: str, fake: str, wanted: list[str], settings: Setti
     rows = [row for name in wanted for row in TABLE[name].rows(one, two, label, settings.options)]
     described = {"metrics": ",".join(wanted), **expected, "ddof": str(settings.options.ddof)}
     seconds = time.perf_counter() - start
-    return Result(rows, label, one, two, described, [], [], seconds, 0)
+    return Result(rows, label, one, two, described, [], 0, [], seconds, 0)
 
 
 def statistics(spec: str, settings: Settings, quiet: bool = False) -> tuple[Moments, Encoder]:
@@ -350,10 +366,10 @@ def _collect(
     keep: bool,
     settings: Settings,
     quiet: bool,
-) -> tuple[FeatureSet, ImageSource | None, list[str]]:
+) -> tuple[FeatureSet, ImageSource | None, Problems]:
     """Return the features of one side, its images and what is wrong with some of them."""
     if isinstance(source, FeatureSet):
-        return source, None, []
+        return source, None, Problems()
     found = collect(
         source, encoder, layers, keep=keep, batch_size=settings.batch_size,
         on_error=settings.on_error, state=settings.state, quiet=quiet,
@@ -362,8 +378,10 @@ def _collect(
     moments = {**found.statistics, **source.moments}
     side = FeatureSet(source.name, found.n, moments, found.features)
     if source.labels is not None:
-        side.labels = [y for i, y in enumerate(source.labels) if i not in found.problems]
-    return side, source, list(found.problems.values())
+        used = np.ones(len(source), bool)
+        used[np.array(found.problems.numbers, np.int64)] = False
+        side.labels = [y for y, kept in zip(source.labels, used, strict=True) if kept]
+    return side, source, found.problems
 
 
 def _notes(
@@ -433,7 +451,7 @@ def _draw(
         result.real_images = real.read(0, min(_SHOWN, len(real)))[0]
     if fake is not None:
         result.fake_images = fake.read(0, min(_SHOWN, len(fake)))[0]
-    if real is None or fake is None or result.problems:
+    if real is None or fake is None or result.left_out:
         return  # with images left out, a row of features no longer tells its file
     x, y = result.real.features["features"], result.fake.features["features"]
     distances = torch.cdist(y[:_ROWS], x, compute_mode="donot_use_mm_for_euclid_dist")

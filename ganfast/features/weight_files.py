@@ -34,6 +34,10 @@ INCEPTION = WeightFile(
     size=95_628_359,
 )
 _CHUNK = 1 << 20
+_DAMAGED = (
+    *(pickle.UnpicklingError, RuntimeError, EOFError, ValueError, KeyError, IndexError),
+    *(TypeError, AttributeError, MemoryError),
+)
 
 
 def cache_folder() -> Path:
@@ -100,12 +104,16 @@ def read(path: Path) -> dict[str, Tensor]:
         ValueError: the file holds no state dict.
     """
     if path.suffix == ".safetensors":
+        from safetensors import SafetensorError
         from safetensors.torch import load_file
 
-        return load_file(path)
+        try:
+            return load_file(path)
+        except (SafetensorError, RuntimeError, ValueError) as error:
+            raise ValueError(f"{path} must be a file of weights: {error!s:.200}") from error
     try:
         state: Any = torch.load(path, map_location="cpu", weights_only=True)
-    except (pickle.UnpicklingError, RuntimeError, EOFError) as error:
+    except _DAMAGED as error:
         raise ValueError(f"{path} must be a file of weights: {error!s:.200}") from error
     if not isinstance(state, dict) or not all(isinstance(v, Tensor) for v in state.values()):
         raise ValueError(f"{path} must be a state dict, names to tensors, got {type(state)}")

@@ -125,7 +125,9 @@ def as_tensor(value: Array, name: str) -> Tensor:
     if not isinstance(value, np.ndarray):
         raise TypeError(f"{name} must be a torch tensor or numpy array, got {type(value)}")
     if np.ma.is_masked(value):
-        raise ValueError(f"{name} must have no masked entries, got {np.ma.count_masked(value)}")
+        raise ValueError(
+            f"{name} must have no masked entries, got {int(np.ma.getmaskarray(value).sum())}"
+        )
     array = np.asarray(value)
     if array.dtype.kind not in "biufc" or array.dtype.itemsize > 8 * (
         1 + (array.dtype.kind == "c")

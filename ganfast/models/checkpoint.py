@@ -26,6 +26,7 @@ def load(path: Path) -> State:
         raise FileNotFoundError(f"there is no checkpoint {path}")
     try:
         with zipfile.ZipFile(path) as archive:  # torch itself does not verify the checksums
+            _refuse_packed(archive, path.stat().st_size)
             damaged = archive.testzip()
         if damaged is not None:
             raise ValueError(f"the checksum of its part {damaged} is wrong")
@@ -37,7 +38,18 @@ def load(path: Path) -> State:
     return state
 
 
+def _refuse_packed(archive: zipfile.ZipFile, size: int) -> None:
+    """Raise ValueError unless the parts are stored as they are, so that they fit into the file."""
+    parts = archive.infolist()
+    packed = [part.filename for part in parts if part.compress_type != zipfile.ZIP_STORED]
+    if packed:
+        raise ValueError(f"its part {packed[0]} is compressed, which torch.save never does")
+    if sum(part.file_size for part in parts) > size:
+        raise ValueError("its parts are larger than the file")
+
+
 _UNREADABLE = (
+    MemoryError,
     zipfile.BadZipFile,
     pickle.UnpicklingError,
     RuntimeError,

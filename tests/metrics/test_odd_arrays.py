@@ -93,7 +93,7 @@ SAME_VALUES: dict[str, Callable[[np.ndarray], Any]] = {
 }
 
 
-def fields(x: np.ndarray) -> np.ndarray:
+def fields(x: np.ndarray) -> Any:
     records = np.zeros(x.shape, [("odd", "i1"), ("value", "f8")])
     records["value"] = x
     return records["value"]
