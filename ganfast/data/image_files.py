@@ -61,6 +61,7 @@ _MAX_PIXELS = 100_000_000
 #: Largest image that is decoded, in pixels. Set it, or ``$GANFAST_MAX_PIXELS`` before the import,
 #: higher for larger ones that you trust.
 MAX_PIXELS = _limit("GANFAST_MAX_PIXELS", _MAX_PIXELS)
+_MORE = "GANFAST_MAX_PIXELS in the environment allows more"
 #: Memory of the images that threads decode at a time; a larger one is decoded alone.
 _ROOM = Room(1 << 28)
 _BYTES = 14  # of a pixel: Pillow's image and its conversion at 4 each, a copy and an array at 3
@@ -146,7 +147,7 @@ def decode(
         raise ValueError(f"{name} must be a file, got a pipe, socket or device")
     Image.init()
     limit = Image.MAX_IMAGE_PIXELS  # Pillow itself refuses images of twice as many
-    if limit is not None and MAX_PIXELS > max(2 * limit, _MAX_PIXELS):
+    if limit is not None and max(2 * limit, _MAX_PIXELS) < MAX_PIXELS:
         Image.MAX_IMAGE_PIXELS = MAX_PIXELS
     known = [form for form in FORMATS if form in Image.OPEN]
     try:
@@ -157,8 +158,7 @@ def decode(
                 if image.width * image.height > MAX_PIXELS:
                     raise ValueError(
                         f"{image.width} x {image.height} pixels, more than "
-                        f"ganfast.data.image_files.MAX_PIXELS, {MAX_PIXELS:,}; "
-                        "GANFAST_MAX_PIXELS in the environment allows more"
+                        f"ganfast.data.image_files.MAX_PIXELS, {MAX_PIXELS:,}; {_MORE}"
                     )
                 if image.mode not in _EIGHT_BIT or _bits(image) > 8:
                     raise ValueError(f"pixels of mode {image.mode!r}, not 8 bits per channel")
@@ -170,7 +170,10 @@ def decode(
         size = file.stat().st_size if isinstance(file, Path) and file.is_file() else None
         if size == 0 or (isinstance(file, BytesIO) and not file.getbuffer().nbytes):
             raise ValueError(f"{name} must be an image, got an empty file") from error
-        raise ValueError(f"{name} must be a readable 8-bit image, got {error}") from error
+        words = str(error) or type(error).__name__
+        if isinstance(error, Image.DecompressionBombError):
+            words = f"{words.partition(',')[0]}; {_MORE}"
+        raise ValueError(f"{name} must be a readable 8-bit image, got {words}") from error
 
 
 def _bits(image: Any) -> int:
