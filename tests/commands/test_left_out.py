@@ -46,12 +46,20 @@ def folder(tmp_path: Path) -> Path:
     return root
 
 
+@pytest.fixture
+def real(tmp_path: Path) -> Path:
+    (tmp_path / "real").mkdir()
+    for i, image in enumerate(data.digits().images[100:120]):
+        Image.fromarray(image[0].numpy()).save(tmp_path / "real" / f"{i}.png")
+    return tmp_path / "real"
+
+
 def test_a_report_counts_all_and_names_the_first(
-    run: Run, folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    run: Run, real: Path, folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(problems, "LISTED", 3)
     page = tmp_path / "page.html"
-    arguments = ("eval", "digits", folder, "--metrics", "fid", "--on-error", "skip")
+    arguments = ("eval", real, folder, "--metrics", "fid", "--on-error", "skip")
     code, printed, _ = run(*arguments, "--report", page)
     assert code == 0
     assert "12 images were left out, of which 3 are named:" in printed
@@ -65,10 +73,10 @@ def test_a_report_counts_all_and_names_the_first(
 
 
 def test_a_state_gives_the_same_count(
-    run: Run, folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    run: Run, real: Path, folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(collect, "SHARD", 7)
-    arguments = ("fid", "digits", folder, "--on-error", "skip", "--json")
+    arguments = ("fid", real, folder, "--on-error", "skip", "--json")
     plain = json.loads(run(*arguments)[1])
     for _ in range(2):
         found = json.loads(run(*arguments, "--state", tmp_path / "state")[1])
