@@ -27,7 +27,7 @@ def atomic_write(path: str | os.PathLike[str]) -> Iterator[BinaryIO]:
     target = Path(os.path.realpath(path))
     if target.is_dir():
         raise IsADirectoryError(f"path must name a file, got the folder {str(path)!r}")
-    target.parent.mkdir(parents=True, exist_ok=True)
+    make_folder(target.parent)
     remove_abandoned(target.parent, target.name)
     file, temporary = _temporary(target)
     try:
@@ -44,6 +44,20 @@ def atomic_write(path: str | os.PathLike[str]) -> Iterator[BinaryIO]:
             error.filename = str(path)  # a full disk does not say which file it was
         raise
     _fsync_folder(target.parent)
+
+
+def make_folder(path: Path) -> None:
+    """Make a folder, and those that it lies in, unless it is there.
+
+    Raises:
+        NotADirectoryError: it, or one that it would lie in, is a file.
+        OSError: it cannot be made.
+    """
+    try:
+        path.mkdir(parents=True, exist_ok=True)
+    except (FileExistsError, NotADirectoryError):
+        wrong = next(p for p in (path, *path.parents) if os.path.lexists(p))
+        raise NotADirectoryError(f"{wrong} must be a folder, got a file") from None
 
 
 def remove_abandoned(folder: Path, name: str | None = None) -> None:
@@ -105,7 +119,11 @@ def _temporary(target: Path) -> tuple[BinaryIO, Path]:
     while True:
         # Not tempfile: its files are private (0600) and would stay so after the rename.
         path = target.with_name(f".{_short(target.name)}.{secrets.token_hex(4)}.tmp")
-        file = open(path, "xb")  # noqa: SIM115  the caller closes it
+        try:
+            file = open(path, "xb")  # noqa: SIM115  the caller closes it
+        except OSError as error:
+            error.filename = str(target)
+            raise
         lock(file.fileno())
         if path.exists():
             return file, path
@@ -122,7 +140,7 @@ def check_writable(path: str | os.PathLike[str]) -> None:
     target = Path(os.path.realpath(path))
     if target.is_dir():
         raise IsADirectoryError(f"path must name a file, got the folder {str(path)!r}")
-    target.parent.mkdir(parents=True, exist_ok=True)
+    make_folder(target.parent)
     file, probe = _temporary(target)
     with file:
         probe.unlink()

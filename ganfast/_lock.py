@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
-from ganfast._files import lock
+from ganfast._files import lock, make_folder
 
 _NAME = ".lock"
 _BEAT = 10.0  # seconds between two signs of life
@@ -72,7 +72,7 @@ def _self() -> dict[str, object]:
 def _open(path: Path) -> tuple[int, bool]:
     """Open the lock file; return its descriptor and whether this process got the lock."""
     while True:
-        path.parent.mkdir(parents=True, exist_ok=True)
+        make_folder(path.parent)
         try:
             descriptor = os.open(path, os.O_RDWR | os.O_CREAT, 0o666)
         except FileNotFoundError:  # a run that ended has just removed the folder that it had made

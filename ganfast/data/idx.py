@@ -2,6 +2,7 @@
 
 import gzip
 import math
+import os
 import struct
 import zlib
 from pathlib import Path
@@ -110,7 +111,7 @@ def _read_split(folder: Path, split: str, name: str) -> ImageData:
 def _find(folder: Path, name: str) -> Path | None:
     dotted = name.replace("-idx", ".idx")
     candidates = (folder / f"{stem}{gz}" for stem in (name, dotted) for gz in ("", ".gz"))
-    return next((path for path in candidates if path.is_file()), None)
+    return next((path for path in candidates if os.path.isfile(path)), None)
 
 
 def _need(folder: Path, name: str) -> Path:

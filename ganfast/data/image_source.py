@@ -24,6 +24,7 @@ from torch import Tensor
 
 from ganfast import _npz
 from ganfast._files import refuse_bomb
+from ganfast._names import printable
 from ganfast.data import listing
 from ganfast.data.image_data import ImageData
 from ganfast.data.image_files import decode
@@ -111,11 +112,12 @@ class _Files(ImageSource):
 
     def __init__(self, name: str, files: Sequence[str], channels: int) -> None:
         """``files``: names of all files, images or not, with forward slashes."""
-        self.name, self.channels = name, channels
+        self.name, self.channels = printable(name), channels
         self.entries = [file for file in files if listing.is_image_name(PurePosixPath(file))]
         described = listing.labels_file(files)
         others = {*files} - {*self.entries, described}
         note = listing.not_images([PurePosixPath(file) for file in files if file in others])
+        name = self.name
         if not self.entries:
             raise ValueError(
                 f"{name} must hold images ({', '.join(sorted(listing.EXTENSIONS))}), got none"
@@ -129,11 +131,11 @@ class _Files(ImageSource):
                 self.content(described),
                 self.entries,
                 described.removesuffix(listing.LABELS_FILE),
-                f"{name}/{described}",
+                printable(f"{name}/{described}"),
             )
         )
         states = "\n".join(f"{entry}\t{self.state(entry)}" for entry in self.entries)
-        self.key = hashlib.sha256(f"{channels}\n{states}".encode()).hexdigest()
+        self.key = hashlib.sha256(os.fsencode(f"{channels}\n{states}")).hexdigest()
         self._pool = ThreadPoolExecutor(min(8, os.cpu_count() or 1))
 
     def __len__(self) -> int:
@@ -157,7 +159,7 @@ class _Files(ImageSource):
                 file = self.file(entry, held)
                 return file.read_bytes() if isinstance(file, Path) else file.getvalue()
         except _UNREADABLE as error:
-            raise ValueError(f"{self.name}: {entry} is damaged: {error}") from error
+            raise ValueError(f"{self.name}: {printable(entry)} is damaged: {error}") from error
 
     def read(
         self, start: int, stop: int, prepare: Prepare | None = None
@@ -168,12 +170,13 @@ class _Files(ImageSource):
 
     def _read(self, prepare: Prepare | None, entry: str) -> Tensor | str:
         """Return the image, or a sentence that says what is wrong with it."""
+        name = printable(entry)
         with ExitStack() as held:
             try:
-                image = decode(self.file(entry, held), entry, self.channels, held)
+                image = decode(self.file(entry, held), name, self.channels, held)
             except (ValueError, struct.error, MemoryError, *_UNREADABLE) as error:
                 words = str(error) or type(error).__name__
-                return words if isinstance(error, ValueError) else f"{entry}: {words}"
+                return words if isinstance(error, ValueError) else f"{name}: {words}"
             pixels = np.array(image, np.uint8).reshape(image.height, image.width, self.channels)
             found = torch.from_numpy(pixels).permute(2, 0, 1)
             return found if prepare is None else prepare(found)
@@ -207,6 +210,8 @@ class ZipArchive(_Files):
     def __init__(self, path: Path, channels: int) -> None:
         try:
             self._zip, self._size = zipfile.ZipFile(path), path.stat().st_size
+        except PermissionError:
+            raise
         except (ValueError, *_UNREADABLE) as error:
             raise ValueError(f"{path} must be a zip file: {error}") from error
         # Of a name that is there twice the last entry counts, as when it is unpacked.
@@ -241,8 +246,12 @@ class TarArchive(_Files):
                 refuse_bomb(str(path), member.offset_data + member.size, path.stat().st_size)
                 if not member.isdir():
                     self._members[_plain(member.name)] = member
-        except _UNREADABLE as error:
-            raise ValueError(f"{path} must be a tar file: {error}") from error
+            _check_end(self._tar)
+        except PermissionError:
+            raise
+        except (ValueError, *_UNREADABLE) as error:
+            words = " ".join(str(error).split())
+            raise ValueError(f"{path} must be a tar file: {words}") from error
         super().__init__(str(path), list(self._members), channels)
 
     def file(self, entry: str, held: ExitStack) -> io.BytesIO:
@@ -276,6 +285,21 @@ class TarArchive(_Files):
         raise ValueError(f"{entry} must be a file, got links that lead in a circle")
 
 
+def _check_end(tar: tarfile.TarFile) -> None:
+    """Raise ValueError if a tar file that was read to its end goes on there, or stops before it.
+
+    A damaged header counts as the end for Python.
+    """
+    file: Any = tar.fileobj
+    file.seek(tar.offset)
+    end = file.read(tarfile.BLOCKSIZE)
+    if len(end) < tarfile.BLOCKSIZE or any(end):
+        raise ValueError(f"damaged or cut off after {len(tar.getmembers())} entries")
+    while part := file.read(1 << 20):
+        if any(part):
+            raise ValueError(f"more follows its end, after {len(tar.getmembers())} entries")
+
+
 def _plain(name: str) -> str:
     return posixpath.normpath(name)
 
@@ -291,11 +315,12 @@ def open_images(path: Path, channels: int) -> ImageSource:
         return Folder(path, channels)
     if not path.is_file():
         raise FileNotFoundError(f"{path} must be a folder or a file of images, got nothing")
-    if path.suffix == ".zip":
+    endings = [ending.lower() for ending in path.suffixes]
+    if endings[-1:] == [".zip"]:
         return ZipArchive(path, channels)
-    if ".tar" in path.suffixes or path.suffix == ".tgz":
+    if ".tar" in endings or endings[-1:] == [".tgz"]:
         return TarArchive(path, channels)
-    if path.suffix == ".npz":
+    if endings[-1:] == [".npz"]:
         images, labels = _from_npz(path)
         return Arrays(images, str(path), channels, labels)
     raise ValueError(f"{path} must be a folder, .zip, .tar or .npz, got {path.suffix or 'a file'}")

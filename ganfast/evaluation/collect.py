@@ -13,7 +13,7 @@ from typing import Any, Literal, NamedTuple, NoReturn
 import torch
 from torch import Tensor
 
-from ganfast._files import atomic_write, remove_abandoned
+from ganfast._files import atomic_write, check_writable, remove_abandoned
 from ganfast.data.image_source import ImageSource
 from ganfast.distributed import gather_objects, process_count, process_rank
 from ganfast.evaluation.problems import Problems, shortened
@@ -85,13 +85,14 @@ def collect(
     """
     if batch_size < 1:
         raise ValueError(f"batch_size must be at least 1, got {batch_size}")
-    key = _key(source, encoder, layers)
+    key = feature_key(source, encoder, layers)
     starts = list(range(0, len(source), SHARD))
     mine = range(process_rank(), len(starts), process_count())
     statistics: dict[str, FrechetStatistics] = {}
     kept: dict[int, dict[str, Tensor]] = {}
     problems = Problems()
-    if state is not None and state.is_dir():
+    if state is not None:  # before the work, not after it
+        check_writable(state / "shard")
         remove_abandoned(state)
     work = sum(min(SHARD, len(source) - starts[i]) for i in mine)
     with progress_bar(Path(source.name).name, work, quiet) as bar:
@@ -200,7 +201,7 @@ def _refuse(source: ImageSource, problems: Mapping[int, str], start: int) -> NoR
     )
 
 
-def _key(source: ImageSource, encoder: Encoder, layers: tuple[str, ...]) -> str | None:
+def feature_key(source: ImageSource, encoder: Encoder, layers: tuple[str, ...] = ()) -> str | None:
     """Return a hash of all that changes the features, or None if that is not known."""
     if source.key is None or encoder.settings["weights"] == UNKNOWN:
         return None

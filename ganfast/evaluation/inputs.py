@@ -8,6 +8,7 @@ import numpy as np
 import torch
 
 from ganfast import _npz, data
+from ganfast._names import printable
 from ganfast.data.image_source import ImageSource, from_data, open_images
 from ganfast.evaluation.scores import FeatureSet
 from ganfast.metrics import load_moments
@@ -21,11 +22,13 @@ def refuse_missing(spec: str) -> None:
         FileNotFoundError: there is no such file or folder.
         ValueError: the file is a pickle.
     """
+    if not spec.strip():
+        raise FileNotFoundError(f"inputs must be named, got {spec!r}")
     refuse_pickle(spec)
     windows = re.match(r"[A-Za-z]:[\\/]", spec)  # a path, though it has a colon
     if spec in data.EMBEDDED or Path(spec).exists() or (":" in spec and not windows):
         return
-    raise FileNotFoundError(f"{spec} must be a folder or a file of images, got nothing")
+    raise FileNotFoundError(f"{printable(spec)} must be a folder or a file of images, got nothing")
 
 
 def is_statistics(spec: str) -> bool:
@@ -35,7 +38,7 @@ def is_statistics(spec: str) -> bool:
         ValueError: the file cannot be read.
     """
     path = Path(spec)
-    if path.suffix != ".npz" or not path.is_file():
+    if path.suffix.lower() != ".npz" or not path.is_file():
         return False
     return bool({"mu", "mu_s"} & set(_npz.names(path)))
 

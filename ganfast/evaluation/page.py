@@ -6,7 +6,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from ganfast.evaluation.run import Result, count
+from ganfast.evaluation.run import Result, count, left_out_in_words
 from ganfast.features.resize import resize
 from ganfast.reporting import images, plot, report
 
@@ -52,7 +52,7 @@ def page(result: Result, command: str) -> str:
             )
         )
     if result.left_out:
-        lines = [f"{result.left_out_in_words()}.", *result.problems]
+        lines = [f"{left_out_in_words(result.left_out, len(result.problems))}.", *result.problems]
         sections.append(report.section("Left out", *map(report.text, lines)))
     settings = {"command": command, **result.settings}
     lead = "; ".join(f"{name}: {value}" for name, value in result.cells()[:3])

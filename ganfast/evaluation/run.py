@@ -4,6 +4,7 @@ import time
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -13,7 +14,7 @@ from ganfast import features, metrics
 from ganfast.data.image_source import ImageSource
 from ganfast.distributed import is_first
 from ganfast.evaluation import inputs
-from ganfast.evaluation.collect import OnError, collect
+from ganfast.evaluation.collect import OnError, collect, feature_key
 from ganfast.evaluation.problems import Problems
 from ganfast.evaluation.scores import (
     OF_FAKE_FEATURES,
@@ -131,18 +132,8 @@ class Result:
         ]
         width = max(len(name) for name, _ in lines)
         text = [f"{name:<{width}}  {value}" for name, value in lines]
-        text += [f"note: {note}" for note in self.notes]
-        if self.left_out:
-            text.append(f"{self.left_out_in_words()}:")
-            text += [f"  {problem}" for problem in self.problems]
+        text += _remarks(self.notes, self.problems, self.left_out)
         return "\n".join(text)
-
-    def left_out_in_words(self) -> str:
-        """Return how many images were left out, and of how many there is more to say."""
-        images = "image was" if self.left_out == 1 else "images were"
-        first = len(self.problems)
-        those = f", of which {first} are named" if first < self.left_out else ""
-        return f"{self.left_out:,} {images} left out{those}"
 
     def as_json(self) -> dict[str, object]:
         """Return everything for a machine; the spread of a metric is under its key and ``_std``.
@@ -233,12 +224,11 @@ def evaluate(
         problems=[*problems.words, *more.words],
         left_out=len(problems) + len(more),
         notes=_notes(
-            real_side,
-            fake_side,
+            [real_side, fake_side],
             [source for source in (real_source, fake_source) if source is not None],
             wanted,
             encoder,
-            settings.options,
+            settings,
         ),
         seconds=0.0,
         images=sum(len(s) for s in (real_source, fake_source) if s is not None),
@@ -284,11 +274,22 @@ def _between_statistics(real: str, fake: str, wanted: list[str], settings: Setti
     return Result(rows, label, one, two, described, [], 0, [], seconds, 0)
 
 
-def statistics(spec: str, settings: Settings, quiet: bool = False) -> tuple[Moments, Encoder]:
-    """Compute the moments of the features of images.
+class Made(NamedTuple):
+    """Moments of the features of images.
 
-    Returns:
-        The moments, and the network that made the features.
+    Attributes:
+        moments: mean, covariance and number of images.
+        encoder: the network that made the features.
+        remarks: lines about what was not read or could not be used.
+    """
+
+    moments: Moments
+    encoder: Encoder
+    remarks: list[str]
+
+
+def statistics(spec: str, settings: Settings, quiet: bool = False) -> Made:
+    """Compute the moments of the features of images.
 
     Raises:
         FileNotFoundError, ModuleNotFoundError, ValueError: as `evaluate`, and for a file that
@@ -298,10 +299,28 @@ def statistics(spec: str, settings: Settings, quiet: bool = False) -> tuple[Mome
     encoder = settings.encoder()
     if inputs.is_statistics(spec):
         raise ValueError(f"{spec} must hold images, got statistics")
-    source = _open(spec, encoder, ("features",), settings, settings.samples, images=True)
-    side, _, _ = _collect(source, encoder, ("features",), False, settings, quiet)
+    opened = _open(spec, encoder, ("features",), settings, settings.samples, images=True)
+    side, source, problems = _collect(opened, encoder, ("features",), False, settings, quiet)
     found = side.moments["features"]
-    return (found if isinstance(found, Moments) else found.moments), encoder
+    moments = found if isinstance(found, Moments) else found.moments
+    sources = [] if source is None else [source]
+    notes = _notes([side], sources, (), encoder, settings)
+    return Made(moments, encoder, _remarks(notes, problems.words, len(problems)))
+
+
+def _remarks(notes: Sequence[str], problems: Sequence[str], left_out: int) -> list[str]:
+    """Return notes, and what was left out, as lines of a terminal."""
+    lines = [f"note: {note}" for note in notes]
+    if left_out:
+        lines += [f"{left_out_in_words(left_out, len(problems))}:", *(f"  {p}" for p in problems)]
+    return lines
+
+
+def left_out_in_words(count: int, named: int) -> str:
+    """Say how many images were left out, and of how many there is more to say."""
+    images = "image was" if count == 1 else "images were"
+    those = f", of which {named} are named" if named < count else ""
+    return f"{count:,} {images} left out{those}"
 
 
 def _open(
@@ -385,23 +404,27 @@ def _collect(
 
 
 def _notes(
-    real: FeatureSet,
-    fake: FeatureSet,
+    sides: Sequence[FeatureSet],
     sources: Sequence[ImageSource],
     wanted: Sequence[str],
     encoder: Encoder,
-    options: Options,
+    settings: Settings,
 ) -> list[str]:
     """Say what a reader of the scores should know."""
     notes = [note for source in sources for note in source.notes]
-    keys = [source.key for source in sources]
+    options, keys = settings.options, [source.key for source in sources]
     if len(keys) == 2 and keys[0] is not None and keys[0] == keys[1]:
         notes.append("REAL and FAKE are the same images")
+    if settings.state is not None:
+        unknown = [source.name for source in sources if feature_key(source, encoder) is None]
+        notes += [
+            f"the features of {name} are not in --state: they may change unseen" for name in unknown
+        ]
     if encoder.settings.get("features") == "digits" and any(s.name != "digits" for s in sources):
         notes.append("the digits network reads grey images of 28 x 28 pixels: it is for digits")
-    sizes = [side.n for side in (real, fake) if side.n is not None]
+    sizes = [side.n for side in sides if side.n is not None]
     few = min(sizes, default=None)
-    dims = [side.moments["features"].mean.shape[0] for side in (real, fake) if side.moments]
+    dims = [s.moments["features"].mean.shape[0] for s in sides if "features" in s.moments]
     if few is not None and "fid" in wanted and dims and few < dims[0]:
         notes.append(
             f"{few} images are fewer than the {dims[0]} features: the Fréchet distance is biased "
