@@ -174,11 +174,12 @@ class _Files(ImageSource):
         with ExitStack() as held:
             try:
                 image = decode(self.file(entry, held), name, self.channels, held)
+                pixels = np.array(image, np.uint8)
             except (ValueError, struct.error, MemoryError, *_UNREADABLE) as error:
                 words = str(error) or type(error).__name__
                 return words if isinstance(error, ValueError) else f"{name}: {words}"
-            pixels = np.array(image, np.uint8).reshape(image.height, image.width, self.channels)
-            found = torch.from_numpy(pixels).permute(2, 0, 1)
+            shaped = pixels.reshape(image.height, image.width, self.channels)
+            found = torch.from_numpy(shaped).permute(2, 0, 1)
             return found if prepare is None else prepare(found)
 
 

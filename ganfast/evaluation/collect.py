@@ -25,7 +25,8 @@ from ganfast.metrics import FrechetStatistics
 OnError = Literal["stop", "skip"]
 SHARD = 1024  # images whose features are stored together: the most that a crash can lose
 _NAMED = 10  # files that an error names
-_LARGEST_BATCH = 1 << 27  # bytes of decoded images; a batch of large ones ends there
+# Bytes of decoded images at which a batch ends: at their full size, and at most a million pixels.
+_MOST_WHOLE, _MOST_SHRUNK = 1 << 27, 1 << 29
 _AT_ONCE = 32  # images that are read together if they come resized
 
 
@@ -71,8 +72,7 @@ def collect(
         encoder: the feature network.
         layers: layers to compute.
         keep: keep the features, not only their moments.
-        batch_size: images that go through the network at once; fewer if they are large and the
-            network takes them at their full size.
+        batch_size: images that go through the network at once; fewer if they are large.
         on_error: ``"stop"`` at images that cannot be used, or ``"skip"`` them.
         state: folder of finished shards, which are not computed again. File names hold a hash of
             the images and of all settings, so that no shard is mistaken for another. Features of a
@@ -162,6 +162,7 @@ def _batches(
 ) -> Iterator[_Batch]:
     """Yield the end, the images and the problems of each batch."""
     at_once = _AT_ONCE if encoder.shrinks else min(8, os.cpu_count() or 1)
+    most = _MOST_SHRUNK if encoder.shrinks else _MOST_WHOLE
     for first in range(*bounds, size):
         last = min(first + size, bounds[1])
         images: list[Tensor] = []
@@ -171,7 +172,7 @@ def _batches(
             found, wrong = source.read(start, end, encoder.shrunk)
             images += found
             problems |= wrong
-            if end == last or sum(image.nbytes for image in images) >= _LARGEST_BATCH:
+            if end == last or sum(image.nbytes for image in images) >= most:
                 yield end, images, problems
                 images, problems = [], {}
 

@@ -7,10 +7,7 @@ import torch
 from torch import Tensor
 
 from ganfast.evaluation.run import Result, count, left_out_in_words
-from ganfast.features.resize import resize
 from ganfast.reporting import images, plot, report
-
-_THUMBNAIL = 96  # pixels
 
 
 def page(result: Result, command: str) -> str:
@@ -66,18 +63,9 @@ _NOT_FID = (
 
 
 def _sheet(pictures: Sequence[Tensor], columns: int) -> bytes:
-    """Return a contact sheet, as PNG, of images (C, H, W), each cut to its centre square."""
-    squares = []
-    for picture in pictures:
-        side = min(picture.shape[1:])
-        top, left = ((length - side) // 2 for length in picture.shape[1:])
-        square = picture[:, top : top + side, left : left + side][None]
-        if side <= _THUMBNAIL // 2:  # repeat whole pixels: small images stay sharp
-            times = _THUMBNAIL // side
-            square = square.repeat_interleave(times, 2).repeat_interleave(times, 3)
-        squares.append(resize(square, _THUMBNAIL, "clean").round().to(torch.uint8))
+    """Return a contact sheet of thumbnails (C, H, W) as PNG."""
     file = io.BytesIO()
-    images.grid(torch.cat(squares), columns=columns).save(file, format="PNG")
+    images.grid(torch.stack(list(pictures)), columns=columns).save(file, format="PNG")
     return file.getvalue()
 
 

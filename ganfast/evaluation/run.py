@@ -25,6 +25,7 @@ from ganfast.evaluation.scores import (
     common_classes,
     need_labels,
 )
+from ganfast.evaluation.thumbnails import thumbnail
 from ganfast.features import Encoder
 from ganfast.features.resize import Mode
 from ganfast.features.weight_files import INCEPTION
@@ -93,7 +94,7 @@ class Result:
     """The table of scores, what it was computed from, and what the report draws.
 
     ``images`` counts those that went through the network, ``left_out`` those that could not be
-    used; ``problems`` names the first 100 of these on each side.
+    used; ``problems`` names the first 100 of these on each side. Pictures are thumbnails.
     """
 
     rows: list[Row]
@@ -471,17 +472,17 @@ def _draw(
 ) -> None:
     """Collect samples of both sides, nearest neighbours, and precision and recall by k."""
     if real is not None:
-        result.real_images = real.read(0, min(_SHOWN, len(real)))[0]
+        result.real_images = real.read(0, min(_SHOWN, len(real)), thumbnail)[0]
     if fake is not None:
-        result.fake_images = fake.read(0, min(_SHOWN, len(fake)))[0]
+        result.fake_images = fake.read(0, min(_SHOWN, len(fake)), thumbnail)[0]
     if real is None or fake is None or result.left_out:
         return  # with images left out, a row of features no longer tells its file
     x, y = result.real.features["features"], result.fake.features["features"]
     distances = torch.cdist(y[:_ROWS], x, compute_mode="donot_use_mm_for_euclid_dist")
     nearest = distances.topk(min(_NEIGHBOURS, len(x)), largest=False).indices
     for i, row in enumerate(nearest.tolist()):
-        own = fake.read(i, i + 1)[0][0]
-        result.neighbours.append((own, [real.read(j, j + 1)[0][0] for j in row]))
+        own = fake.read(i, i + 1, thumbnail)[0][0]
+        result.neighbours.append((own, [real.read(j, j + 1, thumbnail)[0][0] for j in row]))
     for k in _CURVE_KS:
         if k < min(len(x), len(y)):
             part = x[:_CURVE_SAMPLES], y[:_CURVE_SAMPLES]

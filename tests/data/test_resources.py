@@ -299,9 +299,10 @@ def test_large_images_are_held_a_few_at_a_time(tmp_path: Path, features: str) ->
         image.save(tmp_path / name / "00.jpg")
         for i in range(1, 34):
             (tmp_path / name / f"{i:02}.jpg").symlink_to(tmp_path / name / "00.jpg")
-    arguments = ("--features", features, "--batch-size", "32")
-    least, _ = peak(FID, tmp_path, "small", "small", *arguments)
-    most, said = peak(FID, tmp_path, "large", "small", *arguments)
+    program = FID.replace('"fid"', '"eval"')
+    arguments = ("--features", features, "--metrics", "fid", "--report", tmp_path / "page.html")
+    least, _ = peak(program, tmp_path, "small", "small", *arguments)
+    most, said = peak(program, tmp_path, "large", "small", *arguments)
     assert "code 0" in said
     assert most - least < (400 if features == "digits" else 1024)
 
