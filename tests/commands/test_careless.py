@@ -95,7 +95,8 @@ def test_names_of_folders_may_be_any(
 ) -> None:
     good.rename(tmp_path / name)
     monkeypatch.chdir(tmp_path)
-    code, printed, _ = run("fid", "--state", f"state{name[:9]}", "--", name, f"./{name}//")
+    more = ("--metrics", "fid", "--report", f"page{name[:9]}", "--state", f"state{name[:9]}")
+    code, printed, _ = run("eval", *more, "--", name, f"./{name}//")
     assert code == 0
     assert "FD (digits)  0\n" in printed
     assert run("fid", "--", f"{name[:9]}none", name)[0] == 1
