@@ -1,11 +1,15 @@
-"""Files that are whole or absent."""
+"""Files that are whole or absent, and no larger than they say."""
 
 import os
+import re
 import secrets
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import BinaryIO
+
+_RATIO = 100  # deflated images and numbers shrink by a tenth of that
+_FREE = 1 << 26  # bytes that may come from any file
 
 
 @contextmanager
@@ -23,15 +27,17 @@ def atomic_write(path: str | os.PathLike[str]) -> Iterator[BinaryIO]:
     target = Path(os.path.realpath(path))
     if target.is_dir():
         raise IsADirectoryError(f"path must name a file, got the folder {str(path)!r}")
-    target.parent.mkdir(parents=True, exist_ok=True)
-    # Not tempfile: its files are private (0600) and would stay so after the rename.
-    temporary = target.with_name(f".{target.name}.{secrets.token_hex(4)}.tmp")
+    make_folder(target.parent)
+    remove_abandoned(target.parent, target.name)
+    file, temporary = _temporary(target)
     try:
-        with open(temporary, "xb") as file:
+        with file:
             yield file
             file.flush()
             os.fsync(file.fileno())
-        os.replace(temporary, target)
+            if os.name == "nt":  # where open files cannot be renamed, and there are no locks
+                file.close()
+            os.replace(temporary, target)
     except BaseException as error:
         temporary.unlink(missing_ok=True)
         if isinstance(error, OSError) and error.errno is not None and error.filename is None:
@@ -47,15 +53,104 @@ def cache_folder() -> Path:
     return Path(os.environ.get("XDG_CACHE_HOME", "~/.cache")).expanduser() / "ganfast"
 
 
+def make_folder(path: Path) -> None:
+    """Make a folder, and those that it lies in, unless it is there.
+
+    Raises:
+        NotADirectoryError: it, or one that it would lie in, is a file.
+        OSError: it cannot be made.
+    """
+    try:
+        path.mkdir(parents=True, exist_ok=True)
+    except (FileExistsError, NotADirectoryError):
+        wrong = next(p for p in (path, *path.parents) if os.path.lexists(p))
+        raise NotADirectoryError(f"{wrong} must be a folder, got a file") from None
+
+
+def remove_abandoned(folder: Path, name: str | None = None) -> None:
+    """Remove the temporary files of writers that were killed: of one file, or of all in a folder.
+
+    A writer locks its temporary file, so that those of running ones stay.
+    """
+    stem = ".+" if name is None else re.escape(_short(name))
+    pattern = re.compile(rf"\.{stem}\.[0-9a-f]{{8}}\.tmp", re.DOTALL)
+    try:
+        found = [entry.path for entry in os.scandir(folder) if pattern.fullmatch(entry.name)]
+    except OSError:
+        return
+    for path in found:
+        try:
+            with open(path, "rb") as file:
+                if lock(file.fileno()):
+                    os.unlink(path)
+        except OSError:  # its writer has finished, or it is another user's
+            continue
+
+
+def lock(descriptor: int) -> bool | None:
+    """Take the kernel's lock of an open file, which ends with its process.
+
+    Returns:
+        Whether this process has it; None where there are no locks.
+    """
+    try:
+        import fcntl
+    except ImportError:  # Windows
+        return None
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    except OSError:  # file systems without locks
+        return None
+    return True
+
+
+def refuse_bomb(name: str, size: int, stored: int) -> None:
+    """Raise ValueError for a packed file that expands to far more than it can mean.
+
+    Args:
+        name: of the file.
+        size: bytes when it is unpacked.
+        stored: bytes that it takes.
+    """
+    if size > max(_FREE, _RATIO * stored):
+        raise ValueError(
+            f"{name} must not expand to more than {_RATIO} times its size, got {size:,} bytes from "
+            f"{stored:,}; if you trust it, store it without compression"
+        )
+
+
+def _temporary(target: Path) -> tuple[BinaryIO, Path]:
+    """Open and lock a new file beside ``target``."""
+    while True:
+        # Not tempfile: its files are private (0600) and would stay so after the rename.
+        path = target.with_name(f".{_short(target.name)}.{secrets.token_hex(4)}.tmp")
+        try:
+            file = open(path, "xb")  # noqa: SIM115  the caller closes it
+        except OSError as error:
+            error.filename = str(target)
+            raise
+        lock(file.fileno())
+        if path.exists():
+            return file, path
+        file.close()  # taken for an abandoned one before it was locked
+
+
+def _short(name: str) -> str:
+    """The start of a name that leaves room for an ending: names have up to 255 bytes."""
+    return os.fsdecode(os.fsencode(name)[:200])
+
+
 def check_writable(path: str | os.PathLike[str]) -> None:
     """Raise as `atomic_write` would, before the work that ends with it; nothing is left there."""
     target = Path(os.path.realpath(path))
     if target.is_dir():
         raise IsADirectoryError(f"path must name a file, got the folder {str(path)!r}")
-    target.parent.mkdir(parents=True, exist_ok=True)
-    probe = target.with_name(f".{target.name}.{secrets.token_hex(4)}.tmp")
-    probe.touch(exist_ok=False)
-    probe.unlink()
+    make_folder(target.parent)
+    file, probe = _temporary(target)
+    with file:
+        probe.unlink()
 
 
 def _fsync_folder(folder: Path) -> None:

@@ -9,6 +9,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
+from ganfast._files import lock, make_folder
+
 _NAME = ".lock"
 _BEAT = 10.0  # seconds between two signs of life
 _DEAD = 60.0  # seconds without one after which another host's run is taken for dead
@@ -70,12 +72,12 @@ def _self() -> dict[str, object]:
 def _open(path: Path) -> tuple[int, bool]:
     """Open the lock file; return its descriptor and whether this process got the lock."""
     while True:
-        path.parent.mkdir(parents=True, exist_ok=True)
+        make_folder(path.parent)
         try:
             descriptor = os.open(path, os.O_RDWR | os.O_CREAT, 0o666)
         except FileNotFoundError:  # a run that ended has just removed the folder that it had made
             continue
-        if not _lock(descriptor):
+        if lock(descriptor) is False:
             return descriptor, False
         try:
             if os.fstat(descriptor).st_ino == path.stat().st_ino:
@@ -83,24 +85,6 @@ def _open(path: Path) -> tuple[int, bool]:
         except FileNotFoundError:
             pass
         os.close(descriptor)  # its run ended, and removed it, between our two calls
-
-
-def _lock(descriptor: int) -> bool:
-    """Take the kernel's lock; return False if another process has it.
-
-    File systems without locks let every process pass.
-    """
-    try:
-        import fcntl
-    except ImportError:  # Windows
-        return True
-    try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        return False
-    except OSError:
-        pass
-    return True
 
 
 def _writes_elsewhere(path: Path) -> bool:

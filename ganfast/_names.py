@@ -1,6 +1,7 @@
-"""Names that a user chooses from, and errors in the code that they name."""
+"""Names that a user chooses from, names of files, and errors in the code that a user names."""
 
 import difflib
+import os
 from collections.abc import Collection, Iterator, Mapping
 from contextlib import contextmanager
 
@@ -19,6 +20,16 @@ def user_code(name: str) -> Iterator[None]:
     except Exception as error:
         words = f"{type(error).__name__}: {error}".strip().partition("\n")[0]
         raise UserCodeError(f"{name} has failed with {words}") from error
+
+
+def printable(name: str) -> str:
+    """Return a name of a file on one line, with escapes for bytes and characters that do not print.
+
+    Names of files may hold any bytes; Python keeps those that are no UTF-8 as surrogates, which
+    cannot be written or hashed.
+    """
+    text = os.fsencode(name).decode(errors="backslashreplace")
+    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
 
 
 def check_name(

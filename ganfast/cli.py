@@ -1,8 +1,9 @@
 """The ``ganfast`` command."""
 
+import io
 import sys
 import traceback
-from typing import Annotated
+from typing import Annotated, NoReturn
 
 import typer
 
@@ -26,6 +27,9 @@ def main() -> None:
     """
     # Removed here, so that it may stand before or after the name of the command.
     arguments = [argument for argument in sys.argv[1:] if argument != "--debug"]
+    for stream in (sys.stdout, sys.stderr):  # names of files may hold what cannot be written
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")
     try:
         app(arguments, prog_name="ganfast")
     except (TypeError, ValueError, OSError, ImportError, FloatingPointError) as error:
@@ -33,8 +37,22 @@ def main() -> None:
             raise
         if isinstance(error, UserCodeError):
             traceback.print_exception(error.__cause__)
-        print(f"ganfast: {_sentence(error)}", file=sys.stderr)
-        sys.exit(2 if isinstance(error, UsageError) else 1)
+        _end(_sentence(error), 2 if isinstance(error, UsageError) else 1)
+    except (MemoryError, RuntimeError) as error:
+        words = str(error).partition("\n")[0]
+        if len(arguments) < len(sys.argv) - 1 or not _of_memory(error, words):
+            raise
+        _end(f"there is not enough memory; make batches or images smaller: {words}", 1)
+
+
+def _end(sentence: str, code: int) -> NoReturn:
+    print(f"ganfast: {sentence}", file=sys.stderr)
+    sys.exit(code)
+
+
+def _of_memory(error: Exception, words: str) -> bool:
+    """Say whether this is a lack of memory, of which torch tells on the CPU in words alone."""
+    return isinstance(error, MemoryError) or "allocate memory" in words or "out of memory" in words
 
 
 def _sentence(error: Exception) -> str:

@@ -14,17 +14,24 @@ import numpy as np
 import torch
 import yaml
 from PIL import Image
+from safetensors.torch import save
 
+from ganfast.data import listing
 from ganfast.data.idx import read_idx
 from ganfast.data.image_source import open_images
-from ganfast.evaluation import inputs
-from ganfast.metrics import load_moments
-from ganfast.models.checkpoint import load_gan
+from ganfast.evaluation import collect, inputs
+from ganfast.features import weight_files
+from ganfast.metrics import FrechetStatistics, load_moments
+from ganfast.metrics.moments import load_settings
+from ganfast.models.checkpoint import FORMAT, load_gan
+from ganfast.models.registry import create
 from ganfast.train import TrainOptions, config
+from ganfast.train.journal import read_records
+from ganfast.workflows.run_folder import ResultCache
 from ganfast.workflows.synthesize import load_dataset
 
 #: What the readers say they raise.
-DOCUMENTED = (ValueError, FileNotFoundError, TypeError)
+DOCUMENTED = (ValueError, FileNotFoundError, FileExistsError, TypeError)
 
 
 class Reader(NamedTuple):
@@ -74,12 +81,59 @@ def archive(form: str) -> Callable[[], bytes]:
     return make
 
 
+def stored(**named: np.ndarray) -> Callable[[], bytes]:
+    def make() -> bytes:
+        file = io.BytesIO()
+        np.savez(file, **named)
+        return file.getvalue()
+
+    return make
+
+
+def linked() -> bytes:
+    """A tar file with links to its files."""
+    file, content = io.BytesIO(), picture("PNG")()
+    with tarfile.open(fileobj=file, mode="w") as tar:
+        info = tarfile.TarInfo("a/0.png")
+        info.size = len(content)
+        tar.addfile(info, io.BytesIO(content))
+        for name, kind, target in (
+            ("a/1.png", tarfile.SYMTYPE, "0.png"),
+            ("b/2.png", tarfile.LNKTYPE, "a/1.png"),
+        ):
+            info = tarfile.TarInfo(name)
+            info.type, info.linkname = kind, target
+            tar.addfile(info)
+    return file.getvalue()
+
+
 def checkpoint() -> bytes:
+    options = {
+        "model": "mlp-128", "channels": 1, "size": 8, "labels": 0, "sigmoid": False,
+        "spectral_norm": False,
+    }  # fmt: skip
+    gan = create("mlp-128", channels=1, size=8)
+    state = {
+        "format": FORMAT,
+        "options": options,
+        "ema": gan.generator.state_dict(),
+        "discriminator": gan.discriminator.state_dict(),
+    }
     file = io.BytesIO()
-    options = {"model": "mlp-128", "channels": 1, "size": 8, "labels": 0}
-    state = {"format": "ganfast-train-2", "options": options, "ema": {"x": torch.arange(3.0)}}
     torch.save(state, file)
     return file.getvalue()
+
+
+def weights() -> bytes:
+    file = io.BytesIO()
+    torch.save({"a": torch.arange(6.0).view(2, 3), "b": torch.zeros(2)}, file)
+    return file.getvalue()
+
+
+def shard() -> bytes:
+    features = {"features": torch.arange(6.0).view(2, 3)}
+    facts = {"problems": '{"1": "a.png: broken"}', "sha256": collect._digest(features)}
+    return save(features, facts)
 
 
 def idx() -> bytes:
@@ -96,15 +150,30 @@ def all_images(path: Path) -> object:
 
 def moments(path: Path) -> object:
     inputs.is_statistics(str(path))
+    load_settings(path)
+    FrechetStatistics.load(path)
     return load_moments(path)
+
+
+def finished(path: Path) -> object:
+    """A shard of a state: never an error, as a damaged one is computed again."""
+    try:
+        return collect._load(path, ("features",), 3)
+    except DOCUMENTED as error:
+        raise AssertionError("a damaged shard is computed again") from error
+
+
+def labels(path: Path) -> object:
+    return listing.labels_of(path.read_bytes(), ["a.png", "b/c.png"], "", str(path))
 
 
 IMAGES = np.zeros((3, 4, 4, 3), np.uint8)
 READERS = {
     **{
         form: Reader(form.lower(), picture(form), lambda path: all_images(path.parent))
-        for form in ("PNG", "JPEG", "GIF", "BMP", "TIFF", "WEBP", "PPM", "TGA", "AVIF")
+        for form in ("PNG", "JPEG", "GIF", "BMP", "DIB", "TIFF", "WEBP", "PPM", "TGA", "AVIF")
     },
+    "MPO": Reader("jpg", picture("MPO"), lambda path: all_images(path.parent)),
     "JPEG2000": Reader("jp2", picture("JPEG2000"), lambda path: all_images(path.parent)),
     "zip": Reader("zip", archive("zip"), all_images),
     "tar": Reader("tar", archive(""), all_images),
@@ -112,7 +181,32 @@ READERS = {
     "tar.bz2": Reader("tar.bz2", archive("bz2"), all_images),
     "tar.xz": Reader("tar.xz", archive("xz"), all_images),
     "npz of images": Reader("npz", arrays(x=IMAGES, y=np.arange(3)), all_images),
-    "npz of moments": Reader("npz", arrays(mu=np.zeros(3), sigma=np.eye(3)), moments),
+    "tar of links": Reader("tar", linked, all_images),
+    "npz as it is": Reader("npz", stored(x=IMAGES, y=np.arange(3)), all_images),
+    "npz of moments": Reader(
+        "npz",
+        stored(
+            mu=np.zeros(3),
+            sigma=np.eye(3),
+            n=np.array(5),
+            weights=np.array([4.0, 5.0]),
+            settings=np.array('{"features": "digits"}'),
+        ),
+        moments,
+    ),
+    "packed moments": Reader(
+        "npz", arrays(mu=np.zeros(3), sigma=np.eye(3), n=np.array(5)), moments
+    ),
+    "shard of features": Reader("safetensors", shard, finished),
+    "safetensors": Reader("safetensors", shard, weight_files.read),
+    "weights": Reader("pth", weights, weight_files.read),
+    "dataset.json": Reader("json", lambda: b'{"labels": [["a.png", 0], ["b/c.png", 1]]}', labels),
+    "log": Reader("jsonl", lambda: b'{"step": 1, "fd": 2.5}\n{"step": 2}\n', read_records),
+    "results": Reader(
+        "json",
+        lambda: b'{"settings": {"a": 1}, "rounds": [[["x", 1], {"fd": 2.5}]]}',
+        lambda path: ResultCache(path, {"a": 1}, False),
+    ),
     "data set": Reader("npz", arrays(images=IMAGES, labels=np.arange(3)), load_dataset),
     "checkpoint": Reader("pt", checkpoint, load_gan),
     "idx": Reader("idx", idx, lambda path: read_idx(path, 3)),
@@ -126,6 +220,30 @@ READERS = {
 
 
 def mutated(content: bytes, draw: random.Random) -> bytes:
+    """A damaged file; of packed ones every other has damaged content in sound packing."""
+    if content[:2] == b"PK" and draw.random() < 0.5:
+        return _repacked(content, draw)
+    if content[:2] == b"\x1f\x8b" and draw.random() < 0.5:
+        return gzip.compress(damaged(gzip.decompress(content), draw))
+    return damaged(content, draw)
+
+
+def _repacked(content: bytes, draw: random.Random) -> bytes:
+    """Damage one file of a zip file; its checksum is that of the damaged content."""
+    file = io.BytesIO()
+    with zipfile.ZipFile(io.BytesIO(content)) as whole, zipfile.ZipFile(file, "w") as packed:
+        victim = draw.choice(whole.namelist())
+        for entry in whole.infolist():
+            inside = whole.read(entry)
+            packed.writestr(
+                entry.filename,
+                damaged(inside, draw) if entry.filename == victim else inside,
+                entry.compress_type,
+            )
+    return file.getvalue()
+
+
+def damaged(content: bytes, draw: random.Random) -> bytes:
     """Cut, changed, repeated or shuffled content; several times over."""
     changed = bytearray(content)
     for _ in range(draw.choice((1, 1, 2, 5))):

@@ -16,7 +16,7 @@ PACKAGE = Path(ganfast.__file__).parent
 
 # The floors, lowest first: a module imports from its own floor and from those below.
 FLOORS = (
-    ("_ext", "_files", "_lock", "_names", "_precision", "_C"),
+    ("_ext", "_files", "_lock", "_names", "_npz", "_precision", "_C"),
     ("_checks", "reference"),
     ("ops", "distributed"),
     ("losses", "penalties", "regularizers", "augment", "models", "data"),
@@ -87,7 +87,7 @@ main()
     ours = [name for name in loaded if name.partition(".")[0] == "ganfast"]
     parts = {name.split(".")[1] for name in ours if "." in name}
     assert parts - {"_C"} == {
-        "_checks", "_ext", "_files", "_names", "_precision", "cli", "commands", "data",
+        "_checks", "_ext", "_files", "_names", "_npz", "_precision", "cli", "commands", "data",
         "distributed", "evaluation", "features", "metrics", "ops", "reference",
     }  # fmt: skip
     assert "ganfast.evaluation.generators" not in ours

@@ -46,7 +46,9 @@ Compile = Annotated[
 ]
 Graphs = Annotated[bool, typer.Option("--graphs", help="CUDA graphs of inception and digits.")]
 Download = Annotated[bool, typer.Option("--download", help="Download missing weights.")]
-Seed = Annotated[int, typer.Option(min=0, help="Of generators, subsets and shuffles.")]
+Seed = Annotated[
+    int, typer.Option(min=0, max=2**32 - 1, help="Of generators, subsets and shuffles.")
+]
 Ddof = Annotated[
     int, typer.Option(min=0, max=1, help="Divide covariances by N - ddof; StyleGAN: 0.")
 ]
@@ -161,10 +163,11 @@ def stats(
         compile=compile, graphs=graphs, download=download,
     )  # fmt: skip
     with _processes() as first:
-        moments, encoder = statistics(images, settings)
+        moments, encoder, remarks = statistics(images, settings)
         if first:
             save_moments(out, moments, settings=encoder.settings)
             print(f"{out}: {encoder.label}, {moments.n:,} images, {len(moments.mean)} features")
+            print("\n".join(remarks), end="\n" if remarks else "")
 
 
 def weights(download: Download = False) -> None:

@@ -11,7 +11,7 @@ import typer
 Device = Annotated[
     str | None, typer.Option(help="cpu or cuda.", show_default="cuda if there is a GPU")
 ]
-Threads = Annotated[int | None, typer.Option(min=1, help="CPU threads.")]
+Threads = Annotated[int | None, typer.Option(min=1, max=1024, help="CPU threads.")]
 Resume = Annotated[bool, typer.Option("--resume", help="Continue where the run stopped.")]
 Overwrite = Annotated[
     bool, typer.Option("--overwrite", help="Start again in a folder that holds a run.")

@@ -2,6 +2,7 @@
 
 import gzip
 import math
+import os
 import struct
 import zlib
 from pathlib import Path
@@ -11,6 +12,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from ganfast._files import refuse_bomb
 from ganfast.data.image_data import ImageData
 
 Split = Literal["train", "test"]
@@ -66,6 +68,8 @@ def read_idx(path: Path, ndim: int) -> Tensor:
                     f"{path} must have a header of {header} bytes, got {len(start)} bytes"
                 )
             shape = struct.unpack(f">{ndim}I", start[4:])
+            if path.suffix == ".gz":
+                refuse_bomb(str(path), math.prod(shape), path.stat().st_size)
             raw = _up_to(
                 cast("IO[bytes]", file), math.prod(shape) + 1
             )  # one more than it should have
@@ -107,7 +111,7 @@ def _read_split(folder: Path, split: str, name: str) -> ImageData:
 def _find(folder: Path, name: str) -> Path | None:
     dotted = name.replace("-idx", ".idx")
     candidates = (folder / f"{stem}{gz}" for stem in (name, dotted) for gz in ("", ".gz"))
-    return next((path for path in candidates if path.is_file()), None)
+    return next((path for path in candidates if os.path.isfile(path)), None)
 
 
 def _need(folder: Path, name: str) -> Path:

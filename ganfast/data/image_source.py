@@ -5,6 +5,7 @@ import io
 import lzma
 import os
 import posixpath
+import struct
 import tarfile
 import threading
 import zipfile
@@ -12,6 +13,7 @@ import zlib
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack
 from functools import partial
 from pathlib import Path, PurePosixPath
 from typing import IO, Any
@@ -20,11 +22,16 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from ganfast import _npz
+from ganfast._files import refuse_bomb
+from ganfast._names import printable
 from ganfast.data import listing
 from ganfast.data.image_data import ImageData
 from ganfast.data.image_files import Colour, decode
 
 _LARGEST_ENTRY = 1 << 29  # bytes of one file in an archive
+_LARGE_ENTRY = 1 << 24  # bytes; larger ones are read one at a time
+_ONE_LARGE = threading.Lock()
 _LINKS = 40  # from one to the next; more is a circle
 
 # What damaged archives raise besides ValueError. (NotImplementedError is a RuntimeError.)
@@ -109,11 +116,12 @@ class _Files(ImageSource):
         self, name: str, files: Sequence[str], channels: int, background: Colour | None
     ) -> None:
         """``files``: names of all files, images or not, with forward slashes."""
-        self.name, self.channels, self.background = name, channels, background
+        self.name, self.channels, self.background = printable(name), channels, background
         self.entries = [file for file in files if listing.is_image_name(PurePosixPath(file))]
         described = listing.labels_file(files)
         others = {*files} - {*self.entries, described}
         note = listing.not_images([PurePosixPath(file) for file in files if file in others])
+        name = self.name
         if not self.entries:
             raise ValueError(
                 f"{name} must hold images ({', '.join(sorted(listing.EXTENSIONS))}), got none"
@@ -127,20 +135,23 @@ class _Files(ImageSource):
                 self.content(described),
                 self.entries,
                 described.removesuffix(listing.LABELS_FILE),
-                f"{name}/{described}",
+                printable(f"{name}/{described}"),
             )
         )
         states = "\n".join(f"{entry}\t{self.state(entry)}" for entry in self.entries)
         shown = "" if background is None else f" {background}"
-        self.key = hashlib.sha256(f"{channels}{shown}\n{states}".encode()).hexdigest()
+        self.key = hashlib.sha256(os.fsencode(f"{channels}{shown}\n{states}")).hexdigest()
         self._pool = ThreadPoolExecutor(min(8, os.cpu_count() or 1))
 
     def __len__(self) -> int:
         return len(self.entries)
 
     @abstractmethod
-    def file(self, entry: str) -> Path | io.BytesIO:
-        """Return what the decoder reads."""
+    def file(self, entry: str, held: ExitStack) -> Path | io.BytesIO:
+        """Return what the decoder reads.
+
+        Large files in memory take turns, which last until ``held`` is closed.
+        """
 
     @abstractmethod
     def state(self, entry: str) -> str:
@@ -149,10 +160,11 @@ class _Files(ImageSource):
     def content(self, entry: str) -> bytes:
         """Return the bytes of a file. Raises ValueError if it is damaged."""
         try:
-            file = self.file(entry)
-            return file.read_bytes() if isinstance(file, Path) else file.getvalue()
+            with ExitStack() as held:
+                file = self.file(entry, held)
+                return file.read_bytes() if isinstance(file, Path) else file.getvalue()
         except _UNREADABLE as error:
-            raise ValueError(f"{self.name}: {entry} is damaged: {error}") from error
+            raise ValueError(f"{self.name}: {printable(entry)} is damaged: {error}") from error
 
     def read(
         self, start: int, stop: int, prepare: Prepare | None = None
@@ -163,15 +175,17 @@ class _Files(ImageSource):
 
     def _read(self, prepare: Prepare | None, entry: str) -> Tensor | str:
         """Return the image, or a sentence that says what is wrong with it."""
-        try:
-            image = decode(self.file(entry), entry, self.channels, self.background)
-        except ValueError as error:
-            return str(error)
-        except _UNREADABLE as error:
-            return f"{entry}: {error}"
-        pixels = np.array(image, np.uint8).reshape(image.height, image.width, self.channels)
-        found = torch.from_numpy(pixels).permute(2, 0, 1)
-        return found if prepare is None else prepare(found)
+        name = printable(entry)
+        with ExitStack() as held:
+            try:
+                image = decode(self.file(entry, held), name, self.channels, self.background, held)
+                pixels = np.array(image, np.uint8)
+            except (ValueError, struct.error, MemoryError, *_UNREADABLE) as error:
+                words = str(error) or type(error).__name__
+                return words if isinstance(error, ValueError) else f"{name}: {words}"
+            shaped = pixels.reshape(image.height, image.width, self.channels)
+            found = torch.from_numpy(shaped).permute(2, 0, 1)
+            return found if prepare is None else prepare(found)
 
 
 class Folder(_Files):
@@ -185,7 +199,7 @@ class Folder(_Files):
         names = [file.as_posix() for file in sorted(listing.walk(path))]
         super().__init__(str(path), names, channels, background)
 
-    def file(self, entry: str) -> Path:
+    def file(self, entry: str, held: ExitStack) -> Path:
         return self._path / entry
 
     def state(self, entry: str) -> str:
@@ -201,7 +215,9 @@ class ZipArchive(_Files):
 
     def __init__(self, path: Path, channels: int, background: Colour | None = None) -> None:
         try:
-            self._zip = zipfile.ZipFile(path)
+            self._zip, self._size = zipfile.ZipFile(path), path.stat().st_size
+        except PermissionError:
+            raise
         except (ValueError, *_UNREADABLE) as error:
             raise ValueError(f"{path} must be a zip file: {error}") from error
         # Of a name that is there twice the last entry counts, as when it is unpacked.
@@ -212,10 +228,12 @@ class ZipArchive(_Files):
         info = self._zip.getinfo(entry)
         return f"{info.file_size} {info.CRC}"
 
-    def file(self, entry: str) -> io.BytesIO:
-        size = self._zip.getinfo(entry).file_size
+    def file(self, entry: str, held: ExitStack) -> io.BytesIO:
+        info = self._zip.getinfo(entry)
+        if info.file_size > _LARGE_ENTRY:
+            held.enter_context(_ONE_LARGE)
         with self._zip.open(entry) as file:
-            return _limited(entry, size, file)
+            return _limited(entry, info.file_size, min(info.compress_size, self._size), file)
 
 
 class TarArchive(_Files):
@@ -229,16 +247,26 @@ class TarArchive(_Files):
         try:
             self._tar = tarfile.open(path)  # noqa: SIM115  open as long as this object
             # Of a name that is there twice the last member counts, as when it is unpacked.
-            self._members = {_plain(m.name): m for m in self._tar if not m.isdir()}
-        except _UNREADABLE as error:
-            raise ValueError(f"{path} must be a tar file: {error}") from error
+            self._members = {}
+            for member in self._tar:
+                refuse_bomb(str(path), member.offset_data + member.size, path.stat().st_size)
+                if not member.isdir():
+                    self._members[_plain(member.name)] = member
+            _check_end(self._tar)
+        except PermissionError:
+            raise
+        except (ValueError, *_UNREADABLE) as error:
+            words = " ".join(str(error).split())
+            raise ValueError(f"{path} must be a tar file: {words}") from error
         super().__init__(str(path), list(self._members), channels, background)
 
-    def file(self, entry: str) -> io.BytesIO:
+    def file(self, entry: str, held: ExitStack) -> io.BytesIO:
         member = self._target(entry)
+        if member.size > _LARGE_ENTRY:
+            held.enter_context(_ONE_LARGE)
         with self._lock:
-            file = self._tar.extractfile(member)
-            return _limited(entry, member.size, io.BytesIO() if file is None else file)
+            file = self._tar.extractfile(member) or io.BytesIO()
+            return _limited(entry, member.size, member.size, file)
 
     def state(self, entry: str) -> str:
         try:
@@ -263,6 +291,21 @@ class TarArchive(_Files):
         raise ValueError(f"{entry} must be a file, got links that lead in a circle")
 
 
+def _check_end(tar: tarfile.TarFile) -> None:
+    """Raise ValueError if a tar file that was read to its end goes on there, or stops before it.
+
+    A damaged header counts as the end for Python.
+    """
+    file: Any = tar.fileobj
+    file.seek(tar.offset)
+    end = file.read(tarfile.BLOCKSIZE)
+    if len(end) < tarfile.BLOCKSIZE or any(end):
+        raise ValueError(f"damaged or cut off after {len(tar.getmembers())} entries")
+    while part := file.read(1 << 20):
+        if any(part):
+            raise ValueError(f"more follows its end, after {len(tar.getmembers())} entries")
+
+
 def _plain(name: str) -> str:
     return posixpath.normpath(name)
 
@@ -283,11 +326,12 @@ def open_images(path: Path, channels: int, background: Colour | None = None) -> 
         return Folder(path, channels, background)
     if not path.is_file():
         raise FileNotFoundError(f"{path} must be a folder or a file of images, got nothing")
-    if path.suffix == ".zip":
+    endings = [ending.lower() for ending in path.suffixes]
+    if endings[-1:] == [".zip"]:
         return ZipArchive(path, channels, background)
-    if ".tar" in path.suffixes or path.suffix == ".tgz":
+    if ".tar" in endings or endings[-1:] == [".tgz"]:
         return TarArchive(path, channels, background)
-    if path.suffix == ".npz":
+    if endings[-1:] == [".npz"]:
         images, labels = _from_npz(path)
         return Arrays(images, str(path), channels, labels)
     raise ValueError(f"{path} must be a folder, .zip, .tar or .npz, got {path.suffix or 'a file'}")
@@ -319,49 +363,30 @@ def _from_npz(path: Path) -> tuple[Tensor, list[int] | None]:
 
     Only these arrays are read.
     """
-    try:
-        headers = npz_headers(path)
-        found = [name for name, (shape, dtype) in headers.items() if _is_images(shape, dtype)]
-        if len(found) != 1:
-            shapes = {name: (str(dtype), shape) for name, (shape, dtype) in headers.items()}
-            raise ValueError(f"must hold one uint8 array of images (N, H, W, C), got {shapes}")
-        count = headers[found[0]][0][0]
-        named = [
-            name
-            for name, (shape, dtype) in headers.items()
-            if dtype.kind in "iu" and shape == (count,)
-        ]
-        with np.load(path, allow_pickle=False) as file:
-            images = torch.from_numpy(np.ascontiguousarray(file[found[0]]))
-            labels = file[named[0]].tolist() if len(named) == 1 else None
-    except (ValueError, KeyError, TypeError, SyntaxError, *_UNREADABLE) as error:
-        raise ValueError(f"{path} must be a .npz file of arrays: {error}") from error
+    headers = _npz.headers(path)
+    found = [name for name, header in headers.items() if _is_images(*header)]
+    if len(found) != 1:
+        shapes = {name: (str(dtype), shape) for name, (shape, dtype) in headers.items()}
+        raise ValueError(f"{path} must hold one uint8 array of images (N, H, W, C), got {shapes}")
+    count = headers[found[0]][0][0]
+    named = [
+        name for name, (shape, dtype) in headers.items() if dtype.kind in "iu" and shape == (count,)
+    ]
+    if len(named) > 1:
+        named = []
+    arrays = _npz.read(path, [*found, *named])
+    images = torch.from_numpy(np.ascontiguousarray(arrays[found[0]]))
+    labels = arrays[named[0]].tolist() if named else None
     return images.permute(0, 3, 1, 2) if images.shape[3] in (1, 3) else images, labels
-
-
-def npz_headers(path: Path) -> dict[str, tuple[tuple[int, ...], np.dtype[Any]]]:
-    """Return the shape and dtype of each array of a npz file, without reading the arrays."""
-    found = {}
-    with zipfile.ZipFile(path) as archive:
-        for name in archive.namelist():
-            with archive.open(name) as file:
-                version = np.lib.format.read_magic(file)
-                read = (
-                    np.lib.format.read_array_header_1_0
-                    if version == (1, 0)
-                    else np.lib.format.read_array_header_2_0
-                )
-                shape, _, dtype = read(file)
-            found[name.removesuffix(".npy")] = (shape, dtype)
-    return found
 
 
 def _is_images(shape: tuple[int, ...], dtype: np.dtype[Any]) -> bool:
     return dtype == np.uint8 and len(shape) == 4
 
 
-def _limited(entry: str, size: int, file: IO[bytes]) -> io.BytesIO:
-    """Read an entry into memory, unless it is too large or turns out to be."""
+def _limited(entry: str, size: int, stored: int, file: IO[bytes]) -> io.BytesIO:
+    """Read an entry into memory, unless it says that it is too large or turns out to be."""
+    refuse_bomb(entry, size, stored)
     raw = file.read(_LARGEST_ENTRY + 1) if size <= _LARGEST_ENTRY else b""
     if max(size, len(raw)) > _LARGEST_ENTRY:
         raise ValueError(

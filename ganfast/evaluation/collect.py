@@ -2,8 +2,9 @@
 
 import hashlib
 import json
+import os
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,9 +13,10 @@ from typing import Any, Literal, NamedTuple, NoReturn
 import torch
 from torch import Tensor
 
-from ganfast._files import atomic_write
+from ganfast._files import atomic_write, check_writable, remove_abandoned
 from ganfast.data.image_source import ImageSource
 from ganfast.distributed import gather_objects, process_count, process_rank
+from ganfast.evaluation.problems import Problems, shortened
 from ganfast.evaluation.progress import progress_bar
 from ganfast.features import Encoder
 from ganfast.features.user_models import UNKNOWN
@@ -23,6 +25,9 @@ from ganfast.metrics import FrechetStatistics
 OnError = Literal["stop", "skip"]
 SHARD = 1024  # images whose features are stored together: the most that a crash can lose
 _NAMED = 10  # files that an error names
+# Bytes of decoded images at which a batch ends: at their full size, and at most a million pixels.
+_MOST_WHOLE, _MOST_SHRUNK = 1 << 27, 1 << 29
+_AT_ONCE = 32  # images that are read together if they come resized
 
 
 @dataclass
@@ -33,13 +38,13 @@ class Collected:
         statistics: moments of each layer.
         features: features of each layer, if they were kept.
         n: images used.
-        problems: what is wrong with the images left out, by their numbers.
+        problems: the images left out.
     """
 
     statistics: dict[str, FrechetStatistics]
     features: dict[str, Tensor]
     n: int
-    problems: dict[int, str]
+    problems: Problems
 
 
 class _Shard(NamedTuple):
@@ -67,7 +72,7 @@ def collect(
         encoder: the feature network.
         layers: layers to compute.
         keep: keep the features, not only their moments.
-        batch_size: images that go through the network at once.
+        batch_size: images that go through the network at once; fewer if they are large.
         on_error: ``"stop"`` at images that cannot be used, or ``"skip"`` them.
         state: folder of finished shards, which are not computed again. File names hold a hash of
             the images and of all settings, so that no shard is mistaken for another. Features of a
@@ -80,12 +85,15 @@ def collect(
     """
     if batch_size < 1:
         raise ValueError(f"batch_size must be at least 1, got {batch_size}")
-    key = _key(source, encoder, layers)
+    key = feature_key(source, encoder, layers)
     starts = list(range(0, len(source), SHARD))
     mine = range(process_rank(), len(starts), process_count())
     statistics: dict[str, FrechetStatistics] = {}
     kept: dict[int, dict[str, Tensor]] = {}
-    problems: dict[int, str] = {}
+    problems = Problems()
+    if state is not None:  # before the work, not after it
+        check_writable(state / "shard")
+        remove_abandoned(state)
     work = sum(min(SHARD, len(source) - starts[i]) for i in mine)
     with progress_bar(Path(source.name).name, work, quiet) as bar:
         for index in mine:
@@ -102,7 +110,7 @@ def collect(
                 _refuse(source, shard.problems, stop)
             for layer, x in shard.features.items():
                 statistics.setdefault(layer, FrechetStatistics(x.shape[1])).update(x)
-            problems |= shard.problems
+            problems.add(shard.problems)
             if keep:
                 kept[index] = shard.features
     if process_count() > 1:
@@ -116,7 +124,7 @@ def collect(
         if keep
         else {},
         n=statistics[layers[0]].n,
-        problems=dict(sorted(problems.items())),
+        problems=problems,
     )
 
 
@@ -131,8 +139,8 @@ def _compute(
 ) -> _Shard:
     parts: list[dict[str, Tensor]] = []
     problems: dict[int, str] = {}
-    for end, images, wrong in _batches(source, encoder, bounds, batch_size):
-        problems |= wrong
+    for end, images, wrong in _ahead(_batches(source, encoder, bounds, batch_size)):
+        problems |= {number: shortened(words) for number, words in wrong.items()}
         if problems and on_error == "stop":
             _refuse(source, problems, end)
         if images:
@@ -146,35 +154,55 @@ def _compute(
     return _Shard(features, problems)
 
 
+_Batch = tuple[int, list[Tensor], dict[int, str]]
+
+
 def _batches(
     source: ImageSource, encoder: Encoder, bounds: tuple[int, int], size: int
-) -> Iterator[tuple[int, list[Tensor], dict[int, str]]]:
-    """Yield the end, the images and the problems of each batch, while the next one is read."""
-    ranges = [(i, min(i + size, bounds[1])) for i in range(*bounds, size)]
+) -> Iterator[_Batch]:
+    """Yield the end, the images and the problems of each batch."""
+    at_once = _AT_ONCE if encoder.shrinks else min(8, os.cpu_count() or 1)
+    most = _MOST_SHRUNK if encoder.shrinks else _MOST_WHOLE
+    for first in range(*bounds, size):
+        last = min(first + size, bounds[1])
+        images: list[Tensor] = []
+        problems: dict[int, str] = {}
+        for start in range(first, last, at_once):
+            end = min(start + at_once, last)
+            found, wrong = source.read(start, end, encoder.shrunk)
+            images += found
+            problems |= wrong
+            if end == last or sum(image.nbytes for image in images) >= most:
+                yield end, images, problems
+                images, problems = [], {}
+
+
+def _ahead(batches: Iterator[_Batch]) -> Iterator[_Batch]:
+    """Yield batches, each read while the one before it is used."""
     with ThreadPoolExecutor(1) as pool:
-        coming = pool.submit(source.read, *ranges[0], encoder.shrunk)
-        for (_, end), following in zip(ranges, [*ranges[1:], None], strict=True):
-            images, wrong = coming.result()
-            if following is not None:
-                coming = pool.submit(source.read, *following, encoder.shrunk)
-            yield end, images, wrong
+        coming = pool.submit(next, batches, None)
+        while (batch := coming.result()) is not None:
+            coming = pool.submit(next, batches, None)
+            yield batch
 
 
-def _refuse(source: ImageSource, problems: dict[int, str], start: int) -> NoReturn:
-    """Read the rest of the images, without the network, and name all that cannot be used."""
-    everything = list(problems.values())
+def _refuse(source: ImageSource, problems: Mapping[int, str], start: int) -> NoReturn:
+    """Read the rest of the images, without the network, and name the first that cannot be used."""
+    everything = Problems()
+    everything.add(problems)
     for begin in range(start, len(source), SHARD):
-        everything += source.read(begin, min(begin + SHARD, len(source)))[1].values()
+        end = min(begin + SHARD, len(source))
+        everything.add(source.read(begin, end, lambda image: image.new_empty(0))[1])
     more = len(everything) - _NAMED
     raise ValueError(
         f"{source.name}: {len(everything)} of {len(source)} images cannot be used "
         "(--on-error skip leaves them out):\n  "
-        + "\n  ".join(everything[:_NAMED])
+        + "\n  ".join(everything.words[:_NAMED])
         + (f"\n  and {more} more" if more > 0 else "")
     )
 
 
-def _key(source: ImageSource, encoder: Encoder, layers: tuple[str, ...]) -> str | None:
+def feature_key(source: ImageSource, encoder: Encoder, layers: tuple[str, ...] = ()) -> str | None:
     """Return a hash of all that changes the features, or None if that is not known."""
     if source.key is None or encoder.settings["weights"] == UNKNOWN:
         return None
@@ -231,9 +259,9 @@ def _digest(features: dict[str, Tensor]) -> str:
 def _of_all(
     statistics: dict[str, FrechetStatistics],
     kept: dict[int, dict[str, Tensor]],
-    problems: dict[int, str],
+    problems: Problems,
     layers: tuple[str, ...],
-) -> tuple[dict[str, FrechetStatistics], dict[int, dict[str, Tensor]], dict[int, str]]:
+) -> tuple[dict[str, FrechetStatistics], dict[int, dict[str, Tensor]], Problems]:
     """Return what all processes have found, the same in each."""
     dims = {layer: side.dim for layer, side in statistics.items()}
     gathered = gather_objects((kept, problems, dims))
@@ -243,8 +271,11 @@ def _of_all(
         for layer in layers
         if layer in dims
     }
+    together = Problems()
+    for _, those, _ in gathered:
+        together.merge(those)
     return (
         total,
         {index: shard for those, _, _ in gathered for index, shard in those.items()},
-        {number: wrong for _, those, _ in gathered for number, wrong in those.items()},
+        together,
     )

@@ -6,11 +6,8 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from ganfast.evaluation.run import Result, count
-from ganfast.features.resize import resize
+from ganfast.evaluation.run import Result, count, left_out_in_words
 from ganfast.reporting import images, plot, report
-
-_THUMBNAIL = 96  # pixels
 
 
 def page(result: Result, command: str) -> str:
@@ -51,10 +48,9 @@ def page(result: Result, command: str) -> str:
                 ),
             )
         )
-    if result.problems:
-        sections.append(
-            report.section("Left out", *(report.text(problem) for problem in result.problems))
-        )
+    if result.left_out:
+        lines = [f"{left_out_in_words(result.left_out, len(result.problems))}.", *result.problems]
+        sections.append(report.section("Left out", *map(report.text, lines)))
     settings = {"command": command, **result.settings}
     lead = "; ".join(f"{name}: {value}" for name, value in result.cells()[:3])
     return report.page("ganfast eval", lead, *sections, settings=settings)
@@ -67,18 +63,9 @@ _NOT_FID = (
 
 
 def _sheet(pictures: Sequence[Tensor], columns: int) -> bytes:
-    """Return a contact sheet, as PNG, of images (C, H, W), each cut to its centre square."""
-    squares = []
-    for picture in pictures:
-        side = min(picture.shape[1:])
-        top, left = ((length - side) // 2 for length in picture.shape[1:])
-        square = picture[:, top : top + side, left : left + side][None]
-        if side <= _THUMBNAIL // 2:  # repeat whole pixels: small images stay sharp
-            times = _THUMBNAIL // side
-            square = square.repeat_interleave(times, 2).repeat_interleave(times, 3)
-        squares.append(resize(square, _THUMBNAIL, "clean").round().to(torch.uint8))
+    """Return a contact sheet of thumbnails (C, H, W) as PNG."""
     file = io.BytesIO()
-    images.grid(torch.cat(squares), columns=columns).save(file, format="PNG")
+    images.grid(torch.stack(list(pictures)), columns=columns).save(file, format="PNG")
     return file.getvalue()
 
 

@@ -4,7 +4,9 @@ import time
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
+from typing import NamedTuple
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -12,7 +14,8 @@ from ganfast import features, metrics
 from ganfast.data.image_source import ImageSource
 from ganfast.distributed import is_first
 from ganfast.evaluation import inputs
-from ganfast.evaluation.collect import OnError, collect
+from ganfast.evaluation.collect import OnError, collect, feature_key
+from ganfast.evaluation.problems import Problems
 from ganfast.evaluation.scores import (
     OF_FAKE_FEATURES,
     TABLE,
@@ -22,6 +25,7 @@ from ganfast.evaluation.scores import (
     common_classes,
     need_labels,
 )
+from ganfast.evaluation.thumbnails import thumbnail
 from ganfast.features import Encoder
 from ganfast.features.resize import Mode
 from ganfast.features.weight_files import INCEPTION
@@ -89,7 +93,8 @@ class Settings:
 class Result:
     """The table of scores, what it was computed from, and what the report draws.
 
-    ``images`` counts those that went through the network; ``problems`` names those left out.
+    ``images`` counts those that went through the network, ``left_out`` those that could not be
+    used; ``problems`` names the first 100 of these on each side. Pictures are thumbnails.
     """
 
     rows: list[Row]
@@ -98,6 +103,7 @@ class Result:
     fake: FeatureSet
     settings: dict[str, str]
     problems: list[str]
+    left_out: int
     notes: list[str]
     seconds: float
     images: int
@@ -127,14 +133,14 @@ class Result:
         ]
         width = max(len(name) for name, _ in lines)
         text = [f"{name:<{width}}  {value}" for name, value in lines]
-        text += [f"note: {note}" for note in self.notes]
-        if self.problems:
-            text.append(f"{len(self.problems)} images were left out:")
-            text += [f"  {problem}" for problem in self.problems]
+        text += _remarks(self.notes, self.problems, self.left_out)
         return "\n".join(text)
 
     def as_json(self) -> dict[str, object]:
-        """Return everything for a machine; the spread of a metric is under its key and ``_std``."""
+        """Return everything for a machine; the spread of a metric is under its key and ``_std``.
+
+        ``left_out`` names the first images left out, ``left_out_count`` counts all.
+        """
         values: dict[str, float] = {}
         for row in self.rows:
             values[row.key] = row.value
@@ -147,6 +153,7 @@ class Result:
             "fake": {"name": self.fake.name, "n": self.fake.n},
             "settings": self.settings,
             "left_out": self.problems,
+            "left_out_count": self.left_out,
             "notes": self.notes,
             "seconds": round(self.seconds, 3),
         }
@@ -215,14 +222,14 @@ def evaluate(
         real=real_side,
         fake=fake_side,
         settings=_described(encoder, settings, wanted),
-        problems=[*problems, *more],
+        problems=[*problems.words, *more.words],
+        left_out=len(problems) + len(more),
         notes=_notes(
-            real_side,
-            fake_side,
+            [real_side, fake_side],
             [source for source in (real_source, fake_source) if source is not None],
             wanted,
             encoder,
-            settings.options,
+            settings,
         ),
         seconds=0.0,
         images=sum(len(s) for s in (real_source, fake_source) if s is not None),
@@ -265,14 +272,25 @@ def _between_statistics(real: str, fake: str, wanted: list[str], settings: Setti
     rows = [row for name in wanted for row in TABLE[name].rows(one, two, label, settings.options)]
     described = {"metrics": ",".join(wanted), **expected, "ddof": str(settings.options.ddof)}
     seconds = time.perf_counter() - start
-    return Result(rows, label, one, two, described, [], [], seconds, 0)
+    return Result(rows, label, one, two, described, [], 0, [], seconds, 0)
 
 
-def statistics(spec: str, settings: Settings, quiet: bool = False) -> tuple[Moments, Encoder]:
+class Made(NamedTuple):
+    """Moments of the features of images.
+
+    Attributes:
+        moments: mean, covariance and number of images.
+        encoder: the network that made the features.
+        remarks: lines about what was not read or could not be used.
+    """
+
+    moments: Moments
+    encoder: Encoder
+    remarks: list[str]
+
+
+def statistics(spec: str, settings: Settings, quiet: bool = False) -> Made:
     """Compute the moments of the features of images.
-
-    Returns:
-        The moments, and the network that made the features.
 
     Raises:
         FileNotFoundError, ModuleNotFoundError, ValueError: as `evaluate`, and for a file that
@@ -282,10 +300,28 @@ def statistics(spec: str, settings: Settings, quiet: bool = False) -> tuple[Mome
     encoder = settings.encoder()
     if inputs.is_statistics(spec):
         raise ValueError(f"{spec} must hold images, got statistics")
-    source = _open(spec, encoder, ("features",), settings, settings.samples, images=True)
-    side, _, _ = _collect(source, encoder, ("features",), False, settings, quiet)
+    opened = _open(spec, encoder, ("features",), settings, settings.samples, images=True)
+    side, source, problems = _collect(opened, encoder, ("features",), False, settings, quiet)
     found = side.moments["features"]
-    return (found if isinstance(found, Moments) else found.moments), encoder
+    moments = found if isinstance(found, Moments) else found.moments
+    sources = [] if source is None else [source]
+    notes = _notes([side], sources, (), encoder, settings)
+    return Made(moments, encoder, _remarks(notes, problems.words, len(problems)))
+
+
+def _remarks(notes: Sequence[str], problems: Sequence[str], left_out: int) -> list[str]:
+    """Return notes, and what was left out, as lines of a terminal."""
+    lines = [f"note: {note}" for note in notes]
+    if left_out:
+        lines += [f"{left_out_in_words(left_out, len(problems))}:", *(f"  {p}" for p in problems)]
+    return lines
+
+
+def left_out_in_words(count: int, named: int) -> str:
+    """Say how many images were left out, and of how many there is more to say."""
+    images = "image was" if count == 1 else "images were"
+    those = f", of which {named} are named" if named < count else ""
+    return f"{count:,} {images} left out{those}"
 
 
 def _open(
@@ -350,10 +386,10 @@ def _collect(
     keep: bool,
     settings: Settings,
     quiet: bool,
-) -> tuple[FeatureSet, ImageSource | None, list[str]]:
+) -> tuple[FeatureSet, ImageSource | None, Problems]:
     """Return the features of one side, its images and what is wrong with some of them."""
     if isinstance(source, FeatureSet):
-        return source, None, []
+        return source, None, Problems()
     found = collect(
         source, encoder, layers, keep=keep, batch_size=settings.batch_size,
         on_error=settings.on_error, state=settings.state, quiet=quiet,
@@ -362,28 +398,34 @@ def _collect(
     moments = {**found.statistics, **source.moments}
     side = FeatureSet(source.name, found.n, moments, found.features)
     if source.labels is not None:
-        side.labels = [y for i, y in enumerate(source.labels) if i not in found.problems]
-    return side, source, list(found.problems.values())
+        used = np.ones(len(source), bool)
+        used[np.array(found.problems.numbers, np.int64)] = False
+        side.labels = [y for y, kept in zip(source.labels, used, strict=True) if kept]
+    return side, source, found.problems
 
 
 def _notes(
-    real: FeatureSet,
-    fake: FeatureSet,
+    sides: Sequence[FeatureSet],
     sources: Sequence[ImageSource],
     wanted: Sequence[str],
     encoder: Encoder,
-    options: Options,
+    settings: Settings,
 ) -> list[str]:
     """Say what a reader of the scores should know."""
     notes = [note for source in sources for note in source.notes]
-    keys = [source.key for source in sources]
+    options, keys = settings.options, [source.key for source in sources]
     if len(keys) == 2 and keys[0] is not None and keys[0] == keys[1]:
         notes.append("REAL and FAKE are the same images")
+    if settings.state is not None:
+        unknown = [source.name for source in sources if feature_key(source, encoder) is None]
+        notes += [
+            f"the features of {name} are not in --state: they may change unseen" for name in unknown
+        ]
     if encoder.settings.get("features") == "digits" and any(s.name != "digits" for s in sources):
         notes.append("the digits network reads grey images of 28 x 28 pixels: it is for digits")
-    sizes = [side.n for side in (real, fake) if side.n is not None]
+    sizes = [side.n for side in sides if side.n is not None]
     few = min(sizes, default=None)
-    dims = [side.moments["features"].mean.shape[0] for side in (real, fake) if side.moments]
+    dims = [s.moments["features"].mean.shape[0] for s in sides if "features" in s.moments]
     if few is not None and "fid" in wanted and dims and few < dims[0]:
         notes.append(
             f"{few} images are fewer than the {dims[0]} features: the Fréchet distance is biased "
@@ -430,17 +472,17 @@ def _draw(
 ) -> None:
     """Collect samples of both sides, nearest neighbours, and precision and recall by k."""
     if real is not None:
-        result.real_images = real.read(0, min(_SHOWN, len(real)))[0]
+        result.real_images = real.read(0, min(_SHOWN, len(real)), thumbnail)[0]
     if fake is not None:
-        result.fake_images = fake.read(0, min(_SHOWN, len(fake)))[0]
-    if real is None or fake is None or result.problems:
+        result.fake_images = fake.read(0, min(_SHOWN, len(fake)), thumbnail)[0]
+    if real is None or fake is None or result.left_out:
         return  # with images left out, a row of features no longer tells its file
     x, y = result.real.features["features"], result.fake.features["features"]
     distances = torch.cdist(y[:_ROWS], x, compute_mode="donot_use_mm_for_euclid_dist")
     nearest = distances.topk(min(_NEIGHBOURS, len(x)), largest=False).indices
     for i, row in enumerate(nearest.tolist()):
-        own = fake.read(i, i + 1)[0][0]
-        result.neighbours.append((own, [real.read(j, j + 1)[0][0] for j in row]))
+        own = fake.read(i, i + 1, thumbnail)[0][0]
+        result.neighbours.append((own, [real.read(j, j + 1, thumbnail)[0][0] for j in row]))
     for k in _CURVE_KS:
         if k < min(len(x), len(y)):
             part = x[:_CURVE_SAMPLES], y[:_CURVE_SAMPLES]

@@ -261,7 +261,7 @@ def names(wanted: str) -> list[str]:
     Raises:
         ValueError: the list is empty or names an unknown metric.
     """
-    found = [name.strip() for name in wanted.split(",") if name.strip()]
+    found = list(dict.fromkeys(name.strip() for name in wanted.split(",") if name.strip()))
     unknown = [name for name in found if name not in TABLE]
     if unknown or not found:
         raise ValueError(

@@ -66,12 +66,17 @@ class Encoder:
                 raise TypeError(f"images must be uint8 in [0, 255], got {image.dtype}")
         return self._layers(listed, layers)
 
+    @property
+    def shrinks(self) -> bool:
+        """Whether `shrunk` resizes large images."""
+        return self.size > 0 and self.mode != "none"
+
     def shrunk(self, image: Tensor) -> Tensor:
         """Resize a uint8 image (C, H, W) of more than a million pixels; return others as they are.
 
         A list of what it returns goes to `of_shrunk`: large images need not be held together.
         """
-        if self.size == 0 or self.mode == "none" or image.shape[1] * image.shape[2] <= _LARGE:
+        if not self.shrinks or image.shape[1] * image.shape[2] <= _LARGE:
             return image
         with _ONE_LARGE, torch.inference_mode():
             return resize(image[None], self.size, self.mode)[0]

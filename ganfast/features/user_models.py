@@ -32,7 +32,13 @@ class _FeaturesOnly(nn.Module):
             raise ValueError(
                 f"the feature network must return (N, D) for {len(x)} images, got {got}"
             )
-        return {"features": features.flatten(1)}
+        flat = features.flatten(1)
+        if flat.is_complex() or not flat.shape[1]:
+            raise ValueError(
+                "the feature network must return real features (N, D) with D >= 1, "
+                f"got {features.dtype} {tuple(features.shape)}"
+            )
+        return {"features": flat}
 
 
 UNKNOWN = "unknown"  # weights that may change unseen, so that features are not stored

@@ -1,7 +1,6 @@
 """Files of public weights: where to find them, and checks that they are the right ones."""
 
 import hashlib
-import pickle
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -92,12 +91,16 @@ def read(path: Path) -> dict[str, Tensor]:
         ValueError: the file holds no state dict.
     """
     if path.suffix == ".safetensors":
+        from safetensors import SafetensorError
         from safetensors.torch import load_file
 
-        return load_file(path)
+        try:
+            return load_file(path)
+        except (SafetensorError, RuntimeError, ValueError) as error:
+            raise ValueError(f"{path} must be a file of weights: {error!s:.200}") from error
     try:
         state: Any = torch.load(path, map_location="cpu", weights_only=True)
-    except (pickle.UnpicklingError, RuntimeError, EOFError) as error:
+    except Exception as error:  # torch raises many types on a broken file
         raise ValueError(f"{path} must be a file of weights: {error!s:.200}") from error
     if not isinstance(state, dict) or not all(isinstance(v, Tensor) for v in state.values()):
         raise ValueError(f"{path} must be a state dict, names to tensors, got {type(state)}")

@@ -47,7 +47,7 @@ def frechet_distance(
         TypeError: another type or dtype.
         ValueError: shapes do not fit, values are not finite, or a sigma is asymmetric or has
             negative eigenvalues beyond rounding: the root of the machine epsilon of its dtype,
-            relative to its largest eigenvalue.
+            relative to its largest eigenvalue; or the distance overflows.
     """
     mean1, mean2 = as_mean(mu1, "mu1"), as_mean(mu2, "mu2")
     dim = mean1.shape[-1]
@@ -60,6 +60,11 @@ def frechet_distance(
     means = (mean1 - mean2).square().sum(-1)
     variances = trace_of(cov1) + trace_of(cov2)
     distance = means + (variances - 2 * traces(cov1, cov2, (slack1, slack2), method))
+    if not distance.isfinite().all():
+        raise ValueError(
+            "mu1, sigma1, mu2 and sigma2 must be small enough for a finite distance, "
+            f"got {float(distance.detach().max())}"
+        )
     return clamped(distance, 0)
 
 

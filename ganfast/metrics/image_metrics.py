@@ -95,6 +95,8 @@ class _ImageMetric(ABC):
         }
 
     def _features(self, imgs: Tensor) -> Tensor:
+        if not isinstance(imgs, Tensor):
+            raise TypeError(f"imgs must be a torch tensor, got {type(imgs)}")
         if self.normalize:
             if not imgs.is_floating_point():
                 raise TypeError(f"imgs must be floats since normalize is True, got {imgs.dtype}")

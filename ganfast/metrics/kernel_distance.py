@@ -7,7 +7,7 @@ from torch import Tensor
 
 from ganfast.metrics.mmd import as_pair, gaussian, mmd2, polynomial
 from ganfast.metrics.sampling import Draws, Spread, permutations
-from ganfast.metrics.validation import Array
+from ganfast.metrics.validation import Array, directions, finite
 
 KernelName = Literal["poly", "rbf"]
 
@@ -49,7 +49,7 @@ def kid(
 
     Raises:
         TypeError, ValueError: the features do not fit, a subset is larger than a set or smaller
-            than 2, or an option is unknown.
+            than 2, an option is unknown, or a kernel overflows.
     """
     one, two = as_pair(x, y)
     most = min(len(one), len(two))
@@ -71,7 +71,8 @@ def kid(
         (shuffled(len(one))[:subset_size], shuffled(len(two))[:subset_size]) for _ in range(subsets)
     ]
     values = mmd2(one, two, chosen, function, unbiased)
-    return Spread(float(values.mean()), float(values.std(correction=0)))
+    mean, std = float(values.mean()), float(values.std(correction=0))
+    return Spread(finite(mean, "x and y", "KID"), finite(std, "x and y", "deviation of KID"))
 
 
 def cmmd(x: Array, y: Array, *, sigma: float = 10.0, scale: float = 1000.0) -> float:
@@ -101,8 +102,6 @@ def cmmd(x: Array, y: Array, *, sigma: float = 10.0, scale: float = 1000.0) -> f
 def _unit(embeddings: Tensor, name: str) -> Tensor:
     if len(embeddings) == 0:
         raise ValueError(f"{name} must hold at least 1 sample, got 0")
-    norms = torch.linalg.vector_norm(embeddings.double(), dim=1, keepdim=True)
-    if bool((norms == 0).any()):
+    if bool((embeddings == 0).all(1).any()):
         raise ValueError(f"{name} must hold embeddings of a norm above 0, got one of norm 0")
-    unit: Tensor = embeddings / norms
-    return unit
+    return directions(embeddings)

@@ -5,7 +5,7 @@ from torch import Tensor
 
 from ganfast.metrics.frechet import frechet_distance_from_features
 from ganfast.metrics.mmd import as_pair
-from ganfast.metrics.validation import Array, to_float64
+from ganfast.metrics.validation import Array, directions, to_float64
 
 _TILE = 4096
 
@@ -44,5 +44,4 @@ def _directions(features: Tensor, name: str) -> Tensor:
     x = x[x.sum(1) != 0]
     if len(x) == 0:
         raise ValueError(f"{name} must hold features whose sum is not 0, got none")
-    directions: Tensor = x / torch.linalg.vector_norm(x, dim=1, keepdim=True)
-    return directions
+    return directions(x)

@@ -3,19 +3,17 @@
 import json
 import math
 import os
-import zipfile
-import zlib
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import NamedTuple, cast
 
 import numpy as np
 from torch import Tensor
 
+from ganfast import _npz
 from ganfast._files import atomic_write
 from ganfast.metrics.validation import as_mean, as_symmetric
 
-_NAMES = {"mu", "sigma", "mu_s", "sigma_s", "n", "weights", "settings"}
 Weights = tuple[float, float]  # the sum of the weights and of their squares
 
 
@@ -79,11 +77,11 @@ def load_moments_and_weights(
     path: str | os.PathLike[str], *, spatial: bool = False
 ) -> tuple[Moments, Weights]:
     """`load_moments`, with the sums of weights and of squared weights, which default to n."""
-    arrays = _arrays(path)
     mu, sigma = ("mu_s", "sigma_s") if spatial else ("mu", "sigma")
+    arrays = _arrays(path, (mu, sigma, "n", "weights"))
     for name in (mu, sigma):
         if name not in arrays:
-            raise ValueError(f"{path} must hold an array {name!r}, got {sorted(arrays)}")
+            raise ValueError(f"{path} must hold an array {name!r}, got {_npz.names(path)}")
     mean = as_mean(arrays[mu], f"{path}: {mu}")
     if mean.ndim != 1:
         raise ValueError(f"{path} must hold {mu} of shape (D,), got {tuple(mean.shape)}")
@@ -96,7 +94,7 @@ def load_moments_and_weights(
     if n.shape != () or n.dtype.kind not in "iu" or n < 2:
         raise ValueError(f"{path}: n must be a whole number of 2 or more, got {n!r}")
     weights = arrays.get("weights", np.array([n, n], dtype=np.float64))
-    if weights.shape != (2,) or weights.dtype != np.float64 or not _are_weights(*weights.tolist()):
+    if weights.shape != (2,) or weights.dtype.kind != "f" or not _are_weights(*weights.tolist()):
         raise ValueError(f"{path}: weights must be the sums of w and w^2, got {weights!r}")
     return Moments(mean, covariance, int(n)), (float(weights[0]), float(weights[1]))
 
@@ -107,7 +105,7 @@ def load_settings(path: str | os.PathLike[str]) -> dict[str, str] | None:
     Raises:
         FileNotFoundError, ValueError: as `load_moments`.
     """
-    arrays = _arrays(path)
+    arrays = _arrays(path, ("settings",))
     if "settings" not in arrays:
         return None
     try:
@@ -120,7 +118,8 @@ def load_settings(path: str | os.PathLike[str]) -> dict[str, str] | None:
 
 
 def _are_weights(weight: float, squared_weights: float) -> bool:
-    return 0 < squared_weights < weight**2 < math.inf
+    # More than one sample has a weight, and weights are as `FrechetStatistics.update` takes them.
+    return 0 < squared_weights < weight * weight < math.inf and weight > 0
 
 
 def refuse_pickle(path: str | os.PathLike[str]) -> None:
@@ -134,19 +133,8 @@ def refuse_pickle(path: str | os.PathLike[str]) -> None:
         )
 
 
-def _arrays(path: str | os.PathLike[str]) -> dict[str, np.ndarray]:
+def _arrays(path: str | os.PathLike[str], wanted: Iterable[str]) -> _npz.Arrays:
     refuse_pickle(path)
     if Path(path).suffix in (".pt", ".pth"):
         raise ValueError(f"{path} must be a .npz file of arrays, got {Path(path).suffix}")
-    try:
-        file = np.load(path, allow_pickle=False)
-        if not isinstance(file, np.lib.npyio.NpzFile):
-            raise ValueError("a single array")
-        with file:
-            return {name: file[name] for name in _NAMES & set(file.files)}
-    except FileNotFoundError:
-        raise
-    except (ValueError, EOFError, OSError, zipfile.BadZipFile, zlib.error) as error:
-        raise ValueError(f"{path} must be a .npz file of arrays: {error}") from error
-    except (NotImplementedError, RuntimeError, KeyError, SyntaxError, TypeError) as error:
-        raise ValueError(f"{path} must be a .npz file of arrays: {error}") from error
+    return _npz.read(path, wanted)

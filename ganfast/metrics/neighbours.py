@@ -42,7 +42,14 @@ class Points:
 
 
 def points(*sets: Tensor) -> list[Points]:
-    """Prepare sets of features for comparison, with one centre and one scale for all."""
+    """Prepare sets of features for comparison, with one centre and one scale for all.
+
+    Tiny features, whose squares float64 does not hold, are scaled by a power of two, so that
+    distances are in other units than theirs.
+    """
+    largest = max(float(features.abs().max()) for features in sets)
+    if 0 < largest < 2.0**-300:
+        sets = tuple(features.double() * 2.0**700 for features in sets)
     centre = sets[0].double().mean(0)
     scale = max(_largest_norm(features, centre) for features in sets) or 1.0
     return [Points(features, centre, scale) for features in sets]

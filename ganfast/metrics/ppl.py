@@ -42,6 +42,9 @@ def perceptual_path_length(
         ValueError: the latents do not fit each other, eps is not positive, the interpolation is
             unknown, or the distance has another shape.
     """
+    for latents, name in ((starts, "starts"), (ends, "ends")):
+        if not isinstance(latents, Tensor):
+            raise TypeError(f"{name} must be a torch tensor, got {type(latents)}")
     if starts.shape != ends.shape or starts.ndim != 2 or len(starts) == 0:
         raise ValueError(
             "starts and ends must have one shape (N, Z), "
@@ -61,6 +64,8 @@ def perceptual_path_length(
                 )
             parts.append(found.double().cpu() / eps**2)
     values = torch.cat(parts).numpy()
+    if not np.isfinite(values).all():
+        raise ValueError("distance must return finite values, got NaN or infinity")
     if discard is not None:
         low = np.percentile(values, discard[0], method="lower")
         high = np.percentile(values, discard[1], method="higher")

@@ -58,10 +58,7 @@ def prdc(real: Array, fake: Array, *, k: int = 5, inclusive: bool = False) -> PR
     """
     one, two = as_pair(real, fake)
     for features, name in ((one, "real"), (two, "fake")):
-        if not 1 <= k < len(features):
-            raise ValueError(
-                f"k must be from 1 to {len(features) - 1}, the other samples in {name}, got {k}"
-            )
+        _check_k(k, features, name)
     a, b = points(one, two)
     squares_a, squares_b = radii(a, k), radii(b, k)
     device = squares_a.device
@@ -97,6 +94,9 @@ def realism(real: Array, fake: Array, *, k: int = 3, prune: bool = True) -> Tens
         TypeError, ValueError: as `prdc`, and if pruning leaves no real sample.
     """
     one, two = as_pair(real, fake)
+    _check_k(k, one, "real")
+    if len(two) == 0:
+        raise ValueError("fake must hold at least 1 sample, got 0")
     a, b = points(one, two)
     limits = radii(a, k)
     if prune:
@@ -117,3 +117,12 @@ def realism(real: Array, fake: Array, *, k: int = 3, prune: bool = True) -> Tens
     exact = exact_squares(a, reals, b, fakes)
     quotients = torch.where(exact > 0, limits[reals] / exact, torch.inf)
     return quotients.view(-1, width).amax(1).sqrt()
+
+
+def _check_k(k: int, features: Tensor, name: str) -> None:
+    if len(features) < 2:
+        raise ValueError(f"{name} must hold more than {k} samples, got {len(features)}")
+    if not 1 <= k < len(features):
+        raise ValueError(
+            f"k must be from 1 to {len(features) - 1}, the other samples in {name}, got {k}"
+        )

@@ -3,7 +3,7 @@
 import torch
 
 from ganfast.metrics.mmd import as_pair
-from ganfast.metrics.validation import Array
+from ganfast.metrics.validation import Array, finite
 
 _DIRECTIONS = 128  # projected and sorted at a time
 
@@ -39,7 +39,7 @@ def sliced_wasserstein(x: Array, y: Array, *, projections: int = 1000, seed: int
     for part in torch.split(directions.to(one), _DIRECTIONS):
         a, b = ((part @ features.T).sort(dim=1).values for features in (one, two))
         total += float((a - b).double().square().sum())
-    return total / (n * projections)
+    return finite(total / (n * projections), "x and y", "distance")
 
 
 def mind(x: Array, y: Array, *, projections: int = 1000, seed: int = 2020) -> float:

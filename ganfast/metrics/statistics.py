@@ -10,7 +10,7 @@ from typing_extensions import Self
 
 from ganfast.metrics.matrix import add_lower_gram, mirrored
 from ganfast.metrics.moments import Moments, load_moments_and_weights, save_moments
-from ganfast.metrics.validation import Array, as_features
+from ganfast.metrics.validation import LARGEST, Array, as_features, as_tensor
 
 _BLOCK = 2048  # rows converted to float64 at a time: a large update needs little more memory
 
@@ -48,11 +48,11 @@ class FrechetStatistics:
 
         Args:
             features: (N, D), N >= 0, floating-point, on any device.
-            weights: (N,), at least 0.
+            weights: (N,), each 0 or from 1e-70 to 1e70.
 
         Raises:
             TypeError: another type or dtype.
-            ValueError: another shape, values that are not finite, or negative weights.
+            ValueError: another shape, or values that are not finite or out of range.
         """
         features = as_features(features, "features", self.dim).detach()
         w = None if weights is None else _as_weights(weights, len(features))
@@ -121,7 +121,8 @@ class FrechetStatistics:
     def mean(self) -> Tensor:
         """Mean (D,), float64. Raises ValueError before the first sample with a weight."""
         if self._weight == 0:
-            raise ValueError(f"mean must be of at least 1 sample, got {self.n}")
+            weighed = ", all of weight 0" if self.n else ""
+            raise ValueError(f"mean must be of at least 1 sample, got {self.n}{weighed}")
         return self._mean.clone()
 
     def covariance(self, ddof: int = 1) -> Tensor:
@@ -136,7 +137,8 @@ class FrechetStatistics:
             raise ValueError(f"ddof must be 0 or 1, got {ddof}")
         divisor = self._weight - ddof * self._squared_weights / (self._weight or 1)
         if self.n < 2 or divisor <= 0:
-            raise ValueError(f"covariance must be of at least 2 samples, got {self.n}")
+            weighed = ", of which at most 1 has a weight above 0" if self.n >= 2 else ""
+            raise ValueError(f"covariance must be of at least 2 samples, got {self.n}{weighed}")
         return mirrored(self._scatter / divisor)
 
     @property
@@ -187,14 +189,18 @@ class FrechetStatistics:
         """Become what `state_dict` was taken of.
 
         Raises:
-            ValueError: the dimension differs.
+            ValueError: the dimension differs, or the values are those of no statistics.
         """
         shapes = {"counts": (3,), "mean": (self.dim,), "scatter": (self.dim, self.dim)}
         found = {key: tuple(value.shape) for key, value in state.items()}
         if found != shapes:
             raise ValueError(f"state must hold tensors of shapes {shapes}, got {found}")
-        n, self._weight, self._squared_weights = state["counts"].tolist()
-        self.n = int(n)
+        n, weight, squared_weights = state["counts"].tolist()
+        if not all(bool(value.isfinite().all()) for value in state.values()):
+            raise ValueError("state must be finite, got NaN or infinity")
+        if not (n >= 0 and n == int(n) and 0 <= squared_weights <= weight**2 and weight >= 0):
+            raise ValueError(f"state must hold counts of samples, got {state['counts'].tolist()}")
+        self.n, self._weight, self._squared_weights = int(n), weight, squared_weights
         self._mean = state["mean"].to(self._mean, copy=True)
         self._scatter = state["scatter"].to(self._scatter, copy=True)
 
@@ -290,9 +296,17 @@ class WindowStatistics:
 
 
 def _as_weights(value: Array, n: int) -> Tensor:
-    weights = torch.as_tensor(value).detach().double()
+    weights = as_tensor(value, "weights").detach()
+    if weights.is_complex():
+        raise TypeError(f"weights must be real, got {weights.dtype}")
+    weights = weights.double()
     if weights.shape != (n,):
         raise ValueError(f"weights must have shape ({n},), got {tuple(weights.shape)}")
-    if not bool(((weights >= 0) & weights.isfinite()).all()):
-        raise ValueError(f"weights must be finite and at least 0, got {float(weights.min()):.6g}")
+    # Squares of weights are summed too.
+    allowed = (weights == 0) | ((weights >= 1 / LARGEST) & (weights <= LARGEST))
+    if not bool(allowed.all()):
+        wrong = float(weights[~allowed][0])
+        raise ValueError(
+            f"weights must be 0 or from {1 / LARGEST:g} to {LARGEST:g}, got {wrong:.6g}"
+        )
     return weights

@@ -14,10 +14,19 @@ import torch
 from torch import Tensor
 
 from ganfast.metrics.frechet import centred, frechet_distance_from_features
-from ganfast.metrics.matrix import nuclear_norm, psd_root, sum_of_roots, times_root
+from ganfast.metrics.matrix import Root, nuclear_norm, psd_root, sum_of_roots, times_root
 from ganfast.metrics.moments import Moments
 from ganfast.metrics.statistics import FrechetStatistics
-from ganfast.metrics.validation import SLACK, Array, as_features, as_mean, as_symmetric, to_float64
+from ganfast.metrics.validation import (
+    LARGEST,
+    SLACK,
+    Array,
+    as_features,
+    as_mean,
+    as_symmetric,
+    as_tensor,
+    to_float64,
+)
 
 Reference = FrechetStatistics | Moments
 
@@ -160,10 +169,10 @@ def moments_of(reference: Reference) -> Moments:
         return reference.moments
     if not isinstance(reference, tuple) or len(reference) < 2:
         raise TypeError(f"reference must be FrechetStatistics or Moments, got {type(reference)}")
-    mean = as_mean(reference[0], "reference mean")
+    mean = as_mean(reference[0], "reference mean", LARGEST)
     if mean.ndim != 1:
         raise ValueError(f"reference mean must have shape (D,), got {tuple(mean.shape)}")
-    covariance, _ = as_symmetric(reference[1], "reference covariance", len(mean))
+    covariance, _ = as_symmetric(reference[1], "reference covariance", len(mean), LARGEST**2)
     return Moments(mean, covariance, reference[2] if len(reference) > 2 else None)
 
 
@@ -196,6 +205,8 @@ class _Distances:
         self.mean, covariance, _ = reference
         self._trace = covariance.trace()
         self.root = psd_root(covariance, SLACK, "reference covariance")
+        if not self.root.matrix.shape[1]:  # all samples of the reference are equal
+            self.root = Root(torch.zeros_like(self.mean).unsqueeze(1), False)
 
     def __call__(self, samples: "_Samples", features: Callable[[], Tensor]) -> float:
         """From the moments, or from the features themselves if that is not accurate."""
@@ -240,7 +251,7 @@ class _Samples:
 
 
 def _as_labels(value: Array, n: int, name: str) -> Tensor:
-    labels = torch.as_tensor(value).detach().cpu()
+    labels = as_tensor(value, name).detach().cpu()
     if labels.is_floating_point() or labels.is_complex():
         raise TypeError(f"{name} must hold integers, got {labels.dtype}")
     if labels.shape != (n,):

@@ -1,5 +1,8 @@
 """Arguments of the metrics: torch tensors or NumPy arrays, checked and converted to float64."""
 
+import math
+import warnings
+
 import numpy as np
 import numpy.typing as npt
 import torch
@@ -7,6 +10,8 @@ from torch import Tensor
 
 Array = Tensor | npt.NDArray[np.generic]
 
+#: Largest size of features: squares, products of two covariances and sums then fit.
+LARGEST = 1e70
 EPS = torch.finfo(torch.float64).eps
 _ROUNDING = 16 * EPS
 _BLOCK = 256
@@ -15,36 +20,38 @@ SLACK = torch.finfo(torch.float32).eps ** 0.5
 
 
 def as_features(value: Array, name: str, dim: int | None = None) -> Tensor:
-    """Return a finite floating-point tensor (N, D), with D >= 1 or as given.
+    """Return a floating-point tensor (N, D), with D >= 1 or as given, of values up to LARGEST.
 
     Raises:
         TypeError, ValueError: the value is not that; the message names it ``name``.
     """
-    features = _as_tensor(value, name)
+    features = as_tensor(value, name)
     if not features.is_floating_point():
         raise TypeError(f"{name} must be floating-point, got {features.dtype}")
     if features.ndim != 2 or features.shape[1] == 0 or dim not in (None, features.shape[1]):
         expected = "D" if dim is None else dim
         raise ValueError(f"{name} must have shape (N, {expected}), got {tuple(features.shape)}")
-    _check_finite(features, name)
+    _check_size(features, name, LARGEST)
     return features
 
 
-def as_mean(value: Array, name: str) -> Tensor:
-    """Return means (..., D) in float64."""
-    mean, _ = _as_float64(value, name)
+def as_mean(value: Array, name: str, largest: float = math.inf) -> Tensor:
+    """Return means (..., D) in float64, of finite values up to ``largest``."""
+    mean, _ = _as_float64(value, name, largest)
     if mean.ndim == 0 or mean.shape[-1] == 0:
         raise ValueError(f"{name} must have shape (..., D), got {tuple(mean.shape)}")
     return mean
 
 
-def as_symmetric(value: Array, name: str, dim: int | None = None) -> tuple[Tensor, float]:
+def as_symmetric(
+    value: Array, name: str, dim: int | None = None, largest: float = math.inf
+) -> tuple[Tensor, float]:
     """Return matrices (..., D, D) in float64, symmetric to rounding, and the rounding to allow for.
 
     The rounding is relative to the largest eigenvalue: the root of the epsilon of the original
-    dtype.
+    dtype. Entries are finite and up to ``largest``.
     """
-    sigma, slack = _as_float64(value, name)
+    sigma, slack = _as_float64(value, name, largest)
     shape = tuple(sigma.shape)
     if dim is not None and shape[-2:] != (dim, dim):
         expected = f"(..., {dim}, {dim}) for a mean of {dim} entries"
@@ -52,13 +59,13 @@ def as_symmetric(value: Array, name: str, dim: int | None = None) -> tuple[Tenso
     if len(shape) < 2 or shape[-1] != shape[-2] or 0 in shape:
         raise ValueError(f"{name} must have shape (..., D, D), got {shape}")
     with torch.no_grad():
-        difference, largest = _asymmetry(sigma), _largest(sigma)
-        if (difference > slack * largest).any():
+        difference, size = _asymmetry(sigma), _largest(sigma)
+        if (difference > slack * size).any():
             raise ValueError(
                 f"{name} must be a symmetric matrix, got entries that differ from their mirror "
                 f"image by up to {float(difference.max()):.6g}"
             )
-        if (difference <= _ROUNDING * largest).all():
+        if (difference <= _ROUNDING * size).all():
             return sigma, slack  # callers read one triangle
     return (sigma + sigma.mT) / 2, slack
 
@@ -87,14 +94,14 @@ def on_one_device(*tensors: Tensor) -> list[Tensor]:
     return [tensor.to(devices[0] if devices else "cpu") for tensor in tensors]
 
 
-def _as_float64(value: Array, name: str) -> tuple[Tensor, float]:
-    tensor = _as_tensor(value, name)
+def _as_float64(value: Array, name: str, largest: float) -> tuple[Tensor, float]:
+    tensor = as_tensor(value, name)
     floating = tensor.dtype in (torch.float32, torch.float64)
     if not floating and (tensor.is_floating_point() or tensor.is_complex()):
         raise TypeError(f"{name} must be float32, float64 or integers, got {tensor.dtype}")
     slack = torch.finfo(tensor.dtype if floating else torch.float64).eps ** 0.5
     tensor = to_float64(tensor)
-    _check_finite(tensor, name)
+    _check_size(tensor, name, largest)
     return tensor, slack
 
 
@@ -104,13 +111,58 @@ def to_float64(tensor: Tensor) -> Tensor:
     return tensor.to(device).to(torch.float64)
 
 
-def _as_tensor(value: Array, name: str) -> Tensor:
-    if not isinstance(value, (Tensor, np.ndarray)):
+def as_tensor(value: Array, name: str) -> Tensor:
+    """Return a dense tensor of the numbers in a tensor or array, whatever its layout in memory.
+
+    Raises:
+        TypeError: another type, or a dtype that torch does not have.
+        ValueError: an array with masked entries.
+    """
+    if isinstance(value, Tensor):
+        if value.layout != torch.strided or value.is_meta:
+            raise TypeError(f"{name} must be a dense tensor, got {value.layout} on {value.device}")
+        return value
+    if not isinstance(value, np.ndarray):
         raise TypeError(f"{name} must be a torch tensor or numpy array, got {type(value)}")
-    return torch.as_tensor(value)
+    if np.ma.is_masked(value):
+        raise ValueError(
+            f"{name} must have no masked entries, got {int(np.ma.getmaskarray(value).sum())}"
+        )
+    array = np.asarray(value)
+    if array.dtype.kind not in "biufc" or array.dtype.itemsize > 8 * (
+        1 + (array.dtype.kind == "c")
+    ):
+        raise TypeError(f"{name} must hold numbers of up to 64 bits, got dtype {array.dtype}")
+    array = array.astype(array.dtype.newbyteorder("="), copy=False)
+    if any(stride < 0 or stride % array.itemsize for stride in array.strides):
+        array = array.copy()  # torch has no such strides
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "The given NumPy array is not writable")  # only read
+        return torch.from_numpy(array)
 
 
-def _check_finite(tensor: Tensor, name: str) -> None:
+def finite(value: float, names: str, name: str) -> float:
+    """Return a score. Raises ValueError, with the names of the features, if it has overflowed."""
+    if not math.isfinite(value):
+        raise ValueError(f"{names} must be small enough for a finite {name}, got {value}")
+    return value
+
+
+def directions(features: Tensor) -> Tensor:
+    """Divide rows (N, D) by their norms, in float64; rows of zeros become NaN."""
+    x = to_float64(features)
+    x = x / x.abs().amax(1, keepdim=True)  # squares of tiny values would be 0
+    unit: Tensor = x / torch.linalg.vector_norm(x, dim=1, keepdim=True)
+    return unit
+
+
+def _check_size(tensor: Tensor, name: str, largest: float) -> None:
     # One pass: NaN and infinity survive a maximum.
-    if tensor.numel() and not torch.stack(torch.aminmax(tensor.detach())).isfinite().all():
+    if not tensor.numel():
+        return
+    bounds = torch.stack(torch.aminmax(tensor.detach()))
+    if not bounds.isfinite().all():
         raise ValueError(f"{name} must be finite, got NaN or infinity")
+    if not (bounds.abs() <= largest).all():
+        found = float(bounds.abs().max())
+        raise ValueError(f"{name} must be at most {largest:g} in size, got {found:g}")

@@ -1,12 +1,11 @@
 """Read the trainer's checkpoints, and the GANs in them, without running code."""
 
-import pickle
 import zipfile
-import zlib
 from pathlib import Path
 from typing import Any
 
 import torch
+from torch import Tensor, nn
 
 from ganfast.models.registry import GANS, Gan, create
 
@@ -26,30 +25,27 @@ def load(path: Path) -> State:
         raise FileNotFoundError(f"there is no checkpoint {path}")
     try:
         with zipfile.ZipFile(path) as archive:  # torch itself does not verify the checksums
+            _refuse_packed(archive, path.stat().st_size)
             damaged = archive.testzip()
         if damaged is not None:
             raise ValueError(f"the checksum of its part {damaged} is wrong")
         state = torch.load(path, map_location="cpu", weights_only=True)
-    except _UNREADABLE as error:
-        raise ValueError(f"{path} cannot be read as a checkpoint: {error}") from error
+    except Exception as error:  # torch raises many types on a broken file
+        words = str(error) or type(error).__name__
+        raise ValueError(f"{path} cannot be read as a checkpoint: {words}") from error
     if not isinstance(state, dict) or state.get("format") != FORMAT:
         raise ValueError(f"{path} is not a checkpoint of this trainer ({FORMAT})")
     return state
 
 
-_UNREADABLE = (
-    zipfile.BadZipFile,
-    pickle.UnpicklingError,
-    RuntimeError,
-    EOFError,
-    OSError,
-    ValueError,
-    KeyError,
-    IndexError,
-    TypeError,
-    AttributeError,
-    zlib.error,
-)
+def _refuse_packed(archive: zipfile.ZipFile, size: int) -> None:
+    """Raise ValueError unless the parts are stored as they are, so that they fit into the file."""
+    parts = archive.infolist()
+    packed = [part.filename for part in parts if part.compress_type != zipfile.ZIP_STORED]
+    if packed:
+        raise ValueError(f"its part {packed[0]} is compressed, which torch.save never does")
+    if sum(part.file_size for part in parts) > size:
+        raise ValueError("its parts are larger than the file")
 
 
 def load_gan(path: Path) -> tuple[Gan, State]:
@@ -73,20 +69,38 @@ def load_gan(path: Path) -> tuple[Gan, State]:
     if missing:
         raise ValueError(f"{path} lacks {', '.join(missing)}")
     model, channels, size, labels, sigmoid, spectral_norm = (options[name] for name in shape)
-    gan = create(
-        model,
-        channels=channels,
-        size=size,
-        classes=labels,
-        sigmoid=sigmoid,
-        spectral_norm=spectral_norm,
-    )
+
+    def make() -> Gan:
+        return create(
+            model,
+            channels=channels,
+            size=size,
+            classes=labels,
+            sigmoid=sigmoid,
+            spectral_norm=spectral_norm,
+        )
+
+    with torch.device("meta"):  # first without memory, which wrong options would take much of
+        shapes = make()
+    for network, name in ((shapes.generator, "ema"), (shapes.discriminator, "discriminator")):
+        _refuse_other(network, state[name], f"{path}: {name} does not fit {model}")
+    gan = make()
     for network, name in ((gan.generator, "ema"), (gan.discriminator, "discriminator")):
         try:
             network.load_state_dict(state[name])
         except (RuntimeError, TypeError, AttributeError) as error:
             words = " ".join(str(error).split())
-            raise ValueError(f"{path}: {name} does not fit {options['model']}: {words}") from error
+            raise ValueError(f"{path}: {name} does not fit {model}: {words}") from error
     for module in (gan.generator, gan.discriminator):
         module.eval().requires_grad_(False)
     return gan, options
+
+
+def _refuse_other(network: nn.Module, state: object, what: str) -> None:
+    """Raise ValueError unless a state holds tensors of the network's shapes."""
+    if not isinstance(state, dict):
+        raise ValueError(f"{what}: it must hold tensors by name, got {type(state).__name__}")
+    for key, value in network.state_dict().items():
+        found = tuple(state[key].shape) if isinstance(state.get(key), Tensor) else "absent"
+        if found != tuple(value.shape):
+            raise ValueError(f"{what}: {key} must be {tuple(value.shape)}, got {found}")

@@ -119,7 +119,7 @@ def row(*figures: str) -> str:
 def write(path: str | os.PathLike[str], content: str) -> None:
     """Write a page, atomically."""
     with atomic_write(path) as file:
-        file.write(content.encode())
+        file.write(content.encode(errors="backslashreplace"))  # names of files may be any bytes
 
 
 def _line(tag: str, cells: Sequence[str], numeric: Sequence[bool]) -> str:

@@ -10,7 +10,7 @@ from typing import Any, BinaryIO
 import torch
 from torch import Tensor, nn
 
-from ganfast._files import atomic_write
+from ganfast._files import atomic_write, remove_abandoned
 from ganfast.distributed import Processes
 from ganfast.models.checkpoint import FORMAT, State, load
 
@@ -67,8 +67,7 @@ class Checkpoints:
             if offer is None:
                 raise
             raise ValueError(f"{error}; {offer} is older and intact: resume it") from error
-        for torn in self._out.glob(".*.pt.*.tmp"):  # left by a run that was killed while saving
-            torn.unlink(missing_ok=True)
+        remove_abandoned(self._out)
         # After loading an older file, the newest is damaged or ahead: it is not kept when replaced.
         step = state.get("step")
         self._step = step if path in (None, self.newest) else None

@@ -5,8 +5,6 @@ import io
 import json
 import shutil
 import warnings
-import zipfile
-import zlib
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -16,8 +14,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from ganfast import data
+from ganfast import _npz, data
 from ganfast._files import atomic_write
+from ganfast.metrics.validation import as_tensor
 from ganfast.reporting import images, report
 from ganfast.workflows import gan
 from ganfast.workflows.judge import Judge, judge_of
@@ -118,26 +117,18 @@ def load_dataset(path: Path, like: Tensor | None = None) -> tuple[Tensor, Tensor
 
     Raises:
         FileNotFoundError: the file does not exist.
-        ValueError: the file is damaged, is not such a data set, or its images have another shape.
+        TypeError, ValueError: the file is damaged, is not such a data set, or its images have
+            another shape.
     """
     file = path / "data.npz" if path.is_dir() else path
     if not file.is_file():
         raise FileNotFoundError(f"there is no data set {file}; synthesize one with --format npz")
-    try:
-        with np.load(file, allow_pickle=False) as arrays:
-            images, labels = (torch.from_numpy(arrays[name]) for name in ("images", "labels"))
-    except (
-        KeyError,
-        ValueError,
-        OSError,
-        EOFError,
-        TypeError,
-        AttributeError,
-        MemoryError,
-    ) as error:
-        raise ValueError(f"{file} is not a data set of images and labels: {error}") from error
-    except (zipfile.BadZipFile, zlib.error, NotImplementedError) as error:
-        raise ValueError(f"{file} is damaged: {error}") from error
+    arrays = _npz.read(file, ("images", "labels"))
+    if len(arrays) < 2:
+        raise ValueError(
+            f"{file} is not a data set of images and labels, it holds {_npz.names(file)}"
+        )
+    images, labels = (as_tensor(arrays[name], f"{file}: {name}") for name in ("images", "labels"))
     if images.dtype != torch.uint8 or images.dim() != 4 or 0 in images.shape:
         found = f"{images.dtype} {tuple(images.shape)}"
         raise ValueError(f"{file}: images must be uint8 (N, C, H, W), got {found}")

@@ -21,4 +21,4 @@ def test_every_setting_has_a_meaning() -> None:
     for kind in _script().KINDS.values():
         meanings = _script().meanings_of(kind)
         fields = {name for name, field in kind.__dataclass_fields__.items() if field.init}
-        assert all(len(meanings.get(name, "")) > 10 for name in fields), fields - set(meanings)
+        assert all(len(meanings.get(name, "")) > 8 for name in fields), fields - set(meanings)

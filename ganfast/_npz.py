@@ -1,0 +1,109 @@
+"""Arrays of .npz files, read one by one and never larger than their file can mean."""
+
+import math
+import os
+import tokenize
+import zipfile
+import zlib
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import IO, Any
+
+import numpy as np
+
+from ganfast._files import refuse_bomb
+
+Header = tuple[tuple[int, ...], np.dtype[Any]]
+Arrays = dict[str, np.ndarray[Any, np.dtype[Any]]]
+
+_PART = 1 << 24  # bytes
+# What damaged files raise. (BadZipFile and zlib's error are Exceptions, NotImplementedError is a
+# RuntimeError.)
+_DAMAGED = (
+    *(OSError, ValueError, EOFError, KeyError, TypeError, SyntaxError, RuntimeError, MemoryError),
+    *(zipfile.BadZipFile, zlib.error, tokenize.TokenError, OverflowError, IndexError),
+)
+
+
+def headers(path: str | os.PathLike[str]) -> dict[str, Header]:
+    """Return the shape and dtype of each array, without reading the arrays.
+
+    Raises:
+        OSError: the file cannot be opened.
+        ValueError: it is no .npz file.
+    """
+    found = {}
+    with _opened(path) as archive:
+        for name, entry in _entries(archive).items():
+            with archive.open(entry) as file:
+                shape, _, dtype = _header(file)
+            found[name] = (shape, dtype)
+    return found
+
+
+def names(path: str | os.PathLike[str]) -> list[str]:
+    """Return the names of the arrays; raises as `headers`."""
+    with _opened(path) as archive:
+        return sorted(_entries(archive))
+
+
+def read(path: str | os.PathLike[str], wanted: Iterable[str]) -> Arrays:
+    """Return those of the named arrays that the file has, and read no other.
+
+    Raises:
+        OSError: the file cannot be opened.
+        ValueError: it is no .npz file, holds objects, or would expand to far more than its size.
+    """
+    size = Path(path).stat().st_size
+    with _opened(path) as archive:
+        entries = _entries(archive)
+        return {name: _array(archive, entries[name], size) for name in wanted if name in entries}
+
+
+@contextmanager
+def _opened(path: str | os.PathLike[str]) -> Iterator[zipfile.ZipFile]:
+    """Open a file, and turn what a damaged one raises into one sentence."""
+    with open(path, "rb") as file:
+        try:
+            with zipfile.ZipFile(file) as archive:
+                yield archive
+        except _DAMAGED as error:
+            words = str(error) or type(error).__name__
+            raise ValueError(f"{path} must be a .npz file of arrays: {words}") from error
+
+
+def _entries(archive: zipfile.ZipFile) -> dict[str, zipfile.ZipInfo]:
+    return {entry.filename.removesuffix(".npy"): entry for entry in archive.infolist()}
+
+
+def _header(file: IO[bytes]) -> tuple[tuple[int, ...], bool, np.dtype[Any]]:
+    version = np.lib.format.read_magic(file)
+    one = version == (1, 0)
+    read = np.lib.format.read_array_header_1_0 if one else np.lib.format.read_array_header_2_0
+    shape, fortran, dtype = read(file)
+    if any(side < 0 for side in shape):
+        raise ValueError(f"an array must have a shape, got {shape}")
+    return shape, fortran, dtype
+
+
+def _array(archive: zipfile.ZipFile, entry: zipfile.ZipInfo, size: int) -> np.ndarray[Any, Any]:
+    """Read an array whose header and whose entry agree on its size; ``size`` is the file's."""
+    with archive.open(entry) as file:
+        shape, fortran, dtype = _header(file)
+        if dtype.hasobject:
+            raise ValueError(f"{entry.filename} must hold numbers or text, got {dtype}")
+        count = math.prod(shape) * dtype.itemsize
+        refuse_bomb(entry.filename, count, min(entry.compress_size, size))
+        raw = np.empty(count, np.uint8)
+        done = 0
+        while part := file.read(min(_PART, count - done + 1)):  # one more than there should be
+            if done + len(part) > count:
+                raise ValueError(f"{entry.filename} must have {count} bytes of data, got more")
+            raw[done : done + len(part)] = np.frombuffer(part, np.uint8)
+            done += len(part)
+        if done < count:
+            raise ValueError(f"{entry.filename} must have {count} bytes of data, got {done}")
+    if not dtype.itemsize:
+        return np.zeros(shape, dtype)
+    return raw.view(dtype).reshape(shape, order="F" if fortran else "C")
