@@ -1,12 +1,16 @@
 """Files that are whole or absent, and no larger than they say."""
 
+import json
 import os
 import re
 import secrets
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import BinaryIO
+from typing import TYPE_CHECKING, BinaryIO
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 _RATIO = 100  # deflated images and numbers shrink by a tenth of that
 _FREE = 1 << 26  # bytes that may come from any file
@@ -51,6 +55,25 @@ def cache_folder() -> Path:
     if "GANFAST_CACHE" in os.environ:
         return Path(os.environ["GANFAST_CACHE"]).expanduser()
     return Path(os.environ.get("XDG_CACHE_HOME", "~/.cache")).expanduser() / "ganfast"
+
+
+def read_tensors(path: Path) -> "tuple[dict[str, Tensor], dict[str, str]]":
+    """Read the tensors and the metadata of a safetensors file, whose name may have any bytes.
+
+    Raises:
+        ValueError: the file is damaged.
+        OSError: it cannot be read.
+    """
+    from safetensors import SafetensorError
+    from safetensors.torch import load
+
+    raw = path.read_bytes()
+    try:
+        tensors = load(raw)
+    except SafetensorError as error:
+        raise ValueError(str(error)) from error
+    header = json.loads(raw[8 : 8 + int.from_bytes(raw[:8], "little")])
+    return tensors, header.get("__metadata__") or {}
 
 
 def make_folder(path: Path) -> None:

@@ -14,7 +14,7 @@ from ganfast.commands.options import UsageError, print_table
 app = typer.Typer(
     help="Fused losses, distribution distances and workflows for adversarial models.",
     no_args_is_help=True,
-    add_completion=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
     pretty_exceptions_enable=False,
 )
 

@@ -13,7 +13,8 @@ from typing import Any, Literal, NamedTuple, NoReturn
 import torch
 from torch import Tensor
 
-from ganfast._files import atomic_write, check_writable, remove_abandoned
+from ganfast._files import atomic_write, check_writable, read_tensors, remove_abandoned
+from ganfast._names import printable
 from ganfast.data.image_source import ImageSource
 from ganfast.distributed import gather_objects, process_count, process_rank
 from ganfast.evaluation.problems import Problems, shortened
@@ -223,14 +224,10 @@ def _load(file: Path, layers: tuple[str, ...], n: int) -> _Shard | None:
 
     A damaged file, or one of other layers or images, is named and removed.
     """
-    from safetensors import SafetensorError, safe_open
-
     if not file.is_file():
         return None
     try:
-        with safe_open(file, "pt") as shard:
-            features = {layer: shard.get_tensor(layer) for layer in shard.keys()}  # noqa: SIM118
-            facts = shard.metadata()
+        features, facts = read_tensors(file)
         problems = {int(k): str(v) for k, v in json.loads(facts["problems"]).items()}
         rows = n - len(problems)
         if set(features) != (set(layers) if rows else set()):
@@ -242,8 +239,10 @@ def _load(file: Path, layers: tuple[str, ...], n: int) -> _Shard | None:
                 raise ValueError(f"{layer} is not finite")
         if facts.get("sha256", _digest(features)) != _digest(features):  # 0.1.0 wrote none
             raise ValueError("the checksum is wrong")
-    except (SafetensorError, KeyError, TypeError, AttributeError, ValueError) as error:
-        warnings.warn(f"{file} is damaged and computed again: {error}", stacklevel=2)
+    except (KeyError, TypeError, AttributeError, ValueError) as error:
+        warnings.warn(
+            f"{printable(str(file))} is damaged and computed again: {error}", stacklevel=2
+        )
         file.unlink(missing_ok=True)
         return None
     return _Shard(features, problems)

@@ -144,13 +144,16 @@ class Steps:
                 f"generator must make images of the data's shape, {tuple(batch.images.shape)}, "
                 f"got {tuple(fake.shape)}"
             )
-        if not self._discriminator_fits:
+        is_first = not self._discriminator_fits
+        if is_first:
             _check_ranges(batch.images, fake)
         fake_diversity = diversity(batch.images, fake)
         real, fake = self.augment(batch.images), self.augment(fake)
         with self._autocast():
             real_logits = self._outputs(real, batch)
             fake_logits = self._outputs(fake, batch)
+            if is_first:
+                self._refuse_probabilities(real_logits, fake_logits)
             loss = self.loss.discriminator(real_logits, fake_logits)
             self._update_augment(real_logits)
             terms = self.regularizer.on_logits(real, batch.labels, real_logits, fake_logits)
@@ -161,6 +164,21 @@ class Steps:
         as_they_are = getattr(self.loss, "from_probs", False) or not gives_probabilities(self.loss)
         means = [mean_output(x, as_they_are) for x in (real_logits, fake_logits)]
         return torch.stack([loss.detach().float(), *means, fake_diversity])
+
+    def _refuse_probabilities(self, *outputs: Any) -> None:
+        """Raise ValueError for a discriminator that ends in a sigmoid under a loss of logits."""
+        takes_logits = getattr(self.loss, "kind", None) in _OF_LOGITS
+        if not takes_logits or getattr(self.loss, "from_probs", False):
+            return
+        *_, last = self.discriminator.modules()
+        if not isinstance(last, nn.Sigmoid | nn.Softmax):
+            return
+        maps = [x for out in outputs for x in last_maps("real_logits", out)]
+        if all(bool((x >= 0).all() and (x <= 1).all()) for x in maps):
+            raise ValueError(
+                "discriminator must return logits for this loss, got probabilities: take out its "
+                "last sigmoid, or use AdversarialLoss(..., from_probs=True)"
+            )
 
     def _update_augment(self, real_logits: Any) -> None:
         """Adapt an adaptive augmentation to the discriminator's outputs for real images."""
@@ -214,6 +232,9 @@ class Steps:
         precision = self.options.precision
         device = self.random.device.type
         return torch.autocast(device, _AUTOCAST.get(precision), enabled=precision in _AUTOCAST)
+
+
+_OF_LOGITS = frozenset(("non_saturating", "minimax", "bce", "hinge", "hinge2"))
 
 
 def _check_ranges(real: Tensor, fake: Tensor) -> None:

@@ -17,7 +17,7 @@ from ganfast.train.acceleration import Graphs
 from ganfast.train.batches import Batch, Batches
 from ganfast.train.journal import Record
 from ganfast.train.loop import Loop
-from ganfast.train.objective import Loss, gives_probabilities
+from ganfast.train.objective import Loss, LossName, gives_probabilities, loss_by_name
 from ganfast.train.options import TrainOptions
 from ganfast.train.step_metrics import Health, StepMetrics
 from ganfast.train.steps import Steps
@@ -43,7 +43,8 @@ class Trainer(Loop):
             to images of the data's shape.
         discriminator: maps images, and labels, to logits: a tensor or a list of tensors.
         data: any iterable of batches, see ``Batches``.
-        loss: has ``discriminator(real_logits, fake_logits)`` and ``generator(fake_logits)``.
+        loss: has ``discriminator(real_logits, fake_logits)`` and ``generator(fake_logits)``; or the
+            name of one, such as ``"hinge"``, see :func:`ganfast.train.loss_by_name`.
         options: the settings of the run.
         out: folder of the run.
         score: called as ``score(ema)`` every ``score_every`` rounds; returns values to log.
@@ -52,10 +53,11 @@ class Trainer(Loop):
         on_record: called with each record that is logged.
         augment: differentiable function of all images that the discriminator sees. An
             ``AdaptiveAugment`` follows how confident the discriminator is on real images.
+        device: where both networks are moved to; by default they stay where they are.
 
     Raises:
-        ValueError: a network has no parameters, the networks are on different devices, or an
-            option does not fit the device, the processes or the missing score.
+        ValueError: the loss is unknown, a network has no parameters, the networks are on different
+            devices, or an option does not fit the device, the processes or the missing score.
     """
 
     def __init__(
@@ -63,7 +65,7 @@ class Trainer(Loop):
         generator: nn.Module,
         discriminator: nn.Module,
         data: Iterable[Any],
-        loss: Loss,
+        loss: Loss | LossName,
         options: TrainOptions,
         out: str | Path,
         *,
@@ -71,7 +73,12 @@ class Trainer(Loop):
         on_sample: Callable[[int, Tensor], None] | None = None,
         on_record: Callable[[Record], None] | None = None,
         augment: Callable[[Tensor], Tensor] | None = None,
+        device: str | torch.device | None = None,
     ) -> None:
+        if isinstance(loss, str):
+            loss = loss_by_name(loss)
+        if device is not None:
+            generator, discriminator = generator.to(device), discriminator.to(device)
         self.device = _device(generator, "generator")
         other_device = _device(discriminator, "discriminator")
         if other_device != self.device:

@@ -11,7 +11,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from ganfast import data
-from ganfast._files import atomic_write
+from ganfast._files import atomic_write, read_tensors
 from ganfast._names import user_code
 from ganfast.features.user_models import import_callable
 from ganfast.models.classifier import Classifier
@@ -275,16 +275,13 @@ def _from_file(path: Path) -> nn.Module:
         except RuntimeError as error:
             raise ValueError(f"{path} is not TorchScript: {error}") from error
         return module
-    from safetensors import SafetensorError, safe_open
-
     try:
-        with safe_open(path, "pt") as file:
-            facts = (file.metadata() or {}).get("classifier", "")
-            weights = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118
-        shape = {k: int(v) for k, _, v in (part.partition("=") for part in facts.split(","))}
+        weights, facts = read_tensors(path)
+        parts = (part.partition("=") for part in facts.get("classifier", "").split(","))
+        shape = {k: int(v) for k, _, v in parts}
         net = Classifier(shape["classes"], shape["width"], shape["channels"], shape["size"])
         net.load_state_dict(weights)
-    except (SafetensorError, ValueError, KeyError, RuntimeError) as error:
+    except (ValueError, KeyError, RuntimeError) as error:
         raise ValueError(f"{path} is not a classifier of ganfast finetune: {error}") from error
     return net
 

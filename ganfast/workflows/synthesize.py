@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 
 from ganfast import _npz, data
-from ganfast._files import atomic_write
+from ganfast._files import atomic_write, read_tensors
 from ganfast.metrics.validation import as_tensor
 from ganfast.reporting import images, report
 from ganfast.workflows import gan
@@ -169,21 +169,18 @@ def _shard(out: Path, number: int, labels: Tensor, sampler: Sampler, seed: int) 
 
 def _read_shard(path: Path, labels: Tensor, sampler: Sampler) -> Tensor:
     """Read the images of a shard. Raises ValueError unless they are intact and have the labels."""
-    from safetensors import SafetensorError, safe_open
-
     try:
-        with safe_open(path, "pt") as file:
-            tensors = {name: file.get_tensor(name) for name in ("images", "labels")}
-            digest = (file.metadata() or {}).get("sha256")
-    except (SafetensorError, OSError) as error:
-        raise ValueError(str(error)) from error
-    images: Tensor = tensors["images"]
+        tensors, facts = read_tensors(path)
+        images = tensors["images"]
+        held = tensors["labels"]
+    except (KeyError, OSError) as error:
+        raise ValueError(f"it lacks {error}" if isinstance(error, KeyError) else error) from error
     shape = (len(labels), sampler.config.channels, sampler.config.size, sampler.config.size)
     if images.dtype != torch.uint8 or images.shape != shape:
         raise ValueError(f"images must be uint8 {shape}, got {images.dtype} {tuple(images.shape)}")
-    if not torch.equal(tensors["labels"], labels):
+    if not torch.equal(held, labels):
         raise ValueError("it has other labels than this shard")
-    if digest not in (None, _digest(tensors)):  # shards of 0.1.0 have none
+    if facts.get("sha256") not in (None, _digest(tensors)):  # shards of 0.1.0 have none
         raise ValueError("its checksum is wrong")
     return images
 

@@ -89,7 +89,8 @@ def test_names_of_files_may_be_any(run: Run, good: Path, tmp_path: Path) -> None
     assert r"inv\xff\xfealid.jpg" in (tmp_path / "page.html").read_text()
 
 
-@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.filterwarnings("error::UserWarning")
+@pytest.mark.parametrize("name", NAMES, ids=ascii)
 def test_names_of_folders_may_be_any(
     run: Run, good: Path, tmp_path: Path, name: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -99,6 +100,8 @@ def test_names_of_folders_may_be_any(
     code, printed, _ = run("eval", *more, "--", name, f"./{name}//")
     assert code == 0
     assert "FD (digits)  0\n" in printed
+    # The second time the shards are read, not made again with a warning.
+    assert run("eval", *more, "--", name, name)[0] == 0
     assert run("fid", "--", f"{name[:9]}none", name)[0] == 1
 
 

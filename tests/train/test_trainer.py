@@ -16,6 +16,10 @@ from hypothesis import strategies as st
 from torch import nn
 from torch.utils.data import DataLoader, TensorDataset
 
+from ganfast import data
+from ganfast.losses import AdversarialLoss
+from ganfast.models import mlp
+from ganfast.train import Trainer, TrainOptions
 from ganfast.train.loop import StopSignal
 
 sys.path.insert(0, str(Path(__file__).parent))
@@ -487,3 +491,26 @@ def test_the_second_signal_of_a_kind_acts(request):
         signal.raise_signal(signal.SIGTERM)  # as torchrun sends it after Ctrl-C
         with pytest.raises(KeyboardInterrupt):
             signal.raise_signal(signal.SIGINT)
+
+
+def test_a_loss_by_its_name_and_a_device(tmp_path):
+    networks = [mlp.Generator(4, (8,)), mlp.Discriminator((8,), dropout=0)]
+    stream = data.BatchStream(data.digits(), 8, 0)
+    options = TrainOptions(steps=1, latent_dim=4)
+    trainer = Trainer(*networks, stream, "least_squares", options, tmp_path, device="cpu")
+    assert trainer._steps.loss.kind == "least_squares"
+    assert trainer.run()
+    with pytest.raises(ValueError, match=r"loss must be one of .*did you mean 'hinge'"):
+        Trainer(*networks, stream, "hing", options, tmp_path / "other")
+
+
+def test_probabilities_under_a_loss_of_logits_are_refused(tmp_path):
+    stream = data.BatchStream(data.digits(), 8, 0)
+    options = TrainOptions(steps=1, latent_dim=4)
+    networks = [mlp.Generator(4, (8,)), mlp.Discriminator((8,), dropout=0, sigmoid=True)]
+    trainer = Trainer(*networks, stream, "non_saturating", options, tmp_path / "a")
+    with pytest.raises(ValueError, match="discriminator must return logits for this loss, got pro"):
+        trainer.run()
+    probabilities = AdversarialLoss("non_saturating", from_probs=True)
+    assert Trainer(*networks, stream, probabilities, options, tmp_path / "b").run()
+    assert Trainer(*networks, stream, "least_squares", options, tmp_path / "c").run()
