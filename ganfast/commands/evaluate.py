@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from ganfast._files import check_writable
-from ganfast.commands.options import INTERRUPTED, Device, Threads, UsageError, prepare, usage
+from ganfast.commands.options import INTERRUPTED, Device, Json, Threads, UsageError, prepare, usage
 
 if TYPE_CHECKING:
     from ganfast.evaluation import Options, Result, Settings
@@ -52,7 +52,6 @@ Seed = Annotated[
 Ddof = Annotated[
     int, typer.Option(min=0, max=1, help="Divide covariances by N - ddof; StyleGAN: 0.")
 ]
-Json = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 
 
 def evaluate(

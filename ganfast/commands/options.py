@@ -16,6 +16,7 @@ Resume = Annotated[bool, typer.Option("--resume", help="Continue where the run s
 Overwrite = Annotated[
     bool, typer.Option("--overwrite", help="Start again in a folder that holds a run.")
 ]
+Json = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 Out = Annotated[Path, typer.Option(help="Folder of the run.")]
 Set = Annotated[
     list[str] | None, typer.Option("--set", metavar="FIELD=VALUE", help="A setting; repeatable.")

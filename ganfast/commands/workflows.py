@@ -1,5 +1,7 @@
 """The commands of the workflows, which are imported when they run."""
 
+import json
+from dataclasses import asdict
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -7,6 +9,7 @@ import typer
 
 from ganfast.commands.options import (
     Device,
+    Json,
     Out,
     Overwrite,
     PrintConfig,
@@ -52,10 +55,20 @@ def train(
     ] = None,
     overwrite: Overwrite = False,
     print_config: PrintConfig = False,
+    as_json: Json = False,
 ) -> None:
     """Train a GAN on your images, or on the embedded digits.
 
-    Size, channels and model fit the images unless you set them; --print-config lists all settings.
+    Size, channels and model fit the images unless you set them. Settings for --set, which
+    --print-config explains:
+
+    data, size, channels, background, mirror, on_error, limit, batch_size; model, labels,
+    spectral_norm, sigmoid, start, freeze_d; loss, label_smoothing, penalty, penalty_weight,
+    penalty_every, consistency, lecam, lecam_decay; steps, d_steps, g_steps, lr_g, lr_d, betas_g,
+    betas_d, lr_decay, lr_decay_start, clip_gradients, clip_weights, ema, seed; augment, adaptive,
+    adaptive_kimg; precision, channels_last, compile, cuda_graphs, reuse_fakes, accumulate; score,
+    best_by, patience, divergence; log_every, score_every, sample_every, checkpoint_every,
+    keep_checkpoints, samples, tensorboard, wandb.
     """
     from ganfast.distributed import joined
     from ganfast.train import config
@@ -80,7 +93,7 @@ def train(
         print_fields(_kind(values), values)
         return
     with joined(prepare(device, threads)) as own:
-        _train(values, settings is None, out, own, resume, resume_from, overwrite)
+        _train(values, settings is None, out, own, resume, resume_from, overwrite, as_json)
 
 
 def _kind(values: dict[str, Any]) -> type[Any]:
@@ -101,6 +114,7 @@ def _train(
     resume: bool,
     resume_from: Path | None,
     overwrite: bool,
+    as_json: bool,
 ) -> None:
     from ganfast.distributed import Processes
     from ganfast.train import config
@@ -114,19 +128,19 @@ def _train(
     steps = wanted.steps
     if isinstance(wanted, cyclegan.CycleConfig):
         done = cyclegan.cycle(wanted, out, device, resume, overwrite, resume_from)
-        rows, finished = cyclegan.rows(done), done.finished
+        rows, finished, facts = cyclegan.rows(done), done.finished, asdict(done)
     elif isinstance(wanted, autoencoder.AutoencoderConfig):
         coded = autoencoder.autoencode(wanted, out, overwrite, device, resume, resume_from, note)
         if coded is None:
             interrupted(_AGAIN.format(steps, out))
             return
-        rows, finished = autoencoder.rows(coded), True
+        rows, finished, facts = autoencoder.rows(coded), True, asdict(coded)
     else:
         result = recipe.train(wanted, out, device, resume, overwrite, resume_from, note)
-        rows, finished = recipe.rows(result), result.finished
+        rows, finished, facts = recipe.rows(result), result.finished, asdict(result)
     if not first:
         return
-    _print_end(rows, out)
+    _print_end(rows, out, facts if as_json else None)
     if not finished:
         interrupted(_AGAIN.format(steps, out))
 
@@ -185,14 +199,16 @@ def pretrain(
     threads: Threads = None,
     overwrite: Overwrite = False,
     print_config: PrintConfig = False,
+    as_json: Json = False,
 ) -> None:
     """Train G or D before the GAN, and compare with a GAN from scratch at an equal budget."""
     from ganfast.workflows import pretrain as recipe
 
     wanted = _workflow_settings(path, set_ or [], recipe.Settings, print_config)
     result = recipe.pretrain(wanted, out, prepare(device, threads), overwrite, on_note=say)
-    print_table([["network", "weight", ""], *recipe.taken(result)])
-    _print_end(recipe.rows(wanted, result), out)
+    if not as_json:
+        print_table([["network", "weight", ""], *recipe.taken(result)])
+    _print_end(recipe.rows(wanted, result), out, asdict(result) if as_json else None)
 
 
 def finetune(
@@ -203,15 +219,17 @@ def finetune(
     threads: Threads = None,
     overwrite: Overwrite = False,
     print_config: PrintConfig = False,
+    as_json: Json = False,
 ) -> None:
     """Train a classifier on real, synthetic and both, and say whether the GAN helped."""
     from ganfast.workflows import finetune as recipe
 
     wanted = _workflow_settings(path, set_ or [], recipe.Settings, print_config)
     result = recipe.finetune(
-        wanted, out, prepare(device, threads), overwrite, on_result=print, on_note=say
+        wanted, out, prepare(device, threads), overwrite, on_result=say, on_note=say
     )
-    _print_end([recipe.header(result.settings), *result.rows()], out)
+    table = [recipe.header(result.settings), *result.rows()]
+    _print_end(table, out, result.as_json() if as_json else None)
 
 
 def rank(
@@ -225,6 +243,7 @@ def rank(
     threads: Threads = None,
     overwrite: Overwrite = False,
     print_config: PrintConfig = False,
+    as_json: Json = False,
 ) -> None:
     """Rank classifiers on synthetic images, and compare with the ranking on real ones."""
     from ganfast.workflows import rank as recipe
@@ -232,8 +251,9 @@ def rank(
     words = [*(set_ or []), *([f"models=[{', '.join(model)}]"] if model else [])]
     wanted = _workflow_settings(path, words, recipe.Settings, print_config)
     result = recipe.rank(wanted, out, prepare(device, threads), overwrite, on_note=say)
-    print_table([recipe.HEADER, *result.rows()])
-    _print_end(recipe.correlations(result), out)
+    if not as_json:
+        print_table([recipe.HEADER, *result.rows()])
+    _print_end(recipe.correlations(result), out, result.as_json() if as_json else None)
 
 
 def synthesize(
@@ -266,6 +286,7 @@ def synthesize(
     device: Device = None,
     threads: Threads = None,
     overwrite: Overwrite = False,
+    as_json: Json = False,
 ) -> None:
     """Make a labelled data set from a checkpoint, with a card; continues where it stopped."""
     from ganfast.workflows import synthesize as recipe
@@ -277,10 +298,19 @@ def synthesize(
         filters = Filters(reject, confidence, truncation)
         order = recipe.Order(samples, weights, format_, seed, filters, classifier)  # type: ignore[arg-type]
     found, judge = recipe.synthesize(checkpoint, out, order, device, overwrite)
+    if as_json:
+        print((out / "card.json").read_text())
+        return
     print_table(found.rows(judge))
     print(f"card: {out / 'card.html'}")
 
 
-def _print_end(rows: list[tuple[str, str]] | list[list[str]], out: Path) -> None:
+def _print_end(
+    rows: list[tuple[str, str]] | list[list[str]], out: Path, facts: dict[str, Any] | None = None
+) -> None:
+    """Print the result as a table and the path of the report, or the facts as JSON."""
+    if facts is not None:
+        print(json.dumps({**facts, "report": str(out / "report.html")}, indent=1))
+        return
     print_table(rows)
     print(f"report: {out / 'report.html'}")

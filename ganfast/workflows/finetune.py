@@ -125,6 +125,19 @@ class Result:
     classes: list[str]
     counts: list[int]
 
+    def as_json(self) -> dict[str, object]:
+        """Return accuracies by size and mode, a list over the seeds, and the means by class."""
+        sizes = self.settings.sizes
+        return {
+            "accuracies": {
+                n: {mode: self.accuracies[n, mode] for mode in self.settings.modes} for n in sizes
+            },
+            "classes": self.classes,
+            "by_class": {
+                n: {mode: self.by_class[n, mode] for mode in self.settings.modes} for n in sizes
+            },
+        }
+
     def percent(self, size: int, mode: str) -> list[float]:
         """Return the accuracies of a size and mode in percent."""
         return [100 * accuracy for accuracy in self.accuracies[size, mode]]

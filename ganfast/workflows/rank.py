@@ -96,6 +96,15 @@ class Result:
     agreement_synthetic: Tensor
     agreement_real: Tensor
 
+    def as_json(self) -> dict[str, object]:
+        """Return the figures of each classifier on both kinds of images, and the correlations."""
+        standings = {
+            name: {"synthetic": synthetic._asdict(), "real": real._asdict()}
+            for name, (synthetic, real) in self.standings.items()
+        }
+        correlations = {"spearman": self.spearman._asdict(), "kendall": self.kendall._asdict()}
+        return {"standings": standings, **correlations}
+
     def rows(self) -> list[list[str]]:
         """Return a row for each classifier, the best on synthetic images first."""
         ordered = sorted(self.standings.items(), key=lambda item: -item[1][0].accuracy)
@@ -201,8 +210,11 @@ def _trained_classifiers(
         classifiers.fit(net, train, validation, settings.fit, settings.seed)
         with atomic_write(path) as file:
             file.write(save(net.state_dict()))
-    for n, width in () if settings.models else _DEFAULT_SIZES:
-        n = min(n, len(pool[0]) - held)
+    left = len(pool[0]) - held
+    # Fewer images than the last but one would have are shared out alike.
+    scale = 1.0 if left > _DEFAULT_SIZES[-2][0] else left / _DEFAULT_SIZES[-1][0]
+    for size, width in () if settings.models else _DEFAULT_SIZES:
+        n = min(max(1, round(size * scale)), left)
         name = f"{n} images, width {width}"
         path = out / "classifiers" / f"{n}-{width}.safetensors"
         if path.exists() and not overwrite:

@@ -1,6 +1,7 @@
 """Every workflow on a folder of colour photographs, with and without labels."""
 
 import json
+import re
 import sys
 
 import numpy as np
@@ -227,6 +228,13 @@ def test_finetune_rank_and_pretrain_on_own_images(monkeypatch, capsys, photos, t
     )
     assert code == 0, said
     assert "Spearman" in printed
+    code, printed, said = command(
+        monkeypatch, capsys, "rank", photos, "--out", tmp_path / "r", "--set", gan_words, *few,
+        "--json",
+    )  # fmt: skip
+    found = json.loads(printed)
+    assert 0 <= min(of["real"]["accuracy"] for of in found["standings"].values()) <= 1
+    assert set(found) == {"standings", "spearman", "kendall", "report"}
 
     code, printed, said = command(
         monkeypatch, capsys, "pretrain", photos, "--out", tmp_path / "p", "--set", "seeds=1",
@@ -269,3 +277,10 @@ def test_a_critics_outputs_are_not_called_probabilities(photos, tmp_path):
     expected = float(pair.discriminator(images).mean())
     first = next(r for r in records if "d_real" in r)
     assert first["d_real"] == pytest.approx(expected, rel=1e-3, abs=1e-4)
+
+
+def test_the_help_of_train_names_every_setting(monkeypatch, capsys):
+    code, printed, _ = command(monkeypatch, capsys, "train", "-h")
+    assert code == 0
+    words = set(re.findall(r"\w+", printed))
+    assert {f.name for f in Config.__dataclass_fields__.values() if f.init} <= words
