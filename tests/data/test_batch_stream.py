@@ -125,3 +125,35 @@ def test_parts_of_a_batch_make_it_up(parts: int, share: int, data: st.DataObject
 def test_parts_must_be_equal() -> None:
     with pytest.raises(ValueError, match="must be a multiple of 2, the number of processes"):
         BatchStream(numbered(9), 3, 0, (0, 2))
+
+
+def test_mirrored_batches_are_flipped_by_halves_and_resume() -> None:
+    images = torch.arange(40 * 6, dtype=torch.uint8).view(40, 1, 1, 6)
+    whole = ImageData(images, torch.arange(40), "rows")
+
+    def rows(stream: BatchStream, count: int) -> list[tuple[int, bool]]:
+        found = []
+        for _ in range(count):
+            pixels, labels = next(stream)
+            assert labels is not None
+            for row, label in zip(pixels, labels.tolist(), strict=True):
+                original = to_float(images[label])
+                flipped = not torch.equal(row, original)
+                assert torch.equal(row, original.flip(2) if flipped else original)
+                found.append((label, flipped))
+        return found
+
+    stream = BatchStream(whole, 8, seed=3, mirror=True)
+    plain = BatchStream(whole, 8, seed=3)
+    seen = rows(stream, 10)  # two epochs
+    assert [label for label, _ in seen] == [label for label, _ in rows(plain, 10)]
+    flips = [flipped for _, flipped in seen]
+    assert 20 < sum(flips) < 60
+    assert flips[:40] != flips[40:]
+    position = stream.state_dict()
+    following = rows(stream, 7)
+    other = BatchStream(whole, 8, seed=3, mirror=True)
+    other.load_state_dict(position)
+    assert rows(other, 7) == following
+    parts = [BatchStream(whole, 8, seed=3, part=(k, 2), mirror=True) for k in range(2)]
+    assert rows(parts[0], 1) + rows(parts[1], 1) == seen[:8]

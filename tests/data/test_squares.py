@@ -4,15 +4,19 @@ import json
 import shutil
 import sys
 from collections import namedtuple
+from pathlib import Path
 
 import numpy as np
+import processes
 import pytest
 import torch
 from PIL import Image
 
 from ganfast import data
 from ganfast.data import open_source, squares
+from ganfast.data.image_source import ImageSource
 from ganfast.data.survey import survey
+from ganfast.workflows import gan
 
 
 @pytest.fixture
@@ -156,3 +160,62 @@ def test_a_survey_says_what_is_there(photos, tmp_path):
     (grey / "a.png").write_bytes(b"no image")
     with pytest.raises(ValueError, match=r"must hold readable images: .*a\.png"):
         survey(open_source(grey, 3))
+
+
+class Painted(ImageSource):
+    """Many images that take no memory until they are read."""
+
+    name, channels, key, labels = "painted", 3, "painted", None
+
+    def __init__(self, count: int) -> None:
+        self.count = count
+
+    def __len__(self) -> int:
+        return self.count
+
+    def read(self, start, stop, prepare=None):
+        pixels = torch.arange(64 * 64, dtype=torch.int64).view(1, 64, 64)
+        images = [
+            ((pixels + i) % 251).to(torch.uint8).expand(3, -1, -1) for i in range(start, stop)
+        ]
+        return [image if prepare is None else prepare(image) for image in images], {}
+
+
+def anonymous() -> int:
+    """Bytes of this process that no file holds."""
+    lines = Path("/proc/self/smaps_rollup").read_text().splitlines()
+    return 1024 * int(next(line for line in lines if line.startswith("Anonymous:")).split()[1])
+
+
+@pytest.mark.skipif(not Path("/proc/self/smaps_rollup").exists(), reason="needs Linux")
+def test_large_sets_take_disk_and_not_memory(monkeypatch, tmp_path):
+    monkeypatch.setenv("GANFAST_CACHE", str(tmp_path))
+    monkeypatch.setattr(sys.modules["ganfast.data.squares"], "IN_MEMORY", 1 << 20)
+    count = 20_000  # 245 MB of pixels
+    stream = data.BatchStream(squares(Painted(64), 64), 64, 0)
+    next(stream)  # what the first use of everything takes
+    before = anonymous()
+    found = squares(Painted(count), 64)
+    stream = data.BatchStream(found, 64, seed=1, mirror=True)
+    for _ in range(300):
+        images, _ = next(stream)
+    assert anonymous() - before < 60 << 20
+    assert found.images[count - 1, 0, 0, :3].tolist() == [(count - 1 + i) % 251 for i in range(3)]
+    assert images.shape == (64, 3, 64, 64)
+
+
+def _sees(rank: int, photos: Path, out: Path) -> None:
+    sys.modules["ganfast.data.squares"].IN_MEMORY = 0
+    config = gan.Config(data=str(photos), size=32, model="dcgan", batch_size=4, on_error="skip")
+    with pytest.warns(UserWarning, match="left out"):
+        images = gan.real_images(gan.fitted(config)).images
+    np.save(out / f"{rank}.npy", images.numpy())
+
+
+def test_processes_decode_a_set_once(photos, tmp_path, monkeypatch):
+    monkeypatch.setenv("GANFAST_CACHE", str(tmp_path / "cache"))
+    processes.run(2, tmp_path, _sees, photos, tmp_path)
+    one, two = (np.load(tmp_path / f"{rank}.npy") for rank in range(2))
+    assert one.shape == (8, 3, 32, 32)
+    assert np.array_equal(one, two)
+    assert len(list((tmp_path / "cache" / "images").iterdir())) == 1
