@@ -38,6 +38,13 @@ Samples = Annotated[
     int | None, typer.Option(min=2, help="Images of a generator.", show_default="as many as REAL")
 ]
 OnError = Annotated[str, typer.Option(help="stop at images that cannot be used, or skip them.")]
+Background = Annotated[
+    str | None,
+    typer.Option(
+        help="Compose transparency on this colour, and turn images upright, as ganfast train does.",
+        show_default="the stored pixels, as FID tools take them",
+    ),
+]
 State = Annotated[
     Path | None, typer.Option(help="Folder of finished features, to resume and to use again.")
 ]
@@ -79,8 +86,9 @@ def evaluate(
     features: Features = "inception", resize: Resize = None, dims: Dims = 2048,
     weights: Weights = None, sha256: Sha256 = None, dtype: Dtype = "float32",
     device: Device = None, batch_size: Batch = 32, samples: Samples = None, seed: Seed = 2020,
-    on_error: OnError = "stop", state: State = None, compile: Compile = False,
-    graphs: Graphs = False, download: Download = False, threads: Threads = None,
+    on_error: OnError = "stop", background: Background = None, state: State = None,
+    compile: Compile = False, graphs: Graphs = False, download: Download = False,
+    threads: Threads = None,
 ) -> None:  # fmt: skip
     """Score FAKE images against REAL ones.
 
@@ -97,8 +105,8 @@ def evaluate(
     settings = _settings(
         Options(seed, ddof, kid_subsets, kid_subset_size, splits, k, inclusive), threads,
         features=features, resize=resize, dims=dims, weights=weights, sha256=sha256, dtype=dtype,
-        device=device, batch_size=batch_size, samples=samples, on_error=on_error, state=state,
-        compile=compile, graphs=graphs, download=download,
+        device=device, batch_size=batch_size, samples=samples, on_error=on_error,
+        background=background, state=state, compile=compile, graphs=graphs, download=download,
     )  # fmt: skip
     if report is not None:  # before the work, not after it
         check_writable(report)
@@ -121,8 +129,9 @@ def fid(
     features: Features = "inception", resize: Resize = None, dims: Dims = 2048,
     weights: Weights = None, sha256: Sha256 = None, dtype: Dtype = "float32",
     device: Device = None, batch_size: Batch = 32, samples: Samples = None, seed: Seed = 2020,
-    on_error: OnError = "stop", state: State = None, compile: Compile = False,
-    graphs: Graphs = False, download: Download = False, threads: Threads = None,
+    on_error: OnError = "stop", background: Background = None, state: State = None,
+    compile: Compile = False, graphs: Graphs = False, download: Download = False,
+    threads: Threads = None,
 ) -> None:  # fmt: skip
     """Compute the Fréchet distance alone, which keeps no features in memory; see ganfast eval."""
     from ganfast.evaluation import Options, evaluate
@@ -130,8 +139,8 @@ def fid(
     settings = _settings(
         Options(seed=seed, ddof=ddof), threads,
         features=features, resize=resize, dims=dims, weights=weights, sha256=sha256, dtype=dtype,
-        device=device, batch_size=batch_size, samples=samples, on_error=on_error, state=state,
-        compile=compile, graphs=graphs, download=download,
+        device=device, batch_size=batch_size, samples=samples, on_error=on_error,
+        background=background, state=state, compile=compile, graphs=graphs, download=download,
     )  # fmt: skip
     with _processes() as first:
         result = evaluate(real, fake, ["fid"], settings, quiet=as_json)
@@ -145,8 +154,9 @@ def stats(
     features: Features = "inception", resize: Resize = None, dims: Dims = 2048,
     weights: Weights = None, sha256: Sha256 = None, dtype: Dtype = "float32",
     device: Device = None, batch_size: Batch = 32, samples: Samples = None, seed: Seed = 2020,
-    on_error: OnError = "stop", state: State = None, compile: Compile = False,
-    graphs: Graphs = False, download: Download = False, threads: Threads = None,
+    on_error: OnError = "stop", background: Background = None, state: State = None,
+    compile: Compile = False, graphs: Graphs = False, download: Download = False,
+    threads: Threads = None,
 ) -> None:  # fmt: skip
     """Write the mean and covariance of features: mu and sigma, as pytorch-fid reads them."""
     from ganfast.evaluation import Options, statistics
@@ -158,8 +168,8 @@ def stats(
     settings = _settings(
         Options(seed=seed), threads,
         features=features, resize=resize, dims=dims, weights=weights, sha256=sha256, dtype=dtype,
-        device=device, batch_size=batch_size, samples=samples, on_error=on_error, state=state,
-        compile=compile, graphs=graphs, download=download,
+        device=device, batch_size=batch_size, samples=samples, on_error=on_error,
+        background=background, state=state, compile=compile, graphs=graphs, download=download,
     )  # fmt: skip
     with _processes() as first:
         moments, encoder, remarks = statistics(images, settings)
@@ -196,17 +206,23 @@ def weights(download: Download = False) -> None:
 def _settings(
     options: "Options", threads: int | None, *, device: str | None, resize: Any, on_error: str,
     features: str, dims: int, weights: str | None, sha256: str | None, dtype: str, batch_size: int,
-    samples: int | None, state: Path | None, compile: bool, graphs: bool, download: bool,
+    samples: int | None, background: str | None, state: Path | None, compile: bool,
+    graphs: bool, download: bool,
 ) -> "Settings":  # fmt: skip
     """Check what the parser left unchecked; ``resize`` is checked when the network is loaded."""
+    from ganfast.data.image_files import colour
     from ganfast.evaluation import Settings
 
+    if background is not None:
+        with usage():
+            colour(background)
     if on_error not in ("stop", "skip"):
         raise UsageError(f"on-error must be stop or skip, got {on_error!r}")
     return Settings(
         features=features, resize=resize, dims=dims, weights=weights, sha256=sha256, dtype=dtype,
         device=prepare(device, threads), batch_size=batch_size, samples=samples,
-        on_error="skip" if on_error == "skip" else "stop", state=state, compile=compile,
+        on_error="skip" if on_error == "skip" else "stop", background=background, state=state,
+        compile=compile,
         graphs=graphs, download=download, options=options,
     )  # fmt: skip
 

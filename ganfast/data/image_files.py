@@ -126,6 +126,23 @@ def decode(
         raise ValueError(f"{name} must be a readable 8-bit image, got {words}") from error
 
 
+def colour(name: str) -> Colour:
+    """Return the colour that a name such as ``white``, or ``#rrggbb``, stands for.
+
+    Raises:
+        ValueError: there is no such colour.
+    """
+    from PIL import ImageColor
+
+    try:
+        red, green, blue, *_ = ImageColor.getrgb(name)
+    except ValueError as error:
+        raise ValueError(
+            f"background must be a colour such as white or #808080, got {name!r}"
+        ) from error
+    return red, green, blue
+
+
 def _shown(image: "Image", background: Colour) -> "Image":
     """Return what a viewer shows on this background."""
     from PIL import Image, ImageOps

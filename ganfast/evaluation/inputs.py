@@ -9,7 +9,8 @@ import torch
 
 from ganfast import _npz, data
 from ganfast._names import printable
-from ganfast.data.image_source import ImageSource, from_data, open_images
+from ganfast.data.image_files import Colour
+from ganfast.data.image_source import ImageSource
 from ganfast.evaluation.scores import FeatureSet
 from ganfast.metrics import load_moments
 from ganfast.metrics.moments import load_settings, refuse_pickle
@@ -78,7 +79,12 @@ def load_statistics(spec: str, layers: tuple[str, ...], expected: Mapping[str, s
 
 
 def open_source(
-    spec: str, channels: int, samples: int | None, seed: int, device: torch.device
+    spec: str,
+    channels: int,
+    samples: int | None,
+    seed: int,
+    device: torch.device,
+    background: Colour | None = None,
 ) -> ImageSource:
     """Open the images that a name, a path or ``module:callable`` stands for.
 
@@ -88,20 +94,17 @@ def open_source(
         samples: images that a generator makes, 50,000 by default.
         seed: of a generator.
         device: of a generator.
+        background: of image files, as for :func:`ganfast.data.open_source`.
 
     Raises:
         FileNotFoundError: there is no such file.
         ValueError: the file holds no images, or the callable is no generator.
     """
     path = Path(spec)
-    if spec in data.EMBEDDED:
-        return from_data(data.EMBEDDED[spec](), channels)
-    is_callable = ":" in spec and not path.exists()
+    is_callable = ":" in spec and spec not in data.EMBEDDED and not path.exists()
     if is_callable or (path.suffix in (".pt", ".pth") and path.is_file()):
         from ganfast.evaluation import generators  # brings the models, which files do not need
 
         make = generators.from_callable if is_callable else generators.from_checkpoint
         return make(spec, samples or 50_000, seed, channels, device)
-    if path.is_dir() and data.has_idx_files(path):
-        return from_data(data.idx_folder(path), channels)
-    return open_images(path, channels)
+    return data.open_source(spec, channels, background)

@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from ganfast import features, metrics
+from ganfast.data.image_files import colour
 from ganfast.data.image_source import ImageSource
 from ganfast.distributed import is_first
 from ganfast.evaluation import inputs
@@ -48,6 +49,8 @@ class Settings:
             `ganfast.features.load` takes them.
         batch_size: images that go through the network at once.
         samples: images that a generator makes; as many as the other side has by default.
+        background: colour on which transparency is composed, as ``ganfast train`` does, which also
+            turns images upright. By default the stored pixels are taken, as other tools do.
         on_error: ``"stop"`` at images that cannot be used, or ``"skip"`` them.
         state: folder of finished features, to resume from and to use again.
         options: of the metrics.
@@ -65,6 +68,7 @@ class Settings:
     device: str = "cpu"
     batch_size: int = 32
     samples: int | None = None
+    background: str | None = None
     on_error: OnError = "stop"
     state: Path | None = None
     options: Options = field(default_factory=Options)
@@ -82,11 +86,15 @@ class Settings:
             torch.device(self.device)
         except RuntimeError as error:
             raise ValueError(f"device must be cpu or cuda, got {self.device!r}") from error
-        return features.load(
+        encoder = features.load(
             self.features, device=self.device, resize=self.resize, dims=self.dims,
             weights=self.weights, sha256=self.sha256, dtype=self.dtype, compile=self.compile,
             graphs=self.graphs, download=self.download,
         )  # fmt: skip
+        if self.background is not None:  # one of the settings that change the numbers
+            colour(self.background)
+            encoder.settings = encoder.settings | {"background": self.background}
+        return encoder
 
 
 @dataclass
@@ -342,7 +350,10 @@ def _open(
         if not (images and inputs.has_images(spec)):
             return statistics
     device = torch.device(settings.device)
-    source = inputs.open_source(spec, encoder.channels, samples, settings.options.seed, device)
+    background = None if settings.background is None else colour(settings.background)
+    source = inputs.open_source(
+        spec, encoder.channels, samples, settings.options.seed, device, background
+    )
     _need_two(source.name, len(source))
     if statistics is not None:
         source.moments = statistics.moments

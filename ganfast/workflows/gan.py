@@ -1,6 +1,7 @@
 """The settings of a GAN, and the networks, data, loss and score that follow from them."""
 
 import math
+import warnings
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
@@ -12,7 +13,7 @@ from torch import Tensor, nn
 
 from ganfast import data, models
 from ganfast.augment import AdaptiveAugment, DiffAugment
-from ganfast.data.image_files import Colour
+from ganfast.data.image_files import colour
 from ganfast.data.squares import OnError
 from ganfast.data.survey import Survey, survey
 from ganfast.distributed import Processes
@@ -122,7 +123,7 @@ class Config(TrainOptions):
             whole(name, getattr(self, name), minimum=0)
         if self.channels not in (0, 1, 3):
             raise ValueError(f"channels must be 1 (grey) or 3 (RGB), got {self.channels}")
-        background(self.background)
+        colour(self.background)
         one_of("on_error", self.on_error, get_args(OnError))
         for name in ("sigmoid", "spectral_norm", "tensorboard", "mirror"):
             truth(name, getattr(self, name))
@@ -236,7 +237,7 @@ def fitted(config: Config, on_note: Callable[[str], None] | None = None) -> Conf
     """
     found = None
     if not config.whole:
-        found = survey(data.open_source(config.data, 3, background(config.background)))
+        found = survey(data.open_source(config.data, 3, colour(config.background)))
         config = fit_to(config, found)
     if on_note is not None:
         on_note(f"{config.data}{f': {found}' if found else ''}; training {described(config)}")
@@ -273,23 +274,6 @@ def described(config: Config) -> str:
     )
 
 
-def background(name: str) -> Colour:
-    """Return a colour by a name such as ``white``, or as ``#rrggbb``.
-
-    Raises:
-        ValueError: there is no such colour.
-    """
-    from PIL import ImageColor
-
-    try:
-        red, green, blue, *_ = ImageColor.getrgb(name)
-    except ValueError as error:
-        raise ValueError(
-            f"background must be a colour such as white or #808080, got {name!r}"
-        ) from error
-    return red, green, blue
-
-
 def real_images(config: Config) -> data.ImageData:
     """Load the images of a config that fits them. Raises the errors of ``ganfast.data.load``.
 
@@ -302,7 +286,7 @@ def real_images(config: Config) -> data.ImageData:
         config.data,
         size=config.size,
         channels=config.channels,
-        background=background(config.background),
+        background=colour(config.background),
         on_error=config.on_error,
     )
     if processes.first:
@@ -331,6 +315,11 @@ def make_score(config: Config, real: data.ImageData, device: str) -> Score | Non
     """Make the score of a config, or None if it has none."""
     if config.score == "none" or not config.score_every:
         return None
+    if config.score == "digits" and config.channels != 1:
+        warnings.warn(
+            "score digits is made for grey digits, and says little of images in colour: try swd",
+            stacklevel=2,
+        )
     return scores.make_score(config.score, real, config.latent_shape, config.classes, device)
 
 

@@ -613,3 +613,34 @@ def test_references_with_moments_and_images_serve_every_metric(ganfast, tmp_path
     assert scores["kid"] == pytest.approx(alone["kid"])
     assert scores["precision"] == alone["precision"]
     assert scores["fid"] != pytest.approx(alone["fid"], rel=1e-3)
+
+
+def test_transparency_is_dropped_or_composed(tmp_path, monkeypatch, capsys):
+    """Two folders that look alike and differ where nothing is seen."""
+    for name, hidden in (("one", 0), ("two", 255)):
+        (tmp_path / name).mkdir()
+        random = np.random.default_rng(0)
+        for i in range(9):
+            pixels = np.full((28, 28, 4), hidden, np.uint8)
+            pixels[4:20, 4:20, :3] = random.integers(0, 256, (16, 16, 1))
+            pixels[..., 3] = 0
+            pixels[4:20, 4:20, 3] = 255
+            Image.fromarray(pixels).save(tmp_path / name / f"{i}.png")
+
+    def distance(*more):
+        arguments = ["fid", str(tmp_path / "one"), str(tmp_path / "two"), "--features", "digits"]
+        monkeypatch.setattr(sys, "argv", ["ganfast", *arguments, "--json", *more])
+        with pytest.raises(SystemExit) as ended:
+            cli.main()
+        assert not ended.value.code
+        return json.loads(capsys.readouterr().out)
+
+    assert distance()["metrics"]["fid"] > 1
+    composed = distance("--background", "white")
+    assert composed["metrics"]["fid"] < 1e-6
+    assert composed["settings"]["background"] == "white"
+    monkeypatch.setattr(sys, "argv", ["ganfast", "fid", "digits", "digits", "--background", "whit"])
+    with pytest.raises(SystemExit) as ended:
+        cli.main()
+    assert ended.value.code == 2
+    assert "background must be a colour such as white or #808080" in capsys.readouterr().err
