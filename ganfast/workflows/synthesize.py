@@ -1,34 +1,28 @@
 """Make a labelled data set from a checkpoint, with a card of its quality."""
 
 import hashlib
-import io
-import json
 import shutil
 import warnings
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Literal, get_args
+from typing import get_args
 
-import numpy as np
 import torch
 from torch import Tensor
 
-from ganfast import _npz, data
+from ganfast import _npz
 from ganfast._files import atomic_write, read_tensors
 from ganfast.metrics.validation import as_tensor
-from ganfast.reporting import images, report
 from ganfast.workflows import gan
+from ganfast.workflows.dataset_card import write_card
+from ganfast.workflows.dataset_export import Format, export
 from ganfast.workflows.judge import Judge, judge_of
 from ganfast.workflows.quality import Quality, quality
 from ganfast.workflows.run_folder import claim, one_writer
 from ganfast.workflows.sampler import Filters, Sampler, shuffled_labels
 
-Format = Literal["npz", "folder", "parquet", "safetensors"]
-
 SHARD = 1000  # samples in a shard, the unit of resuming
-_SHOWN = 40  # samples on the card, each beside its nearest real image
-_PER_CLASS = 10
 
 
 @dataclass(frozen=True)
@@ -102,9 +96,9 @@ def synthesize(
         ]
     )
     names = [real.class_name(label) for label in range(sampler.classes)]
-    _export(out, made, labels, order.format, names)
+    export(out, made, labels, order.format, names)
     found = quality(real.images, made, judge)
-    _card(out, order, sampler, judge, found, made, labels, real)
+    write_card(out, asdict(order), sampler, judge, found, made, labels, real)
     return found, judge
 
 
@@ -190,150 +184,3 @@ def _digest(tensors: Mapping[str, Tensor]) -> str:
     for name in sorted(tensors):
         digest.update(tensors[name].contiguous().numpy().tobytes())
     return digest.hexdigest()
-
-
-def _export(out: Path, made: Tensor, labels: Tensor, form: Format, names: list[str]) -> None:
-    if form == "npz":
-        with atomic_write(out / "data.npz") as file:
-            np.savez_compressed(file, images=made.numpy(), labels=labels.numpy())
-    if form == "folder":
-        for i, (image, label) in enumerate(zip(made, labels.tolist(), strict=True)):
-            path = out / "images" / names[label] / f"{i:06d}.png"
-            if not path.exists():
-                images.write_png(images.grid(image[None], padding=0), path)
-    if form == "parquet":
-        _write_parquet(out / "data.parquet", made, labels, names)
-
-
-def _write_parquet(path: Path, made: Tensor, labels: Tensor, names: list[str]) -> None:
-    """Write rows of an image and a label, as the Hugging Face datasets library reads them."""
-    import pyarrow as pa
-    import pyarrow.parquet as pq
-
-    feature = {
-        "image": {"_type": "Image"},
-        "label": {"names": names, "_type": "ClassLabel"},
-    }
-    kind = pa.struct([("bytes", pa.binary()), ("path", pa.string())])
-    schema = pa.schema(
-        [("image", kind), ("label", pa.int64())],
-        metadata={"huggingface": json.dumps({"info": {"features": feature}})},
-    )
-    with atomic_write(path) as file, pq.ParquetWriter(file, schema) as writer:
-        for start in range(0, len(made), SHARD):
-            part = range(start, min(start + SHARD, len(made)))
-            pictures = [{"bytes": _png(made[i]), "path": f"{i:06d}.png"} for i in part]
-            columns = [pa.array(pictures, kind), pa.array(labels[part.start : part.stop].tolist())]
-            writer.write_table(pa.table(columns, schema=schema))
-
-
-def _png(image: Tensor) -> bytes:
-    file = io.BytesIO()
-    images.grid(image[None], padding=0).save(file, format="PNG")
-    return file.getvalue()
-
-
-def _card(
-    out: Path,
-    order: Order,
-    sampler: Sampler,
-    judge: Judge,
-    found: Quality,
-    made: Tensor,
-    labels: Tensor,
-    real: data.ImageData,
-) -> None:
-    figures = {k: v for k, v in found._asdict().items() if k != "nearest"}
-    config = asdict(sampler.config)
-    card = {"figures": figures, "judge": judge.words, "order": asdict(order), "model": config}
-    with atomic_write(out / "card.json") as file:
-        file.write(json.dumps(card, indent=1).encode())
-    nearest = real.images[found.nearest[:_SHOWN]]
-    pairs = torch.stack([made[:_SHOWN], nearest], 1).flatten(0, 1)
-    of_classes, per_class = _by_class(made, labels, sampler.classes)
-    sheets = {"samples": (of_classes, per_class), "nearest": (pairs, 10)}
-    pictures: dict[str, bytes] = {}
-    for name, (shown, columns) in sheets.items():
-        path = out / f"{name}.png"
-        scale = 2 if sampler.config.size <= 64 else 1
-        images.write_png(images.grid(shown, columns=columns, scale=scale), path)
-        pictures[name] = path.read_bytes()
-    names = [real.class_name(label) for label in range(sampler.classes)]
-    counts = labels.bincount(minlength=sampler.classes).tolist()
-    per_label = [(name, str(count)) for name, count in zip(names, counts, strict=True)]
-    caption = "one class a row, in the order of the table" if real.classes > 1 else "samples"
-    content = report.page(
-        "ganfast synthesize: a data card",
-        f"{len(made)} images by {config['model']}, trained on {config['data']}.",
-        report.section(
-            "Scores", report.table(found.rows(judge)), report.text(_SCORES.format(judge.words))
-        ),
-        report.section(
-            "Samples",
-            report.figure(pictures["samples"], caption),
-            report.table(per_label, header=["class", "images"]),
-        ),
-        report.section(
-            "Memorised?",
-            report.figure(
-                pictures["nearest"], "samples, each with its nearest real image to its right"
-            ),
-            report.text(_MEMORISED),
-        ),
-        report.section("Order", report.table([(k, str(v)) for k, v in asdict(order).items()])),
-        settings=config,
-    )
-    report.write(out / "card.html", content)
-    with atomic_write(out / "README.md") as file:
-        file.write(_readme(order, judge, found, names, config).encode())
-
-
-def _by_class(made: Tensor, labels: Tensor, classes: int) -> tuple[Tensor, int]:
-    """Return up to 10 samples of each of up to 20 classes, and how many there are of each."""
-    places = [torch.where(labels == label)[0] for label in range(classes)]
-    places = [of for of in places if len(of)][:20]
-    each = min(_PER_CLASS if classes > 1 else 2 * _SHOWN, *(len(of) for of in places), len(made))
-    return made[torch.cat([of[:each] for of in places])], each if classes > 1 else _PER_CLASS
-
-
-def _readme(
-    order: Order, judge: Judge, found: Quality, names: list[str], config: Mapping[str, object]
-) -> str:
-    """Return the data set's card as the Hugging Face hub shows it."""
-    import yaml
-
-    files = {"npz": "data.npz", "folder": "images/**", "parquet": "data.parquet"}
-    front: dict[str, object] = {
-        "task_categories": ["image-classification"],
-        "tags": ["synthetic", "gan"],
-        "size_categories": [_size_category(order.samples)],
-    }
-    if order.format in ("folder", "parquet"):
-        front["configs"] = [{"config_name": "default", "data_files": files[order.format]}]
-    rows = "\n".join(f"| {name} | {value} |" for name, value in found.rows(judge))
-    return (
-        f"---\n{yaml.safe_dump(front, sort_keys=False)}---\n\n"
-        f"# {order.samples:,} synthetic images\n\n"
-        f"Drawn by `ganfast synthesize` from a {config['model']} of {config['size']} x "
-        f"{config['size']} pixels, trained on {Path(str(config['data'])).name}. "
-        f"Classes: {', '.join(names)}.\n\n"
-        f"| score | |\n|---|---|\n{rows}\n\n{_SCORES.format(judge.words)}\n\n{_MEMORISED}\n"
-    )
-
-
-def _size_category(count: int) -> str:
-    """Return the hub's name for a number of rows."""
-    bounds = ((1000, "n<1K"), (10_000, "1K<n<10K"), (100_000, "10K<n<100K"))
-    return next((name for bound, name in bounds if count < bound), "n>100K")
-
-
-_SCORES = (
-    "The judge of the features and classes is {}. All scores compare with the images that the "
-    "model was trained on, and are not comparable with FID. SWD needs no network. Lower distances "
-    "are better; the low end of their scale is real against real. Precision is the share of "
-    "samples that look like real images, recall the share of real images that look like samples."
-)
-_MEMORISED = (
-    "The last score is the share of samples that are nearer to a real image than the median "
-    "distance of real images to each other: about a half for new images, all for copies."
-)

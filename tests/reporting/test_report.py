@@ -31,6 +31,7 @@ from ganfast.workflows import (
     train,
 )
 from ganfast.workflows.correlation import Correlation
+from ganfast.workflows.dataset_card import write_card
 from ganfast.workflows.judge import Judge
 from ganfast.workflows.pretext import Row
 from ganfast.workflows.quality import Quality
@@ -215,7 +216,8 @@ def synthesize_page(out):
     sampler = SimpleNamespace(config=config, classes=10)
     real = data.ImageData(made, torch.arange(80) % 10, FOLDER)
     judge = Judge(SimpleNamespace(label=f"FD (classifier of {FOLDER})"), "a classifier", 10)
-    synthesize._card(out, synthesize.Order(), sampler, judge, found, made, real.labels, real)
+    order = asdict(synthesize.Order())
+    write_card(out, order, sampler, judge, found, made, real.labels, real)
 
 
 def evaluate_page(out):
