@@ -4,7 +4,7 @@ import io
 import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from ganfast._files import atomic_write
 
@@ -14,22 +14,15 @@ if TYPE_CHECKING:
 
 
 # Plots are transparent, and their lines and words can be read on white and on a dark page.
-_INK = "#77828f"
-_STYLE: Any = {
-    **dict.fromkeys(("axes.edgecolor", "axes.labelcolor", "xtick.color", "ytick.color"), _INK),
-    **dict.fromkeys(("text.color", "axes.titlecolor", "grid.color"), _INK),
-}
-FLOOR = _INK
+INK = "#77828f"
 
 
 def panels(width: float, height: float, count: int = 1) -> "tuple[Figure, list[Axes]]":
     """Make a figure of a size in inches with panels below each other on a shared x axis."""
-    from matplotlib import rc_context
     from matplotlib.figure import Figure
 
-    with rc_context(_STYLE):
-        figure = Figure(figsize=(width, height), dpi=110, layout="constrained")
-        axes = list(figure.subplots(count, 1, sharex=True, squeeze=False)[:, 0])
+    figure = Figure(figsize=(width, height), dpi=110, layout="constrained")
+    axes = list(figure.subplots(count, 1, sharex=True, squeeze=False)[:, 0])
     for axis in axes:
         axis.grid(alpha=0.25)
         axis.spines[["top", "right"]].set_visible(False)
@@ -38,6 +31,14 @@ def panels(width: float, height: float, count: int = 1) -> "tuple[Figure, list[A
 
 def png(figure: "Figure") -> bytes:
     """Return a figure as PNG."""
+    from matplotlib.text import Text
+
+    for axis in figure.axes:
+        axis.tick_params(which="both", colors=INK)
+        for spine in axis.spines.values():
+            spine.set_edgecolor(INK)
+    for text in figure.findobj(Text):
+        text.set_color(INK)
     file = io.BytesIO()
     figure.savefig(file, format="png", transparent=True)
     return file.getvalue()
@@ -92,9 +93,10 @@ def curves(
         axis.set_ylabel(words)
     if probabilities:
         axes[1].set_ylim(0, 1)
-    axes[2].axhline(floor, color=FLOOR, lw=1, ls="--", label="real vs real")
+    axes[2].axhline(floor, color=INK, lw=1, ls="--", label="real vs real")
     axes[2].set_yscale("log")
     axes[2].yaxis.set_major_formatter("{x:g}")
+    axes[2].yaxis.set_minor_formatter("{x:g}")
     for axis in axes:  # above the panel, away from the curves
         axis.legend(frameon=False, ncols=2, loc="lower right", bbox_to_anchor=(1, 0.97))
     axes[2].set_xlabel("step")

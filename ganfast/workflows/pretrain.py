@@ -250,5 +250,6 @@ def _plot(settings: Settings, result: Result) -> "Figure":
     axis.set_ylabel(result.score)
     axis.set_yscale("log")
     axis.yaxis.set_major_formatter("{x:g}")
+    axis.yaxis.set_minor_formatter("{x:g}")
     axis.legend(frameon=False)
     return figure
