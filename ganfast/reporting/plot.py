@@ -29,6 +29,15 @@ def panels(width: float, height: float, count: int = 1) -> "tuple[Figure, list[A
     return figure, axes
 
 
+def logarithmic(axis: "Axes") -> None:
+    """Give an axis a logarithmic scale upwards, with plain numbers where they have room."""
+    from matplotlib.ticker import LogFormatter
+
+    axis.set_yscale("log")
+    axis.yaxis.set_major_formatter("{x:g}")
+    axis.yaxis.set_minor_formatter(LogFormatter())
+
+
 def png(figure: "Figure") -> bytes:
     """Return a figure as PNG."""
     from matplotlib.text import Text
@@ -94,9 +103,7 @@ def curves(
     if probabilities:
         axes[1].set_ylim(0, 1)
     axes[2].axhline(floor, color=INK, lw=1, ls="--", label="real vs real")
-    axes[2].set_yscale("log")
-    axes[2].yaxis.set_major_formatter("{x:g}")
-    axes[2].yaxis.set_minor_formatter("{x:g}")
+    logarithmic(axes[2])
     for axis in axes:  # above the panel, away from the curves
         axis.legend(frameon=False, ncols=2, loc="lower right", bbox_to_anchor=(1, 0.97))
     axes[2].set_xlabel("step")

@@ -248,8 +248,6 @@ def _plot(settings: Settings, result: Result) -> "Figure":
         plot.error_bars(axis, x, [(p.mean, p.std) for p in points], name)
     axis.set_xlabel("budget: rounds of the GAN, and steps of the first training")
     axis.set_ylabel(result.score)
-    axis.set_yscale("log")
-    axis.yaxis.set_major_formatter("{x:g}")
-    axis.yaxis.set_minor_formatter("{x:g}")
+    plot.logarithmic(axis)
     axis.legend(frameon=False)
     return figure

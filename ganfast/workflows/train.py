@@ -208,10 +208,19 @@ _SCALE = (
 
 def _write(out: Path, config: Config, result: Result, records: list[dict[str, float]]) -> None:
     sections = [report.section("Result", report.table(rows(result)))]
-    sheets = sorted((out / "samples").glob("step_*.png"))
-    pictures = [(sheets[-1], "the generator's moving average")] if sheets else []
-    for path, caption in (*pictures, (out / "interpolation.png", "from one latent to another")):
-        sections.append(report.section(path.stem, report.figure(path.read_bytes(), caption)))
+    rows_of = ", one class a row in the order of the labels" if config.classes else ""
+    pictures = [
+        (
+            f"Samples, step {int(sheet.stem.removeprefix('step_'))}",
+            sheet,
+            f"the generator's moving average{rows_of}",
+        )
+        for sheet in sorted((out / "samples").glob("step_*.png"))[-1:]
+    ]
+    ends = "each row goes from one latent to another"
+    pictures.append(("Interpolation", out / "interpolation.png", ends))
+    for heading, path, caption in pictures:
+        sections.append(report.section(heading, report.figure(path.read_bytes(), caption)))
     if result.scores:
         name = "swd" if config.score == "swd" else "fd"
         curves = plot.curves(
