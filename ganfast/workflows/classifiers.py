@@ -9,6 +9,7 @@ from typing import cast
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+from tqdm import tqdm
 
 from ganfast import data
 from ganfast._files import atomic_write, read_tensors
@@ -53,6 +54,7 @@ def fit(
     settings: Fit,
     seed: int,
     other_domain: Tensor | None = None,
+    name: str = "",
 ) -> int:
     """Train a classifier in place and return the number of steps.
 
@@ -63,6 +65,7 @@ def fit(
         seed: seed of the order of the images and of dropout.
         other_domain: images of another domain. Training then also makes their features
             (``net.body``) hard to tell from those of ``train`` (Ganin et al. 2016).
+        name: of a progress bar on a terminal; empty shows none.
 
     Raises:
         TypeError: ``other_domain`` is given and ``net`` is not a ganfast ``Classifier``.
@@ -73,7 +76,9 @@ def fit(
     parameters = [*net.parameters(), *(adversary.parameters() if adversary else ())]
     descent = Descent(parameters, settings.lr, settings.steps)
     best, waited, weights = float("inf"), 0, copy.deepcopy(net.state_dict())
+    bar = tqdm(total=settings.steps, desc=name, leave=False, disable=None if name else True)
     for step in range(1, settings.steps + 1):
+        bar.update()
         net.train()
         images, labels = _draw(train, settings.batch_size, order)
         loss = F.cross_entropy(net(images), labels)
@@ -89,6 +94,7 @@ def fit(
                 best, weights = now, copy.deepcopy(net.state_dict())
             if waited >= settings.patience:
                 break
+    bar.close()
     net.load_state_dict(weights)
     net.eval()
     return step

@@ -132,7 +132,8 @@ def _size_category(count: int) -> str:
 _SCORES = (
     "The judge of the features and classes is {}. All scores compare with the images that the "
     "model was trained on, and are not comparable with FID. SWD needs no network. Lower distances "
-    "are better; the low end of their scale is real against real. Precision is the share of "
+    "are better; the low end of their scale is real against real, and shares of the classes other "
+    "than the real ones raise them. Precision is the share of "
     "samples that look like real images, recall the share of real images that look like samples."
 )
 _MEMORISED = (

@@ -1,14 +1,17 @@
 """The network that scores a data set's images: given, or trained on the images themselves."""
 
 import warnings
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import torch
 from torch import Tensor, nn
+from tqdm import tqdm
 
 from ganfast import data, features
+from ganfast.data.squares import square
 from ganfast.features import Encoder
+from ganfast.features.resize import Mode
 from ganfast.models.classifier import Classifier
 from ganfast.train.loop import Descent
 from ganfast.workflows import classifiers
@@ -21,6 +24,7 @@ _HELD = 0.2  # share of the images that says when to stop, and how good the clas
 _FIT = Fit(steps=600, check_every=50)
 _STEPS = 300  # without labels
 _FEATURES = 64
+_MOST, _SIDE = 20_000, 32  # images, and their size in pixels
 _TEMPERATURE = 0.5
 
 
@@ -49,7 +53,8 @@ def judge_of(
     """Return the judge of images: for the embedded digits their classifier, else one of their own.
 
     Images with labels get a small classifier, images without labels a small network that was
-    trained to recognize two views of one image. They are trained once and kept in ``folder``.
+    trained to recognize two views of one image. It sees up to 20,000 images at up to 32 pixels, is
+    trained once and kept in ``folder``.
 
     Args:
         real: the images.
@@ -65,6 +70,7 @@ def judge_of(
     if real.name == "digits":
         words = "the classifier of digits that comes with ganfast"
         return Judge(features.load("digits"), words, 10)
+    real = _shrunk(real)
     path = folder / "judge.safetensors"
     if path.exists() and not overwrite:
         try:
@@ -79,10 +85,19 @@ def judge_of(
     return _own(net, real)
 
 
+def _shrunk(real: data.ImageData) -> data.ImageData:
+    """Return a random subset of the images, at a size that small networks learn from quickly."""
+    order = torch.randperm(len(real), generator=torch.Generator().manual_seed(0))
+    chosen = order[:_MOST].sort().values
+    size = min(_SIDE, real.images.shape[2])
+    images = torch.stack([square(image, size) for image in real.images[chosen]])
+    return replace(real, images=images, labels=None if real.labels is None else real.labels[chosen])
+
+
 def _classifier(real: data.ImageData) -> Classifier:
     pool, held = _split(real)
     net = classifiers.small_classifier(real.classes, real.images, seed=0, width=_WIDTH)
-    classifiers.fit(net, pool, held, _FIT, seed=0)
+    classifiers.fit(net, pool, held, _FIT, seed=0, name="training a classifier")
     return net
 
 
@@ -93,7 +108,7 @@ def _recognizer(real: data.ImageData) -> Classifier:
     descent, random = Descent(net.parameters(), 1e-3), torch.Generator().manual_seed(0)
     stream = data.BatchStream(real, min(64, len(real)), seed=0)
     net.train()
-    for _ in range(_STEPS):
+    for _ in tqdm(range(_STEPS), "training on views", leave=False, disable=None):
         images, _ = next(stream)
         one, two = (net(view(images, random)) for _ in range(2))
         descent.step(contrastive_loss(one, two, _TEMPERATURE))
@@ -125,12 +140,17 @@ def _users(name: str, real: data.ImageData) -> Judge:
             f"classifier must tell {real.classes} classes apart, as {real.name} has, got {classes}"
         )
     label = f"FD ({name})"
-    return Judge(
-        _encoder(net, real, label, ("features", "logits")), f"the classifier {name}", classes
-    )
+    encoder = _encoder(net, real, label, ("features", "logits"), "none")
+    return Judge(encoder, f"the classifier {name}", classes)
 
 
-def _encoder(net: nn.Module, real: data.ImageData, label: str, layers: tuple[str, ...]) -> Encoder:
+def _encoder(
+    net: nn.Module,
+    real: data.ImageData,
+    label: str,
+    layers: tuple[str, ...],
+    mode: Mode = "clean",
+) -> Encoder:
     channels, size = real.images.shape[1:3]
     return Encoder(
         net=_Layers(net).eval(),
@@ -138,7 +158,7 @@ def _encoder(net: nn.Module, real: data.ImageData, label: str, layers: tuple[str
         layers=layers,
         channels=channels,
         size=size,
-        mode="none",
+        mode=mode,
         shift=(127.5,),
         scale=(127.5,),
     )
