@@ -95,7 +95,8 @@ def derivatives(
     for _ in range(orders):
         grads = torch.autograd.grad(value, inputs, create_graph=True)
         found += grads
-        value = torch.stack([(g.square() * torch.cos(g.detach())).sum() for g in grads]).sum()
+        scaled = [g / (1 + g.detach().abs().max()) for g in grads]
+        value = torch.stack([g.tanh().sum() for g in scaled]).sum()
     return [t.detach() for t in found]
 
 
@@ -185,7 +186,7 @@ def test_dtypes_and_layouts(dtype: torch.dtype) -> None:
             assert t.is_contiguous(memory_format=torch.channels_last)
         both.append((y, dx, dw))
     for got, want in zip(*both, strict=True):
-        scale = float(want.float().abs().max())
+        scale = want.detach().float().abs().max().item()
         torch.testing.assert_close(
             got.float(), want.float(), rtol=0, atol=8 * torch.finfo(dtype).eps * scale
         )
