@@ -17,7 +17,6 @@ from contextlib import AbstractContextManager, contextmanager, nullcontext
 from typing import Any, NamedTuple
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 from torch.autograd import forward_ad
 
@@ -182,7 +181,7 @@ def conv2d(
     check_convolution("input", input, weight, groups, 1)
     s, p, d = pair("stride", stride), pair("padding", padding, 0), pair("dilation", dilation)
     if not _served():
-        return F.conv2d(input, weight, bias, s, p, d, groups)
+        return torch.conv2d(input, weight, bias, s, p, d, groups)
     geometry = _Geometry(s, p, d, False, (0, 0), groups)
     return _convolution(*_in_one_dtype(input, weight, bias), geometry)
 
@@ -220,6 +219,6 @@ def conv_transpose2d(
     s, p, d = pair("stride", stride), pair("padding", padding, 0), pair("dilation", dilation)
     o = pair("output_padding", output_padding, 0)
     if not _served():
-        return F.conv_transpose2d(input, weight, bias, s, p, o, groups, d)
+        return torch.conv_transpose2d(input, weight, bias, s, p, o, groups, d)
     geometry = _Geometry(s, p, d, True, o, groups)
     return _convolution(*_in_one_dtype(input, weight, bias), geometry)

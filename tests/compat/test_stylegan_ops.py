@@ -221,5 +221,48 @@ def test_install_too_late(tmp_path: Path) -> None:
     )
 
 
+def test_grouped_convolutions_of_torch(tmp_path: Path) -> None:
+    """The modules of a network whose second backward would loop over groups."""
+    done = run(
+        tmp_path,
+        """
+        import sys, torch
+        from torch import nn
+        from torch.utils._python_dispatch import TorchDispatchMode
+
+        class Counter(TorchDispatchMode):
+            calls = 0
+            def __torch_dispatch__(self, func, types, args=(), kwargs=None):
+                self.calls += "aten.convolution" in str(func)
+                return func(*args, **(kwargs or {}))
+
+        torch.manual_seed(0)
+        net = nn.Sequential(
+            nn.Conv2d(24, 24, 3, padding=1, groups=12), nn.Tanh(),
+            nn.Conv2d(24, 24, 3, padding="same", groups=1), nn.Tanh(),
+            nn.ConvTranspose2d(24, 24, 3, groups=24), nn.Tanh(), nn.Conv2d(24, 1, 3),
+        )
+        x = torch.randn(2, 24, 8, 8, requires_grad=True)
+
+        def penalty():
+            net.zero_grad()
+            (g,) = torch.autograd.grad(net(x).sum(), x, create_graph=True)
+            with Counter() as counter:
+                g.square().sum().backward()
+            return counter.calls, [p.grad.clone() for p in net.parameters() if p.grad is not None]
+
+        calls, grads = penalty()
+        import ganfast.compat.stylegan_ops
+        ganfast.compat.stylegan_ops.install(grouped_convolutions=True)
+        fewer, same = penalty()
+        assert calls > 36 and fewer < 30, (calls, fewer)
+        torch.testing.assert_close(same, grads, rtol=1e-4, atol=1e-5)
+        net[0](x[0])  # one image without a batch
+        print(torch.compile(net, backend="eager", fullgraph=True)(x).shape == net(x).shape)
+        """,
+    )
+    assert done.stdout == "True\n", done.stderr
+
+
 def test_importing_changes_nothing_of_torch() -> None:
     assert Sampler.__init__ is object.__init__ or Sampler.__init__.__module__ != ops.__name__

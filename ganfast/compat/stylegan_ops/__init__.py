@@ -19,6 +19,8 @@ from collections.abc import Sequence
 from typing import Any
 
 import torch
+import torch.nn.functional as F
+from torch import Tensor
 from torch.optim import Adam
 from torch.utils.data import Sampler
 
@@ -45,7 +47,7 @@ __all__ = [
 ]
 
 
-def install(package: str = "torch_utils") -> None:
+def install(package: str = "torch_utils", grouped_convolutions: bool = False) -> None:
     """Make ``torch_utils.ops`` consist of these modules, and let the projects run on today's torch.
 
     The projects' own ``conv2d_gradfix`` and ``grid_sample_gradfix`` import ``pkg_resources``, which
@@ -55,6 +57,9 @@ def install(package: str = "torch_utils") -> None:
 
     Args:
         package: where the project's copy of ``torch_utils`` is, such as ``"eg3d.torch_utils"``.
+        grouped_convolutions: also make ``torch.nn.functional.conv2d`` and ``conv_transpose2d``, and
+            with them torch's modules, take ganfast's convolutions if they have groups. R3GAN's
+            networks call these.
 
     Raises:
         RuntimeError: one of the project's modules is already imported.
@@ -77,6 +82,39 @@ def install(package: str = "torch_utils") -> None:
         Adam([torch.zeros(1)], betas=(0, 0))
     except ValueError:
         Adam.__init__ = _with_float_betas(Adam.__init__)  # type: ignore[method-assign]
+    if grouped_convolutions:
+        F.conv2d = _conv2d  # type: ignore[assignment]
+        F.conv_transpose2d = _conv_transpose2d  # type: ignore[assignment]
+
+
+def _conv2d(
+    input: Tensor,
+    weight: Tensor,
+    bias: Tensor | None = None,
+    stride: Any = 1,
+    padding: Any = 0,
+    dilation: Any = 1,
+    groups: int = 1,
+) -> Tensor:
+    if groups == 1 or input.dim() != 4 or isinstance(padding, str):
+        return torch.conv2d(input, weight, bias, stride, padding, dilation, groups)
+    return conv2d_gradfix.conv2d(input, weight, bias, stride, padding, dilation, groups)
+
+
+def _conv_transpose2d(
+    input: Tensor,
+    weight: Tensor,
+    bias: Tensor | None = None,
+    stride: Any = 1,
+    padding: Any = 0,
+    output_padding: Any = 0,
+    groups: int = 1,
+    dilation: Any = 1,
+) -> Tensor:
+    options = (stride, padding, output_padding, groups, dilation)
+    if groups == 1 or input.dim() != 4:
+        return torch.conv_transpose2d(input, weight, bias, *options)
+    return conv2d_gradfix.conv_transpose2d(input, weight, bias, *options)
 
 
 def _init_sampler(self: object, data_source: object = None) -> None:
