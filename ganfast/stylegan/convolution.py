@@ -68,7 +68,8 @@ def _autocasts(x: Tensor) -> bool:
     return x.device.type != "meta" and torch.is_autocast_enabled(x.device.type)
 
 
-def _dtypes_as_they_are(x: Tensor) -> AbstractContextManager[Any]:
+def without_autocast(x: Tensor) -> AbstractContextManager[Any]:
+    """Keep the dtypes of what runs on x's device as they are."""
     return torch.autocast(x.device.type, enabled=False) if _autocasts(x) else nullcontext()
 
 
@@ -77,7 +78,7 @@ class _Convolution(torch.autograd.Function):
     def forward(ctx: Any, x: Tensor, w: Tensor, b: Tensor | None, geometry: _Geometry) -> Tensor:
         ctx.geometry, ctx.size = geometry, x.shape[2:]
         ctx.save_for_backward(x if ctx.needs_input_grad[1] else None, w)
-        with _dtypes_as_they_are(x):
+        with without_autocast(x):
             return torch.convolution(x, w, b, *geometry)
 
     @staticmethod

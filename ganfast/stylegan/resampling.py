@@ -5,7 +5,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from ganfast.stylegan._arguments import Factor, Padding, check_filter, check_images, pair, sides
-from ganfast.stylegan.convolution import conv2d, conv_transpose2d
+from ganfast.stylegan.convolution import conv2d, conv_transpose2d, without_autocast
 from ganfast.stylegan.filters import filter_size
 
 
@@ -81,7 +81,7 @@ def upfirdn2d_reference(
     taps = y.new_ones(1, 1) if f is None else f.to(y.dtype)
     if flip_filter:
         taps = taps.flip(list(range(taps.dim())))
-    with torch.autocast(x.device.type, enabled=False):
+    with without_autocast(x):
         if taps.dim() == 2:
             y = _filter(y, taps * gain, up, down, padding)
         else:

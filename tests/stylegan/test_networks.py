@@ -14,6 +14,7 @@ from stylegan import oracle
 from torch import Tensor
 
 from ganfast.stylegan import (
+    bias_act,
     conv2d_resample,
     filtered_lrelu,
     fma,
@@ -158,6 +159,29 @@ def test_derivatives_by_differences() -> None:
     for function, inputs in ((modulated, [x, w, s]), (filtered, [x, b])):
         assert torch.autograd.gradcheck(function, inputs, fast_mode=True)
         assert torch.autograd.gradgradcheck(function, inputs, fast_mode=True)
+
+
+class Synthesis(torch.nn.Module):
+    """A layer of a generator, to compile and to export."""
+
+    def forward(self, x: Tensor, w: Tensor, s: Tensor) -> Tensor:
+        f = torch.tensor([[1.0, 2.0], [3.0, 4.0]], device=x.device)
+        y = modulated_conv2d(x, w, s, up=2, padding=1, resample_filter=f)
+        y = bias_act(y, s[0], act="lrelu", clamp=2)
+        return filtered_lrelu(y, f, f, up=2, down=2, padding=1)
+
+
+def test_compile_export_and_meta() -> None:
+    x, w, s = torch.randn(2, 4, 8, 8), torch.randn(4, 4, 3, 3), torch.randn(2, 4)
+    layer = Synthesis()
+    y = layer(x, w, s)
+    compiled = torch.compile(layer, backend="eager", fullgraph=True)
+    torch.testing.assert_close(compiled(x, w, s), y)
+    exported = torch.export.export(layer, (x, w, s)).module()
+    torch.testing.assert_close(exported(x, w, s), y)
+    assert layer(*(t.to("meta") for t in (x, w, s))).shape == y.shape
+    one_by_one = torch.func.vmap(lambda t, style: layer(t[None], w, style[None])[0])
+    torch.testing.assert_close(one_by_one(x, s[:1].expand(2, -1)), layer(x, w, s[:1].expand(2, -1)))
 
 
 def test_fma() -> None:
