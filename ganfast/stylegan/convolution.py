@@ -140,10 +140,12 @@ def _served() -> bool:
 
 def _in_one_dtype(x: Tensor, w: Tensor, b: Tensor | None) -> tuple[Tensor, Tensor, Tensor | None]:
     """Return the tensors as autocast takes them."""
-    if not _autocasts(x) or torch.float64 in (x.dtype, w.dtype):
-        return x, w, b
-    dtype = torch.get_autocast_dtype(x.device.type)
-    return x.to(dtype), w.to(dtype), None if b is None else b.to(dtype)
+    if _autocasts(x) and torch.float64 not in (x.dtype, w.dtype):
+        dtype = torch.get_autocast_dtype(x.device.type)
+        return x.to(dtype), w.to(dtype), None if b is None else b.to(dtype)
+    if w.dtype != x.dtype:
+        raise TypeError(f"weight must have the dtype of input, {x.dtype}, got {w.dtype}")
+    return x, w, b
 
 
 def conv2d(
@@ -176,7 +178,8 @@ def conv2d(
         y, (N, O, ., .).
 
     Raises:
-        TypeError: a tensor is not a floating-point tensor, or a number no integer.
+        TypeError: a tensor is not a floating-point tensor, dtypes differ, or a number is no
+            integer.
         ValueError: shapes do not fit.
     """
     check_convolution("input", input, weight, groups, 1)
@@ -213,7 +216,8 @@ def conv_transpose2d(
         (N, O, ., .).
 
     Raises:
-        TypeError: a tensor is not a floating-point tensor, or a number no integer.
+        TypeError: a tensor is not a floating-point tensor, dtypes differ, or a number is no
+            integer.
         ValueError: shapes do not fit.
     """
     check_convolution("input", input, weight, groups, 0)

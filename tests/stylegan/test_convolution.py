@@ -255,6 +255,8 @@ def test_errors() -> None:
         conv2d(x, w, groups=3)
     with pytest.raises(TypeError, match="padding must hold integers, got 'same'"):
         conv2d(x, w, padding="same", groups=2)
+    with pytest.raises(TypeError, match="weight must have the dtype of input"):
+        conv2d(x, w.double(), groups=2)
     with pytest.raises(ValueError, match="stride must be at least 1, got 0"):
         conv_transpose2d(x, w, stride=0)
     with pytest.raises(TypeError, match="weight must be a tensor, got NoneType"):
