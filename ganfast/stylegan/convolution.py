@@ -78,7 +78,7 @@ class _Convolution(torch.autograd.Function):
     def forward(ctx: Any, x: Tensor, w: Tensor, b: Tensor | None, geometry: _Geometry) -> Tensor:
         ctx.geometry, ctx.size = geometry, x.shape[2:]
         ctx.save_for_backward(x if ctx.needs_input_grad[1] else None, w)
-        with without_autocast(x):
+        with without_autocast(x):  # on CUDA it would cast again, in a backward pass within it too
             return torch.convolution(x, w, b, *geometry)
 
     @staticmethod

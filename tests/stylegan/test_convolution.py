@@ -100,7 +100,7 @@ def derivatives(
     return [t.detach() for t in found]
 
 
-@settings(max_examples=30)
+@settings(max_examples=20)
 @given(case=cases())
 def test_values_and_derivatives_up_to_the_third(case: dict[str, Any]) -> None:
     ours, torchs, options, inputs = build(case)
