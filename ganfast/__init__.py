@@ -20,6 +20,7 @@ if TYPE_CHECKING:
         reference,
         regularizers,
         reporting,
+        stylegan,
         train,
         workflows,
     )
@@ -46,6 +47,7 @@ __all__ = [
     "reference",
     "regularizers",
     "reporting",
+    "stylegan",
     "train",
     "workflows",
 ]

@@ -19,7 +19,7 @@ FLOORS = (
     ("_ext", "_files", "_lock", "_names", "_npz", "_precision", "_C"),
     ("_checks", "reference"),
     ("ops", "distributed"),
-    ("losses", "penalties", "regularizers", "augment", "models", "data"),
+    ("losses", "penalties", "regularizers", "augment", "stylegan", "models", "data"),
     ("features",),
     ("metrics",),
     ("reporting",),

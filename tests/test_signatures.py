@@ -9,14 +9,14 @@ from typing import Any
 
 import pytest
 
-from ganfast import augment, compat, losses, penalties, regularizers
+from ganfast import augment, compat, losses, penalties, regularizers, stylegan
 
 COMPAT = [
     importlib.import_module(f"ganfast.compat.{module.name}")
     for module in pkgutil.iter_modules(compat.__path__)
     if not module.name.startswith("_")
 ]
-MODULES = [losses, penalties, regularizers, augment, *COMPAT]
+MODULES = [losses, penalties, regularizers, augment, stylegan, *COMPAT]
 
 # Signatures of public projects that end in ** themselves.
 OPEN_IN_THE_PROJECT = {

@@ -1,0 +1,117 @@
+"""Bias, activation, gain and clamp in one function."""
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from ganfast._names import check_name
+from ganfast.stylegan._arguments import check_bias, check_floating
+
+
+@dataclass(frozen=True)
+class Activation:
+    """A function of v and a slope, with the slope and the gain that are used by default."""
+
+    func: Callable[[Tensor, float], Tensor]
+    def_alpha: float = 0.0
+    def_gain: float = 1.0
+
+
+def _softplus(v: Tensor) -> Tensor:
+    return F.softplus(v, threshold=40)  # where it equals v in float64; torch's default is 20
+
+
+ACTIVATIONS = {
+    "linear": Activation(lambda v, alpha: v),
+    "relu": Activation(lambda v, alpha: F.relu(v), def_gain=math.sqrt(2)),
+    "lrelu": Activation(F.leaky_relu, def_alpha=0.2, def_gain=math.sqrt(2)),
+    "tanh": Activation(lambda v, alpha: torch.tanh(v)),
+    "sigmoid": Activation(lambda v, alpha: torch.sigmoid(v)),
+    "elu": Activation(lambda v, alpha: F.elu(v)),
+    "selu": Activation(lambda v, alpha: F.selu(v)),
+    "softplus": Activation(lambda v, alpha: _softplus(v)),
+    "swish": Activation(lambda v, alpha: v * torch.sigmoid(v), def_gain=math.sqrt(2)),
+}
+
+
+def bias_act(
+    x: Tensor,
+    b: Tensor | None = None,
+    dim: int = 1,
+    act: str = "linear",
+    alpha: float | None = None,
+    gain: float | None = None,
+    clamp: float | None = None,
+) -> Tensor:
+    r"""Add a bias, apply an activation, multiply by a gain and clamp.
+
+    .. math:: y = \mathrm{clip}(g \cdot f(x + b; \alpha), -c, c)
+
+    ======== ================================== ============ ============
+    act      f(v)                               alpha        gain
+    ======== ================================== ============ ============
+    linear   v                                               1
+    relu     max(v, 0)                                       :math:`√2`
+    lrelu    v if v > 0, else alpha v           0.2          :math:`√2`
+    tanh     tanh v                                          1
+    sigmoid  1 / (1 + exp(-v))                               1
+    elu      v if v >= 0, else exp(v) - 1                    1
+    selu     1.0507 (v, or 1.6733 (exp(v) - 1))              1
+    softplus log(1 + exp v)                                  1
+    swish    v / (1 + exp(-v))                               :math:`√2`
+    ======== ================================== ============ ============
+
+    float16 and bfloat16 are computed in float32 and rounded once. NaN stays NaN. Differentiable to
+    any order; where the clamp holds a value back, the gradient is 0.
+
+    Args:
+        x: of any shape with an axis ``dim``; float64, float32, float16 or bfloat16.
+        b: bias, one number for each index of axis ``dim``.
+        dim: the axis of the bias.
+        act: name of the activation.
+        alpha: slope of lrelu; the default is in the table.
+        gain: g; the default is in the table.
+        clamp: c >= 0, or None for no clamp.
+
+    Returns:
+        y, in the shape, dtype and layout of x.
+
+    Raises:
+        TypeError: x or b is no floating-point tensor.
+        ValueError: the name is unknown, the bias does not fit x, or the clamp is negative.
+
+    Source: Karras et al. 2020, arXiv:1912.04958 and arXiv:2006.06676.
+    """
+    check_floating("x", x)
+    check_name("act", act, ACTIVATIONS)
+    if clamp is not None and not clamp >= 0:
+        raise ValueError(f"clamp must be None or at least 0, got {clamp}")
+    if b is not None:
+        if not -x.dim() <= dim < x.dim():
+            raise ValueError(f"dim must be an axis of x, which has {x.dim()}, got {dim}")
+        check_bias("b", b, x, dim)
+    alpha = ACTIVATIONS[act].def_alpha if alpha is None else float(alpha)
+    gain = ACTIVATIONS[act].def_gain if gain is None else float(gain)
+    clamp = None if clamp is None else float(clamp)
+    return bias_act_reference(x, b, dim, act, alpha, gain, clamp)  # a kernel goes here
+
+
+def bias_act_reference(
+    x: Tensor, b: Tensor | None, dim: int, act: str, alpha: float, gain: float, clamp: float | None
+) -> Tensor:
+    """Compute :func:`bias_act` of checked arguments in plain PyTorch."""
+    v = x if x.dtype == torch.float64 else x.float()
+    if b is not None:
+        shape = [1] * x.dim()
+        shape[dim] = -1
+        v = v + b.to(v.dtype).view(shape)
+    y = ACTIVATIONS[act].func(v, alpha)
+    if gain != 1:
+        y = y * gain
+    if clamp is not None:
+        y = y.clamp(-clamp, clamp)
+    return y.to(x.dtype)

@@ -1,0 +1,228 @@
+"""Upsampling, filtering and downsampling of images."""
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from ganfast.stylegan._arguments import Factor, Padding, check_filter, check_images, pair, sides
+from ganfast.stylegan.convolution import conv2d, conv_transpose2d, without_autocast
+from ganfast.stylegan.filters import filter_size
+
+
+def upfirdn2d(
+    x: Tensor,
+    f: Tensor | None,
+    up: Factor = 1,
+    down: Factor = 1,
+    padding: Padding = 0,
+    flip_filter: bool = False,
+    gain: float = 1,
+) -> Tensor:
+    r"""Insert zeros, pad or crop, filter, and keep every n-th pixel.
+
+    With G the filter reversed on both axes, or the filter itself with ``flip_filter``:
+
+    .. math:: y_{ij} = g \sum_{kl} G_{kl} \, u_{d_y i + k, \, d_x j + l}, \qquad
+        u_{ij} = x_{(i - p_y) / u_y, \, (j - p_x) / u_x}
+
+    and u is 0 where an index is no integer or outside of x. Height is
+    :math:`\lfloor (H u_y + p_{y0} + p_{y1} - f_h) / d_y \rfloor + 1`, width likewise. The
+    gradient is the same function with up and down exchanged, so all orders exist. float16 and
+    bfloat16 are computed in float32 and rounded once, also under autocast.
+
+    Args:
+        x: images, (N, C, H, W); float64, float32, float16 or bfloat16.
+        f: filter, (height, width), or (taps) for one that is applied along x and along y; None
+            for 1. It has no gradient.
+        up: factor of the inserted zeros, one or (x, y).
+        down: keep one of so many pixels, one or (x, y).
+        padding: zeros around the upsampled image: one, (x, y), or (x before, x after, y before,
+            y after). Negative numbers crop.
+        flip_filter: correlate instead of convolve.
+        gain: g.
+
+    Returns:
+        y, in the dtype and layout of x.
+
+    Raises:
+        TypeError: x or f is no floating-point tensor, or a number is no integer.
+        ValueError: shapes do not fit, a factor is below 1, or the padded image is smaller than
+            the filter.
+
+    Source: Karras et al. 2020, arXiv:1912.04958.
+    """
+    check_images("x", x)
+    check_filter("f", f, x)
+    ux, uy = pair("up", up)
+    dx, dy = pair("down", down)
+    pads = sides("padding", padding)
+    fw, fh = filter_size(f)
+    width, height = x.shape[3] * ux + pads[0] + pads[1], x.shape[2] * uy + pads[2] + pads[3]
+    if width < fw or height < fh:
+        raise ValueError(
+            f"x must be at least as large as the filter, {fh} x {fw}, when it is upsampled and "
+            f"padded, got {height} x {width}"
+        )
+    # a kernel goes here
+    return upfirdn2d_reference(x, f, (ux, uy), (dx, dy), pads, flip_filter, float(gain))
+
+
+def upfirdn2d_reference(
+    x: Tensor,
+    f: Tensor | None,
+    up: tuple[int, int],
+    down: tuple[int, int],
+    padding: tuple[int, int, int, int],
+    flip_filter: bool,
+    gain: float,
+) -> Tensor:
+    """Compute :func:`upfirdn2d` of checked arguments with convolutions of PyTorch."""
+    y = x if x.dtype == torch.float64 else x.float()
+    taps = y.new_ones(1, 1) if f is None else f.to(y.dtype)
+    if flip_filter:
+        taps = taps.flip(list(range(taps.dim())))
+    with without_autocast(x):
+        if taps.dim() == 2:
+            y = _filter(y, taps * gain, up, down, padding)
+        else:
+            x_only, y_only = (*padding[:2], 0, 0), (0, 0, *padding[2:])
+            y = _filter(y, taps[None] * gain, (up[0], 1), (down[0], 1), x_only)
+            y = _filter(y, taps[:, None], (1, up[1]), (1, down[1]), y_only)
+    return y.to(x.dtype)
+
+
+def _pad(x: Tensor, padding: list[int]) -> Tensor:
+    if any(p > 0 for p in padding):  # first, since torch crops first and may have too little left
+        x = F.pad(x, [max(p, 0) for p in padding])
+    return F.pad(x, [min(p, 0) for p in padding]) if any(p < 0 for p in padding) else x
+
+
+def _filter(
+    x: Tensor,
+    f: Tensor,
+    up: tuple[int, int],
+    down: tuple[int, int],
+    padding: tuple[int, int, int, int],
+) -> Tensor:
+    """Convolve each channel of x with f (height, width)."""
+    if x.numel() == 0:  # torch has no transposed convolution of no images
+        sizes = [
+            (n * u + sum(padding[i : i + 2]) - k) // d + 1
+            for n, u, d, k, i in zip(x.shape[:1:-1], up, down, f.shape[::-1], (0, 2), strict=True)
+        ]
+        return x.sum() * x.new_ones(*x.shape[:2], *sizes[::-1])
+    channels = x.shape[1]
+    f = f.flip([0, 1]) if up == (1, 1) else f
+    weight = f.expand(channels, 1, -1, -1)
+    pads = list(padding)
+    if up == (1, 1):
+        # The part of the padding that is the same on both sides is the convolution's own.
+        both = [max(0, min(pads[i : i + 2])) for i in (0, 2)]
+        x = _pad(x, [p - both[i // 2] for i, p in enumerate(pads)])
+        return conv2d(x, weight, stride=down[::-1], padding=both[::-1], groups=channels)
+    # A transposed convolution reaches over the image's edges by the filter's taps. What is not
+    # within the padding is cropped, and likewise the part that is the same is its own.
+    for i, (taps, u) in enumerate(zip(f.shape[::-1], up, strict=True)):
+        pads[2 * i] -= taps - 1
+        pads[2 * i + 1] -= taps - u
+    both = [max(0, -max(pads[i : i + 2])) for i in (0, 2)]
+    y = conv_transpose2d(x, weight, stride=up[::-1], padding=both[::-1], groups=channels)
+    y = _pad(y, [p + both[i // 2] for i, p in enumerate(pads)])
+    return y if down == (1, 1) else y[:, :, :: down[1], :: down[0]]
+
+
+def filter2d(
+    x: Tensor,
+    f: Tensor | None,
+    padding: Padding = 0,
+    flip_filter: bool = False,
+    gain: float = 1,
+) -> Tensor:
+    """Filter images, which keep their size.
+
+    Args:
+        x: images, (N, C, H, W).
+        f: as in :func:`upfirdn2d`.
+        padding: added to the size of the result; see :func:`upfirdn2d`.
+        flip_filter: correlate instead of convolve.
+        gain: factor on the result.
+
+    Returns:
+        (N, C, H, W), plus padding.
+
+    Raises:
+        TypeError, ValueError: as :func:`upfirdn2d`.
+    """
+    check_filter("f", f, x)
+    x0, x1, y0, y1 = sides("padding", padding)
+    fw, fh = filter_size(f)
+    pads = (x0 + fw // 2, x1 + (fw - 1) // 2, y0 + fh // 2, y1 + (fh - 1) // 2)
+    return upfirdn2d(x, f, padding=pads, flip_filter=flip_filter, gain=gain)
+
+
+def upsample2d(
+    x: Tensor,
+    f: Tensor | None,
+    up: Factor = 2,
+    padding: Padding = 0,
+    flip_filter: bool = False,
+    gain: float = 1,
+) -> Tensor:
+    """Upsample images with a filter; a constant image keeps its value if the filter's sum is 1.
+
+    Args:
+        x: images, (N, C, H, W).
+        f: as in :func:`upfirdn2d`.
+        up: factor, one or (x, y).
+        padding: added to the size of the result; see :func:`upfirdn2d`.
+        flip_filter: correlate instead of convolve.
+        gain: factor on the result.
+
+    Returns:
+        (N, C, H up, W up), plus padding.
+
+    Raises:
+        TypeError, ValueError: as :func:`upfirdn2d`.
+    """
+    check_filter("f", f, x)
+    ux, uy = pair("up", up)
+    x0, x1, y0, y1 = sides("padding", padding)
+    fw, fh = filter_size(f)
+    pads = (
+        x0 + (fw + ux - 1) // 2, x1 + (fw - ux) // 2, y0 + (fh + uy - 1) // 2, y1 + (fh - uy) // 2,
+    )  # fmt: skip
+    return upfirdn2d(x, f, up=up, padding=pads, flip_filter=flip_filter, gain=gain * ux * uy)
+
+
+def downsample2d(
+    x: Tensor,
+    f: Tensor | None,
+    down: Factor = 2,
+    padding: Padding = 0,
+    flip_filter: bool = False,
+    gain: float = 1,
+) -> Tensor:
+    """Filter images and keep every n-th pixel.
+
+    Args:
+        x: images, (N, C, H, W).
+        f: as in :func:`upfirdn2d`.
+        down: factor, one or (x, y).
+        padding: added to the size of x; see :func:`upfirdn2d`.
+        flip_filter: correlate instead of convolve.
+        gain: factor on the result.
+
+    Returns:
+        (N, C, H // down, W // down) without padding.
+
+    Raises:
+        TypeError, ValueError: as :func:`upfirdn2d`.
+    """
+    check_filter("f", f, x)
+    dx, dy = pair("down", down)
+    x0, x1, y0, y1 = sides("padding", padding)
+    fw, fh = filter_size(f)
+    pads = (
+        x0 + (fw - dx + 1) // 2, x1 + (fw - dx) // 2, y0 + (fh - dy + 1) // 2, y1 + (fh - dy) // 2,
+    )  # fmt: skip
+    return upfirdn2d(x, f, down=down, padding=pads, flip_filter=flip_filter, gain=gain)
