@@ -36,7 +36,7 @@ __device__ inline int64_t divided(int64_t a, int64_t b) {
 }
 
 template <class T, class Body>
-__global__ void __launch_bounds__(kThreads)
+__global__ void __launch_bounds__(kThreads, kBlocksOfProcessor)
     bias_act_kernel(const __grid_constant__ BiasActCall<T, Body> call) {
   const BiasActShape& shape = call.shape;
   const int64_t n = shape.elements(), step = int64_t(gridDim.x) * kThreads * kEach;
@@ -56,7 +56,7 @@ __global__ void __launch_bounds__(kThreads)
 
 // partial[channel * splits + split] = the sum of a share of the channel's planes
 template <class T, class Body>
-__global__ void __launch_bounds__(kThreads)
+__global__ void __launch_bounds__(kThreads, kBlocksOfProcessor)
     bias_act_planes_kernel(const __grid_constant__ BiasActCall<T, Body> call, double* partial) {
   const BiasActShape& shape = call.shape;
   const int64_t channel = blockIdx.x / call.splits, split = blockIdx.x % call.splits;
@@ -80,7 +80,7 @@ __global__ void __launch_bounds__(kThreads)
 
 // The same for channels side by side: a lane for each, and a row of them for each warp at a time
 template <class T, class Body>
-__global__ void __launch_bounds__(kThreads)
+__global__ void __launch_bounds__(kThreads, kBlocksOfProcessor)
     bias_act_rows_kernel(const __grid_constant__ BiasActCall<T, Body> call, double* partial) {
   GANFAST_SHARED(double, sums, kThreads);
   const BiasActShape& shape = call.shape;
@@ -102,7 +102,7 @@ __global__ void __launch_bounds__(kThreads)
 
 // A block for each channel.
 template <class T>
-__global__ void __launch_bounds__(kThreads)
+__global__ void __launch_bounds__(kThreads, kBlocksOfProcessor)
     bias_act_sums_kernel(const double* partial, int splits, T* of_channels) {
   double sum = 0;
   const double* of_channel = partial + int64_t(blockIdx.x) * splits;

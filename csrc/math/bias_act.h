@@ -210,7 +210,7 @@ struct BiasActTangent {
 template <class T, class F>
 struct BiasActCurvature {
   using C = Compute<T>;
-  static constexpr bool kSums = true;
+  static constexpr bool kSums = F::kFromInput;
   BiasAct<F, T> f;
   const T *grad, *saved, *v;
   T *d_grad, *d_saved;
