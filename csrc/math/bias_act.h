@@ -121,7 +121,15 @@ struct BiasAct {
   using C = Compute<T>;
   F f;
   C gain;
+  C of_y;   // s = y / of_y, or where its sign tells all, y of_y
   C bound;  // no clamp: NaN, which nothing exceeds
+
+  // With gain 0 any s will do, as all derivatives are 0. The loops have no condition on the gain:
+  // the compiler would make two of them, and vectorize one.
+  static BiasAct of(F f, double gain, double clamp) {
+    const C sign = gain < 0 ? C(-1) : C(1);
+    return {f, C(gain), F::kCurved && gain != 0 ? C(gain) : sign, stored(C(clamp))};
+  }
 
   GANFAST_HD C clip(C y) const { return y < -bound ? -bound : y > bound ? bound : y; }
   GANFAST_HD static C stored(C y) {
@@ -132,11 +140,7 @@ struct BiasAct {
   GANFAST_HD bool clipped(C y) const { return y <= -bound || y >= bound; }
 
   GANFAST_HD C value(C v) const { return clip(gain * f.value(v)); }
-  // s = f(v), or a number of its sign where that tells all; with gain 0 any, as all derivatives are
-  // 0
-  GANFAST_HD C recovered(C y) const {
-    return F::kCurved ? y / (gain == C(0) ? C(1) : gain) : gain < C(0) ? -y : y;
-  }
+  GANFAST_HD C recovered(C y) const { return F::kCurved ? y / of_y : y * of_y; }
 
   // dy/dv from what is saved: y, or v
   GANFAST_HD C slope(C saved) const {
@@ -228,9 +232,7 @@ struct BiasActCurvature {
 template <class T, class Body>
 void with_activation(const BiasActParameters& p, Body&& body) {
   using C = Compute<T>;
-  const auto call = [&](auto f) {
-    body(BiasAct<decltype(f), T>{f, C(p.gain), BiasAct<decltype(f), T>::stored(C(p.clamp))});
-  };
+  const auto call = [&](auto f) { body(BiasAct<decltype(f), T>::of(f, p.gain, p.clamp)); };
   switch (p.activation) {
     case Activation::linear:
       return call(LeakyRelu<C>{C(1)});
