@@ -66,6 +66,28 @@ TORCH_LIBRARY(ganfast, m) {
       "augment_linear(Tensor x, Tensor u, bool color, bool translation, bool cutout, "
       "bool adjoint) -> Tensor");
 
+  // y = clip(gain * act(x + b), -clamp, clamp) with one number of b for each place of the dimension
+  // dim; gradients by way of what is saved: y, or for swish and a negative alpha x and b. The
+  // backward returns dx, and with bias db. The double backward takes the cotangents v and c of
+  // these, and returns the gradient in the backward's grad; where f'' is not zero and grad is
+  // given, then those in saved and in b.
+  m.def(
+      "bias_act(Tensor x, Tensor? b, int dim, str act, float alpha, float gain, float? clamp) -> "
+      "Tensor");
+  m.def(
+      "bias_act_backward(Tensor grad, Tensor saved, Tensor? b, int dim, str act, float alpha, "
+      "float gain, float? clamp, bool bias) -> Tensor[]");
+  m.def(
+      "bias_act_double_backward(Tensor? grad, Tensor saved, Tensor? b, Tensor? v, Tensor? c, "
+      "int dim, str act, float alpha, float gain, float? clamp) -> Tensor[]");
+
+  // x (samples, channels, height, width), with zeros between its pixels and around it, filtered by
+  // f (height, width), every so manyth pixel of that; up and down are (x, y), padding is (left,
+  // right, top, bottom), see ops/upfirdn2d.h
+  m.def(
+      "upfirdn2d(Tensor x, Tensor f, int[] up, int[] down, int[] padding, bool flip, float gain) "
+      "-> Tensor");
+
   // out = max(weight * x + bias, lower), by channel: a convolution of float32 images whose channels
   // are side by side, with the weights as ganfast/features/packed.py lays them out
   m.def(

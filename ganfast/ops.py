@@ -1,7 +1,8 @@
 """One thin typed function per op: the compiled kernel where it serves, else the reference twin."""
 
+import math
 from collections.abc import Sequence
-from typing import cast
+from typing import NamedTuple, cast
 
 import torch
 from torch import Tensor
@@ -30,6 +31,8 @@ if _ext.DEVICES:
 
     _polar = torch.ops.ganfast.polar.default._op
     _augment = torch.ops.ganfast.augment.default._op
+    _bias_act = torch.ops.ganfast.bias_act.default._op
+    _upfirdn2d = torch.ops.ganfast.upfirdn2d.default._op
     _convolution_ = torch.ops.ganfast.convolution_.default._op
 
 
@@ -387,6 +390,178 @@ def augment(x: Tensor, u: Tensor, color: bool, translation: bool, cutout: bool) 
         return y
     _check_augment(x, u)
     return reference.augment(x, u, color, translation, cutout)
+
+
+class Activation(NamedTuple):
+    """What :func:`bias_act` takes where a call names no alpha or gain."""
+
+    alpha: float
+    gain: float
+
+
+#: The activations of :func:`bias_act`; gains as StyleGAN has them.
+ACTIVATIONS = {
+    "linear": Activation(0.0, 1.0),
+    "relu": Activation(0.0, math.sqrt(2)),
+    "lrelu": Activation(0.2, math.sqrt(2)),
+    "tanh": Activation(0.0, 1.0),
+    "sigmoid": Activation(0.0, 1.0),
+    "elu": Activation(0.0, 1.0),
+    "selu": Activation(0.0, 1.0),
+    "softplus": Activation(0.0, 1.0),
+    "swish": Activation(0.0, math.sqrt(2)),
+}
+
+
+def _check_bias_act(x: Tensor, b: Tensor | None, dim: int, act: str, clamp: float | None) -> None:
+    """Refuse what the kernels refuse, in the same words."""
+    if act not in ACTIVATIONS:
+        *first, last = ACTIVATIONS
+        raise ValueError(f"bias_act: act must be {', '.join(first)} or {last}, got {act}")
+    if clamp is not None and not clamp >= 0:
+        raise ValueError(f"bias_act: clamp must be None or >= 0, got {clamp}")
+    if x.dtype not in FLOATING:
+        floating = "float64, float32, float16 or bfloat16"
+        raise TypeError(f"bias_act: x must have dtype {floating}, got {x.dtype}")
+    if b is None:
+        return
+    if not 0 <= dim < x.ndim:
+        raise ValueError(f"bias_act: dim must be one of the {x.ndim} dimensions of x, got {dim}")
+    if b.dtype != x.dtype:
+        raise TypeError(f"bias_act: b must have the dtype of x, {x.dtype}, got {b.dtype}")
+    if b.ndim != 1 or b.shape[0] != x.shape[dim]:
+        raise ValueError(f"bias_act: b must have shape ({x.shape[dim]}), got {list(b.shape)}")
+    if b.device != x.device:
+        raise ValueError(f"bias_act: b must be on the device of x, {x.device}, got {b.device}")
+
+
+def bias_act(
+    x: Tensor,
+    b: Tensor | None = None,
+    dim: int = 1,
+    act: str = "linear",
+    alpha: float | None = None,
+    gain: float | None = None,
+    clamp: float | None = None,
+) -> Tensor:
+    r"""Bias, activation, gain and clamp in one pass, as StyleGAN's layers have them.
+
+    .. math:: y = \operatorname{clip}(g \, f(x + b; \alpha), -c, c)
+
+    Half types are computed in float32 and rounded once. NaN stays NaN.
+
+    Args:
+        x: of any shape, with elements that fill a block of memory in any order, such as
+            channels_last (others are copied); float64, float32, float16 or bfloat16.
+        b: one number for each place of dimension dim, (x.shape[dim],), of the dtype of x.
+        dim: the dimension of the channels, from 0.
+        act: f: ``linear``, ``relu``, ``lrelu``, ``tanh``, ``sigmoid``, ``elu``, ``selu``,
+            ``softplus`` or ``swish``.
+        alpha: slope of lrelu below 0; 0.2 where it is None. The others have none.
+        gain: g; where it is None sqrt(2) for relu, lrelu and swish, else 1.
+        clamp: c >= 0, or None. No gradient passes where abs(y) = c.
+
+    Returns:
+        As x. Differentiable in x and b: to any order for linear, relu and lrelu, else twice. What
+        the graph holds is y, which the next layer holds anyway; for swish, and for a negative
+        alpha, it is x and b.
+
+    Raises:
+        TypeError: x is not floating point, or b has another dtype.
+        ValueError: b has another shape or device; dim, act or clamp is none.
+        NotImplementedError: a derivative of the third order is asked for where there is none.
+    """
+    default = ACTIVATIONS.get(act, ACTIVATIONS["linear"])
+    alpha = default.alpha if alpha is None else alpha
+    gain = default.gain if gain is None else gain
+    if _compiled([x]) and _plain([x, b]):
+        y: Tensor = _bias_act(x, b, dim, act, alpha, gain, clamp)
+        return y
+    _check_bias_act(x, b, dim, act, clamp)
+    return reference.bias_act(x, b, dim, act, alpha, gain, clamp)
+
+
+def _check_upfirdn2d(
+    x: Tensor, f: Tensor, up: Sequence[int], down: Sequence[int], padding: Sequence[int]
+) -> None:
+    """Refuse what the kernels refuse, in the same words, and filters of other ranks."""
+    if x.dtype not in FLOATING:
+        floating = "float64, float32, float16 or bfloat16"
+        raise TypeError(f"upfirdn2d: x must have dtype {floating}, got {x.dtype}")
+    if x.ndim != 4:
+        expected = "(samples, channels, height, width)"
+        raise ValueError(f"upfirdn2d: x must have shape {expected}, got {list(x.shape)}")
+    if f.dtype != torch.float32:
+        raise TypeError(f"upfirdn2d: f must have dtype float32, got {f.dtype}")
+    if f.ndim not in (1, 2) or f.numel() == 0:
+        expected = "(taps,) or (height, width), none of them 0"
+        raise ValueError(f"upfirdn2d: f must have shape {expected}, got {list(f.shape)}")
+    if f.device != x.device:
+        raise ValueError(f"upfirdn2d: f must be on the device of x, {x.device}, got {f.device}")
+    for name, pair in (("up", up), ("down", down)):
+        if len(pair) != 2 or min(pair) < 1:
+            raise ValueError(f"upfirdn2d: {name} must be two numbers >= 1, got {list(pair)}")
+    if len(padding) != 4:
+        expected = "four numbers (left, right, top, bottom)"
+        raise ValueError(f"upfirdn2d: padding must be {expected}, got {list(padding)}")
+    rows, columns = f.shape[0], f.shape[-1]
+    height = x.shape[2] * up[1] + padding[2] + padding[3]
+    width = x.shape[3] * up[0] + padding[0] + padding[1]
+    if height < rows or width < columns:
+        raise ValueError(
+            "upfirdn2d: x must be at least as large as f after padding, got "
+            f"{height} x {width} for a filter of {rows} x {columns}"
+        )
+
+
+def upfirdn2d(
+    x: Tensor,
+    f: Tensor,
+    up: tuple[int, int] = (1, 1),
+    down: tuple[int, int] = (1, 1),
+    padding: tuple[int, int, int, int] = (0, 0, 0, 0),
+    flip_filter: bool = False,
+    gain: float = 1.0,
+) -> Tensor:
+    r"""Upsample, pad or crop, filter and downsample images, in one pass.
+
+    .. math:: y_{ij} = g \sum_{kl} F_{kl} \, u_{i d_y + k, \, j d_x + l}
+
+    with F the filter turned by 180 degrees, or with ``flip_filter`` as it is, and with u the images
+    with u_x - 1 zeros after each pixel of a row and u_y - 1 rows of zeros after each row, padded
+    with zeros. Half types are computed in float32, and rounded once in each pass.
+
+    Args:
+        x: images (N, C, H, W), contiguous or channels_last (others are copied); float64, float32,
+            float16 or bfloat16.
+        f: filter (height, width), or (taps,) for one that is applied along x and then, in a second
+            pass, along y; float32.
+        up: factors (x, y).
+        down: factors (x, y).
+        padding: left, right, top, bottom, in pixels of the upsampled image; where it is negative,
+            the image is cropped.
+        flip_filter: correlate with f, instead of convolving.
+        gain: g.
+
+    Returns:
+        (N, C, (H u_y + padding - height) // d_y + 1, ...), of the dtype and memory format of x.
+        Differentiable in x, to any order.
+
+    Raises:
+        TypeError: x is not floating point, or f not float32.
+        ValueError: a shape, factor or padding does not fit.
+        NotImplementedError: f requires a gradient.
+    """
+    if _compiled([x]) and _plain([x, f]):
+        if f.ndim != 1:
+            return cast(Tensor, _upfirdn2d(x, f, up, down, padding, flip_filter, gain))
+        _check_upfirdn2d(x, f, up, down, padding)
+        left, right, top, bottom = padding
+        along = (up[0], 1), (down[0], 1), (left, right, 0, 0), flip_filter, 1.0
+        across = (1, up[1]), (1, down[1]), (0, 0, top, bottom), flip_filter, gain
+        return cast(Tensor, _upfirdn2d(_upfirdn2d(x, f[None], *along), f[:, None], *across))
+    _check_upfirdn2d(x, f, up, down, padding)
+    return reference.upfirdn2d(x, f, up, down, padding, flip_filter, gain)
 
 
 def convolution_serves() -> bool:

@@ -257,3 +257,79 @@ def augment(x: Tensor, u: Tensor, color: bool, translation: bool, cutout: bool) 
         return y
     last = x.is_contiguous(memory_format=torch.channels_last) and not x.is_contiguous()
     return y.contiguous(memory_format=torch.channels_last if last else torch.contiguous_format)
+
+
+_SELU_ALPHA, _SELU_SCALE = 1.6732632423543772848, 1.0507009873554804934
+
+#: f(v; alpha) by name: the functions of csrc/math/bias_act.h.
+ACTIVATIONS: dict[str, Callable[[Tensor, float], Tensor]] = {
+    "linear": lambda v, alpha: v,
+    "relu": lambda v, alpha: F.relu(v),
+    "lrelu": lambda v, alpha: F.leaky_relu(v, alpha),
+    "tanh": lambda v, alpha: torch.tanh(v),
+    "sigmoid": lambda v, alpha: torch.sigmoid(v),
+    "elu": lambda v, alpha: F.elu(v),
+    # At 0, where the slopes on both sides differ, torch's own has the lower one.
+    "selu": lambda v, alpha: _SELU_SCALE * torch.where(v >= 0, v, F.elu(v, _SELU_ALPHA)),
+    "softplus": lambda v, alpha: _softplus(v),
+    "swish": lambda v, alpha: F.silu(v),
+}
+
+
+def bias_act(
+    x: Tensor,
+    b: Tensor | None,
+    dim: int,
+    act: str,
+    alpha: float,
+    gain: float,
+    clamp: float | None,
+) -> Tensor:
+    """See :func:`ganfast.ops.bias_act`."""
+    y = compute_dtype(x)
+    if b is not None:
+        y = y + compute_dtype(b).view([-1 if d == dim else 1 for d in range(x.ndim)])
+    y = (gain * ACTIVATIONS[act](y, alpha)).to(x.dtype)
+    if clamp is not None:
+        # As the kernels have it, what is equal to the bound counts as clipped: torch.clamp would
+        # pass its gradient on.
+        bound = torch.full((), clamp, dtype=x.dtype, device=x.device)
+        y = torch.where(y >= bound, bound, torch.where(y <= -bound, -bound, y))
+    return y
+
+
+def _resample(
+    x: Tensor,
+    f: Tensor,
+    up: tuple[int, int],
+    down: tuple[int, int],
+    padding: tuple[int, int, int, int],
+    flip_filter: bool,
+) -> Tensor:
+    samples, channels, height, width = x.shape
+    x = F.pad(x[:, :, :, None, :, None], (0, up[0] - 1, 0, 0, 0, up[1] - 1))
+    x = F.pad(x.reshape(samples, channels, height * up[1], width * up[0]), padding)
+    g = f if flip_filter else f.flip((0, 1))
+    g = g.expand(channels, 1, *f.shape)
+    return F.conv2d(x, g, stride=(down[1], down[0]), groups=channels)
+
+
+def upfirdn2d(
+    x: Tensor,
+    f: Tensor,
+    up: tuple[int, int],
+    down: tuple[int, int],
+    padding: tuple[int, int, int, int],
+    flip_filter: bool,
+    gain: float,
+) -> Tensor:
+    """See :func:`ganfast.ops.upfirdn2d`."""
+    y = compute_dtype(x)
+    f = f.to(y.dtype)
+    if f.ndim == 2:
+        y = _resample(y, f, up, down, padding, flip_filter)
+    else:
+        left, right, top, bottom = padding
+        y = _resample(y, f[None], (up[0], 1), (down[0], 1), (left, right, 0, 0), flip_filter)
+        y = _resample(y, f[:, None], (1, up[1]), (1, down[1]), (0, 0, top, bottom), flip_filter)
+    return (gain * y).to(x.dtype)

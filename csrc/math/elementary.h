@@ -1,4 +1,4 @@
-// exp, log and log1p on the ranges that the losses need.
+// exp, expm1, log and log1p on the ranges that the losses need.
 //
 // On the host they are branch-free polynomials, so that loops over them vectorise for whatever
 // instruction set the loop is compiled for; on the device they are CUDA's own, but where that one
@@ -59,6 +59,29 @@ GANFAST_HD T exp_nonpositive(T t) {
   // In two steps, so that a subnormal result is rounded once and never lost.
   const Int half = exponent >> 1;
   return sum * power_of_two<T>(half) * power_of_two<T>(exponent - half);
+#endif
+}
+
+// e^t - 1 for t <= 0, exact relative to its own size: 2^k (e^r - 1) + (2^k - 1), with k and r as
+// above, where k = 0 leaves the first term alone
+template <class T>
+GANFAST_HD T expm1_nonpositive(T t) {
+#if defined(__CUDA_ARCH__)
+  return expm1(t);
+#else
+  using B = Binary<T>;
+  using Int = typename B::Int;
+  // Below, the result is -1; and 2^k remains a normal number.
+  t = t < T(-B::mantissa_bits - 1) ? T(-B::mantissa_bits - 1) : t;
+  constexpr T shift = T(3) * T(Int(1) << (B::mantissa_bits - 1));
+  const T shifted = t * T(1.4426950408889634) + shift;
+  const T k = shifted - shift;
+  const T r = (t - k * B::ln2_high) - k * B::ln2_low;
+  T sum = T(1);
+  GANFAST_UNROLL
+  for (int n = B::exp_terms; n > 1; --n) sum = T(1) + sum * (r * (T(1) / T(n)));
+  const T power = power_of_two<T>(bit_cast<Int>(shifted) - bit_cast<Int>(shift));
+  return power * (sum * r) + (power - T(1));
 #endif
 }
 

@@ -1,0 +1,141 @@
+"""bias_act and upfirdn2d on a GPU."""
+
+from collections.abc import Callable
+
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from numerics import LAYOUTS, bits, exact, generator
+from ops import biased, resampled
+from torch import Tensor
+from torch.autograd import gradcheck, gradgradcheck
+
+from ganfast import ops
+
+DTYPES = (torch.float64, torch.float32, torch.float16, torch.bfloat16)
+RESAMPLED = [
+    ((2, 2), (1, 1), (2, 1, 2, 1), False, 4.0),
+    ((1, 1), (2, 2), (1, 1, 1, 1), False, 1.0),
+    ((1, 1), (1, 1), (2, 2, 2, 2), False, 1.0),
+    ((3, 2), (2, 1), (-1, 4, 4, 2), True, 1.0),
+]
+each_dtype = pytest.mark.parametrize("dtype", DTYPES, ids=str)
+each_act = pytest.mark.parametrize("act", biased.EQUATIONS)
+each_layout = pytest.mark.parametrize("layout", ["contiguous", "channels_last"])
+
+
+def randn(*shape: int, layout: str = "contiguous", seed: int = 0) -> Tensor:
+    x = torch.randn(shape, generator=generator(seed)).cuda()
+    return LAYOUTS[layout](x).detach().requires_grad_()
+
+
+def binomial() -> Tensor:
+    f = torch.tensor([1.0, 3.0, 3.0, 1.0])
+    return (torch.outer(f, f) / 64).cuda()
+
+
+@each_act
+@each_dtype
+@settings(max_examples=8)
+@given(data=st.data())
+def test_bias_act(act: str, dtype: torch.dtype, data: st.DataObject) -> None:
+    problem = data.draw(biased.problems(dtype, "cuda"))
+    y = ops.bias_act(problem.x, problem.b, problem.dim, *problem.arguments(act))
+    biased.check(act, problem, y)
+
+
+@each_dtype
+@settings(max_examples=40)
+@given(data=st.data())
+def test_upfirdn2d(dtype: torch.dtype, data: st.DataObject) -> None:
+    problem = data.draw(resampled.problems(dtype, "cuda"))
+    resampled.check(problem, ops.upfirdn2d(problem.x, problem.f, *problem.options))
+
+
+@each_act
+def test_gradcheck_of_bias_act(act: str) -> None:
+    x, b = randn(3, 4, 5).detach().double(), randn(4, seed=1).detach().double()
+    inputs = x.requires_grad_(), b.requires_grad_()
+    assert gradcheck(lambda x, b: ops.bias_act(x, b, act=act, clamp=0.9), inputs)
+    assert gradgradcheck(lambda x, b: ops.bias_act(x, b, act=act, clamp=0.9), inputs)
+
+
+@pytest.mark.parametrize("options", RESAMPLED)
+def test_gradcheck_of_upfirdn2d(options: resampled.Options) -> None:
+    x, f = randn(2, 2, 5, 6).detach().double().requires_grad_(), binomial()
+    assert gradcheck(lambda x: ops.upfirdn2d(x, f, *options), x)
+    assert gradgradcheck(lambda x: ops.upfirdn2d(x, f, *options), x)
+
+
+@pytest.mark.parametrize("shape", [(4, 33, 130, 127), (64, 512, 4, 4), (70000, 3, 1, 1)], ids=str)
+@each_layout
+def test_many_blocks_share_a_channel(layout: str, shape: tuple[int, ...]) -> None:
+    x, b = randn(*shape, layout=layout), randn(shape[1], seed=1)
+    y = ops.bias_act(x, b, act="lrelu")
+    _, db = torch.autograd.grad(y, (x, b), x)
+    v = exact(x).reshape(shape) + exact(b).reshape(-1, 1, 1)
+    wanted = 2**0.5 * ((v > 0) + 0.2 * (v <= 0)) * exact(x).reshape(shape)
+    size = torch.from_numpy(abs(wanted).sum((0, 2, 3)).astype("float64"))
+    error = db.double().cpu() - torch.from_numpy(wanted.sum((0, 2, 3)).astype("float64"))
+    assert (error.abs() <= 4e-6 * size).all()
+
+
+@pytest.mark.parametrize("options", RESAMPLED)
+@pytest.mark.parametrize("shape", [(2, 3, 257, 190), (1, 70, 65, 66)], ids=str)
+@each_layout
+def test_images_of_many_blocks(
+    layout: str, shape: tuple[int, ...], options: resampled.Options
+) -> None:
+    x, f = randn(*shape, layout=layout), binomial()
+    wanted = resampled.resample(exact(x).reshape(shape), exact(f).reshape(4, 4), *options)
+    y = ops.upfirdn2d(x, f, *options)
+    error = y.detach().double().cpu() - torch.from_numpy(wanted.astype("float64"))
+    assert error.abs().max() <= 4e-6 * abs(options[-1]) * 4
+
+
+def _steps(layout: str) -> list[Callable[[], tuple[Tensor, ...]]]:
+    x, b, f = randn(8, 16, 40, 40, layout=layout), randn(16, seed=1), binomial()
+
+    def activated() -> tuple[Tensor, ...]:
+        y = ops.bias_act(x, b, act="lrelu", clamp=1.0)
+        return y, *torch.autograd.grad(y, (x, b), x)
+
+    def moved() -> tuple[Tensor, ...]:
+        y = ops.upfirdn2d(x, f, *RESAMPLED[0])
+        return y, *torch.autograd.grad(y.square().sum(), x)
+
+    return [activated, moved]
+
+
+@each_layout
+def test_the_same_bits_every_time(layout: str) -> None:
+    for step in _steps(layout):
+        first = [bits(t) for t in step()]
+        assert all([bits(t) for t in step()] == first for _ in range(3))
+
+
+@each_layout
+def test_nothing_waits_for_the_gpu(layout: str) -> None:
+    steps = _steps(layout)
+    torch.cuda.set_sync_debug_mode("error")
+    try:
+        for step in steps:
+            step()
+    finally:
+        torch.cuda.set_sync_debug_mode("default")
+
+
+def test_in_a_cuda_graph() -> None:
+    for step in _steps("contiguous"):
+        side = torch.cuda.Stream()
+        side.wait_stream(torch.cuda.current_stream())
+        with torch.cuda.stream(side):
+            step()
+        torch.cuda.current_stream().wait_stream(side)
+        graph = torch.cuda.CUDAGraph()
+        with torch.cuda.graph(graph):
+            captured = step()
+        graph.replay()
+        for got, wanted in zip(captured, step(), strict=True):
+            assert torch.equal(got, wanted)
