@@ -564,6 +564,11 @@ def upfirdn2d(
     return reference.upfirdn2d(x, f, up, down, padding, flip_filter, gain)
 
 
+def upfirdn2d_serves(x: Tensor, f: Tensor) -> bool:
+    """Whether the kernel of `upfirdn2d` takes these images and this filter."""
+    return f.dtype == torch.float32 and _compiled([x]) and _plain([x, f])
+
+
 def convolution_serves() -> bool:
     """Whether `convolution_` is compiled, on a CPU with AVX2 and no AVX-512.
 

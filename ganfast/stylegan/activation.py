@@ -1,13 +1,11 @@
 """Bias, activation, gain and clamp in one function."""
 
-import math
 from collections.abc import Callable
 from dataclasses import dataclass
 
-import torch
-import torch.nn.functional as F
 from torch import Tensor
 
+from ganfast import ops, reference
 from ganfast._names import check_name
 from ganfast.stylegan._arguments import check_bias, check_floating
 
@@ -21,20 +19,9 @@ class Activation:
     def_gain: float = 1.0
 
 
-def _softplus(v: Tensor) -> Tensor:
-    return F.softplus(v, threshold=40)  # where it equals v in float64; torch's default is 20
-
-
 ACTIVATIONS = {
-    "linear": Activation(lambda v, alpha: v),
-    "relu": Activation(lambda v, alpha: F.relu(v), def_gain=math.sqrt(2)),
-    "lrelu": Activation(F.leaky_relu, def_alpha=0.2, def_gain=math.sqrt(2)),
-    "tanh": Activation(lambda v, alpha: torch.tanh(v)),
-    "sigmoid": Activation(lambda v, alpha: torch.sigmoid(v)),
-    "elu": Activation(lambda v, alpha: F.elu(v)),
-    "selu": Activation(lambda v, alpha: F.selu(v)),
-    "softplus": Activation(lambda v, alpha: _softplus(v)),
-    "swish": Activation(lambda v, alpha: v * torch.sigmoid(v), def_gain=math.sqrt(2)),
+    name: Activation(func, ops.ACTIVATIONS[name].alpha, ops.ACTIVATIONS[name].gain)
+    for name, func in reference.ACTIVATIONS.items()
 }
 
 
@@ -65,8 +52,9 @@ def bias_act(
     swish    v / (1 + exp(-v))                               :math:`√2`
     ======== ================================== ============ ============
 
-    float16 and bfloat16 are computed in float32 and rounded once. NaN stays NaN. Differentiable to
-    any order; where the clamp holds a value back, the gradient is 0.
+    float16 and bfloat16 are computed in float32 and rounded once. NaN stays NaN. Where the clamp
+    holds a value back, the gradient is 0. linear, relu and lrelu have derivatives of any order, the
+    others two where the kernel is compiled.
 
     Args:
         x: of any shape with an axis ``dim``; float64, float32, float16 or bfloat16.
@@ -97,21 +85,8 @@ def bias_act(
     alpha = ACTIVATIONS[act].def_alpha if alpha is None else float(alpha)
     gain = ACTIVATIONS[act].def_gain if gain is None else float(gain)
     clamp = None if clamp is None else float(clamp)
-    return bias_act_reference(x, b, dim, act, alpha, gain, clamp)  # a kernel goes here
-
-
-def bias_act_reference(
-    x: Tensor, b: Tensor | None, dim: int, act: str, alpha: float, gain: float, clamp: float | None
-) -> Tensor:
-    """Compute :func:`bias_act` of checked arguments in plain PyTorch."""
-    v = x if x.dtype == torch.float64 else x.float()
-    if b is not None:
-        shape = [1] * x.dim()
-        shape[dim] = -1
-        v = v + b.to(v.dtype).view(shape)
-    y = ACTIVATIONS[act].func(v, alpha)
-    if gain != 1:
-        y = y * gain
-    if clamp is not None:
-        y = y.clamp(-clamp, clamp)
-    return y.to(x.dtype)
+    dim = dim % x.dim()
+    if b is None or b.dtype == x.dtype:
+        return ops.bias_act(x, b, dim, act, alpha, gain, clamp)
+    # The kernel has one dtype: a float32 bias is added to half images before they are rounded.
+    return reference.bias_act(x, b, dim, act, alpha, gain, clamp)

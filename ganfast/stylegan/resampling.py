@@ -4,6 +4,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from ganfast import ops
 from ganfast.stylegan._arguments import Factor, Padding, check_filter, check_images, pair, sides
 from ganfast.stylegan.convolution import conv2d, conv_transpose2d, without_autocast
 from ganfast.stylegan.filters import filter_size
@@ -28,7 +29,8 @@ def upfirdn2d(
     and u is 0 where an index is no integer or outside of x. Height is
     :math:`\lfloor (H u_y + p_{y0} + p_{y1} - f_h) / d_y \rfloor + 1`, width likewise. The
     gradient is the same function with up and down exchanged, so all orders exist. float16 and
-    bfloat16 are computed in float32 and rounded once, also under autocast.
+    bfloat16 are computed in float32 and rounded after each pass, also under autocast. A kernel
+    serves float32 filters, where it is compiled; others are convolutions of PyTorch.
 
     Args:
         x: images, (N, C, H, W); float64, float32, float16 or bfloat16.
@@ -63,7 +65,11 @@ def upfirdn2d(
             f"x must be at least as large as the filter, {fh} x {fw}, when it is upsampled and "
             f"padded, got {height} x {width}"
         )
-    # a kernel goes here
+    taps = x.new_ones(1, 1, dtype=torch.float32) if f is None else f
+    # On a CPU PyTorch's own convolution is faster, unless there are zeros to skip.
+    gains = x.device.type != "cpu" or (ux, uy) != (1, 1)
+    if gains and ops.upfirdn2d_serves(x, taps):
+        return ops.upfirdn2d(x, taps, (ux, uy), (dx, dy), pads, flip_filter, float(gain))
     return upfirdn2d_reference(x, f, (ux, uy), (dx, dy), pads, flip_filter, float(gain))
 
 
