@@ -1,4 +1,4 @@
-# make demo     train a DCGAN on real handwritten digits, end with a report in runs/demo
+# make demo     train a conditional DCGAN on real handwritten digits, end with a report in runs/demo
 # make test     the tests of a change: about six minutes on two cores
 # make test-all make test, what is slow, and what is published: built, installed and used
 # make bench    measure, write bench/results/<machine>.json and the README's tables
