@@ -83,11 +83,14 @@ def make_folder(path: Path) -> None:
         NotADirectoryError: it, or one that it would lie in, is a file.
         OSError: it cannot be made.
     """
-    try:
-        path.mkdir(parents=True, exist_ok=True)
-    except (FileExistsError, NotADirectoryError):
-        wrong = next(p for p in (path, *path.parents) if os.path.lexists(p))
-        raise NotADirectoryError(f"{wrong} must be a folder, got a file") from None
+    while True:
+        try:
+            return path.mkdir(parents=True, exist_ok=True)
+        except (FileExistsError, NotADirectoryError):
+            wrong = next(p for p in (path, *path.parents) if os.path.lexists(p))
+            if not wrong.is_dir():
+                raise NotADirectoryError(f"{wrong} must be a folder, got a file") from None
+            # Another process has removed the folder between two calls of mkdir.
 
 
 def remove_abandoned(folder: Path, name: str | None = None) -> None:

@@ -317,4 +317,4 @@ def test_the_rest_of_a_refused_folder_is_looked_at_one_by_one(tmp_path: Path) ->
     most, said = peak(FID, tmp_path, tmp_path, tmp_path, "--features", "digits")
     assert "code 1" in said
     assert "1 of 100 images cannot be used" in said
-    assert most < 800
+    assert most < 1536  # all of them together take 2.7 GB

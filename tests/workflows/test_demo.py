@@ -39,7 +39,7 @@ def test_stopped_and_resumed_it_writes_what_an_unstopped_run_writes(tmp_path):
 
     unstopped = start(whole, "--steps", "30")  # at the same time, on the other core
     process = start(parts, "--steps", "30")
-    assert any(line.startswith("step 25/30: fd ") for line in process.stderr)
+    assert any(line.startswith("step 25/30: loss_d ") for line in process.stderr)
     process.send_signal(signal.SIGINT)
     printed, said = process.communicate()
     stopped = torch.load(parts / "checkpoint.pt", weights_only=True)["step"]
