@@ -1,5 +1,6 @@
 """Rank classifiers on synthetic images, and compare with their ranking on real images."""
 
+import math
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
@@ -286,8 +287,13 @@ def write_report(out: Path, settings: Settings, result: Result) -> None:
         [name, *figures]
         for name, (_, *figures) in zip(_numbered(result), result.rows(), strict=True)
     ]
-    alike = result.spearman.low > 0
+    accuracies = [synthetic.accuracy for synthetic, _ in result.standings.values()]
+    # What two standard errors of an accuracy hide is no ranking.
+    apart = max(accuracies) - min(accuracies) > 2 * math.sqrt(0.25 / settings.synthetic)
+    alike = apart and result.spearman.low > 0
     verdict = "rank the classifiers alike" if alike else "cannot be said to rank them alike"
+    if not apart:
+        verdict += ", as synthetic images hardly tell them apart"
     content = report.page(
         "ganfast rank: classifiers on synthetic images",
         f"Synthetic and real images {verdict}: Spearman {result.spearman}.",

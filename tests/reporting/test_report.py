@@ -379,3 +379,16 @@ def test_pages_fit_their_window_in_a_browser(pages, kind, tmp_path):
             if width > 1000:  # all of it is seen, and no name breaks
                 assert table["inner"] == table["outer"], (width, table)
                 assert table["lines"] == 1, (width, table)
+
+
+@pytest.mark.parametrize(
+    ("step", "words"), [(0.05, "rank the classifiers alike:"), (0.0001, "hardly tell them apart:")]
+)
+def test_a_ranking_needs_accuracies_that_differ(tmp_path, step, words):
+    found = {
+        str(i): (rank.Standing(0.1 + i * step, 0.9, 0.04), rank.Standing(0.6 + i / 100, 0.9, 0.03))
+        for i in range(4)
+    }
+    one, alike = Correlation(0.93, 0.81, 0.98), torch.eye(4, dtype=torch.float64)
+    rank.write_report(tmp_path, rank.Settings(), rank.Result(found, one, one, alike, alike))
+    assert words in (tmp_path / "report.html").read_text()
