@@ -27,7 +27,7 @@ def _compiled(request: pytest.FixtureRequest) -> None:
 
 
 @pytest.fixture(params=[pytest.param("compiled", marks=pytest.mark.compiled), "reference"])
-def road(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> str:
+def route(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> str:
     """Run the test on the compiled kernels, and again as where nothing is compiled."""
     if request.param == "reference":
         monkeypatch.setattr(_ext, "DEVICES", frozenset())

@@ -69,7 +69,7 @@ def test_channels_last_images_keep_their_layout() -> None:
 
 
 @pytest.mark.parametrize("policy", ["color", "color,translation,cutout", "cutout,color"])
-def test_contiguous_images_can_be_viewed(policy: str, road: str) -> None:
+def test_contiguous_images_can_be_viewed(policy: str, route: str) -> None:
     """As the paper's code can; those in channels_last can be flattened."""
     x = torch.randn(3, 4, 6, 5)
     for images in (x, x[:, :, :, ::2], x.permute(0, 1, 3, 2)):
@@ -123,7 +123,7 @@ def test_the_ranges_of_what_is_drawn() -> None:
     assert 1.99 < saturation.max() < 2
 
 
-def test_r1_through_the_augmentation(road: str) -> None:
+def test_r1_through_the_augmentation(route: str) -> None:
     weight = images(1, 3, 16, 12, seed=1).requires_grad_()
 
     def discriminator(x: Tensor) -> Tensor:

@@ -1,5 +1,6 @@
 """The phases that the losses of StyleGAN2-ADA and StyleGAN3 share."""
 
+from abc import ABC, abstractmethod
 from collections.abc import Callable
 from typing import Any, Literal, get_args
 
@@ -37,7 +38,7 @@ def mixed_styles(ws: Tensor, other: Callable[[], Tensor], probability: float) ->
     return torch.where((mixed & later)[:, None], other(), ws)
 
 
-class Phases:
+class Phases(ABC):
     """The phases of a loss: attributes of the projects' classes, and what each phase computes.
 
     Args:
@@ -67,13 +68,13 @@ class Phases:
         self.pl_mean = torch.zeros([], device=device)
         self._report = _report_of_project() if report is None else report
 
+    @abstractmethod
     def _images(self, z: Tensor, c: Tensor, for_D: bool, sync: bool) -> tuple[Tensor, Tensor]:
-        """Images and their latents, for the discriminator's phases or for the generator's."""
-        raise NotImplementedError
+        """Return images and their latents, for the phases of the discriminator or generator."""
 
+    @abstractmethod
     def _logits(self, img: Tensor, c: Tensor, fakes_for_D: bool, sync: bool) -> Tensor:
-        """Outputs for images; whether they are fakes in the discriminator's phases."""
-        raise NotImplementedError
+        """Return outputs for images, which may be fakes in the discriminator's phases."""
 
     def _reaching_all(self, loss: Tensor, output: Tensor) -> Tensor:
         """The loss, where it needs a gradient, of 0, in all parameters behind an output."""

@@ -87,7 +87,7 @@ def test_maps_that_do_not_match() -> None:
     ],
 )
 def test_invalid_outputs(
-    side: str, outputs: Any, error: type[Exception], message: str, road: str
+    side: str, outputs: Any, error: type[Exception], message: str, route: str
 ) -> None:
     arguments = {"real": [X, X], "fake": [X, X], side: outputs}
     with pytest.raises(error, match="^" + message.format(side)):
@@ -98,6 +98,6 @@ def test_invalid_outputs(
             generator_loss(outputs)
 
 
-def test_real_and_fake_that_do_not_match(road: str) -> None:
+def test_real_and_fake_that_do_not_match(route: str) -> None:
     with pytest.raises(ValueError, match=r"^fake\[0\] must have the device of real\[0\]"):
         discriminator_loss(X, X.to("meta"))

@@ -30,7 +30,7 @@ def mixed(seed: int, dtypes: list[torch.dtype]) -> list[Tensor]:
 
 @pytest.mark.parametrize("dtypes", [DTYPES, [*DTYPES, torch.float64]], ids=["float32", "float64"])
 @pytest.mark.parametrize("name", sorted(CALLS.keys() - {"Gaussian codes"}))  # makes variances
-def test_maps_of_several_dtypes(name: str, dtypes: list[torch.dtype], road: str) -> None:
+def test_maps_of_several_dtypes(name: str, dtypes: list[torch.dtype], route: str) -> None:
     """Projects convert each map to float32 before its loss; the oracle is float64."""
     real, fake = mixed(0, dtypes), mixed(1, dtypes[1:] + dtypes[:1])
     wide = [[x.detach().double().requires_grad_() for x in side] for side in (real, fake)]
@@ -48,7 +48,7 @@ def test_maps_of_several_dtypes(name: str, dtypes: list[torch.dtype], road: str)
 
 @pytest.mark.parametrize("options", [{}, {"reduction": "none"}, {"reduction": "sum"}], ids=str)
 @pytest.mark.parametrize("weights", ["none", "samples", "masks", "a mask and samples"])
-def test_weights_of_maps_of_several_dtypes(options: Any, weights: str, road: str) -> None:
+def test_weights_of_maps_of_several_dtypes(options: Any, weights: str, route: str) -> None:
     real, fake = (mixed(seed, [*DTYPES, torch.float64]) for seed in (0, 1))
     samples = torch.tensor([0.5, 2.0, 0.0, 1.0])
     masks = [(x.detach() > 0).float() for x in real]
@@ -75,7 +75,7 @@ def complex_maps(seed: int, dtype: torch.dtype) -> Tensor:
 
 
 @pytest.mark.parametrize("dtype", [torch.complex64, torch.complex128], ids=str)
-def test_complex_features_are_matched_by_their_modulus(dtype: torch.dtype, road: str) -> None:
+def test_complex_features_are_matched_by_their_modulus(dtype: torch.dtype, route: str) -> None:
     r, f = complex_maps(0, dtype), complex_maps(1, dtype)
     of_reals = maps(1, 0)
     loss = feature_matching([[r], of_reals], [[f], [of_reals[0] + 0.5]])
@@ -95,14 +95,14 @@ def test_equal_complex_features_have_the_gradient_0() -> None:
     assert g.count_nonzero() == 0
 
 
-def test_complex_features_have_no_squares_and_no_adversarial_loss(road: str) -> None:
+def test_complex_features_have_no_squares_and_no_adversarial_loss(route: str) -> None:
     x = complex_maps(0, torch.complex64)
     for call in (lambda: feature_matching(x, x, "l2"), lambda: discriminator_loss(x, x)):
         with pytest.raises(TypeError, match=r"must have dtype float64.*, got torch.complex64"):
             call()
 
 
-def test_outputs_made_in_inference_mode_count_as_constants(road: str) -> None:
+def test_outputs_made_in_inference_mode_count_as_constants(route: str) -> None:
     """In the generator's step, many trainers compute what is real in inference mode."""
     with torch.inference_mode():
         real = [x.detach().clone() for x in maps(2, 0)]

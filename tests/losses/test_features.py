@@ -195,7 +195,7 @@ X = torch.ones(2, 3)
     ],
 )
 def test_refusals(
-    real: Any, fake: Any, options: Any, error: type[Exception], message: str, road: str
+    real: Any, fake: Any, options: Any, error: type[Exception], message: str, route: str
 ) -> None:
     with pytest.raises(error, match=f"^{message}"):
         feature_matching(real, fake, **options)

@@ -76,7 +76,7 @@ def test_invalid_options(options: dict[str, Any], message: str) -> None:
         relativistic_discriminator_loss(torch.ones(2), torch.ones(2), **options)
 
 
-def test_errors_use_the_callers_names(road: str) -> None:
+def test_errors_use_the_callers_names(route: str) -> None:
     real, fake = torch.ones(2, 3), torch.ones(4, 3)
     with pytest.raises(
         ValueError, match=r"^fake\[0\] must have the shape of real\[0\], \[2, 3\], got \[4, 3\]"

@@ -16,7 +16,7 @@ from ganfast.losses import (
 DTYPES = (torch.float64, torch.float32, torch.float16, torch.bfloat16)
 
 
-@pytest.mark.usefixtures("road")
+@pytest.mark.usefixtures("route")
 @pytest.mark.parametrize("name", FORMULAS)
 @pytest.mark.parametrize("dtype", DTYPES, ids=str)
 @settings(max_examples=4)
@@ -73,7 +73,7 @@ def test_mirrored_targets() -> None:
     assert stats["fake_accuracy"].item() == 1
 
 
-@pytest.mark.usefixtures("road")
+@pytest.mark.usefixtures("route")
 @pytest.mark.parametrize("reduction", ["mean", "sum", "none"])
 @pytest.mark.parametrize("weights", ["no", "samples", "mask of one side", "masks"])
 @pytest.mark.parametrize("label_flips", [0.0, 0.4])
@@ -119,7 +119,7 @@ def test_statistics_of_the_highest_fakes() -> None:
     assert [v.item() for v in stats.values()] == [-3, 3, 0]
 
 
-@pytest.mark.usefixtures("road")
+@pytest.mark.usefixtures("route")
 def test_nan_is_neither_above_nor_below() -> None:
     x = torch.tensor([1.0, torch.nan, -1.0, 2.0])
     loss, stats = ops.flat_with_stats([x], "identity", [1.0], [0.0], [0.0], 0.0)
@@ -168,7 +168,7 @@ def test_derivatives_with_statistics() -> None:
     assert torch.autograd.gradgradcheck(loss, x)
 
 
-@pytest.mark.usefixtures("road")
+@pytest.mark.usefixtures("route")
 def test_errors_name_the_argument() -> None:
     x = torch.ones(3)
     with pytest.raises(TypeError, match=r"^fake\[0\] must have dtype float64.* got torch.int64"):

@@ -92,7 +92,7 @@ def test_closed_form_at_any_scale(
         for side in (one, two)
     )
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore", RuntimeWarning)  # the polar road may hand over
+        warnings.simplefilter("ignore", RuntimeWarning)  # the polar route may hand over
         found = trace_sqrt_product(a[order][:, order], b[order][:, order], method=method)
     tolerance = 1e-10 if method == "eigenvalues" else 1e-7
     assert float(found) == pytest.approx(exact_of_blocks(one, two), rel=tolerance, abs=0)

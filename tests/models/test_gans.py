@@ -22,7 +22,7 @@ def calls(gan, n):
     [
         (name, size)
         for name in models.GANS
-        for size in (28, 32, 64)
+        for size in (28, 32, 64, 128)
         if size == 28 or name != "sngan"
     ],
 )

@@ -171,7 +171,7 @@ def test_a_gradient_is_rounded_to_nearest_once(dtype: torch.dtype, weight: float
     assert torch.equal(dx, computed.to(dtype).expand(n))
 
 
-def test_norms_of_half_types_are_summed_in_float32(road: str) -> None:
+def test_norms_of_half_types_are_summed_in_float32(route: str) -> None:
     x = torch.full((2, 60_000), 1.0, dtype=torch.float16)
     assert ops.norms([x * 30], "square") == 60_000 * 900
     assert ops.norms([x], "square").dtype == torch.float32

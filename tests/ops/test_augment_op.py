@@ -67,7 +67,7 @@ def test_no_less_exact_than_plain_torch(dtype: torch.dtype, mean: float, layout:
 
 
 @pytest.mark.parametrize("pieces", PIECES[1:])
-def test_gradcheck(pieces: tuple[bool, ...], road: str) -> None:
+def test_gradcheck(pieces: tuple[bool, ...], route: str) -> None:
     x, u = randn(3, 2, 5, 4).requires_grad_(), draws(3, 8)
     assert gradcheck(lambda x: ops.augment(x, u, *pieces), x)
     assert gradgradcheck(lambda x: ops.augment(x, u, *pieces), x)
@@ -88,7 +88,7 @@ def test_each_linear_map_is_the_gradient_of_the_other(adjoint: bool) -> None:
     )
 
 
-def test_whole_numbers_are_drawn_evenly(road: str) -> None:
+def test_whole_numbers_are_drawn_evenly(route: str) -> None:
     """Each shift, and each place of the box, from as many of the equally likely u."""
     u = torch.arange(1024) / 1024
     for side in (1, 3, 4, 31, 32):
@@ -103,7 +103,7 @@ def test_whole_numbers_are_drawn_evenly(road: str) -> None:
         assert counts.max() - counts.min() <= 1
 
 
-def test_what_is_cut_or_shifted_out_is_zero_whatever_it_was(road: str) -> None:
+def test_what_is_cut_or_shifted_out_is_zero_whatever_it_was(route: str) -> None:
     u = torch.full((1, 7), 0.5)
     x = torch.full((1, 2, 8, 8), torch.nan)
     y = ops.augment(x, u, False, False, True)
@@ -115,7 +115,7 @@ def test_what_is_cut_or_shifted_out_is_zero_whatever_it_was(road: str) -> None:
     assert y[:, :, 1:].isnan().all()
 
 
-def test_a_sample_left_alone_is_left_as_it_is(road: str) -> None:
+def test_a_sample_left_alone_is_left_as_it_is(route: str) -> None:
     x, u = randn(2, 3, 4, 4), draws(2, 8)
     x[0] = torch.inf
     u[:, 7] = torch.tensor([0.0, -1e-9])
@@ -164,7 +164,7 @@ def test_the_ops_keep_torchs_rules(
     torch.library.opcheck(namespace.augment_linear.default, (*arguments, True))
 
 
-def test_compiled_without_a_break(road: str) -> None:
+def test_compiled_without_a_break(route: str) -> None:
     torch.compiler.reset()
     fast = torch.compile(lambda x, u: ops.augment(x, u, *ALL), fullgraph=True, backend="aot_eager")
     x, u = randn(3, 2, 9, 8).requires_grad_(), draws(3)
@@ -189,7 +189,7 @@ REFUSED = [
 
 @pytest.mark.parametrize(("error", "match", "x", "u"), REFUSED)
 def test_what_is_refused(
-    error: type[Exception], match: str, x: Tensor, u: Tensor, road: str
+    error: type[Exception], match: str, x: Tensor, u: Tensor, route: str
 ) -> None:
     with pytest.raises(error, match=f"augment: {match}"):
         ops.augment(x, u, *ALL)

@@ -45,7 +45,7 @@ CALLS: dict[str, Callable[[ModuleType, list[Tensor]], Tensor]] = {
 each_call = pytest.mark.parametrize("call", CALLS.values(), ids=CALLS)
 
 
-@pytest.mark.usefixtures("road")
+@pytest.mark.usefixtures("route")
 @pytest.mark.parametrize(("family", "f", "subtrahend"), KINDS)
 @settings(max_examples=3)
 @given(data=st.data())
@@ -60,7 +60,7 @@ def test_gradcheck(family: str, f: str, subtrahend: str, data: st.DataObject) ->
 
 
 @pytest.mark.parametrize(("phi", "a", "b", "pixel"), norms.CASES)
-def test_gradcheck_of_norms(phi: str, a: float, b: float, pixel: bool, road: str) -> None:
+def test_gradcheck_of_norms(phi: str, a: float, b: float, pixel: bool, route: str) -> None:
     def loss(*x: Tensor) -> Tensor:
         return ops.norms(x, phi, 2.5, a, b, pixel)
 
@@ -172,7 +172,7 @@ def test_the_reference_has_a_third_order(
 @each_call
 @pytest.mark.parametrize("wanted", [(0,), (3,), (1, 2), (0, 1)], ids=str)
 def test_only_wanted_gradients_are_taken(
-    call: Callable[[ModuleType, list[Tensor]], Tensor], wanted: tuple[int, ...], road: str
+    call: Callable[[ModuleType, list[Tensor]], Tensor], wanted: tuple[int, ...], route: str
 ) -> None:
     """As where only the generator's samples require gradients, or real features are detached."""
     t = four()
@@ -207,7 +207,7 @@ def test_the_second_order_of_some_gradients(
 
 @each_call
 def test_inputs_without_gradients_make_a_result_without(
-    call: Callable[[ModuleType, list[Tensor]], Tensor], road: str
+    call: Callable[[ModuleType, list[Tensor]], Tensor], route: str
 ) -> None:
     t = four(requires_grad=False)
     assert not call(ops, t).requires_grad
@@ -217,13 +217,13 @@ def test_inputs_without_gradients_make_a_result_without(
         assert not call(ops, t).requires_grad
 
 
-def test_gradients_reach_what_the_inputs_were_made_of(road: str) -> None:
+def test_gradients_reach_what_the_inputs_were_made_of(route: str) -> None:
     w = torch.tensor([0.5, -2.0], dtype=torch.float64, requires_grad=True)
     ops.flat([w * 3, w.exp()], "identity", [2.0, 2.0], [0, 0], [0, 0]).backward()
     torch.testing.assert_close(w.grad, 3 + w.detach().exp())
 
 
-def test_a_tensor_that_comes_several_times_gets_the_sum(road: str) -> None:
+def test_a_tensor_that_comes_several_times_gets_the_sum(route: str) -> None:
     x = randn(7).requires_grad_()
     (dx,) = torch.autograd.grad(ops.flat([x, x], "softplus", [1, 1], [-1, 2], [0, 0]), x)
     wide = x.detach()
@@ -236,7 +236,7 @@ def test_a_tensor_that_comes_several_times_gets_the_sum(road: str) -> None:
     torch.testing.assert_close(torch.autograd.grad(loss, x)[0], expected)
 
 
-def test_a_gradient_taken_with_another_cotangent_is_scaled(road: str) -> None:
+def test_a_gradient_taken_with_another_cotangent_is_scaled(route: str) -> None:
     x = [randn(5).sigmoid().requires_grad_(), randn(2, 3).sigmoid().requires_grad_()]
     loss = ops.flat(x, "bce", WEIGHT, A, B)
     once = torch.autograd.grad(loss, x, retain_graph=True)
@@ -244,7 +244,7 @@ def test_a_gradient_taken_with_another_cotangent_is_scaled(road: str) -> None:
     torch.testing.assert_close(thrice, tuple(3 * d for d in once))
 
 
-def test_weights_that_require_a_gradient_get_one(road: str) -> None:
+def test_weights_that_require_a_gradient_get_one(route: str) -> None:
     x, s, a = randn(3), torch.ones(3).double().requires_grad_(), randn(3, seed=1).requires_grad_()
     rows = ops.rows([x], "square", [1.0], [0.0], [0.0], sample_weight=[s], sample_a=[a])
     rows.sum().backward()

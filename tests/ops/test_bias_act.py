@@ -55,7 +55,7 @@ def test_the_tails(act: str) -> None:
         assert (error <= most * abs(wanted) + 1e-30).all()
 
 
-def test_what_is_not_finite(road: str) -> None:
+def test_what_is_not_finite(route: str) -> None:
     x = torch.tensor([math.nan, math.inf, -math.inf])
     for act in EQUATIONS:
         y = ops.bias_act(x, act=act, clamp=2.0)
@@ -66,7 +66,7 @@ def test_what_is_not_finite(road: str) -> None:
     assert ops.bias_act(x, act="relu").tolist()[1:] == [math.inf, 0.0]
 
 
-def test_the_defaults(road: str) -> None:
+def test_the_defaults(route: str) -> None:
     x = randn(3, 4)
     torch.testing.assert_close(ops.bias_act(x, act="lrelu"), F.leaky_relu(x, 0.2) * 2**0.5)
     torch.testing.assert_close(ops.bias_act(x, act="swish"), F.silu(x) * 2**0.5)
@@ -78,7 +78,7 @@ def test_the_defaults(road: str) -> None:
 @each_dtype
 @pytest.mark.parametrize("act", ["lrelu", "swish"])
 def test_what_is_equal_to_the_clamp_counts_as_clipped(
-    act: str, dtype: torch.dtype, road: str
+    act: str, dtype: torch.dtype, route: str
 ) -> None:
     """Also where the clamp is no number of the dtype: 181.02 is 181 in float16."""
     clamp = 256 * math.sqrt(0.5)
@@ -96,7 +96,7 @@ def test_what_is_equal_to_the_clamp_counts_as_clipped(
 @pytest.mark.parametrize("clamp", [None, 0.9])
 @pytest.mark.parametrize("biased", [False, True])
 @pytest.mark.parametrize(("act", "alpha"), [*((act, 0.2) for act in EQUATIONS), ("lrelu", -0.5)])
-def test_gradcheck(act: str, biased: bool, clamp: float | None, alpha: float, road: str) -> None:
+def test_gradcheck(act: str, biased: bool, clamp: float | None, alpha: float, route: str) -> None:
     x, b = randn(3, 4, 5).requires_grad_(), randn(4, seed=1).requires_grad_()
     inputs = (x, b) if biased else (x,)
     run = partial(_run, act=act, alpha=alpha, gain=1.3, clamp=clamp)
@@ -243,7 +243,7 @@ def test_the_ops_keep_torchs_rules(dtype: torch.dtype, act: str, layout: str) ->
     )
 
 
-def test_compiled_without_a_break(road: str) -> None:
+def test_compiled_without_a_break(route: str) -> None:
     torch.compiler.reset()
     run = partial(ops.bias_act, act="lrelu", clamp=0.5)
     fast = torch.compile(run, fullgraph=True, backend="aot_eager")
@@ -256,7 +256,7 @@ def test_compiled_without_a_break(road: str) -> None:
 
 
 @pytest.mark.parametrize("act", ["lrelu", "swish"])
-def test_nothing_in_nothing_out(act: str, road: str) -> None:
+def test_nothing_in_nothing_out(act: str, route: str) -> None:
     x, b = torch.ones(0, 3, 4, 4).requires_grad_(), torch.ones(3).requires_grad_()
     y = ops.bias_act(x, b, act=act)
     assert y.shape == x.shape
@@ -282,7 +282,7 @@ REFUSED = [
 
 @pytest.mark.parametrize(("error", "match", "x", "b", "options"), REFUSED)
 def test_what_is_refused(
-    error: type[Exception], match: str, x: Tensor, b: Tensor, options: dict[str, int], road: str
+    error: type[Exception], match: str, x: Tensor, b: Tensor, options: dict[str, int], route: str
 ) -> None:
     with pytest.raises(error, match=f"bias_act: {match}"):
         ops.bias_act(x, b, **options)  # type: ignore[arg-type]

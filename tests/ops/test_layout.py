@@ -116,7 +116,7 @@ def test_nothing_but_the_inputs_is_saved(op: Callable[..., Tensor]) -> None:
 
 @each_list_op
 @pytest.mark.parametrize("of_x", sorted(LAYOUTS))
-def test_differences_of_any_strides(op: Callable[..., Tensor], of_x: str, road: str) -> None:
+def test_differences_of_any_strides(op: Callable[..., Tensor], of_x: str, route: str) -> None:
     x = laid_out(of_x)
     shapes = (SHAPE, SHAPE[1:]) if op is flat else (SHAPE,)
     for of_y, shape in ((layout, shape) for layout in sorted(LAYOUTS) for shape in shapes):
@@ -141,7 +141,7 @@ def test_a_cotangent_of_other_strides_meets_its_own_element(op: Callable[..., Te
 
 
 @each_list_op
-def test_values_negated_in_the_mind_alone(op: Callable[..., Tensor], road: str) -> None:
+def test_values_negated_in_the_mind_alone(op: Callable[..., Tensor], route: str) -> None:
     """The imaginary part of a conjugate is a view that torch negates when it is read."""
     z = torch.randn(9, dtype=torch.complex64, generator=generator(0))
     assert z.conj().imag.is_neg()

@@ -20,7 +20,7 @@ def two(dtype: torch.dtype = torch.float64) -> list[Tensor]:
 
 
 @pytest.mark.parametrize("shape", [(64, 3, 64, 64), (1, 70_001), (3, 4097)], ids=str)
-def test_samples_of_several_tiles(shape: tuple[int, ...], road: str) -> None:
+def test_samples_of_several_tiles(shape: tuple[int, ...], route: str) -> None:
     g = randn(*shape, dtype=torch.float32, seed=1) / 100
     norms = torch.linalg.vector_norm(g.double().flatten(1), dim=1)
     loss = ops.norms([g], "centred", 10.0, 1.0)
@@ -30,7 +30,7 @@ def test_samples_of_several_tiles(shape: tuple[int, ...], road: str) -> None:
 @each_case
 @pytest.mark.parametrize("dtype", [torch.float64, torch.float16], ids=str)
 def test_zero_gradients_give_zero(
-    phi: str, a: float, b: float, pixel: bool, dtype: torch.dtype, road: str
+    phi: str, a: float, b: float, pixel: bool, dtype: torch.dtype, route: str
 ) -> None:
     """And leave the gradients of the other samples alone."""
     g = two(dtype)
@@ -52,14 +52,14 @@ def test_zero_gradients_give_zero(
             torch.testing.assert_close(x[[0, 2]], y * 2 / 3)
 
 
-def test_a_zero_batch_has_the_value_of_its_zero_norms(road: str) -> None:
+def test_a_zero_batch_has_the_value_of_its_zero_norms(route: str) -> None:
     g = torch.zeros(4, 3, requires_grad=True)
     loss = ops.norms([g], "centred", 10.0, 1.0)
     assert loss == 10
     assert torch.autograd.grad(loss, g)[0].count_nonzero() == 0
 
 
-def test_equal_maxima_share_the_gradient(road: str) -> None:
+def test_equal_maxima_share_the_gradient(route: str) -> None:
     g = torch.tensor([[3.0, 4.0], [5.0, 0.0], [1.0, 1.0]], requires_grad=True)
     loss = ops.norms([g], "maximum", 2.0)
     assert loss == 50
@@ -68,7 +68,7 @@ def test_equal_maxima_share_the_gradient(road: str) -> None:
 
 @pytest.mark.parametrize("value", [float("inf"), float("nan")])
 @pytest.mark.parametrize("phi", PHIS)
-def test_what_is_not_finite_goes_through(phi: str, value: float, road: str) -> None:
+def test_what_is_not_finite_goes_through(phi: str, value: float, route: str) -> None:
     g = randn(4, 3, dtype=torch.float32)
     g[2, 1] = value
     loss = ops.norms([g.requires_grad_()], phi, 1.0, 1.0)
@@ -79,7 +79,7 @@ def test_what_is_not_finite_goes_through(phi: str, value: float, road: str) -> N
 
 
 @pytest.mark.parametrize("pixel", [False, True])
-def test_norms_over_more_tensors_than_64(pixel: bool, road: str) -> None:
+def test_norms_over_more_tensors_than_64(pixel: bool, route: str) -> None:
     """As those of one tensor that holds all their channels."""
     x = [randn(3, 1 + k % 3, 2, seed=k).requires_grad_() for k in range(130)]
     one = torch.cat([xk.detach() for xk in x], dim=1).requires_grad_()

@@ -110,13 +110,13 @@ def x() -> Tensor:
 
 
 @each_loss
-def test_func_grad(name: str, x: Tensor, road: str) -> None:
+def test_func_grad(name: str, x: Tensor, route: str) -> None:
     got, expected = (torch.func.grad(of, (0, 1))(x[0], x[1]) for of in LOSSES[name][::2])
     torch.testing.assert_close(got, expected)
 
 
 @each_loss
-def test_func_vmap(name: str, x: Tensor, road: str) -> None:
+def test_func_vmap(name: str, x: Tensor, route: str) -> None:
     y = x.flip(1)
     for of in (lambda loss: loss, torch.func.grad):
         got = torch.func.vmap(of(LOSSES[name][0]))(x, y)
@@ -124,14 +124,14 @@ def test_func_vmap(name: str, x: Tensor, road: str) -> None:
         torch.testing.assert_close(got, torch.stack(plain))
 
 
-def test_func_hessian(x: Tensor, road: str) -> None:
+def test_func_hessian(x: Tensor, route: str) -> None:
     s = torch.sigmoid(x[0])
     hessian = torch.func.hessian(softplus)(x[0])
     torch.testing.assert_close(hessian, torch.diag(2 * s * (1 - s) / 5))
 
 
 @each_functor
-def test_forward_mode(f: str, x: Tensor, road: str) -> None:
+def test_forward_mode(f: str, x: Tensor, route: str) -> None:
     def loss(x: Tensor) -> Tensor:
         rows = ops.rows([x], f, [2.0], [0.5], [0.25], sample_weight=[x.new_ones(3)])
         return ops.flat([x], f, [2.0], [0.5], [0.25]) + rows.square().sum()
@@ -148,7 +148,7 @@ def test_forward_mode(f: str, x: Tensor, road: str) -> None:
 
 @each_functor
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16], ids=str)
-def test_autocast_changes_nothing(f: str, dtype: torch.dtype, road: str) -> None:
+def test_autocast_changes_nothing(f: str, dtype: torch.dtype, route: str) -> None:
     """Binary cross-entropy of probabilities included, which torch refuses under autocast."""
 
     def losses_and_gradients() -> list[bytes]:
@@ -172,7 +172,7 @@ def test_autocast_changes_nothing(f: str, dtype: torch.dtype, road: str) -> None
         assert losses_and_gradients() == outside
 
 
-def test_scaled_float16_gradients(road: str) -> None:
+def test_scaled_float16_gradients(route: str) -> None:
     """A gradient scaler's factor keeps gradients that float16 would lose."""
     n = 2**17  # 2 / n is subnormal in float16, 2**-26 is 0
     x = torch.full((n,), -8.0, dtype=torch.float16, requires_grad=True)

@@ -35,7 +35,7 @@ LISTS = [
 @pytest.mark.parametrize("op", [ops.flat, ops.rows, ops.flat_with_stats, ops.norms])
 @pytest.mark.parametrize(("error", "match", "x"), LISTS)
 def test_lists_that_no_op_takes(
-    op: Any, error: type[Exception], match: str, x: list[Tensor], road: str
+    op: Any, error: type[Exception], match: str, x: list[Tensor], route: str
 ) -> None:
     n = [1.0] * len(x)
     arguments = ("square",) if op is ops.norms else ("softplus", n, n, n)
@@ -50,7 +50,7 @@ def test_lists_that_no_op_takes(
 
 
 @pytest.mark.parametrize("op", [ops.flat, ops.rows, ops.flat_with_stats])
-def test_numbers_that_do_not_match_the_tensors(op: Any, road: str) -> None:
+def test_numbers_that_do_not_match_the_tensors(op: Any, route: str) -> None:
     threshold = {"threshold": 0.0} if op is ops.flat_with_stats else {}
     for which in ("weight", "a", "b"):
         for numbers in ([], [1.0], [1.0, 1.0, 1.0]):
@@ -65,7 +65,7 @@ def test_numbers_that_do_not_match_the_tensors(op: Any, road: str) -> None:
 
 
 @pytest.mark.parametrize("op", [ops.flat, ops.rows])
-def test_functions_that_are_unknown_or_take_no_differences(op: Any, road: str) -> None:
+def test_functions_that_are_unknown_or_take_no_differences(op: Any, route: str) -> None:
     x, n = ones((2,)), [1.0]
     with pytest.raises(ValueError, match=r"^f must be one of softplus .*hinge.* l1, got swish"):
         op(x, "swish", n, n, n)
@@ -96,7 +96,7 @@ PAIRS = [
 
 @pytest.mark.parametrize(("of", "error", "match", "x", "y"), PAIRS)
 def test_what_cannot_be_subtracted(
-    of: str, error: type[Exception], match: str, x: list[Tensor], y: list[Tensor], road: str
+    of: str, error: type[Exception], match: str, x: list[Tensor], y: list[Tensor], route: str
 ) -> None:
     n = [1.0] * len(x)
     for op in of.split():
@@ -123,7 +123,7 @@ SAMPLES = [
 
 @pytest.mark.parametrize(("error", "match", "x", "options"), SAMPLES)
 def test_samples_that_do_not_fit(
-    error: type[Exception], match: str, x: list[Tensor], options: dict[str, Any], road: str
+    error: type[Exception], match: str, x: list[Tensor], options: dict[str, Any], route: str
 ) -> None:
     n = [1.0] * len(x)
     with pytest.raises(error, match=f"^{match}"):
@@ -146,7 +146,7 @@ NORMS = [
 
 @pytest.mark.parametrize(("match", "x", "phi", "pixel"), NORMS)
 def test_norms_that_cannot_be(
-    match: str, x: list[Tensor], phi: str, pixel: bool, road: str
+    match: str, x: list[Tensor], phi: str, pixel: bool, route: str
 ) -> None:
     with pytest.raises(ValueError, match=f"^{match}"):
         ops.norms(x, phi, 1.0, 0.0, 0.0, pixel)

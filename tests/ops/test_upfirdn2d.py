@@ -80,7 +80,7 @@ def test_no_less_exact_than_plain_torch(dtype: torch.dtype, options: tuple) -> N
         ((3, 2), (2, 3), (4,) * 4, False, 2.0),
     ],
 )
-def test_gradcheck(f: Tensor, options: tuple, road: str) -> None:
+def test_gradcheck(f: Tensor, options: tuple, route: str) -> None:
     x = randn(2, 2, 5, 6).requires_grad_()
     assert gradcheck(lambda x: ops.upfirdn2d(x, f, *options), x)
     assert gradgradcheck(lambda x: ops.upfirdn2d(x, f, *options), x)
@@ -130,7 +130,7 @@ def test_the_op_keeps_torchs_rules(dtype: torch.dtype, layout: str, requires_gra
     torch.library.opcheck(torch.ops.ganfast.upfirdn2d.default, (x, binomial(), *UP))
 
 
-def test_compiled_without_a_break(road: str) -> None:
+def test_compiled_without_a_break(route: str) -> None:
     torch.compiler.reset()
     fast = torch.compile(
         lambda x, f: ops.upfirdn2d(x, f, *DOWN), fullgraph=True, backend="aot_eager"
@@ -139,7 +139,7 @@ def test_compiled_without_a_break(road: str) -> None:
     torch.testing.assert_close(fast(x, f), ops.upfirdn2d(x, f, *DOWN))
 
 
-def test_no_image_in_no_image_out(road: str) -> None:
+def test_no_image_in_no_image_out(route: str) -> None:
     x = torch.ones(0, 3, 4, 4).requires_grad_()
     y = ops.upfirdn2d(x, binomial(), *UP)
     assert y.shape == (0, 3, 8, 8)
@@ -169,7 +169,7 @@ REFUSED = [
 
 @pytest.mark.parametrize(("error", "match", "x", "f", "options"), REFUSED)
 def test_what_is_refused(
-    error: type[Exception], match: str, x: Tensor, f: Tensor, options: dict, road: str
+    error: type[Exception], match: str, x: Tensor, f: Tensor, options: dict, route: str
 ) -> None:
     with pytest.raises(error, match=f"upfirdn2d: {match}"):
         ops.upfirdn2d(x, f, **options)

@@ -79,13 +79,13 @@ def test_certain_probabilities_are_clamped_as_in_bce_loss(
 
 
 @pytest.mark.parametrize("value", [-0.5, 1.5, -INF, INF, NAN])
-def test_what_is_no_probability_gives_nan(value: float, road: str) -> None:
+def test_what_is_no_probability_gives_nan(value: float, route: str) -> None:
     x = torch.tensor([0.5, value])
     assert ops.flat([x], "bce", [1.0], [1.0], [0.0]).isnan()
     assert ops.rows([x], "bce", [1.0], [1.0], [0.0]).isnan().tolist() == [False, True]
 
 
-def test_at_the_kinks_the_gradient_is_torchs(road: str) -> None:
+def test_at_the_kinks_the_gradient_is_torchs(route: str) -> None:
     """That of its relu and of its abs: zero."""
     x = torch.tensor([0.5, 1.0, 1.5], requires_grad=True)
     loss = ops.flat([x], "hinge", [3.0], [-1.0], [1.0])
@@ -97,7 +97,7 @@ def test_at_the_kinks_the_gradient_is_torchs(road: str) -> None:
 
 
 @each_difference
-def test_equal_tensors(f: str, road: str) -> None:
+def test_equal_tensors(f: str, route: str) -> None:
     x = randn(9)
     for y in (x, x[0]):
         got, plain = (derivatives(of, x, f, -1.0, y)[:2] for of in (ops.flat, flat_plainly))
@@ -121,7 +121,7 @@ SHAPES = [
 @each_dtype
 @pytest.mark.parametrize("shape", SHAPES, ids=str)
 def test_what_repeats_is_as_if_it_were_expanded(
-    shape: tuple[int, ...], dtype: torch.dtype, road: str
+    shape: tuple[int, ...], dtype: torch.dtype, route: str
 ) -> None:
     """One number or one sample, also of a single sample; in the result's dtype."""
     x = randn(*shape).to(dtype).requires_grad_()
@@ -150,7 +150,7 @@ def test_what_repeats_is_as_if_it_were_expanded(
             )
 
 
-def test_a_list_mixes_numbers_samples_and_tensors(road: str) -> None:
+def test_a_list_mixes_numbers_samples_and_tensors(route: str) -> None:
     x = [randn(4, 3, seed=k).requires_grad_() for k in range(3)]
     y = [randn(*shape, seed=5).requires_grad_() for shape in ((), (3,), (4, 3))]
     n = [1.0, 2.0, -1.0]
@@ -177,7 +177,7 @@ LARGE = [(70_001,), (5, 5000), (3, 1024), (1, 300_000), (40_000, 3)]
 
 
 @pytest.mark.parametrize("shape", LARGE, ids=str)
-def test_many_samples_and_large_ones(shape: tuple[int, ...], road: str) -> None:
+def test_many_samples_and_large_ones(shape: tuple[int, ...], route: str) -> None:
     x, y = (randn(*shape, seed=k).requires_grad_() for k in (0, 2))
     s = torch.rand(shape[0], generator=generator(1))
     wide = [t.detach().double().requires_grad_() for t in (x, y)]
@@ -193,14 +193,14 @@ def test_many_samples_and_large_ones(shape: tuple[int, ...], road: str) -> None:
         torch.testing.assert_close([g.double() for g in dx], list(exact), rtol=2e-6, atol=1e-9)
 
 
-def test_a_sum_of_weights_of_nothing_counts_as_one(road: str) -> None:
+def test_a_sum_of_weights_of_nothing_counts_as_one(route: str) -> None:
     x = randn(3).double()
     for s in (torch.zeros(3).double(), torch.tensor([1.0, -2.0, 1.0]).double()):
         rows = ops.rows([x], "square", [1.0], [0.0], [0.0], sample_weight=[s], normalize=True)
         torch.testing.assert_close(rows, 3 * s * x**2)
 
 
-@pytest.mark.usefixtures("road")
+@pytest.mark.usefixtures("route")
 @pytest.mark.parametrize("f", FUNCTORS)
 @settings(max_examples=8)
 @given(data=st.data())
@@ -220,7 +220,7 @@ def test_statistics(f: str, data: st.DataObject) -> None:
     assert not stats.requires_grad
 
 
-@pytest.mark.usefixtures("road")
+@pytest.mark.usefixtures("route")
 def test_nan_is_neither_above_nor_below() -> None:
     x = torch.tensor([1.0, NAN, -1.0, 2.0])
     loss, stats = ops.flat_with_stats([x], "identity", [1.0], [0.0], [0.0], 0.0)

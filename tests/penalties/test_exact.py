@@ -196,7 +196,7 @@ def with_gradients(penalty: Tensor, module: nn.Module) -> list[Tensor]:
 
 
 @pytest.mark.parametrize("name", CONVENTIONS)
-def test_every_convention_is_one_call(name: str, discriminator: nn.Module, road: str) -> None:
+def test_every_convention_is_one_call(name: str, discriminator: nn.Module, route: str) -> None:
     call, formula = CONVENTIONS[name]
     got = with_gradients(call(discriminator), discriminator)
     expected = with_gradients(formula(discriminator), discriminator)
@@ -238,7 +238,7 @@ def test_a_discriminator_with_zero_gradient_trains_on() -> None:
     assert w.grad.tolist() == [0, 0, 0]
 
 
-def test_gradients_over_several_inputs_add_up_per_sample(road: str) -> None:
+def test_gradients_over_several_inputs_add_up_per_sample(route: str) -> None:
     x, y = randn(6, 3), randn(6, 2, 2, seed=1)
 
     def discriminator(x: Tensor, y: Tensor) -> Tensor:
