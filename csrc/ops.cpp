@@ -81,6 +81,12 @@ TORCH_LIBRARY(ganfast, m) {
       "bias_act_double_backward(Tensor? grad, Tensor saved, Tensor? b, Tensor? v, Tensor? c, "
       "int dim, str act, float alpha, float gain, float? clamp) -> Tensor[]");
 
+  // y = clip(gain * lrelu(x), -clamp, clamp) of images, with the mask of math/lrelu_mask.h in the
+  // order of memory; and v times the slopes of a mask, which is of images in one of two layouts
+  m.def("lrelu_mask(Tensor x, float alpha, float gain, float? clamp) -> (Tensor y, Tensor mask)");
+  m.def(
+      "lrelu_masked(Tensor v, Tensor mask, bool channels_last, float alpha, float gain) -> Tensor");
+
   // x (samples, channels, height, width), with zeros between its pixels and around it, filtered by
   // f (height, width), every so manyth pixel of that; up and down are (x, y), padding is (left,
   // right, top, bottom), see ops/upfirdn2d.h

@@ -33,6 +33,7 @@ if _ext.DEVICES:
     _augment = torch.ops.ganfast.augment.default._op
     _bias_act = torch.ops.ganfast.bias_act.default._op
     _upfirdn2d = torch.ops.ganfast.upfirdn2d.default._op
+    _lrelu_mask = torch.ops.ganfast.lrelu_mask.default._op
     _convolution_ = torch.ops.ganfast.convolution_.default._op
 
 
@@ -479,6 +480,28 @@ def bias_act(
         return y
     _check_bias_act(x, b, dim, act, clamp)
     return reference.bias_act(x, b, dim, act, alpha, gain, clamp)
+
+
+def lrelu(x: Tensor, alpha: float, gain: float, clamp: float | None) -> Tensor:
+    r"""Leaky ReLU, gain and clamp of images that nothing else keeps.
+
+    The values and gradients of :func:`bias_act`, which keeps y for its derivatives; this keeps two
+    bits for each element instead.
+
+    Args:
+        x: images, (samples, channels, height, width), in a dtype of :func:`bias_act`.
+        alpha: slope of negative elements, at least 0.
+        gain: > 0.
+        clamp: at least 0, or None.
+
+    Returns:
+        y, like x.
+    """
+    records = torch.is_grad_enabled() and x.requires_grad
+    if records and x.ndim == 4 and alpha >= 0 and gain > 0 and _compiled([x]) and _plain([x]):
+        y: Tensor = _lrelu_mask(x, alpha, gain, clamp)[0]
+        return y
+    return bias_act(x, None, act="lrelu", alpha=alpha, gain=gain, clamp=clamp)
 
 
 def _check_upfirdn2d(

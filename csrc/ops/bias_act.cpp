@@ -243,9 +243,16 @@ struct Forward : Function<Forward> {
       at::AutoDispatchBelowADInplaceOrView guard;
       y = call->value(x, b);
     }
-    const bool of_input = from_input(call->parameters());
+    const BiasActParameters parameters = call->parameters();
+    const bool of_input = from_input(parameters);
     ctx->saved_data["bias"] = b.has_value();
-    save(ctx, call, {of_input ? x : y, of_input ? b.value_or(Tensor()) : Tensor()});
+    // A slope of gain everywhere needs nothing: any tensor of the shape will do.
+    const bool constant = parameters.activation == Activation::linear && !call->clamp;
+    save(ctx, call,
+         {constant   ? Tensor()
+          : of_input ? x
+                     : y,
+          of_input ? b.value_or(Tensor()) : Tensor()});
     return y;
   }
 
@@ -254,7 +261,8 @@ struct Forward : Function<Forward> {
     if (!grad[0].defined()) return grads;
     const bool bias = ctx->saved_data["bias"].toBool() && ctx->needs_input_grad(1);
     const variable_list saved = ctx->get_saved_variables();
-    const variable_list made = saved_call(ctx)->first(grad[0], saved[0], maybe(saved[1]), bias);
+    const variable_list made = saved_call(ctx)->first(
+        grad[0], saved[0].defined() ? saved[0] : grad[0], maybe(saved[1]), bias);
     std::copy(made.begin(), made.end(), grads.begin());
     return grads;
   }

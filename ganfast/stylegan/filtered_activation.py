@@ -6,6 +6,7 @@ from typing import SupportsIndex
 
 from torch import Tensor
 
+from ganfast import ops
 from ganfast.stylegan._arguments import Padding, check_bias, check_images, pair
 from ganfast.stylegan.activation import bias_act
 from ganfast.stylegan.resampling import upfirdn2d
@@ -28,6 +29,9 @@ def filtered_lrelu(
 
     .. math:: y = \mathrm{upfirdn}_{\downarrow d}(f_d, \; \mathrm{clip}(g \cdot \mathrm{lrelu}(
         u^2 \, \mathrm{upfirdn}_{\uparrow u}(f_u, x + b)), -c, c))
+
+    Of the upsampled image the derivatives keep two bits for each pixel, where the kernels are
+    compiled. All orders exist.
 
     Args:
         x: images, (N, C, H, W); float64, float32, float16 or bfloat16.
@@ -58,8 +62,10 @@ def filtered_lrelu(
         raise ValueError(f"gain must be positive, got {gain}")
     if not slope >= 0:
         raise ValueError(f"slope must be at least 0, got {slope}")
+    if clamp is not None and not clamp >= 0:
+        raise ValueError(f"clamp must be None or at least 0, got {clamp}")
     up, down = pair("up", operator.index(up))[0], pair("down", operator.index(down))[0]
     v = bias_act(x, b)
     v = upfirdn2d(v, fu, up=up, padding=padding, flip_filter=flip_filter, gain=up**2)
-    v = bias_act(v, act="lrelu", alpha=slope, gain=gain, clamp=clamp)
+    v = ops.lrelu(v, float(slope), float(gain), None if clamp is None else float(clamp))
     return upfirdn2d(v, fd, down=down, flip_filter=flip_filter)

@@ -1,4 +1,4 @@
-"""bias_act and upfirdn2d on a GPU."""
+"""bias_act, lrelu_mask and upfirdn2d on a GPU."""
 
 from collections.abc import Callable
 
@@ -139,3 +139,17 @@ def test_in_a_cuda_graph() -> None:
         graph.replay()
         for got, wanted in zip(captured, step(), strict=True):
             assert torch.equal(got, wanted)
+
+
+@each_layout
+@each_dtype
+@pytest.mark.parametrize("shape", [(2, 3, 5, 7), (2, 3, 64, 66)], ids=str)
+def test_lrelu_with_a_mask(shape: tuple[int, ...], dtype: torch.dtype, layout: str) -> None:
+    x = LAYOUTS[layout](randn(*shape).detach().to(dtype)).detach().requires_grad_()
+    v, found = randn(*shape, seed=1).detach().to(dtype), []
+    for y in (
+        ops.lrelu(x, 0.2, 2**0.5, 0.7),
+        ops.bias_act(x, act="lrelu", alpha=0.2, gain=2**0.5, clamp=0.7),
+    ):
+        found.append((bits(y), bits(torch.autograd.grad(y, x, v)[0])))
+    assert found[0] == found[1]
