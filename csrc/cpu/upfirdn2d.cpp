@@ -1,9 +1,10 @@
 // upfirdn2d on the CPU.
 //
-// Along a row, outputs j P + p, for the phases p < P = up / gcd(up, down), read the pixels
-// j S + offset, with S = down / gcd(up, down). So what a tile of the result reads is brought into S
-// sub-rows of every S-th pixel each, with zeros around; each phase is then a sum of sub-rows at
-// some offset, weighted, and the phases take turns in the result. All loops run along rows.
+// Along an axis, outputs j P + p, for the phases p < P = up / gcd(up, down), read the pixels
+// j S + offset, with S = down / gcd(up, down). So what a tile of the result reads is brought into
+// S_y S_x images of every S_y-th row and every S_x-th pixel, with zeros around. The outputs of a
+// phase of both axes are then one sum of these images at some offsets, weighted, over many rows at
+// once; what it gives between the rows is left out when the phases take turns in the result.
 #include "../ops/upfirdn2d.h"
 
 #include <ATen/Parallel.h>
@@ -19,8 +20,8 @@ namespace {
 
 constexpr int64_t kScratch =
     1 << 16;                        // numbers that a tile may read: they stay in the second cache
-constexpr int64_t kWide = 4096;     // of a row of the result
-constexpr int64_t kTall = 64;       // rows of it
+constexpr int64_t kWide = 4096;     // outputs of a row and a phase in a tile
+constexpr int64_t kSum = 2048;      // numbers of one sum: with what it reads in the first cache
 constexpr int64_t kWork = 1 << 15;  // elements of the result that are worth a thread
 
 int64_t floor_div(int64_t a, int64_t b) {
@@ -55,14 +56,21 @@ GANFAST_SIMD void narrow_pairs(const Compute<T>* even, const Compute<T>* odd, T*
   }
 }
 
+// An image at some offset, and its weight
+template <class C>
+struct Part {
+  int64_t offset;
+  C weight;
+};
+
 // to = sum_k w_k from_k, with kAdd added to what is there
 template <int kCount, bool kAdd, class C>
-GANFAST_SIMD void combine(C* to, const C* const* from, const C* weight, int64_t n) {
+GANFAST_SIMD void combine(C* to, const C* images, const Part<C>* parts, int64_t n) {
   const C* x[kCount];
   C w[kCount];
   for (int k = 0; k < kCount; ++k) {
-    x[k] = from[k];
-    w[k] = weight[k];
+    x[k] = images + parts[k].offset;
+    w[k] = parts[k].weight;
   }
 #pragma omp simd
   for (int64_t i = 0; i < n; ++i) {
@@ -74,15 +82,14 @@ GANFAST_SIMD void combine(C* to, const C* const* from, const C* weight, int64_t 
 }
 
 template <class C>
-void combine_all(C* to, const std::vector<const C*>& from, const std::vector<C>& weight,
-                 int64_t n) {
-  const int64_t count = from.size();
+void combine_all(C* to, const C* images, const std::vector<Part<C>>& parts, int64_t n) {
+  const int64_t count = parts.size();
   if (count == 0) std::fill_n(to, n, C(0));
   int64_t done = 0;
   const auto take = [&]<int kCount>() {
     for (; count - done >= kCount; done += kCount) {
       const auto run = done > 0 ? combine<kCount, true, C> : combine<kCount, false, C>;
-      run(to, from.data() + done, weight.data() + done, n);
+      run(to, images, parts.data() + done, n);
     }
   };
   take.template operator()<16>();
@@ -91,70 +98,95 @@ void combine_all(C* to, const std::vector<const C*>& from, const std::vector<C>&
   take.template operator()<1>();
 }
 
-template <class T>
-struct Resampler {
-  using C = Compute<T>;
-  // A tap of a phase: column of the filter, sub-row, and place in it of the phase's first output.
+struct Axis {
+  // A tap of a phase: place in the filter, which of S images, and place in it of the phase's first
+  // output.
   struct Tap {
-    int column;
-    int64_t sub, offset;
+    int filter;
+    int64_t image, offset;
   };
 
-  const UpfirdnShape& s;
-  const T* x;
-  T* y;
-  std::vector<C> weight;
   int64_t phases, step;  // P and S
+  int64_t outputs;       // of a phase, at most
+  int64_t low, high;     // least and greatest offset
   std::vector<std::vector<Tap>> taps;
-  int64_t low = 0, high = 0;                  // least and greatest offset
-  int64_t wide, tall, sub_row, across, down;  // of a tile, in outputs of each phase and in rows
 
-  Resampler(const UpfirdnShape& shape, const T* x, const float* filter, T* y)
-      : s(shape), x(x), y(y) {
-    for (int k = 0; k < s.filter_height; ++k)
-      for (int l = 0; l < s.filter_width; ++l)
-        weight.push_back(static_cast<C>(s.gain * filter[s.tap(k, l)]));
-    const int64_t common = std::gcd(s.up_x, s.down_x);
-    phases = s.up_x / common;
-    step = s.down_x / common;
-    taps.resize(phases);
+  Axis(int up, int down, int pad, int filter, int out)
+      : phases(up / std::gcd(up, down)), step(down / std::gcd(up, down)), taps(phases) {
+    outputs = (out + phases - 1) / phases;
     low = INT64_MAX, high = INT64_MIN;
     for (int64_t p = 0; p < phases; ++p) {
-      for (int l = 0; l < s.filter_width; ++l) {
-        const int64_t place = p * s.down_x + l - s.pad_x;
-        if (place % s.up_x != 0) continue;
-        const int64_t pixel = place / s.up_x, offset = floor_div(pixel, step);
-        taps[p].push_back({l, pixel - offset * step, offset});
+      for (int k = 0; k < filter; ++k) {
+        const int64_t place = p * down + k - pad;
+        if (place % up != 0) continue;
+        const int64_t pixel = place / up, offset = floor_div(pixel, step);
+        taps[p].push_back({k, pixel - offset * step, offset});
         low = std::min(low, offset);
         high = std::max(high, offset);
       }
     }
     if (low > high) low = high = 0;  // no output of a pixel
-    const int64_t outputs = (s.out_width + phases - 1) / phases;
-    wide = std::clamp<int64_t>(kWide / (s.group * phases), 1, outputs);
-    sub_row = (wide + high - low) * s.group;
-    const int64_t rows = std::max<int64_t>(1, kScratch / (step * sub_row) - s.filter_height);
-    tall = std::clamp<int64_t>(rows * s.up_y / s.down_y, 1, std::min<int64_t>(kTall, s.out_height));
-    across = (outputs + wide - 1) / wide;
-    down = (s.out_height + tall - 1) / tall;
+  }
+};
+
+template <class T>
+struct Resampler {
+  using C = Compute<T>;
+
+  const UpfirdnShape& s;
+  const T* x;
+  T* y;
+  Axis rows, columns;
+  int64_t tall, wide, down, across;  // outputs of each phase in a tile, and tiles of an image
+  int64_t pitch, image;              // numbers of a row and of an image that a tile reads
+  int64_t together;                  // rows of one sum
+  std::vector<std::vector<Part<C>>> parts;  // of each phase of rows and of columns
+
+  Resampler(const UpfirdnShape& shape, const T* x, const float* filter, T* y)
+      : s(shape),
+        x(x),
+        y(y),
+        rows(s.up_y, s.down_y, s.pad_y, s.filter_height, s.out_height),
+        columns(s.up_x, s.down_x, s.pad_x, s.filter_width, s.out_width) {
+    wide = std::clamp<int64_t>(kWide / s.group, 1, columns.outputs);
+    pitch = (wide + columns.high - columns.low) * s.group;
+    const int64_t more = rows.high - rows.low;
+    tall =
+        std::clamp<int64_t>(kScratch / (rows.step * columns.step * pitch) - more, 1, rows.outputs);
+    image = (tall + more) * pitch;
+    together = std::clamp<int64_t>(kSum / pitch, 1, tall);
+    down = (rows.outputs + tall - 1) / tall;
+    across = (columns.outputs + wide - 1) / wide;
+    for (const auto& of_rows : rows.taps) {
+      for (const auto& of_columns : columns.taps) {
+        auto& of_phase = parts.emplace_back();
+        for (const Axis::Tap& v : of_rows)
+          for (const Axis::Tap& h : of_columns)
+            of_phase.push_back({(v.image * columns.step + h.image) * image +
+                                    (v.offset - rows.low) * pitch +
+                                    (h.offset - columns.low) * s.group,
+                                static_cast<C>(s.gain * filter[s.tap(v.filter, h.filter)])});
+      }
+    }
   }
 
   // What one thread works with.
   struct Held {
-    std::vector<C> rows, result, weights;
-    std::vector<const C*> from;
+    std::vector<C> images, result;
   };
 
-  // The sub-rows of a row of x from place `first` on, `n` places of each.
-  void bring(const T* row, C* to, int64_t first, int64_t n) const {
-    const int64_t g = s.group;
-    for (int64_t sub = 0; sub < step; ++sub, to += sub_row) {
+  // Row h of a plane, from place `first` on, `n` places of each of its images.
+  void bring(const T* plane, int64_t h, C* to, int64_t first, int64_t n) const {
+    const int64_t g = s.group, step = columns.step;
+    for (int64_t sub = 0; sub < step; ++sub, to += image) {
       // Places with pixels: 0 <= place * step + sub < width
-      const int64_t begin = std::clamp<int64_t>(-first, 0, n);
+      const bool inside = 0 <= h && h < s.height;
+      const int64_t begin = inside ? std::clamp<int64_t>(-first, 0, n) : n;
       const int64_t end = std::clamp(floor_div(s.width - 1 - sub, step) + 1 - first, begin, n);
       std::fill(to, to + begin * g, C(0));
       std::fill(to + end * g, to + n * g, C(0));
-      const T* from = row + ((first + begin) * step + sub) * g;
+      if (begin == end) continue;
+      const T* from = plane + (h * s.width + (first + begin) * step + sub) * g;
       C* const live = to + begin * g;
       if (step == 1) {
         widen(from, live, (end - begin) * g);
@@ -168,56 +200,49 @@ struct Resampler {
     }
   }
 
-  // `n` outputs of each phase, but for those beyond the end of the row, to where the first belongs.
-  void put(const C* result, T* to, int64_t n, int64_t outputs) const {
-    const int64_t g = s.group, stride = wide * g;
-    if (phases == 1) return narrow(result, to, n * g);
+  // A row of `outputs`, the phases of which are `apart`.
+  void put(const C* result, int64_t apart, T* to, int64_t outputs) const {
+    const int64_t g = s.group, phases = columns.phases;
+    if (phases == 1) return narrow(result, to, outputs * g);
     if (phases == 2 && g == 1) {
-      narrow_pairs(result, result + stride, to, outputs / 2);
+      narrow_pairs(result, result + apart, to, outputs / 2);
       if (outputs % 2) store(to[outputs - 1], result[outputs / 2]);
       return;
     }
     for (int64_t p = 0; p < phases; ++p)
       for (int64_t j = 0; j * phases + p < outputs; ++j)
-        narrow(result + p * stride + j * g, to + (j * phases + p) * g, g);
+        narrow(result + p * apart + j * g, to + (j * phases + p) * g, g);
   }
 
   void run(int64_t tile, Held& held) const {
-    const int64_t plane = tile / (down * across);
-    const int64_t top = tile / across % down * tall,
-                  bottom = std::min<int64_t>(top + tall, s.out_height);
-    const int64_t left = tile % across * wide;
-    const int64_t outputs = std::min(wide * phases, s.out_width - left * phases);
-    const int64_t n = (outputs + phases - 1) / phases;
-    const int64_t pixels = int64_t(s.height) * s.width,
-                  out_pixels = int64_t(s.out_height) * s.out_width;
-    const int64_t first =
-        std::max<int64_t>(0, floor_div(top * s.down_y - s.pad_y + s.up_y - 1, s.up_y));
-    const int64_t last = std::min<int64_t>(
-        s.height - 1, floor_div((bottom - 1) * s.down_y + s.filter_height - 1 - s.pad_y, s.up_y));
-    const int64_t row = step * sub_row;
-    held.rows.resize(std::max<int64_t>(0, last - first + 1) * row);
-    for (int64_t h = first; h <= last; ++h)
-      bring(x + (plane * pixels + h * s.width) * s.group, held.rows.data() + (h - first) * row,
-            left + low, n + high - low);
-    held.result.resize(phases * wide * s.group);
-    for (int64_t h = top; h < bottom; ++h) {
-      for (int64_t p = 0; p < phases; ++p) {
-        held.from.clear();
-        held.weights.clear();
-        for (int k = 0; k < s.filter_height; ++k) {
-          const int64_t place = h * s.down_y + k - s.pad_y, of = floor_div(place, s.up_y);
-          if (of * s.up_y != place || of < 0 || of >= s.height) continue;
-          for (const Tap& tap : taps[p]) {
-            held.from.push_back(held.rows.data() + (of - first) * row + tap.sub * sub_row +
-                                (tap.offset - low) * s.group);
-            held.weights.push_back(weight[k * s.filter_width + tap.column]);
-          }
+    const int64_t g = s.group, plane = tile / (down * across);
+    const int64_t top = tile / across % down * tall, left = tile % across * wide;
+    const int64_t height = std::min(tall, rows.outputs - top);
+    const int64_t width = std::min(wide, columns.outputs - left);
+    const int64_t outputs = std::min(width * columns.phases, s.out_width - left * columns.phases);
+    const T* const from = x + plane * s.height * s.width * g;
+    T* const to = y + (plane * s.out_height * s.out_width + left * columns.phases) * g;
+    held.images.resize(rows.step * columns.step * image);
+    for (int64_t sub = 0; sub < rows.step; ++sub)
+      for (int64_t j = 0; j < height + rows.high - rows.low; ++j)
+        bring(from, (top + rows.low + j) * rows.step + sub,
+              held.images.data() + sub * columns.step * image + j * pitch, left + columns.low,
+              width + columns.high - columns.low);
+    const int64_t apart = together * pitch;
+    held.result.resize(columns.phases * apart);
+    for (int64_t j = 0; j < height; j += together) {
+      const int64_t count = std::min(together, height - j);
+      const int64_t n = (count - 1) * pitch + width * g;
+      for (int64_t q = 0; q < rows.phases; ++q) {
+        for (int64_t p = 0; p < columns.phases; ++p)
+          combine_all(held.result.data() + p * apart, held.images.data() + j * pitch,
+                      parts[q * columns.phases + p], n);
+        for (int64_t i = 0; i < count; ++i) {
+          const int64_t h = (top + j + i) * rows.phases + q;
+          if (h >= s.out_height) break;
+          put(held.result.data() + i * pitch, apart, to + h * s.out_width * g, outputs);
         }
-        combine_all(held.result.data() + p * wide * s.group, held.from, held.weights, n * s.group);
       }
-      put(held.result.data(), y + (plane * out_pixels + h * s.out_width + left * phases) * s.group,
-          n, outputs);
     }
   }
 };
@@ -229,7 +254,8 @@ void upfirdn2d(DType dtype, const UpfirdnShape& shape, const void* x, const floa
   with_dtype(dtype, [&]<class T>() {
     const Resampler<T> resampler(shape, static_cast<const T*>(x), filter, static_cast<T*>(y));
     const int64_t tiles = shape.planes * resampler.down * resampler.across;
-    const int64_t of_tile = resampler.wide * resampler.phases * resampler.tall * shape.group;
+    const int64_t of_tile = resampler.wide * resampler.columns.phases * resampler.tall *
+                            resampler.rows.phases * shape.group;
     at::parallel_for(0, tiles, std::max<int64_t>(1, kWork / of_tile),
                      [&](int64_t begin, int64_t end) {
                        typename Resampler<T>::Held held;
