@@ -16,8 +16,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 
-from ganfast.compat._criterion import frozen
-from ganfast.losses import AdversarialLoss, feature_matching
+from ganfast.losses import AdversarialLoss, feature_matching, frozen
 
 _LEAST_SQUARES = AdversarialLoss("least_squares")
 
@@ -65,7 +64,7 @@ class GANLoss(nn.Module):
             The adversarial and the feature matching loss, unweighted scalars.
         """
         network = self.discriminator
-        # The wrapper would wait forever for gradients of frozen parameters.
+        # With a static graph, the wrapper would wait forever for gradients of frozen parameters.
         if isinstance(network, DistributedDataParallel):
             network = network.module
         with frozen(network):

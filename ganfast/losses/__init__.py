@@ -9,6 +9,7 @@ from ganfast.losses.conditional import (
     gaussian_code_loss,
 )
 from ganfast.losses.features import feature_matching
+from ganfast.losses.freezing import frozen
 from ganfast.losses.functional import (
     discriminator_loss,
     generator_loss,
@@ -41,6 +42,7 @@ __all__ = [
     "data_to_data_cross_entropy_loss",
     "discriminator_loss",
     "feature_matching",
+    "frozen",
     "gaussian_code_loss",
     "generator_loss",
     "identity_loss",
