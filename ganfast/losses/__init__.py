@@ -18,6 +18,7 @@ from ganfast.losses.functional import (
 from ganfast.losses.gradient_balance import Balancer, adaptive_weight_loss
 from ganfast.losses.images import ImagePool, cycle_loss, identity_loss, pixel_loss
 from ganfast.losses.lecam import LeCam
+from ganfast.losses.mel import mel_filters
 from ganfast.losses.relativistic import (
     RelativisticAverageLoss,
     RelativisticLoss,
@@ -26,6 +27,7 @@ from ganfast.losses.relativistic import (
     relativistic_discriminator_loss,
     relativistic_generator_loss,
 )
+from ganfast.losses.spectral import SpectralLoss, Spectrogram
 
 __all__ = [
     "AdversarialLoss",
@@ -34,6 +36,8 @@ __all__ = [
     "LeCam",
     "RelativisticAverageLoss",
     "RelativisticLoss",
+    "SpectralLoss",
+    "Spectrogram",
     "adaptive_weight_loss",
     "auxiliary_classifier_loss",
     "conditional_contrastive_loss",
@@ -46,6 +50,7 @@ __all__ = [
     "gaussian_code_loss",
     "generator_loss",
     "identity_loss",
+    "mel_filters",
     "pixel_loss",
     "relativistic_average_discriminator_loss",
     "relativistic_average_generator_loss",

@@ -45,12 +45,17 @@ def test_each_parameter_is_restored_also_after_an_error() -> None:
     d[0].bias.requires_grad_(False)
     before = [p.requires_grad for p in d.parameters()]
     assert before == [True, False, True, True]
-    with pytest.raises(KeyError), frozen(d, other, d[2]):  # a part of d besides d itself
-        assert not any(p.requires_grad for p in [*d.parameters(), *other.parameters()])
-        with frozen(d):
-            pass
-        assert not any(p.requires_grad for p in d.parameters())
-        raise KeyError
+
+    def fails() -> None:
+        with frozen(d, other, d[2]):  # a part of d besides d itself
+            assert not any(p.requires_grad for p in [*d.parameters(), *other.parameters()])
+            with frozen(d):
+                pass
+            assert not any(p.requires_grad for p in d.parameters())
+            raise KeyError
+
+    with pytest.raises(KeyError):
+        fails()
     assert [p.requires_grad for p in d.parameters()] == before
     assert all(p.requires_grad for p in other.parameters())
 
