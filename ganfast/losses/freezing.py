@@ -7,8 +7,8 @@ from torch import nn
 
 
 @contextmanager
-def frozen(*modules: nn.Module) -> Iterator[None]:
-    """Run networks without gradients of their parameters; gradients still reach their inputs.
+def frozen(module: nn.Module) -> Iterator[None]:
+    """Run a network without gradients of its parameters; gradients still reach its inputs.
 
     Around the discriminator in the generator's step, this saves the weight gradients that nobody
     uses, and the whole graph of D(real), whose input needs no gradients either. The backward pass
@@ -20,10 +20,10 @@ def frozen(*modules: nn.Module) -> Iterator[None]:
     is frozen in its first step: call its ``module`` in the context.
 
     Args:
-        *modules: networks, such as all discriminators of a vocoder.
+        module: the discriminator. For several write ``with frozen(mpd), frozen(msd):``.
 
     Raises:
-        TypeError: an argument is not a module.
+        TypeError: it is no module.
 
     Example:
         >>> D = nn.Linear(2, 1)
@@ -33,10 +33,9 @@ def frozen(*modules: nn.Module) -> Iterator[None]:
         >>> D.weight.grad is None
         True
     """
-    for module in modules:
-        if not isinstance(module, nn.Module):
-            raise TypeError(f"modules must be torch modules, got {type(module).__name__}")
-    parameters = {p for module in modules for p in module.parameters() if p.requires_grad}
+    if not isinstance(module, nn.Module):
+        raise TypeError(f"module must be a torch module, got {type(module).__name__}")
+    parameters = [p for p in module.parameters() if p.requires_grad]
     for p in parameters:
         p.requires_grad_(False)
     try:

@@ -47,7 +47,7 @@ def test_each_parameter_is_restored_also_after_an_error() -> None:
     assert before == [True, False, True, True]
 
     def fails() -> None:
-        with frozen(d, other, d[2]):  # a part of d besides d itself
+        with frozen(d), frozen(other), frozen(d[2]):  # a part of d besides d itself
             assert not any(p.requires_grad for p in [*d.parameters(), *other.parameters()])
             with frozen(d):
                 pass
@@ -71,9 +71,7 @@ def test_a_checkpointed_discriminator_takes_its_backward_pass_inside() -> None:
 
 def test_what_is_no_module_is_refused() -> None:
     d = network()
-    with pytest.raises(TypeError, match="modules must be torch modules, got list"), frozen([d]):
-        pass
-    with pytest.raises(TypeError, match="got function"), frozen(d, lambda x: x):
+    with pytest.raises(TypeError, match="module must be a torch module, got list"), frozen([d]):
         pass
     assert all(p.requires_grad for p in d.parameters())
 
