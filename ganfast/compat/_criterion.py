@@ -1,10 +1,8 @@
-"""Shared by the modules: the loss of one side at a time, and frozen discriminators."""
+"""Shared by the modules: the loss of one side at a time."""
 
-from collections.abc import Iterator
-from contextlib import contextmanager
 from functools import lru_cache
 
-from torch import Tensor, nn
+from torch import Tensor
 
 from ganfast.losses.formulas import Formula
 from ganfast.losses.outputs import MapReduction, MapWeights, Outputs, last_maps
@@ -53,16 +51,3 @@ def _reducer(
     sides: tuple[tuple[str, Formula], ...], scale: float, map_reduction: MapReduction
 ) -> Reducer:
     return Reducer(sides, MapWeights(scale, map_reduction))
-
-
-@contextmanager
-def frozen(module: nn.Module) -> Iterator[None]:
-    """Run a network so that its backward pass makes no gradients of its parameters."""
-    parameters = [p for p in module.parameters() if p.requires_grad]
-    for p in parameters:
-        p.requires_grad_(False)
-    try:
-        yield
-    finally:
-        for p in parameters:
-            p.requires_grad_(True)

@@ -18,9 +18,9 @@ import torch
 from torch import Tensor, nn
 
 from ganfast._names import check_name
-from ganfast.compat._criterion import formula_of, frozen, reduce_sides
+from ganfast.compat._criterion import formula_of, reduce_sides
 from ganfast.distributed import process_count
-from ganfast.losses import feature_matching
+from ganfast.losses import feature_matching, frozen
 from ganfast.losses.features import FeatureDistance
 from ganfast.losses.formulas import Formula
 

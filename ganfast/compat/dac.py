@@ -1,23 +1,25 @@
-"""Drop-in for the adversarial loss of Descript Audio Codec, ``dac.nn.loss.GANLoss``.
+"""Drop-in for the losses of Descript Audio Codec, ``dac.nn.loss``.
 
-In ``scripts/train.py``, change ``losses.GANLoss(discriminator)`` to ``GANLoss(discriminator)``, and
-at the top add ::
+In ``scripts/train.py``, after the line of ``losses``, which still provides its other losses, add ::
 
-    from ganfast.compat.dac import GANLoss
+    from ganfast.compat.dac import GANLoss, MelSpectrogramLoss, MultiScaleSTFTLoss
+
+and remove ``losses.`` before these names.
 
 In the generator's step the pass over real samples keeps no graph, and the discriminator's
 parameters get no gradients; the project computes both and discards them. A stacked tensor of
 features counts as the list of its slices.
 """
 
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 
-from ganfast.compat._criterion import frozen
-from ganfast.losses import AdversarialLoss, feature_matching
+from ganfast.compat._spectral import MultiScale
+from ganfast.losses import AdversarialLoss, feature_matching, frozen
 
 _LEAST_SQUARES = AdversarialLoss("least_squares")
 
@@ -65,7 +67,7 @@ class GANLoss(nn.Module):
             The adversarial and the feature matching loss, unweighted scalars.
         """
         network = self.discriminator
-        # The wrapper would wait forever for gradients of frozen parameters.
+        # With a static graph, the wrapper would wait forever for gradients of frozen parameters.
         if isinstance(network, DistributedDataParallel):
             network = network.module
         with frozen(network):
@@ -73,3 +75,103 @@ class GANLoss(nn.Module):
             with torch.no_grad():
                 d_real = _lists(network(real.audio_data))
         return _LEAST_SQUARES.generator(d_fake), feature_matching(d_real, d_fake, skip_last=True)
+
+
+class MultiScaleSTFTLoss(MultiScale):
+    r"""Distance of magnitudes of spectrograms of several window lengths w, with hop w / 4.
+
+    .. math:: \sum \lambda_{log} m|\log_{10} X^p - \log_{10} Y^p| + \lambda_{mag} m|X - Y|
+
+    with X and Y clamped below at ``clamp_eps`` in the logarithms.
+
+    Args:
+        window_lengths: of each scale.
+        loss_fn: replaces the mean absolute difference.
+        clamp_eps: as above.
+        mag_weight, log_weight: lambda_mag, lambda_log.
+        pow: p.
+        weight, match_stride: unused, as in the project.
+        window_type: ``hann`` if None; ``sqrt_hann``, ``hamming``, ``blackman``, ``bartlett`` or
+            ``average``.
+    """
+
+    def __init__(
+        self,
+        window_lengths: Sequence[int] = (2048, 512),
+        loss_fn: Callable[[Tensor, Tensor], Tensor] | None = None,
+        clamp_eps: float = 1e-5,
+        mag_weight: float = 1.0,
+        log_weight: float = 1.0,
+        pow: float = 2.0,
+        weight: float = 1.0,
+        match_stride: bool = False,
+        window_type: str | None = None,
+    ) -> None:
+        n = len(window_lengths)
+        super().__init__(
+            window_lengths,
+            loss_fn,
+            clamp_eps,
+            mag_weight,
+            log_weight,
+            pow,
+            weight,
+            window_type,
+            [None] * n,
+            [0.0] * n,
+            [None] * n,
+        )
+
+    def forward(self, x: Any, y: Any) -> Tensor:
+        """Return the loss of estimated from reference signals with ``audio_data`` (B, C, T).
+
+        Raises:
+            TypeError, ValueError: as :class:`ganfast.losses.SpectralLoss`.
+        """
+        return self.distance(x.audio_data, y.audio_data, None)
+
+
+class MelSpectrogramLoss(MultiScale):
+    """The distance of :class:`MultiScaleSTFTLoss`, of mel spectrograms (Slaney's scale).
+
+    Args:
+        n_mels, mel_fmin, mel_fmax: of each scale.
+        window_lengths, ..., window_type: as in :class:`MultiScaleSTFTLoss`.
+    """
+
+    def __init__(
+        self,
+        n_mels: Sequence[int] = (150, 80),
+        window_lengths: Sequence[int] = (2048, 512),
+        loss_fn: Callable[[Tensor, Tensor], Tensor] | None = None,
+        clamp_eps: float = 1e-5,
+        mag_weight: float = 1.0,
+        log_weight: float = 1.0,
+        pow: float = 2.0,
+        weight: float = 1.0,
+        match_stride: bool = False,
+        mel_fmin: Sequence[float] = (0.0, 0.0),
+        mel_fmax: Sequence[float | None] = (None, None),
+        window_type: str | None = None,
+    ) -> None:
+        super().__init__(
+            window_lengths,
+            loss_fn,
+            clamp_eps,
+            mag_weight,
+            log_weight,
+            pow,
+            weight,
+            window_type,
+            n_mels,
+            mel_fmin,
+            mel_fmax,
+        )
+
+    def forward(self, x: Any, y: Any) -> Tensor:
+        """Return the loss of estimated from reference signals with ``audio_data`` (B, C, T).
+
+        Raises:
+            TypeError, ValueError: as :class:`ganfast.losses.SpectralLoss`.
+        """
+        return self.distance(x.audio_data, y.audio_data, x.sample_rate)

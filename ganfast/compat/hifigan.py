@@ -1,9 +1,15 @@
 """Drop-in for the losses of HiFi-GAN, BigVGAN and vocoders that follow them.
 
 In ``train.py``, after HiFi-GAN's ``from models import ...`` or BigVGAN's ``from loss import ...``,
-which still provides the loss of the mel spectrogram, add ::
+add ::
 
-    from ganfast.compat.hifigan import discriminator_loss, feature_loss, generator_loss
+    from ganfast.compat.hifigan import (
+        MultiScaleMelSpectrogramLoss,  # BigVGAN alone
+        discriminator_loss,
+        feature_loss,
+        generator_loss,
+        mel_spectrogram,
+    )
 
 Each call takes one launch forward and one backward for all maps. Features of real samples are
 detached, so the generator's step does not back-propagate through the discriminators' pass over
@@ -11,12 +17,17 @@ real samples; its gradients are those of the project. The terms for logging are 
 tensors, some of which are Python floats in the project: they format, add and plot like floats, and
 only reading one waits for the device. Lists of different lengths raise an error. A stacked tensor
 counts as the list of its slices.
+
+``mel_spectrogram`` makes the mel filters once, where HiFi-GAN's makes them in each call, does not
+wait for the device to look for samples outside [-1, 1], and needs no librosa.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
+import torch.nn.functional as F
 from torch import Tensor
 
+from ganfast.compat._spectral import MultiScale, spectrogram
 from ganfast.losses import AdversarialLoss, feature_matching
 
 _LEAST_SQUARES = AdversarialLoss("least_squares")
@@ -71,3 +82,112 @@ def generator_loss(disc_outputs: Sequence[Tensor]) -> tuple[Tensor, list[Tensor]
     """
     loss, stats = _LEAST_SQUARES.generator_with_stats(list(disc_outputs))
     return loss, list(stats["fake_loss"].unbind())
+
+
+def mel_spectrogram(
+    y: Tensor,
+    n_fft: int,
+    num_mels: int,
+    sampling_rate: int,
+    hop_size: int,
+    win_size: int,
+    fmin: float,
+    fmax: float | None = None,
+    center: bool = False,
+) -> Tensor:
+    """Logarithm of a mel spectrogram: ln max(1e-5, B sqrt(|STFT(y)|^2 + 1e-9)).
+
+    Args:
+        y: signals (N, T).
+        n_fft, num_mels, sampling_rate, hop_size, win_size, fmin, fmax: as in the project.
+        center: pad once more, by n_fft / 2.
+
+    Returns:
+        (N, num_mels, frames), T / hop_size frames unless ``center``.
+
+    Raises:
+        TypeError, ValueError: as :class:`ganfast.losses.Spectrogram`.
+    """
+    padding = (n_fft - hop_size) // 2
+    if center:
+        y = F.pad(y.unsqueeze(1), (padding, padding), "reflect").squeeze(1)
+        padding = n_fft // 2
+    mel = spectrogram(
+        y.device,
+        n_fft,
+        hop_size,
+        win_size,
+        padding,
+        eps=1e-9,
+        mels=num_mels,
+        sample_rate=sampling_rate,
+        low=fmin,
+        high=fmax,
+    )
+    magnitudes: Tensor = mel(y)
+    return magnitudes.clamp_min(1e-5).log()
+
+
+class MultiScaleMelSpectrogramLoss(MultiScale):
+    r"""BigVGAN's distance of mel spectrograms of several window lengths w, with hop w / 4.
+
+    .. math:: \sum \lambda_{log} m|\log_{10} X^p - \log_{10} Y^p| + \lambda_{mag} m|X - Y|
+
+    with X and Y clamped below at ``clamp_eps`` in the logarithms. With a ``mag_weight`` other than
+    its default, 0, the project compares the logarithms once more instead of the magnitudes.
+
+    Args:
+        sampling_rate: in Hz.
+        n_mels, window_lengths, mel_fmin, mel_fmax: of each scale.
+        loss_fn: replaces the mean absolute difference.
+        clamp_eps: as above.
+        mag_weight, log_weight: lambda_mag, lambda_log.
+        pow: p.
+        weight: unused, as in the project.
+        match_stride: must be False; the project fails with True.
+        window_type: ``hann``, ``sqrt_hann``, ``hamming``, ``blackman``, ``bartlett``, ``average``.
+
+    Raises:
+        ValueError: ``match_stride`` is True.
+    """
+
+    def __init__(
+        self,
+        sampling_rate: int,
+        n_mels: Sequence[int] = (5, 10, 20, 40, 80, 160, 320),
+        window_lengths: Sequence[int] = (32, 64, 128, 256, 512, 1024, 2048),
+        loss_fn: Callable[[Tensor, Tensor], Tensor] | None = None,
+        clamp_eps: float = 1e-5,
+        mag_weight: float = 0.0,
+        log_weight: float = 1.0,
+        pow: float = 1.0,
+        weight: float = 1.0,
+        match_stride: bool = False,
+        mel_fmin: Sequence[float] = (0, 0, 0, 0, 0, 0, 0),
+        mel_fmax: Sequence[float | None] = (None, None, None, None, None, None, None),
+        window_type: str = "hann",
+    ) -> None:
+        if match_stride:
+            raise ValueError(f"match_stride must be False, got {match_stride}")
+        super().__init__(
+            window_lengths,
+            loss_fn,
+            clamp_eps,
+            mag_weight,
+            log_weight,
+            pow,
+            weight,
+            window_type,
+            n_mels,
+            mel_fmin,
+            mel_fmax,
+        )
+        self.sampling_rate = sampling_rate
+
+    def forward(self, x: Tensor, y: Tensor) -> Tensor:
+        """Return the loss of estimates x from references y, both (B, C, T); scalar.
+
+        Raises:
+            TypeError, ValueError: as :class:`ganfast.losses.SpectralLoss`.
+        """
+        return self.distance(x, y, self.sampling_rate)

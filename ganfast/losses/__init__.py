@@ -9,6 +9,7 @@ from ganfast.losses.conditional import (
     gaussian_code_loss,
 )
 from ganfast.losses.features import feature_matching
+from ganfast.losses.freezing import frozen
 from ganfast.losses.functional import (
     discriminator_loss,
     generator_loss,
@@ -17,6 +18,7 @@ from ganfast.losses.functional import (
 from ganfast.losses.gradient_balance import Balancer, adaptive_weight_loss
 from ganfast.losses.images import ImagePool, cycle_loss, identity_loss, pixel_loss
 from ganfast.losses.lecam import LeCam
+from ganfast.losses.mel import mel_filters
 from ganfast.losses.relativistic import (
     RelativisticAverageLoss,
     RelativisticLoss,
@@ -25,6 +27,7 @@ from ganfast.losses.relativistic import (
     relativistic_discriminator_loss,
     relativistic_generator_loss,
 )
+from ganfast.losses.spectral import SpectralLoss, Spectrogram
 
 __all__ = [
     "AdversarialLoss",
@@ -33,6 +36,8 @@ __all__ = [
     "LeCam",
     "RelativisticAverageLoss",
     "RelativisticLoss",
+    "SpectralLoss",
+    "Spectrogram",
     "adaptive_weight_loss",
     "auxiliary_classifier_loss",
     "conditional_contrastive_loss",
@@ -41,9 +46,11 @@ __all__ = [
     "data_to_data_cross_entropy_loss",
     "discriminator_loss",
     "feature_matching",
+    "frozen",
     "gaussian_code_loss",
     "generator_loss",
     "identity_loss",
+    "mel_filters",
     "pixel_loss",
     "relativistic_average_discriminator_loss",
     "relativistic_average_generator_loss",
