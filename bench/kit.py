@@ -47,7 +47,7 @@ class Case:
     `make` gives the inputs, on the CPU and the same at every call. `reference` is the provider
     that is exact in float64 (the eager formula, where none is named). `once` names providers so
     slow that the first call is the measurement. The last `constants` inputs require no gradient.
-    `peak` counts memory on the CPU.
+    `peak` counts memory on the CPU. `unvalued` names providers whose value means nothing.
     """
 
     family: str
@@ -60,6 +60,7 @@ class Case:
     devices: tuple[str, ...] = ("cpu", "cuda")
     peak: Callable[[Callable[[], object]], int | None] = memory.torch_peak
     constants: int = 0
+    unvalued: tuple[str, ...] = ()
 
 
 class Inputs(NamedTuple):
@@ -131,7 +132,8 @@ def _measure(case: Case, mode: str, device: str, budget: float, replays: bool) -
             continue
         _synchronize(device)
         seconds[name] = [time.perf_counter() - start] if name in case.once else []
-        row["error"] = _rounded(relative_error(outputs, exact))
+        if name not in case.unvalued:
+            row["error"] = _rounded(relative_error(outputs, exact))
         if name == SUBJECT:  # a number on the host comes from no graph
             replays = replays and all(output.device.type == device for output in outputs)
         del outputs

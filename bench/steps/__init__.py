@@ -1,0 +1,1 @@
+"""Whole training steps of public trainers; networks are our own, to the published shapes."""
