@@ -65,8 +65,9 @@ def train(
     data, size, channels, background, mirror, on_error, limit, batch_size; model, labels,
     spectral_norm, sigmoid, start, freeze_d; loss, label_smoothing, penalty, penalty_weight,
     penalty_every, consistency, lecam, lecam_decay; steps, d_steps, g_steps, lr_g, lr_d, betas_g,
-    betas_d, lr_decay, lr_decay_start, clip_gradients, clip_weights, ema, seed; augment, adaptive,
-    adaptive_kimg; precision, channels_last, compile, cuda_graphs, reuse_fakes, accumulate; score,
+    betas_d, lr_decay, lr_decay_start, burn_in_kimg, lr_end, penalty_end, beta2_end, clip_gradients,
+    clip_weights, ema, ema_kimg, seed; augment, augment_p, adaptive, adaptive_kimg, adaptive_limit;
+    precision, channels_last, compile, cuda_graphs, reuse_fakes, accumulate; score,
     best_by, patience, divergence; log_every, score_every, sample_every, checkpoint_every,
     keep_checkpoints, samples, tensorboard, wandb.
     """

@@ -1,6 +1,6 @@
 """Small networks to train out of the box: GANs, autoencoders and a classifier."""
 
-from ganfast.models import autoencoder, classifier, conditional, cyclegan, dcgan, mlp, sngan
+from ganfast.models import autoencoder, classifier, conditional, cyclegan, dcgan, mlp, r3gan, sngan
 from ganfast.models.registry import GANS, LATENTS, Gan, create
 
 __all__ = [
@@ -14,5 +14,6 @@ __all__ = [
     "cyclegan",
     "dcgan",
     "mlp",
+    "r3gan",
     "sngan",
 ]

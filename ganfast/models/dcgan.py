@@ -1,4 +1,4 @@
-"""DCGAN (Radford, Metz, Chintala 2015, arXiv:1511.06434) for 28, 32, 64 and 128 pixels."""
+"""DCGAN (Radford, Metz, Chintala 2015, arXiv:1511.06434) for 28, 32, 64, 128 and 256 pixels."""
 
 from itertools import pairwise
 from typing import Literal
@@ -20,7 +20,7 @@ class Generator(nn.Module):
         latent_dim: size of one latent.
         width: channels of the largest hidden maps; each halving of the maps doubles them.
         channels: channels of the images.
-        size: side of the images: 28, 32, 64 or 128.
+        size: side of the images: 28, 32, 64, 128 or 256.
 
     Raises:
         ValueError: ``size`` is another one.
@@ -63,7 +63,7 @@ class Discriminator(nn.Module):
     Args:
         width: channels of the largest hidden maps; each halving of the maps doubles them.
         channels: channels of the images.
-        size: side of the images: 28, 32, 64 or 128.
+        size: side of the images: 28, 32, 64, 128 or 256.
         outputs: numbers for each image.
         norm: normalization between the layers.
         sigmoid: return probabilities instead of logits.

@@ -4,7 +4,7 @@ import torch
 from torch import Tensor, nn
 
 # Side of the images -> side of the smallest maps and number of doublings.
-SIZES = {28: (7, 2), 32: (4, 3), 64: (4, 4), 128: (4, 5)}
+SIZES = {28: (7, 2), 32: (4, 3), 64: (4, 4), 128: (4, 5), 256: (4, 6)}
 
 
 def stages(size: int) -> tuple[int, int]:

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from torch import nn
 
 from ganfast._names import check_name
-from ganfast.models import conditional, dcgan, mlp, sngan
+from ganfast.models import conditional, dcgan, mlp, r3gan, sngan
 from ganfast.regularizers import spectral_normalise
 
 
@@ -42,7 +42,8 @@ def create(
 
     Args:
         name: ``mlp-1024``, ``mlp-256``, ``mlp-128``, ``dcgan``, ``wgan`` (a DCGAN whose critic has
-            no batch norm), ``cdcgan`` (class-conditional) or ``sngan``.
+            no batch norm), ``cdcgan`` (class-conditional), ``sngan``, or ``r3gan-W`` and its
+            class-conditional ``cr3gan-W`` with a width W of 64, 128, 256, 384, 768 or 1536.
         channels, size: channels and side of the images.
         classes: number of labels of a class-conditional GAN; other GANs ignore it.
         sigmoid: the discriminator returns probabilities instead of logits.
@@ -50,9 +51,11 @@ def create(
 
     Raises:
         ValueError: the name is unknown (the error names the nearest one), or the model does not
-            have the size.
+            have the size, or no spectral normalization.
     """
     check_model(name)
+    if spectral_norm and is_r3gan(name):  # its blocks start with weights of 0, which have no norm
+        raise ValueError(f"spectral_norm must be False for {name!r}, got True")
     if name in CONDITIONAL and classes < 1:
         raise ValueError(f"classes must be at least 1 for {name!r}, got {classes}")
     gan = GANS[name](channels, size, classes, sigmoid)
@@ -103,6 +106,32 @@ def _sngan(channels: int, size: int, classes: int, sigmoid: bool) -> Gan:
     return Gan(generator, sngan.Discriminator(32, channels, size, sigmoid), 128)
 
 
+def _r3gan(width: int, conditional: bool) -> Factory:
+    # The widest is the paper's for ImageNet: wider groups, and the full width up to 64 pixels.
+    group, wide = (32, 64) if width == 1536 else (16, 32)
+
+    def make(channels: int, size: int, classes: int, sigmoid: bool) -> Gan:
+        count = classes if conditional else 0
+        widths = r3gan.widths_of(width, size, wide)
+        generator = r3gan.Generator(widths, channels, size, 64, count, group=group)
+        discriminator = r3gan.Discriminator(
+            widths, channels, size, count, group=group, sigmoid=sigmoid
+        )
+        return Gan(generator, discriminator, 64, count)
+
+    return make
+
+
+def is_r3gan(name: str) -> bool:
+    """Say whether a name is that of an R3GAN."""
+    return name in _R3GANS
+
+
+_R3GANS = {
+    f"{prefix}r3gan-{width}": _r3gan(width, bool(prefix))
+    for prefix in ("", "c")
+    for width in (64, 128, 256, 384, 768, 1536)
+}
 GANS: dict[str, Factory] = {
     "mlp-1024": _mlp((256, 512, 1024), slope=0.2, dropout=0.3),
     "mlp-256": _mlp((128, 256), slope=0.2, dropout=0),
@@ -111,8 +140,9 @@ GANS: dict[str, Factory] = {
     "wgan": _dcgan("none"),
     "cdcgan": _cdcgan,
     "sngan": _sngan,
+    **_R3GANS,
 }
-CONDITIONAL = frozenset(("cdcgan",))
+CONDITIONAL = frozenset(("cdcgan", *(name for name in _R3GANS if name.startswith("c"))))
 LATENTS = {
     "mlp-1024": 100,
     "mlp-256": 100,
@@ -121,4 +151,5 @@ LATENTS = {
     "wgan": 64,
     "cdcgan": 64,
     "sngan": 128,
+    **dict.fromkeys(_R3GANS, 64),
 }

@@ -1,4 +1,4 @@
-"""SNGAN's residual networks (Miyato et al. 2018, arXiv:1802.05957), for 28, 32, 64 and 128 pixels.
+"""SNGAN's residual networks (Miyato et al. 2018, arXiv:1802.05957), for 28, 32, 64, 128 and 256 pixels.
 
 The discriminator has no spectral normalization yet; ``ganfast.regularizers.spectral_normalise``
 adds it.
@@ -19,7 +19,7 @@ class Generator(nn.Module):
         latent_dim: size of one latent.
         width: channels of all hidden maps; 256 in the paper, at 32 pixels.
         channels: channels of the images.
-        size: side of the images: 28, 32, 64 or 128.
+        size: side of the images: 28, 32, 64, 128 or 256.
     """
 
     def __init__(
@@ -51,7 +51,7 @@ class Discriminator(nn.Module):
     Args:
         width: channels of all hidden maps; 128 in the paper.
         channels: channels of the images.
-        size: side of the images: 28, 32, 64 or 128.
+        size: side of the images: 28, 32, 64, 128 or 256.
         sigmoid: return probabilities instead of logits.
     """
 

@@ -26,6 +26,13 @@ class TrainOptions:
         betas_g, betas_d: Adam's decay rates (b1, b2).
         lr_decay, lr_decay_start: both rates stay ``constant``, or fall from round
             ``lr_decay_start`` on to 0 at the last round, along a line or half a cosine.
+        burn_in_kimg: thousands of images in which the settings named ``*_end``, ``ema_kimg`` and
+            ``augment_p`` are reached along half a cosine, as in R3GAN; 0 is at once.
+        lr_end: factor on both learning rates at the end of the burn-in.
+        penalty_end: factor on ``penalty_weight`` at the end of the burn-in.
+        beta2_end: Adam's b2 of both networks at the end of the burn-in; null keeps it.
+        augment_p: probability of each augmentation; it starts at 0 if there is a burn-in. With null
+            the augmentation has its own.
         clip_gradients: largest norm of each network's gradient; 0 does not clip.
         clip_weights: bound c that keeps the discriminator's weights in [-c, c] (WGAN); 0 does not
             clip.
@@ -33,7 +40,8 @@ class TrainOptions:
             tutorial does. This saves a forward of the generator and costs the memory of its graph.
         accumulate: batches whose gradients make one optimizer step.
         precision: ``fp32``, or autocast to ``bf16``, or to ``fp16`` with a gradient scaler.
-            Penalties are always computed in float32.
+            R1 and R2 are taken in the precision of the pass that the loss takes, other penalties
+            always in float32, and with ``fp16`` all of them.
         channels_last: the memory format of weights and images. With ``compile`` on a GPU the
             compiler chooses it.
         compile: run both networks through torch.compile. Penalties call them uncompiled, because
@@ -42,6 +50,8 @@ class TrainOptions:
         cuda_graphs: replay rounds as CUDA graphs from the fourth on. Batches must have one shape,
             and random numbers drawn on the host repeat.
         ema: decay of the generator's moving average, ema <- decay * ema + (1 - decay) * weights.
+        ema_kimg: half-life of the moving average in thousands of images, which replaces ``ema``; it
+            starts at 0 if there is a burn-in. 0 is none.
         latent_dim: size of one latent, or its shape, such as (100, 1, 1).
         classes: number of labels if both networks take labels as a second argument, else 0.
         penalty: gradient penalty of the discriminator.
@@ -76,6 +86,11 @@ class TrainOptions:
     betas_d: tuple[float, float] = (0.5, 0.999)
     lr_decay: Decay = "constant"
     lr_decay_start: int = 0
+    burn_in_kimg: float = 0.0
+    lr_end: float = 1.0
+    penalty_end: float = 1.0
+    beta2_end: float | None = None
+    augment_p: float | None = None
     clip_gradients: float = 0.0
     clip_weights: float = 0.0
     reuse_fakes: bool = False
@@ -85,6 +100,7 @@ class TrainOptions:
     compile: bool = False
     cuda_graphs: bool = False
     ema: float = 0.999
+    ema_kimg: float = 0.0
     latent_dim: int | tuple[int, ...] = 100
     classes: int = 0
     penalty: Penalty = "none"
@@ -114,10 +130,15 @@ class TrainOptions:
         for name in ("lr_g", "lr_d"):
             between(name, getattr(self, name), math.inf, zero=False)
         weights = ("penalty_weight", "consistency", "lecam", "clip_gradients", "clip_weights")
-        for name in weights:
+        schedule = ("burn_in_kimg", "lr_end", "penalty_end", "ema_kimg")
+        for name in (*weights, *schedule):
             between(name, getattr(self, name), math.inf)
         for name in ("ema", "lecam_decay"):
             between(name, getattr(self, name), 1.0)
+        if self.beta2_end is not None:
+            between("beta2_end", self.beta2_end, 1.0)
+        if self.augment_p is not None:
+            between("augment_p", self.augment_p, 1.0, last=True)
         for name in ("betas_g", "betas_d"):
             betas = getattr(self, name)
             if not isinstance(betas, tuple) or len(betas) != 2:
@@ -137,6 +158,15 @@ class TrainOptions:
         if self.lr_decay != "constant" and self.lr_decay_start >= self.steps:
             raise ValueError(
                 f"lr_decay_start must be below steps, {self.steps}, got {self.lr_decay_start}"
+            )
+        ends = {"lr_end": 1.0, "penalty_end": 1.0, "beta2_end": None}
+        for name, none in ends.items():
+            if getattr(self, name) != none and not self.burn_in_kimg:
+                raise ValueError(f"burn_in_kimg must be positive with {name}, got 0")
+        if self.beta2_end is not None and self.betas_g[1] != self.betas_d[1]:
+            raise ValueError(
+                f"betas_g and betas_d must have the same b2 with beta2_end, "
+                f"got {self.betas_g} and {self.betas_d}"
             )
         if self.cuda_graphs and self.precision == "fp16":
             raise ValueError("cuda_graphs must be False for precision fp16, got True: use bf16")
@@ -198,13 +228,14 @@ def truth(name: str, value: object) -> None:
         raise TypeError(f"{name} must be true or false, got {value!r}")
 
 
-def between(name: str, value: object, end: float, zero: bool = True) -> None:
-    """Raise unless 0 <= value < end; without ``zero``, unless 0 < value < end."""
+def between(name: str, value: object, end: float, zero: bool = True, last: bool = False) -> None:
+    """Raise unless 0 <= value < end; ``zero`` and ``last`` say if 0 and the end are allowed."""
     if not isinstance(value, int | float) or isinstance(value, bool):
         raise TypeError(f"{name} must be a number, got {value!r}")
-    if not (0 <= value < end) or (value == 0 and not zero):
-        start = "[0" if zero else "(0"
-        raise ValueError(f"{name} must be in {start}, {end}), got {value}")
+    within = 0 <= value < end or (last and value == end)
+    if not within or (value == 0 and not zero):
+        interval = f"{'[' if zero else '('}0, {end}{']' if last else ')'}"
+        raise ValueError(f"{name} must be in {interval}, got {value}")
 
 
 def one_of(name: str, value: object, known: tuple[str, ...]) -> None:

@@ -1,5 +1,6 @@
 """Terms added to the discriminator's loss: gradient penalty, consistency, LeCam."""
 
+from collections.abc import Callable
 from typing import Any
 
 import torch
@@ -16,6 +17,7 @@ _BETWEEN = {  # at points between real and fake images
     "wgan_lp": penalties.wgan_lp,
     "zero_centered": penalties.zero_centered,
 }
+_AT_IMAGES = {"r1": ("r1",), "r2": ("r2",), "r1_r2": ("r1", "r2")}
 
 
 class Regularizer:
@@ -37,6 +39,14 @@ class Regularizer:
         # With start_step 1 the first call sets the averages to the batch's means.
         self.lecam = LeCam(decay=options.lecam_decay, start_step=1, distributed=True)
         self.lecam.to(random.device)
+        self._factor: Tensor | None = None  # on the penalty's weight; a CUDA graph reads it
+        if options.penalty_end != 1:
+            self._factor = torch.ones((), device=random.device)
+
+    def set_factor(self, factor: float) -> None:
+        """Multiply the weight of the penalty by a factor, if the options schedule it."""
+        if self._factor is not None:
+            self._factor.fill_(factor)
 
     def on_logits(
         self, real: Tensor, labels: tuple[Tensor, ...], real_logits: Any, fake_logits: Any
@@ -55,19 +65,53 @@ class Regularizer:
         o = self._options
         return 0.0 if o.penalty == "none" else penalties.lazy_gain(d_step, o.penalty_every)
 
-    def on_gradients(
-        self, real: Tensor, fake: Tensor, labels: tuple[Tensor, ...], d_step: int
+    def sides_of_logits(self, d_step: int) -> tuple[str, ...]:
+        """Return which of R1 and R2 step ``d_step`` takes of the logits that the loss takes."""
+        o = self._options
+        if o.precision == "fp16" or o.compile or self.gain(d_step) == 0:
+            return ()  # neither has these second derivatives
+        return _AT_IMAGES.get(o.penalty, ())
+
+    def of_logits(
+        self, real: Tensor, fake: Tensor, real_logits: Any, fake_logits: Any, d_step: int
     ) -> list[Tensor]:
-        """Return the penalties of the discriminator's step ``d_step`` (from 0), in float32."""
+        """Return R1 and R2 from logits, at those images that require gradients."""
+        o = self._options
+        gamma, terms = self.gain(d_step) * o.penalty_weight, []
+        if real.requires_grad:
+            terms.append(penalties.r1_from_logits(real_logits, real, gamma=gamma))
+        if fake.requires_grad:
+            terms.append(penalties.r2_from_logits(fake_logits, fake, gamma=gamma))
+        return self._scheduled(terms)
+
+    def on_gradients(
+        self,
+        images: tuple[Tensor, Tensor],
+        augmented: tuple[Tensor, Tensor],
+        labels: tuple[Tensor, ...],
+        d_step: int,
+        augment: Callable[[Tensor], Tensor],
+    ) -> list[Tensor]:
+        """Return the penalties of the discriminator's step ``d_step`` (from 0), in float32.
+
+        R1 and R2 are taken with respect to the images, real and fake, before augmentation; the
+        others at or between augmented images.
+        """
         o, gain = self._options, self.gain(d_step)
         if gain == 0:
             return []
         d, weight, terms = self._discriminator, gain * o.penalty_weight, []
+
+        def seen(images: Tensor, *own: Tensor) -> Any:
+            return d(augment(images), *own)
+
+        real, fake = augmented
         with torch.autocast(real.device.type, enabled=False):
-            if o.penalty in ("r1", "r1_r2"):
-                terms.append(penalties.r1(d, real, gamma=weight, args=labels))
-            if o.penalty in ("r2", "r1_r2"):
-                terms.append(penalties.r2(d, fake, gamma=weight, args=labels))
+            sides = _AT_IMAGES.get(o.penalty, ())
+            if "r1" in sides:
+                terms.append(penalties.r1(seen, images[0], gamma=weight, args=labels))
+            if "r2" in sides:
+                terms.append(penalties.r2(seen, images[1], gamma=weight, args=labels))
             if o.penalty == "dragan":
                 terms.append(
                     penalties.dragan(d, real, weight=weight, args=labels, generator=self._random)
@@ -77,7 +121,10 @@ class Regularizer:
                 alpha = torch.rand(count, generator=self._random, device=real.device)
                 alpha = self._processes.part(alpha).to(real.dtype)
                 terms.append(penalty(d, real, fake, weight=weight, args=labels, alpha=alpha))
-        return terms
+        return self._scheduled(terms)
+
+    def _scheduled(self, terms: list[Tensor]) -> list[Tensor]:
+        return terms if self._factor is None else [self._factor * term for term in terms]
 
 
 def shifted(images: Tensor, random: torch.Generator, processes: Processes | None = None) -> Tensor:

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from ganfast._precision import warn_if_slow
-from ganfast.augment import AdaptiveAugment
+from ganfast.augment import AdaptiveAugment, Augment
 from ganfast.distributed import Processes
 from ganfast.losses.outputs import last_maps
 from ganfast.train.acceleration import Compiled
@@ -17,6 +17,7 @@ from ganfast.train.batches import Batch
 from ganfast.train.objective import Loss, gives_probabilities
 from ganfast.train.options import TrainOptions
 from ganfast.train.regularizer import Regularizer
+from ganfast.train.schedule import Schedule
 from ganfast.train.step_metrics import diversity, mean_output
 
 _AUTOCAST = {"bf16": torch.bfloat16, "fp16": torch.float16}
@@ -54,13 +55,14 @@ class Steps:
         if options.compile:
             self._generate = Compiled(generator, "generator")
             self._discriminate = Compiled(discriminator, "discriminator")
-        self.average = MovingAverage(ema, generator, options.ema)
+        self.average = MovingAverage(ema, generator, options)
         self.regularizer = Regularizer(options, discriminator, random, processes)
         # Parameters that the user froze are not in these lists and stay frozen.
         self.g_parameters: list[Tensor] = [p for p in generator.parameters() if p.requires_grad]
         self.d_parameters: list[Tensor] = [p for p in discriminator.parameters() if p.requires_grad]
         self.optimizer_g = _adam(self.g_parameters, options.betas_g, options.cuda_graphs)
         self.optimizer_d = _adam(self.d_parameters, options.betas_d, options.cuda_graphs)
+        self._beta2 = options.betas_d[1]
         self._rates = [torch.zeros((), device=random.device) for _ in range(2)]
         self._kept_fakes: list[Tensor] = []  # with their graphs, for the generator's step
         self._discriminator_fits = False  # True once the discriminator has accepted a batch
@@ -68,7 +70,22 @@ class Steps:
         self.scaler = torch.amp.GradScaler(random.device.type, enabled=options.precision == "fp16")
         warn_if_slow(options.precision, random.device)
 
-    def set_rates(self, factor: float) -> None:
+    def set_schedule(self, now: Schedule, images: int) -> None:
+        """Set what holds in the next round, which takes so many images."""
+        self._set_rates(now.lr)
+        self.regularizer.set_factor(now.penalty)
+        if now.beta2 is not None:
+            self._beta2 = now.beta2
+            for optimizer in (self.optimizer_g, self.optimizer_d):
+                for group in optimizer.param_groups:
+                    group["betas"] = (group["betas"][0], now.beta2)
+        if now.half_life is not None:
+            self.average.set_half_life(now.half_life, images)
+        if now.augment_p is not None:
+            assert isinstance(self.augment, Augment)
+            self.augment.p.fill_(now.augment_p)
+
+    def _set_rates(self, factor: float) -> None:
         """Multiply both learning rates of the options by ``factor``."""
         o = self.options
         of_both = (self.optimizer_g, o.lr_g), (self.optimizer_d, o.lr_d)
@@ -87,8 +104,9 @@ class Steps:
         return torch.randn(shape, generator=self.random, device=self.random.device)
 
     def kind(self, d_step: int) -> tuple[float, ...]:
-        """Return what tells rounds apart: the gains of the penalties from ``d_step`` on."""
-        return tuple(self.regularizer.gain(d_step + i) for i in range(self.options.d_steps))
+        """Return what tells rounds apart: b2 and the gains of the penalties from ``d_step`` on."""
+        gains = (self.regularizer.gain(d_step + i) for i in range(self.options.d_steps))
+        return (self._beta2, *gains)
 
     def round(self, batches: Sequence[Sequence[Batch]], d_step: int) -> Tensor:
         """Train one round: the discriminator's steps, then the generator's.
@@ -148,16 +166,28 @@ class Steps:
         if is_first:
             _check_ranges(batch.images, fake)
         fake_diversity = diversity(batch.images, fake)
-        real, fake = self.augment(batch.images), self.augment(fake)
+        images = batch.images, fake
+        sides = self.regularizer.sides_of_logits(d_step)
+        if sides:
+            images = (
+                images[0].detach().requires_grad_("r1" in sides),
+                fake.requires_grad_("r2" in sides),
+            )
+        real, fake = self.augment(images[0]), self.augment(images[1])
         with self._autocast():
             real_logits = self._outputs(real, batch)
             fake_logits = self._outputs(fake, batch)
             if is_first:
                 self._refuse_probabilities(real_logits, fake_logits)
             loss = self.loss.discriminator(real_logits, fake_logits)
-            self._update_augment(real_logits)
+            self._update_augment(real_logits, fake_logits)
             terms = self.regularizer.on_logits(real, batch.labels, real_logits, fake_logits)
-        terms += self.regularizer.on_gradients(real, fake, batch.labels, d_step)
+        if sides:
+            terms += self.regularizer.of_logits(*images, real_logits, fake_logits, d_step)
+        else:
+            terms += self.regularizer.on_gradients(
+                images, (real, fake), batch.labels, d_step, self.augment
+            )
         for term in terms:
             loss = loss + term
         torch.autograd.backward(self.scaler.scale(loss * share))
@@ -180,14 +210,19 @@ class Steps:
                 "last sigmoid, or use AdversarialLoss(..., from_probs=True)"
             )
 
-    def _update_augment(self, real_logits: Any) -> None:
-        """Adapt an adaptive augmentation to the discriminator's outputs for real images."""
+    def _update_augment(self, real_logits: Any, fake_logits: Any) -> None:
+        """Adapt an adaptive augmentation to the discriminator's outputs for real images.
+
+        A relativistic loss knows no middle between real and fake: there, the other image of each
+        pair is the middle.
+        """
         if isinstance(self.augment, AdaptiveAugment):
             from_probs = getattr(self.loss, "from_probs", False)
-            least_squares = getattr(self.loss, "kind", None) == "least_squares"
-            middle = 0.5 if from_probs or least_squares else 0.0
-            maps = [x.reshape(len(x), -1) for x in last_maps("real_logits", real_logits)]
-            self.augment.update(torch.cat(maps, 1) - middle)
+            kind = getattr(self.loss, "kind", None)
+            logits = _flat("real_logits", real_logits)
+            if kind == "relativistic":
+                logits = logits - _flat("fake_logits", fake_logits)
+            self.augment.update(logits - (0.5 if from_probs or kind == "least_squares" else 0.0))
 
     def _generator_backward(self, batch: Batch, share: float) -> Tensor:
         with self._autocast():
@@ -265,6 +300,11 @@ def _adam(
     return torch.optim.Adam(parameters, betas=(b1, b2), fused=True, capturable=capturable)
 
 
+def _flat(name: str, outputs: Any) -> Tensor:
+    """Return the maps of a discriminator's outputs as one tensor (N, ...)."""
+    return torch.cat([x.detach().reshape(len(x), -1) for x in last_maps(name, outputs)], 1)
+
+
 def _same(images: Tensor) -> Tensor:
     return images
 
@@ -272,12 +312,22 @@ def _same(images: Tensor) -> Tensor:
 class MovingAverage:
     """Moving average of a module's weights: ema <- decay * ema + (1 - decay) * weights.
 
+    The decay is the options' ``ema``, or with a half-life in images 0.5^(images / half-life).
     Floating-point buffers are averaged too: the averaged weights need batch-norm statistics that
     differ from the latest ones.
     """
 
-    def __init__(self, ema: nn.Module, module: nn.Module, decay: float) -> None:
-        self._ema, self._module, self._decay = ema, module, decay
+    def __init__(self, ema: nn.Module, module: nn.Module, options: TrainOptions) -> None:
+        self._ema, self._module, self._decay = ema, module, options.ema
+        self._gain: Tensor | None = None  # 1 - decay; a CUDA graph reads it
+        if options.ema_kimg:
+            device = next(module.parameters()).device
+            self._gain = torch.zeros((), device=device)
+
+    def set_half_life(self, half_life: float, images: int) -> None:
+        """Set the half-life for a round of so many images."""
+        if self._gain is not None:
+            self._gain.fill_(-math.expm1(-math.log(2) * images / half_life) if half_life else 1.0)
 
     @torch.no_grad()
     def update(self) -> None:
@@ -292,4 +342,9 @@ class MovingAverage:
                 values.append(value)
             else:
                 average.copy_(value)
-        torch._foreach_lerp_(averages, values, 1 - self._decay)
+        if self._gain is None:
+            torch._foreach_lerp_(averages, values, 1 - self._decay)
+        else:
+            changes = torch._foreach_sub(values, averages)
+            torch._foreach_mul_(changes, self._gain)
+            torch._foreach_add_(averages, changes)

@@ -11,7 +11,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from ganfast.augment import AdaptiveAugment
+from ganfast.augment import Augment
 from ganfast.models.checkpoint import State
 from ganfast.train.acceleration import Graphs
 from ganfast.train.batches import Batch, Batches
@@ -19,6 +19,7 @@ from ganfast.train.journal import Record
 from ganfast.train.loop import Loop
 from ganfast.train.objective import Loss, LossName, gives_probabilities, loss_by_name
 from ganfast.train.options import TrainOptions
+from ganfast.train.schedule import as_record, scheduled
 from ganfast.train.step_metrics import Health, StepMetrics
 from ganfast.train.steps import Steps
 
@@ -104,11 +105,17 @@ class Trainer(Loop):
         self.ema = copy.deepcopy(generator).eval().requires_grad_(False)
         self.options, self.score, self._on_sample = options, score, on_sample
         self.seconds, self.images, self.rollbacks = 0.0, 0, 0
+        self._schedule: Record = {}  # of the last round
         self.best, self.since_best = math.inf, 0  # the lowest score, and the scores since it
         self._batches = Batches(data, self.device, options.classes, layout)
         if isinstance(augment, nn.Module):
             augment.to(self.device)
-        self._adaptive = augment if isinstance(augment, AdaptiveAugment) else None
+        self._varying = augment if isinstance(augment, Augment) else None
+        if options.augment_p is not None and type(augment) is not Augment:
+            raise ValueError(
+                "augment must be a ganfast.augment.Augment with augment_p, got "
+                f"{type(augment).__name__}"
+            )
         self._steps = self._make_steps(loss, augment)
         self._play_round = self._make_play_round()
         self._samples = self._fixed_samples()
@@ -157,10 +164,14 @@ class Trainer(Loop):
 
     def _round(self) -> None:
         start, o = time.perf_counter(), self.options
-        self._steps.set_rates(o.lr_factor(self.step) * 0.5**self.rollbacks)
         batches = [[self._batches.draw() for _ in range(o.accumulate)] for _ in range(o.d_steps)]
         own = sum(len(batch.images) for each in batches for batch in each)
-        self.images += self._processes.count * own
+        count = self._processes.count * own
+        now = scheduled(o, self.images)
+        lr = now.lr * o.lr_factor(self.step) * 0.5**self.rollbacks
+        self._steps.set_schedule(now._replace(lr=lr), count)
+        self._schedule = as_record(o, now._replace(lr=lr))
+        self.images += count
         metrics = self._play_round(batches, self.step * o.d_steps)
         self.step += 1
         self._metrics.put(self.step, metrics)
@@ -170,9 +181,9 @@ class Trainer(Loop):
         start = time.perf_counter()
         means = self._metrics.means(self.step)
         self.seconds += time.perf_counter() - start
-        record = {"step": self.step, **means, "images_per_s": self.images_per_s}
-        if self._adaptive is not None:
-            record["augment_p"] = float(self._adaptive.p)
+        record = {"step": self.step, **means, "images_per_s": self.images_per_s, **self._schedule}
+        if self._varying is not None:
+            record["augment_p"] = float(self._varying.p)
         return record
 
     def _write(self, record: Record) -> None:
@@ -234,9 +245,9 @@ class Trainer(Loop):
         self._play_round = self._make_play_round()
 
     def _parts(self) -> dict[str, Any]:
-        adaptive = {} if self._adaptive is None else {"augment": self._adaptive}
+        varying = {} if self._varying is None else {"augment": self._varying}
         return {
-            **adaptive,
+            **varying,
             "generator": self.generator,
             "discriminator": self.discriminator,
             "ema": self.ema,

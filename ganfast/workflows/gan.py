@@ -12,7 +12,8 @@ import torch
 from torch import Tensor, nn
 
 from ganfast import data, models
-from ganfast.augment import AdaptiveAugment, DiffAugment
+from ganfast.augment import AdaptiveAugment, Augment, DiffAugment
+from ganfast.augment.adaptive import STRENGTHS, check_policy
 from ganfast.data.image_files import colour
 from ganfast.data.squares import OnError
 from ganfast.data.survey import Survey, survey
@@ -63,11 +64,14 @@ class Config(TrainOptions):
         spectral_norm: normalize all layers of the discriminator spectrally.
         freeze_d: number of the discriminator's first layers that are not trained.
         start: checkpoint to take both networks' weights from; empty is none.
-        augment: policy of DiffAugment, such as ``color,translation,cutout``, for all images that
-            the discriminator sees; empty is none.
-        adaptive: target of the mean sign of D(x), such as ADA's 0.6. The share of augmented images
-            follows it; with 0 all images are augmented.
-        adaptive_kimg: thousands of real images that take the share from 0 to 1.
+        augment: ``ada`` for StyleGAN2-ADA's augmentations, ``r3gan`` for R3GAN's strengths of them,
+            or a policy of DiffAugment, such as ``color,translation,cutout``; for all images that
+            the discriminator sees. Empty is none.
+        adaptive: target of the mean sign of D(x), such as ADA's 0.6, or of D(x) - D(G(z)) for a
+            relativistic loss. The probability of augmentation follows it; with 0 it is
+            ``augment_p``, or 1. Without ``augment_p`` it is 0.6 for ``ada``.
+        adaptive_kimg: thousands of real images that take the probability from 0 to 1.
+        adaptive_limit: largest probability that ``adaptive`` reaches.
         tensorboard: also log for TensorBoard, which must be installed.
         wandb: project of Weights & Biases to also log to, which must be installed; empty is none.
     """
@@ -94,6 +98,7 @@ class Config(TrainOptions):
     augment: str = ""
     adaptive: float = 0.0
     adaptive_kimg: float = 500.0
+    adaptive_limit: float = 0.8
     tensorboard: bool = False
     wandb: str = ""
     channels_last: bool = True  # makes the models' convolutions faster, with other rounding
@@ -129,16 +134,26 @@ class Config(TrainOptions):
             truth(name, getattr(self, name))
         between("label_smoothing", self.label_smoothing, 1.0)
         self.make_loss()
-        DiffAugment(torch.zeros(1, 1, 2, 2), self.augment)  # raises for unknown policies
+        self._check_augment()
+
+    def _check_augment(self) -> None:
+        check_policy(self.augment)
         between("adaptive", self.adaptive, 1.0)
         between("adaptive_kimg", self.adaptive_kimg, math.inf, zero=False)
-        if self.adaptive and not self.augment:
-            raise ValueError(f"adaptive must be 0 if augment is empty, got {self.adaptive}")
-        if self.adaptive and self.loss.startswith(("wasserstein", "relativistic")):
+        between("adaptive_limit", self.adaptive_limit, 1.0, zero=False, last=True)
+        if self.augment == "ada" and self.augment_p is None:
+            self._choose(adaptive=0.6)
+        for name in ("adaptive", "augment_p"):
+            value = getattr(self, name)
+            if value and not self.augment:
+                raise ValueError(f"{name} must not be set if augment is empty, got {value}")
+        if self.adaptive and self.augment_p is not None:
+            raise ValueError(f"adaptive must be 0 with augment_p, got {self.adaptive}")
+        if self.adaptive and self.loss == "wasserstein":
             # The sign of D(x) does not tell real from fake there.
             raise ValueError(f"adaptive must be 0 for loss {self.loss!r}, got {self.adaptive}")
 
-    def _choose(self, **values: str | int) -> None:
+    def _choose(self, **values: str | float) -> None:
         """Set the fields that are left open."""
         for name, value in values.items():
             if not getattr(self, name):
@@ -175,14 +190,17 @@ def augmentation(config: Config, distributed: bool) -> Callable[[Tensor], Tensor
     """Make the augmentation of the discriminator's images, or None without ``augment``."""
     if not config.augment:
         return None
-    if not config.adaptive:
-        return partial(DiffAugment, policy=config.augment)
-    return AdaptiveAugment(
-        config.augment,
-        target=config.adaptive,
-        kimg=config.adaptive_kimg,
-        distributed=distributed,
-    )
+    if config.adaptive:
+        return AdaptiveAugment(
+            config.augment,
+            target=config.adaptive,
+            kimg=config.adaptive_kimg,
+            limit=config.adaptive_limit,
+            distributed=distributed,
+        )
+    if config.augment_p is not None or config.augment in STRENGTHS:
+        return Augment(config.augment)
+    return partial(DiffAugment, policy=config.augment)
 
 
 def make(config: Config) -> models.Gan:

@@ -12,6 +12,10 @@ def count(module):
     return sum(parameter.numel() for parameter in module.parameters())
 
 
+#: Those that are not R3GANs of other widths.
+CHEAP = [name for name in models.GANS if "r3gan" not in name or name.endswith("-64")]
+
+
 def calls(gan, n):
     """Arguments that both networks take after their first."""
     return (torch.arange(n) % gan.classes,) if gan.classes else ()
@@ -21,9 +25,9 @@ def calls(gan, n):
     ("name", "size"),
     [
         (name, size)
-        for name in models.GANS
-        for size in (28, 32, 64, 128)
-        if size == 28 or name != "sngan"
+        for name in CHEAP
+        for size in (28, 32, 64, 128, 256)
+        if (size == 28 or name != "sngan") and (size < 256 or name == "r3gan-64")
     ],
 )
 def test_a_gan_fits_itself(name, size):
@@ -31,16 +35,18 @@ def test_a_gan_fits_itself(name, size):
     gan = models.create(name, channels=2, size=size)
     images = gan.generator(torch.randn(6, gan.latent_dim), *calls(gan, 6))
     assert images.shape == (6, 2, size, size)
-    assert images.abs().max() <= 1
+    assert "r3gan" in name or images.abs().max() <= 1
     logits = gan.discriminator(images, *calls(gan, 6))
     assert logits.shape == (6,)
     logits.square().sum().backward()
     for module in (gan.generator, gan.discriminator):
         for key, parameter in module.named_parameters():
-            assert parameter.grad.abs().sum() > 0, key
+            # Of a block that starts as the identity only the last layer learns at first.
+            waits = "r3gan" in name and ".layers." in key and not key.endswith(".4.weight")
+            assert waits or parameter.grad.abs().sum() > 0, key
 
 
-@pytest.mark.parametrize("name", list(models.GANS))
+@pytest.mark.parametrize("name", CHEAP)
 def test_a_sigmoid_is_that_of_the_logits(name):
     x = torch.rand(5, 1, 28, 28) * 2 - 1
     outputs = []
@@ -154,7 +160,7 @@ def test_the_projection_is_the_papers():
 def test_errors_name_what_is_wrong():
     with pytest.raises(ValueError, match="did you mean 'dcgan'"):
         models.create("dcgn")
-    with pytest.raises(ValueError, match="size must be one of 28, 32, 64, 128, got 30"):
+    with pytest.raises(ValueError, match="size must be one of 28, 32, 64, 128, 256, got 30"):
         models.create("dcgan", size=30)
     with pytest.raises(ValueError, match="classes must be at least 1 for 'cdcgan', got 0"):
         models.create("cdcgan", classes=0)
