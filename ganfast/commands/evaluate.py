@@ -49,6 +49,10 @@ Background = Annotated[
 State = Annotated[
     Path | None, typer.Option(help="Folder of finished features, to resume and to use again.")
 ]
+Engine = Annotated[str, typer.Option(help="here (or torchrun's processes), or ray.")]
+Workers = Annotated[
+    int | None, typer.Option(min=1, help="Of Ray.", show_default="the GPUs, or a quarter of CPUs")
+]
 Compile = Annotated[
     bool, typer.Option("--compile", help="Use torch.compile; the first batch is slow.")
 ]
@@ -88,6 +92,7 @@ def evaluate(
     weights: Weights = None, sha256: Sha256 = None, dtype: Dtype = "float32",
     device: Device = None, batch_size: Batch = 32, samples: Samples = None, seed: Seed = 2020,
     on_error: OnError = "stop", background: Background = None, state: State = None,
+    engine: Engine = "here", workers: Workers = None,
     compile: Compile = False, graphs: Graphs = False, download: Download = False,
     threads: Threads = None,
 ) -> None:  # fmt: skip
@@ -108,7 +113,8 @@ def evaluate(
         Options(seed, ddof, kid_subsets, kid_subset_size, splits, k, inclusive), threads,
         features=features, resize=resize, dims=dims, weights=weights, sha256=sha256, dtype=dtype,
         device=device, batch_size=batch_size, samples=samples, on_error=on_error,
-        background=background, state=state, compile=compile, graphs=graphs, download=download,
+        background=background, state=state, engine=engine, workers=workers, compile=compile,
+        graphs=graphs, download=download,
     )  # fmt: skip
     if report is not None:  # before the work, not after it
         check_writable(report)
@@ -132,6 +138,7 @@ def fid(
     weights: Weights = None, sha256: Sha256 = None, dtype: Dtype = "float32",
     device: Device = None, batch_size: Batch = 32, samples: Samples = None, seed: Seed = 2020,
     on_error: OnError = "stop", background: Background = None, state: State = None,
+    engine: Engine = "here", workers: Workers = None,
     compile: Compile = False, graphs: Graphs = False, download: Download = False,
     threads: Threads = None,
 ) -> None:  # fmt: skip
@@ -142,7 +149,8 @@ def fid(
         Options(seed=seed, ddof=ddof), threads,
         features=features, resize=resize, dims=dims, weights=weights, sha256=sha256, dtype=dtype,
         device=device, batch_size=batch_size, samples=samples, on_error=on_error,
-        background=background, state=state, compile=compile, graphs=graphs, download=download,
+        background=background, state=state, engine=engine, workers=workers, compile=compile,
+        graphs=graphs, download=download,
     )  # fmt: skip
     with _processes() as first:
         result = evaluate(real, fake, ["fid"], settings, quiet=as_json)
@@ -169,6 +177,7 @@ def stats(
     weights: Weights = None, sha256: Sha256 = None, dtype: Dtype = "float32",
     device: Device = None, batch_size: Batch = 32, samples: Samples = None, seed: Seed = 2020,
     on_error: OnError = "stop", background: Background = None, state: State = None,
+    engine: Engine = "here", workers: Workers = None,
     compile: Compile = False, graphs: Graphs = False, download: Download = False,
     threads: Threads = None,
 ) -> None:  # fmt: skip
@@ -187,7 +196,8 @@ def stats(
         Options(seed=seed), threads,
         features=features, resize=resize, dims=dims, weights=weights, sha256=sha256, dtype=dtype,
         device=device, batch_size=batch_size, samples=samples, on_error=on_error,
-        background=background, state=state, compile=compile, graphs=graphs, download=download,
+        background=background, state=state, engine=engine, workers=workers, compile=compile,
+        graphs=graphs, download=download,
     )  # fmt: skip
     if sample is None:
         sample = SAMPLE if out.suffix == ".state" else 0
@@ -269,7 +279,8 @@ def weights(download: Download = False) -> None:
 def _settings(
     options: "Options", threads: int | None, *, device: str | None, resize: Any, on_error: str,
     features: str, dims: int, weights: str | None, sha256: str | None, dtype: str, batch_size: int,
-    samples: int | None, background: str | None, state: Path | None, compile: bool,
+    samples: int | None, background: str | None, state: Path | None, engine: Any,
+    workers: int | None, compile: bool,
     graphs: bool, download: bool,
 ) -> "Settings":  # fmt: skip
     """Check what the parser left unchecked; ``resize`` is checked when the network is loaded."""
@@ -282,11 +293,13 @@ def _settings(
             colour(background)
     if on_error not in ("stop", "skip"):
         raise UsageError(f"on-error must be stop or skip, got {on_error!r}")
+    if engine not in ("here", "ray"):
+        raise UsageError(f"engine must be here or ray, got {engine!r}")
     return Settings(
         features=features, resize=resize, dims=dims, weights=weights, sha256=sha256, dtype=dtype,
         device=own_device(prepare(device, threads)), batch_size=batch_size, samples=samples,
         on_error="skip" if on_error == "skip" else "stop", background=background, state=state,
-        compile=compile,
+        engine=engine, workers=workers, compile=compile,
         graphs=graphs, download=download, options=options,
     )  # fmt: skip
 

@@ -59,8 +59,9 @@ class Work:
             raise ValueError(f"batch_size must be at least 1, got {self.batch_size}")
 
 
-# Maps the shards with these positions: yields the position and the state of each, in any order.
-Engine = Callable[[Sequence[int]], Iterator[tuple[int, State]]]
+# Maps those of so many shards that have these positions: yields the position and the state of each,
+# in any order.
+Engine = Callable[[Sequence[int], int], Iterator[tuple[int, State]]]
 
 
 def collect(
@@ -121,7 +122,7 @@ def collect(
         if engine is None:
             states = zip(todo, map_shards([shards[i] for i in todo], work, bar), strict=True)
         else:
-            states = _counted(engine(todo), bar)
+            states = _counted(engine(todo, len(shards)), bar)
         for position, found in states:
             if position in files:
                 _compact(found, work).save(files[position])

@@ -85,6 +85,7 @@ def load_statistics(spec: str, layers: tuple[str, ...], expected: Mapping[str, s
     sample = load_sample(spec) if "features" in moments else None
     if sample is not None:
         side.features["features"] = sample
+    if sample is not None and len(sample) != n:
         side.sampled = (
             f"all but Fréchet distances see {len(sample):,} of the {n or 'unknown':,} images of "
             f"{side.name}, chosen by hash"

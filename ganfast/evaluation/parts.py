@@ -7,7 +7,7 @@ from typing import NamedTuple
 from ganfast.data.image_source import Source, notes_of
 from ganfast.evaluation import inputs
 from ganfast.evaluation.collect import Work, collect
-from ganfast.evaluation.run import Settings, encoder_for, open_side, remarks
+from ganfast.evaluation.run import Settings, encoder_for, engine_of, open_side, remarks
 from ganfast.evaluation.state import Part, State, merged
 from ganfast.metrics.moments import Moments, save_moments
 
@@ -50,7 +50,8 @@ def statistics(
     encoder = encoder_for([images], settings)
     source = open_side(images, encoder, settings, settings.samples)
     work = Work(encoder, limit=sample, batch_size=settings.batch_size, on_error=settings.on_error)
-    found = collect(source, work, state=settings.state, part=part, quiet=quiet)
+    engine = engine_of(images, settings, work)
+    found = collect(source, work, state=settings.state, part=part, engine=engine, quiet=quiet)
     source.unread = {**source.unread, **found.unread}
     notes = remarks(notes_of(source), found.problems.words, len(found.problems))
     return Made(found, notes)
@@ -68,6 +69,11 @@ def need_all(states: Sequence[tuple[str, State]]) -> None:
             raise ValueError(f"{name} must be the state of a part, got that of a single shard")
         for key, part in state.parts.items():
             before = found.get(key, Part(part.name, part.of, frozenset()))
+            if before.positions & part.positions:
+                raise ValueError(
+                    f"states must hold each shard once, got some of {name} twice: "
+                    f"{min(before.positions & part.positions)} of {part.name}"
+                )
             found[key] = Part(part.name, part.of, before.positions | part.positions)
     listings = {part.name for part in found.values()}
     if len(listings) < len(found):

@@ -2,8 +2,9 @@
 
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
+from typing import Literal
 
 import torch
 from torch import Tensor
@@ -13,7 +14,7 @@ from ganfast.data.image_files import colour
 from ganfast.data.image_source import ImageSource, Source, notes_of
 from ganfast.distributed import is_first
 from ganfast.evaluation import inputs
-from ganfast.evaluation.collect import OnError, Work, collect, feature_key
+from ganfast.evaluation.collect import Engine, OnError, Work, collect, feature_key
 from ganfast.evaluation.scores import (
     OF_FAKE_FEATURES,
     TABLE,
@@ -66,6 +67,8 @@ class Settings:
             turns images upright. By default the stored pixels are taken, as other tools do.
         on_error: ``"stop"`` at images that cannot be used, or ``"skip"`` them.
         state: folder of finished features, to resume from and to use again.
+        engine: ``"here"``, in this process or in those of torchrun, or ``"ray"``.
+        workers: actors of Ray; as many as there are GPUs, or a quarter of the CPUs, by default.
         options: of the metrics.
     """
 
@@ -84,6 +87,8 @@ class Settings:
     background: str | None = None
     on_error: OnError = "stop"
     state: Path | None = None
+    engine: Literal["here", "ray"] = "here"
+    workers: int | None = None
     options: Options = field(default_factory=Options)
 
     def encoder(self) -> Encoder:
@@ -247,7 +252,8 @@ def evaluate(
         batch_size=settings.batch_size, on_error=settings.on_error, labels="fid_intra" in wanted,
     )  # fmt: skip
     (real_side, real_source, in_real), (fake_side, fake_source, in_fake) = (
-        _collect(side, work, settings, quiet) for side in (one, two)
+        _collect(side, opened, work, _for(side, settings, samples), quiet)
+        for side, opened in ((real, one), (fake, two))
     )
     _check_dimensions(real_side, fake_side)
     states = [state for state in (in_real, in_fake) if state is not None]
@@ -279,6 +285,12 @@ def evaluate(
         _draw(result, real_source, fake_source, settings.options)
     result.seconds = time.perf_counter() - start
     return result
+
+
+def _for(side: Input, settings: Settings, samples: int | None) -> Settings:
+    """Return the settings with the number of samples of a generator."""
+    is_generator = isinstance(side, str) and inputs.is_generator(side)
+    return replace(settings, samples=samples) if is_generator else settings
 
 
 def encoder_for(sides: Sequence[Input], settings: Settings) -> Encoder:
@@ -424,13 +436,29 @@ def _refuse_at_once(
             common_classes(real, fake)
 
 
+def engine_of(side: Input, settings: Settings, work: Work) -> Engine | None:
+    """Return what maps the shards of an input elsewhere, if that is asked for.
+
+    Raises:
+        ValueError: the input is an object of this process.
+    """
+    if settings.engine == "here" or isinstance(side, FeatureSet):
+        return None
+    if not isinstance(side, str):
+        raise ValueError(f"engine must be 'here' for an opened source, got {settings.engine!r}")
+    from ganfast.evaluation import ray_engine
+
+    return ray_engine.engine(side, settings, work)
+
+
 def _collect(
-    source: FeatureSet | Source, work: Work, settings: Settings, quiet: bool
+    side: Input, source: FeatureSet | Source, work: Work, settings: Settings, quiet: bool
 ) -> tuple[FeatureSet, Source | None, State | None]:
     """Return the features of one side, its images, and what was found of them."""
     if isinstance(source, FeatureSet):
         return source, None, None
-    found = collect(source, work, state=settings.state, quiet=quiet)
+    engine = engine_of(side, settings, work)
+    found = collect(source, work, state=settings.state, engine=engine, quiet=quiet)
     return as_side(source, found), source, found
 
 
