@@ -64,10 +64,18 @@ def read_tensors(path: Path) -> "tuple[dict[str, Tensor], dict[str, str]]":
         ValueError: the file is damaged.
         OSError: it cannot be read.
     """
+    return parse_tensors(path.read_bytes())
+
+
+def parse_tensors(raw: bytes) -> "tuple[dict[str, Tensor], dict[str, str]]":
+    """Return the tensors and the metadata in the bytes of a safetensors file.
+
+    Raises:
+        ValueError: they are damaged.
+    """
     from safetensors import SafetensorError
     from safetensors.torch import load
 
-    raw = path.read_bytes()
     try:
         tensors = load(raw)
     except SafetensorError as error:

@@ -8,7 +8,7 @@ import zlib
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import IO, Any
+from typing import IO, Any, Literal
 
 import numpy as np
 
@@ -59,6 +59,56 @@ def read(path: str | os.PathLike[str], wanted: Iterable[str]) -> Arrays:
     with _opened(path) as archive:
         entries = _entries(archive)
         return {name: _array(archive, entries[name], size) for name in wanted if name in entries}
+
+
+def mapped(path: str | os.PathLike[str], name: str) -> np.ndarray[Any, Any] | None:
+    """Map an array into memory; None if its file is packed, as `numpy.savez_compressed` packs.
+
+    Writes go to a copy.
+
+    Raises:
+        OSError: the file cannot be opened.
+        ValueError: it is damaged, holds objects, or is shorter than it says.
+    """
+    with _opened(path) as archive:
+        entry = _entries(archive)[name]
+        if entry.compress_type != zipfile.ZIP_STORED or entry.flag_bits & 1:
+            return None
+        with open(path, "rb") as file:
+            file.seek(entry.header_offset)
+            local = file.read(30)
+            if local[:4] != b"PK\3\4":
+                raise ValueError(f"{entry.filename} must begin with a header")
+            start = 30 + int.from_bytes(local[26:28], "little")
+            start += entry.header_offset + int.from_bytes(local[28:30], "little")
+            return _map(path, file, start, entry.file_size)
+
+
+def mapped_npy(path: str | os.PathLike[str]) -> np.ndarray[Any, Any]:
+    """Map the array of a .npy file into memory; writes go to a copy. Raises as `mapped`."""
+    with open(path, "rb") as file:
+        try:
+            return _map(path, file, 0, os.fstat(file.fileno()).st_size)
+        except _DAMAGED as error:
+            words = str(error) or type(error).__name__
+            raise ValueError(f"{path} must be a .npy file: {words}") from error
+
+
+def _map(
+    path: str | os.PathLike[str], file: IO[bytes], start: int, size: int
+) -> np.ndarray[Any, Any]:
+    """Map the array that takes ``size`` bytes of a file from ``start`` on."""
+    file.seek(start)
+    shape, fortran, dtype = _header(file)
+    if dtype.hasobject or not dtype.itemsize:
+        raise ValueError(f"an array must hold numbers, got {dtype}")
+    count = math.prod(shape) * dtype.itemsize
+    if file.tell() - start + count != size or start + size > os.fstat(file.fileno()).st_size:
+        raise ValueError(f"an array must have {count} bytes of data, got {size} with its header")
+    if not count:
+        return np.zeros(shape, dtype)
+    order: Literal["C", "F"] = "F" if fortran else "C"
+    return np.memmap(path, dtype, "c", file.tell(), shape, order)
 
 
 @contextmanager

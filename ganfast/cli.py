@@ -91,6 +91,7 @@ for command in (
     workflows.rank,
     evaluate.fid,
     evaluate.stats,
+    evaluate.merge,
     evaluate.weights,
 ):
     app.command()(command)

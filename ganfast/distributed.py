@@ -1,7 +1,7 @@
 """The processes of a distributed run, and collective operations with and without gradients."""
 
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any, TypeVar
 
@@ -159,6 +159,26 @@ class Processes:
         dist.broadcast_object_list(values, 0, self._hosts)
         return values[0]
 
+    def to_first(self, value: T, merge: Callable[[Iterable[T]], T]) -> T | None:
+        """Merge the values of all processes in the first one, which holds one at a time.
+
+        The others get None.
+        """
+        if self.count == 1:
+            return value
+        if self.rank:
+            dist.send_object_list([value], 0, self._hosts)
+            return None
+
+        def received() -> Iterator[T]:
+            yield value
+            for rank in range(1, self.count):
+                box: list[Any] = [None]
+                dist.recv_object_list(box, rank, self._hosts)
+                yield box[0]
+
+        return merge(received())
+
     def gathered(self, value: T) -> T | list[T]:
         """Return the values of all processes; a single process gets its value itself."""
         if self.count == 1:
@@ -177,14 +197,31 @@ class Processes:
             dist.barrier(self._hosts)
 
 
+def own_device(device: str) -> str:
+    """Return the GPU of this process of torchrun for ``cuda``; other devices are returned as given.
+
+    Raises:
+        ValueError: this machine has fewer GPUs than processes.
+    """
+    if device != "cuda" or "LOCAL_RANK" not in os.environ:
+        return device
+    rank, count = int(os.environ["LOCAL_RANK"]), torch.cuda.device_count()
+    if rank >= count:
+        raise ValueError(
+            f"--nproc-per-node must be at most {count} on a machine of {count} GPUs, "
+            f"got a process number {rank}"
+        )
+    return f"cuda:{rank}"
+
+
 @contextmanager
 def joined(device: str) -> Iterator[str]:
     """Within the block, join the processes that torchrun started; yield this one's device."""
     if int(os.environ.get("WORLD_SIZE", "1")) == 1:
         yield device
         return
-    if device == "cuda":
-        device = f"cuda:{os.environ['LOCAL_RANK']}"
+    device = own_device(device)
+    if device.startswith("cuda"):
         torch.cuda.set_device(device)
     dist.init_process_group("nccl" if device.startswith("cuda") else "gloo")
     yield device

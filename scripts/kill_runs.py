@@ -29,8 +29,8 @@ import torch
 from PIL import Image
 
 from ganfast import cli
+from ganfast.data import image_source
 from ganfast.data.idx import digits
-from ganfast.evaluation import collect
 from ganfast.models.checkpoint import load
 from ganfast.workflows import synthesize as making
 
@@ -148,7 +148,7 @@ class Child:
             file = os.open(self.out / name, os.O_WRONLY | os.O_CREAT | os.O_TRUNC)
             os.dup2(file, descriptor)
         torch.set_num_threads(1)
-        collect.SHARD, making.SHARD = 8, 10
+        image_source._SMALLEST, making.SHARD = 8, 10
         os.fsync = slowly(os.fsync)
         if count > 1:
             os.environ |= {

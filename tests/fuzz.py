@@ -2,6 +2,7 @@
 
 import gzip
 import io
+import json
 import random
 import struct
 import tarfile
@@ -11,6 +12,9 @@ from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
+import pyarrow
+import pyarrow.ipc
+import pyarrow.parquet
 import torch
 import yaml
 from PIL import Image
@@ -18,9 +22,10 @@ from safetensors.torch import save
 
 from ganfast.data import listing
 from ganfast.data.idx import read_idx
-from ganfast.data.image_source import open_images
-from ganfast.evaluation import collect, inputs
-from ganfast.features import weight_files
+from ganfast.data.image_source import Shard
+from ganfast.data.opening import open_images
+from ganfast.evaluation import collect, inputs, state
+from ganfast.features import Encoder, weight_files
 from ganfast.metrics import FrechetStatistics, load_moments
 from ganfast.metrics.moments import load_settings
 from ganfast.models.checkpoint import FORMAT, load_gan
@@ -131,9 +136,10 @@ def weights() -> bytes:
 
 
 def shard() -> bytes:
-    features = {"features": torch.arange(6.0).view(2, 3)}
-    facts = {"problems": '{"1": "a.png: broken"}', "sha256": collect._digest(features)}
-    return save(features, facts)
+    """A shard of three images, one of them broken, with moments in place of some features."""
+    found = state.of_features({"weights": "x"}, "0 of 1", [0, 2], {"features": FEATURES})
+    found.problems.add({1: "a.png: broken"})
+    return found.limited(1).to_bytes()
 
 
 def idx() -> bytes:
@@ -145,7 +151,13 @@ def all_images(path: Path) -> object:
     source = open_images(path, 3)
     images, problems = source.read(0, len(source))
     assert len(images) + len(problems) == len(source)
+    _ = source.labels
     return images
+
+
+def all_features(path: Path) -> object:
+    """All features of a file, shard by shard."""
+    return [shard.open().rows(0, len(shard.numbers)) for shard in open_images(path, 3).shards()]
 
 
 def moments(path: Path) -> object:
@@ -157,8 +169,10 @@ def moments(path: Path) -> object:
 
 def finished(path: Path) -> object:
     """A shard of a state: never an error, as a damaged one is computed again."""
+    shard = Shard("0 of 1", range(3), lambda: None, lambda: None)
+    encoder = Encoder(None, "FD", ("features",), 3, 0, "none", settings={"weights": "x"})
     try:
-        return collect._load(path, ("features",), 3)
+        return collect._load(path, shard, collect.Work(encoder, limit=1))
     except DOCUMENTED as error:
         raise AssertionError("a damaged shard is computed again") from error
 
@@ -168,6 +182,75 @@ def labels(path: Path) -> object:
 
 
 IMAGES = np.zeros((3, 4, 4, 3), np.uint8)
+FEATURES = torch.arange(6.0).view(2, 3)
+
+
+def webdataset() -> bytes:
+    """Two samples with classes, one of them in JSON."""
+    file, content = io.BytesIO(), picture("PNG")()
+    with tarfile.open(fileobj=file, mode="w") as tar:
+        for name, inside in (
+            ("a/0.png", content), ("a/0.cls", b"3"), ("a/1.png", content),
+            ("a/1.json", b'{"label": 5}'),
+        ):  # fmt: skip
+            info = tarfile.TarInfo(name)
+            info.size = len(inside)
+            tar.addfile(info, io.BytesIO(inside))
+    return file.getvalue()
+
+
+def table() -> pyarrow.Table:
+    """Images and classes as Hugging Face writes them, of which one image is elsewhere."""
+    content = picture("PNG")()
+    rows = [{"bytes": content, "path": None}, {"bytes": None, "path": "b.png"}] * 2
+    kind = pyarrow.struct([("bytes", pyarrow.binary()), ("path", pyarrow.string())])
+    described = {
+        "image": {"_type": "Image"}, "label": {"_type": "ClassLabel", "names": ["cat", "dog"]},
+    }  # fmt: skip
+    columns = {"image": pyarrow.array(rows, kind), "label": pyarrow.array([0, 1, 1, 0])}
+    facts = json.dumps({"info": {"features": described}})
+    return pyarrow.table(columns).replace_schema_metadata({"huggingface": facts})
+
+
+def parquet() -> bytes:
+    file = io.BytesIO()
+    pyarrow.parquet.write_table(table(), file, row_group_size=2)
+    return file.getvalue()
+
+
+def arrow() -> bytes:
+    file = io.BytesIO()
+    with pyarrow.ipc.new_stream(file, table().schema) as out:
+        out.write_table(table())
+    return file.getvalue()
+
+
+def features_table() -> bytes:
+    file = io.BytesIO()
+    rows = pyarrow.array(FEATURES.tolist(), pyarrow.list_(pyarrow.float32()))
+    pyarrow.parquet.write_table(pyarrow.table({"embedding": rows}), file)
+    return file.getvalue()
+
+
+def array(values: np.ndarray) -> Callable[[], bytes]:
+    def make() -> bytes:
+        file = io.BytesIO()
+        np.save(file, values)
+        return file.getvalue()
+
+    return make
+
+
+def saved() -> bytes:
+    file = io.BytesIO()
+    torch.save({"images": torch.from_numpy(IMAGES), "labels": torch.arange(3)}, file)
+    return file.getvalue()
+
+
+def tensors() -> bytes:
+    return save({"x": FEATURES.contiguous()})
+
+
 READERS = {
     **{
         form: Reader(form.lower(), picture(form), lambda path: all_images(path.parent))
@@ -197,8 +280,18 @@ READERS = {
     "packed moments": Reader(
         "npz", arrays(mu=np.zeros(3), sigma=np.eye(3), n=np.array(5)), moments
     ),
-    "shard of features": Reader("safetensors", shard, finished),
+    "shard of features": Reader("state", shard, finished),
     "safetensors": Reader("safetensors", shard, weight_files.read),
+    "webdataset": Reader("tar", webdataset, all_images),
+    "parquet": Reader("parquet", parquet, all_images),
+    "arrow stream": Reader("arrow", arrow, all_images),
+    "parquet of features": Reader("parquet", features_table, all_features),
+    "npy": Reader("npy", array(IMAGES), all_images),
+    "npy of features": Reader("npy", array(FEATURES.numpy()), all_features),
+    "saved images": Reader("pt", saved, all_images),
+    "safetensors of features": Reader("safetensors", tensors, all_features),
+    "list": Reader("txt", lambda: b"a/0.png 1\nb c.png 2\n", lambda p: len(open_images(p, 3))),
+    "csv": Reader("csv", lambda: b"path,label\na.png,cat\n", lambda p: len(open_images(p, 3))),
     "weights": Reader("pth", weights, weight_files.read),
     "dataset.json": Reader("json", lambda: b'{"labels": [["a.png", 0], ["b/c.png", 1]]}', labels),
     "log": Reader("jsonl", lambda: b'{"step": 1, "fd": 2.5}\n{"step": 2}\n', read_records),

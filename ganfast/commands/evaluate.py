@@ -1,4 +1,4 @@
-"""The commands ``eval``, ``fid``, ``stats`` and ``weights``.
+"""The commands ``eval``, ``fid``, ``stats``, ``merge`` and ``weights``.
 
 Exit codes: 0 all is well, 1 an input cannot be used (one sentence on stderr says which and why),
 2 the command line is wrong, 130 stopped by Ctrl-C.
@@ -19,6 +19,7 @@ from ganfast._files import check_writable
 from ganfast.commands.options import INTERRUPTED, Device, Json, Threads, UsageError, prepare, usage
 
 if TYPE_CHECKING:
+    from ganfast import evaluation
     from ganfast.evaluation import Options, Result, Settings
 
 Real = Annotated[str, typer.Argument(metavar="REAL", help="Images or statistics, see docs.")]
@@ -47,6 +48,10 @@ Background = Annotated[
 ]
 State = Annotated[
     Path | None, typer.Option(help="Folder of finished features, to resume and to use again.")
+]
+Engine = Annotated[str, typer.Option(help="here (or torchrun's processes), or ray.")]
+Workers = Annotated[
+    int | None, typer.Option(min=1, help="Of Ray.", show_default="the GPUs, or a quarter of CPUs")
 ]
 Compile = Annotated[
     bool, typer.Option("--compile", help="Use torch.compile; the first batch is slow.")
@@ -87,13 +92,15 @@ def evaluate(
     weights: Weights = None, sha256: Sha256 = None, dtype: Dtype = "float32",
     device: Device = None, batch_size: Batch = 32, samples: Samples = None, seed: Seed = 2020,
     on_error: OnError = "stop", background: Background = None, state: State = None,
+    engine: Engine = "here", workers: Workers = None,
     compile: Compile = False, graphs: Graphs = False, download: Download = False,
     threads: Threads = None,
 ) -> None:  # fmt: skip
     """Score FAKE images against REAL ones.
 
-    Each is a folder, .zip, .tar or .npz of images, a statistics file (.npz with mu and sigma), an
-    embedded data set (digits), a checkpoint of ganfast (.pt), or module:callable.
+    Each is a folder, archives (.zip, train-{000..099}.tar) or tables (.parquet) of images, arrays
+    (.npz, .npy, .pt) of images or of features, a statistics file (.npz with mu and sigma), an
+    embedded data set (digits), a checkpoint of ganfast (.pt), or module:callable; by path or URL.
 
     Exit codes: 0 all is well, 1 an input cannot be used, 2 the command line is wrong, 130 stopped
     by Ctrl-C.
@@ -106,7 +113,8 @@ def evaluate(
         Options(seed, ddof, kid_subsets, kid_subset_size, splits, k, inclusive), threads,
         features=features, resize=resize, dims=dims, weights=weights, sha256=sha256, dtype=dtype,
         device=device, batch_size=batch_size, samples=samples, on_error=on_error,
-        background=background, state=state, compile=compile, graphs=graphs, download=download,
+        background=background, state=state, engine=engine, workers=workers, compile=compile,
+        graphs=graphs, download=download,
     )  # fmt: skip
     if report is not None:  # before the work, not after it
         check_writable(report)
@@ -130,6 +138,7 @@ def fid(
     weights: Weights = None, sha256: Sha256 = None, dtype: Dtype = "float32",
     device: Device = None, batch_size: Batch = 32, samples: Samples = None, seed: Seed = 2020,
     on_error: OnError = "stop", background: Background = None, state: State = None,
+    engine: Engine = "here", workers: Workers = None,
     compile: Compile = False, graphs: Graphs = False, download: Download = False,
     threads: Threads = None,
 ) -> None:  # fmt: skip
@@ -140,7 +149,8 @@ def fid(
         Options(seed=seed, ddof=ddof), threads,
         features=features, resize=resize, dims=dims, weights=weights, sha256=sha256, dtype=dtype,
         device=device, batch_size=batch_size, samples=samples, on_error=on_error,
-        background=background, state=state, compile=compile, graphs=graphs, download=download,
+        background=background, state=state, engine=engine, workers=workers, compile=compile,
+        graphs=graphs, download=download,
     )  # fmt: skip
     with _processes() as first:
         result = evaluate(real, fake, ["fid"], settings, quiet=as_json)
@@ -150,33 +160,96 @@ def fid(
 
 def stats(
     images: Annotated[str, typer.Argument(help="A folder, or what else ganfast eval takes.")],
-    out: Annotated[Path, typer.Option("--out", "-o", help="The .npz file to write.")],
+    out: Annotated[
+        Path, typer.Option("--out", "-o", help="The .npz file to write, or .state to merge.")
+    ],
+    shard: Annotated[
+        str | None,
+        typer.Option(metavar="I/N", help="The I-th of N parts, from 0 on; ganfast merge joins all.",
+                     show_default="everything"),
+    ] = None,
+    sample: Annotated[
+        int | None,
+        typer.Option(min=0, help="Features kept for other metrics than Fréchet distances.",
+                     show_default="10000 in a .state, none in a .npz"),
+    ] = None,
     features: Features = "inception", resize: Resize = None, dims: Dims = 2048,
     weights: Weights = None, sha256: Sha256 = None, dtype: Dtype = "float32",
     device: Device = None, batch_size: Batch = 32, samples: Samples = None, seed: Seed = 2020,
     on_error: OnError = "stop", background: Background = None, state: State = None,
+    engine: Engine = "here", workers: Workers = None,
     compile: Compile = False, graphs: Graphs = False, download: Download = False,
     threads: Threads = None,
 ) -> None:  # fmt: skip
     """Write the mean and covariance of features: mu and sigma, as pytorch-fid reads them."""
-    from ganfast.evaluation import Options, statistics
-    from ganfast.metrics import save_moments
+    from ganfast.evaluation import Options, save_statistics, statistics
+    from ganfast.evaluation.parts import SAMPLE
 
-    if out.suffix != ".npz":  # before the work, not after it
-        raise UsageError(f"out must end in .npz, got {str(out)!r}")
+    with usage():
+        part = _part(shard)
+    if out.suffix not in (".npz", ".state"):  # before the work, not after it
+        raise UsageError(f"out must end in .npz or .state, got {str(out)!r}")
+    if shard is not None and out.suffix != ".state":
+        raise UsageError(f"out must end in .state with --shard, got {str(out)!r}")
     check_writable(out)
     settings = _settings(
         Options(seed=seed), threads,
         features=features, resize=resize, dims=dims, weights=weights, sha256=sha256, dtype=dtype,
         device=device, batch_size=batch_size, samples=samples, on_error=on_error,
-        background=background, state=state, compile=compile, graphs=graphs, download=download,
+        background=background, state=state, engine=engine, workers=workers, compile=compile,
+        graphs=graphs, download=download,
     )  # fmt: skip
+    if sample is None:
+        sample = SAMPLE if out.suffix == ".state" else 0
     with _processes() as first:
-        moments, encoder, remarks = statistics(images, settings)
-        if first:
-            save_moments(out, moments, settings=encoder.settings)
-            print(f"{out}: {encoder.label}, {moments.n:,} images, {len(moments.mean)} features")
-            print("\n".join(remarks), end="\n" if remarks else "")
+        found, remarks = statistics(images, settings, part=part, sample=sample)
+        if not first:
+            return
+        if out.suffix == ".state":
+            found.save(out)
+        else:
+            save_statistics(out, found)
+        _describe(out, found, remarks)
+
+
+def merge(
+    states: Annotated[list[Path], typer.Argument(help="The .state files of all parts.")],
+    out: Annotated[Path, typer.Option("--out", "-o", help="The .npz file to write, or a .state.")],
+) -> None:
+    """Merge what ganfast stats --shard has written, in any order, to the statistics of all.
+
+    Parts that are missing, damaged, there twice, or of another network are an error.
+    """
+    from ganfast.evaluation import merge_files, save_statistics
+
+    if out.suffix not in (".npz", ".state"):
+        raise UsageError(f"out must end in .npz or .state, got {str(out)!r}")
+    check_writable(out)
+    found, remarks = merge_files(states)
+    if out.suffix == ".state":
+        found.save(out)
+    else:
+        save_statistics(out, found)
+    _describe(out, found, remarks)
+
+
+def _part(shard: str | None) -> tuple[int, int]:
+    """Return I and N of ``I/N``."""
+    if shard is None:
+        return 0, 1
+    first, _, second = shard.partition("/")
+    if first.isdecimal() and second.isdecimal() and int(first) < int(second):
+        return int(first), int(second)
+    raise ValueError(f"shard must be I/N with I from 0 to N - 1, got {shard!r}")
+
+
+def _describe(out: Path, state: "evaluation.State", remarks: list[str]) -> None:
+    from ganfast.evaluation.run import label_of
+
+    size = next((moments.dim for moments in state.statistics().values()), 0)
+    sample = f", a sample of {len(state.numbers):,}" if len(state.numbers) else ""
+    print(f"{out}: {label_of(state.settings)}, {state.n:,} images, {size} features{sample}")
+    print("\n".join(remarks), end="\n" if remarks else "")
 
 
 def weights(download: Download = False) -> None:
@@ -206,11 +279,13 @@ def weights(download: Download = False) -> None:
 def _settings(
     options: "Options", threads: int | None, *, device: str | None, resize: Any, on_error: str,
     features: str, dims: int, weights: str | None, sha256: str | None, dtype: str, batch_size: int,
-    samples: int | None, background: str | None, state: Path | None, compile: bool,
+    samples: int | None, background: str | None, state: Path | None, engine: Any,
+    workers: int | None, compile: bool,
     graphs: bool, download: bool,
 ) -> "Settings":  # fmt: skip
     """Check what the parser left unchecked; ``resize`` is checked when the network is loaded."""
     from ganfast.data.image_files import colour
+    from ganfast.distributed import own_device
     from ganfast.evaluation import Settings
 
     if background is not None:
@@ -218,11 +293,13 @@ def _settings(
             colour(background)
     if on_error not in ("stop", "skip"):
         raise UsageError(f"on-error must be stop or skip, got {on_error!r}")
+    if engine not in ("here", "ray"):
+        raise UsageError(f"engine must be here or ray, got {engine!r}")
     return Settings(
         features=features, resize=resize, dims=dims, weights=weights, sha256=sha256, dtype=dtype,
-        device=prepare(device, threads), batch_size=batch_size, samples=samples,
+        device=own_device(prepare(device, threads)), batch_size=batch_size, samples=samples,
         on_error="skip" if on_error == "skip" else "stop", background=background, state=state,
-        compile=compile,
+        engine=engine, workers=workers, compile=compile,
         graphs=graphs, download=download, options=options,
     )  # fmt: skip
 

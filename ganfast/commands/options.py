@@ -9,7 +9,8 @@ from typing import Annotated, Any
 import typer
 
 Device = Annotated[
-    str | None, typer.Option(help="cpu or cuda.", show_default="cuda if there is a GPU")
+    str | None,
+    typer.Option(help="cpu, cuda, cuda:1 or mps.", show_default="the GPU if there is one"),
 ]
 Threads = Annotated[int | None, typer.Option(min=1, max=1024, help="CPU threads.")]
 Resume = Annotated[bool, typer.Option("--resume", help="Continue where the run stopped.")]
@@ -61,7 +62,9 @@ def prepare(device: str | None, threads: int | None) -> str:
 
     if threads is not None:
         torch.set_num_threads(threads)
-    devices = ["cpu", "cuda"] if torch.cuda.is_available() else ["cpu"]
+    gpus = torch.cuda.device_count() if torch.cuda.is_available() else 0
+    devices = ["cpu", *(["mps"] if torch.backends.mps.is_available() else [])]
+    devices += ["cuda", *(f"cuda:{i}" for i in range(gpus))] if gpus else []
     if device is not None and device not in devices:
         cause = (
             f"torch {torch.__version__} is no CUDA build"
@@ -69,7 +72,7 @@ def prepare(device: str | None, threads: int | None) -> str:
             else "torch finds no such device"
         )
         raise UsageError(f"device must be {' or '.join(devices)} here, got {device!r}: {cause}")
-    return device or devices[-1]
+    return device or ("cuda" if gpus else devices[-1])
 
 
 def is_settings(path: str) -> bool:

@@ -6,8 +6,10 @@ from ganfast.data.batch_stream import BatchStream
 from ganfast.data.idx import Split, digits, has_idx_files, idx_folder
 from ganfast.data.image_data import ImageData, to_float, to_uint8
 from ganfast.data.image_files import Colour
-from ganfast.data.image_source import ImageSource, from_data, open_images
+from ganfast.data.image_source import Arrays, ImageSource, Source
+from ganfast.data.opening import is_pattern, open_images
 from ganfast.data.squares import OnError, squares
+from ganfast.data.stores import is_url
 
 __all__ = [
     "EMBEDDED",
@@ -36,8 +38,8 @@ def open_source(
     """Open an embedded data set by name, or images by path, without reading them all.
 
     Args:
-        source: a name wins over a path; write ``./digits`` for the folder. A path is a folder, a
-            .zip, .tar or .npz file, or a folder of idx files.
+        source: a name wins over a path; write ``./digits`` for the folder. A path is a folder of
+            images or of idx files, or what else :func:`ganfast.data.opening.open_images` takes.
         channels: 1 (grey) or 3 (RGB).
         background: of image files, as for :func:`ganfast.data.image_files.decode`.
         split: of idx files; other sources have only ``"train"``.
@@ -46,19 +48,33 @@ def open_source(
         FileNotFoundError: there is neither such a name nor such a path.
         ValueError: the source holds no images, or not this split.
     """
+    found = open_any(source, channels, background, split)
+    if not isinstance(found, ImageSource) or found.is_features:
+        raise ValueError(f"{found.name} must hold images, got features")
+    return found
+
+
+def open_any(
+    source: str | Path,
+    channels: int,
+    background: Colour | None = None,
+    split: Split = "train",
+) -> Source:
+    """Open images as :func:`open_source` does, or features."""
+    text = str(source)
     is_idx = source not in EMBEDDED and Path(source).is_dir() and has_idx_files(Path(source))
     if split != "train" and not is_idx:
         raise ValueError(f"split must be 'train' for {source}, got {split!r}")
-    if source in EMBEDDED:
-        return from_data(EMBEDDED[str(source)](), channels)
-    if not Path(source).exists():
+    if source in EMBEDDED or is_idx:
+        data = idx_folder(source, split) if is_idx else EMBEDDED[text]()
+        labels = None if data.labels is None else data.labels.tolist()
+        return Arrays(data.images, data.name, channels, labels)
+    if not (Path(source).exists() or is_url(text) or is_pattern(text)):
         raise FileNotFoundError(
             f"data must be a folder or a file of images, or one of {', '.join(EMBEDDED)}, "
-            f"got {str(source)!r}, where there is nothing"
+            f"got {text!r}, where there is nothing"
         )
-    if is_idx:
-        return from_data(idx_folder(source, split), channels)
-    return open_images(Path(source), channels, background)
+    return open_images(source, channels, background)
 
 
 def load(
@@ -96,7 +112,7 @@ def load(
         raise ValueError(f"channels must be 1 (grey) or 3 (RGB), got {channels}")
     grey = source in EMBEDDED or (Path(source).is_dir() and has_idx_files(Path(source)))
     found = open_source(source, channels or (1 if grey else 3), background, split)
-    images = getattr(found, "images", None)
+    images = found.images if isinstance(found, Arrays) else None
     if size is None:
         if images is None or images.shape[2] != images.shape[3]:
             raise ValueError(f"size must be given for {source}, got None")

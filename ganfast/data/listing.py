@@ -2,8 +2,9 @@
 
 import json
 import os
+import sys
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path, PurePath, PurePosixPath
 from typing import Any
 
@@ -55,70 +56,110 @@ def walk(root: Path) -> Iterator[Path]:
             left.append((path, (*ancestors, real)))
 
 
-def not_images(names: Sequence[PurePath]) -> str | None:
-    """Say how many files are not looked at, by their endings; None if there are none."""
-    others = [name for name in names if not is_hidden(name)]
-    counts = Counter(name.suffix.lower() or "no ending" for name in others)
+def not_images(endings: Mapping[str, int]) -> str | None:
+    """Say how many files are not looked at, by their `ending`; None if there are none."""
+    counts = Counter(endings)
     if not counts:
         return None
     kinds = ", ".join(f"{ending} {count}" for ending, count in counts.most_common(5))
     more = ", ..." if len(counts) > 5 else ""
-    files = "file is" if len(others) == 1 else "files are"
-    return f"{len(others)} {files} no image by name and not read ({kinds}{more})"
+    total = sum(counts.values())
+    files = "file is" if total == 1 else "files are"
+    return f"{total} {files} no image by name and not read ({kinds}{more})"
 
 
-def classes(names: Sequence[str]) -> list[str] | None:
-    """Return the class of each image by the folder that it lies in, or None without classes.
+def ending(name: PurePath) -> str:
+    """Return the ending of a file's name, for `not_images`."""
+    return name.suffix.lower() or "no ending"
 
-    A level of folders that holds everything, or only splits (``train``, ``val``) or shards the
+
+class Folders:
+    """What the folders of images say about classes; the names may be too many to hold.
+
+    The class of an image is the folder that it lies in, at the first level that divides them. A
+    level of folders that holds everything, or only splits (``train``, ``val``) or shards the
     images, is no class.
     """
-    paths = [PurePosixPath(name).parts for name in names]
-    while all(len(path) > 1 for path in paths):
-        tops = {path[0] for path in paths}
-        if len(tops) > 1 and not tops <= _SPLITS and not _shards(paths):
-            return [path[0] for path in paths]
-        paths = [path[1:] for path in paths]
-    return None
+
+    def __init__(self) -> None:
+        self._levels: list[_Level] = []
+        self._any = False
+
+    def add(self, name: str) -> None:
+        """Add an image's name, with forward slashes."""
+        *folders, file = PurePosixPath(name).parts
+        if not self._any:
+            self._any, self._levels = True, [_Level() for _ in folders]
+        del self._levels[len(folders) :]  # a level that some lie above divides nothing
+        number = None
+        for level, folder in zip(self._levels, folders, strict=False):
+            level.tops.add(folder)
+            if level.fitting:
+                number = _last_number(file) if number is None else number
+                level.number(folder, number)
+
+    def level(self) -> int | None:
+        """Return the number of folders above those that are the classes, or None without any."""
+        for number, level in enumerate(self._levels):
+            if len(level.tops) > 1 and not level.tops <= _SPLITS and not level.fitting:
+                return number
+        return None
 
 
-def _shards(paths: Sequence[tuple[str, ...]]) -> bool:
-    """Say whether the top folders only shard numbered files.
+class _Level:
+    """The folders at one level, and whether they only shard numbered files.
 
     As in FFHQ (01000/01234.png) and StyleGAN's data sets (00001/img00001234.png), folders are
     numbers of one length, and each file's number, without its last digits, gives its folder.
     """
-    width = {len(path[0]) for path in paths}
-    if len(width) != 1 or width == {1} or not all(path[0].isdecimal() for path in paths):
-        return False
-    pairs = []
-    for path in paths:
-        digits = "".join(c if c.isdecimal() else " " for c in PurePosixPath(path[-1]).stem).split()
-        if not digits:
-            return False
-        pairs.append((int(path[0]), int(digits[-1])))
-    return any(
-        all(number // size == folder for folder, number in pairs)
-        or all(number // size * size == folder for folder, number in pairs)
-        for size in (100, 1000, 10_000)
-    )
+
+    def __init__(self) -> None:
+        self.tops: set[str] = set()
+        self.fitting = [(size, unit) for size in (100, 1000, 10_000) for unit in (1, size)]
+        self._width = 0
+
+    def number(self, folder: str, file: int) -> None:
+        """Leave the ways of sharding that fit this folder and the number of a file in it."""
+        self._width = self._width or len(folder)
+        if len(folder) != self._width or self._width == 1 or not folder.isdecimal() or file < 0:
+            self.fitting = []
+        self.fitting = [(s, unit) for s, unit in self.fitting if file // s * unit == int(folder)]
 
 
-def labels_file(names: Sequence[str]) -> str | None:
+def _last_number(file: str) -> int:
+    """Return the last number in a file's name, or -1 if there is none."""
+    digits = "".join(c if c.isdecimal() else " " for c in PurePosixPath(file).stem).split()
+    return int(digits[-1]) if digits else -1
+
+
+def classes(names: Sequence[str]) -> list[str] | None:
+    """Return the class of each image, see `Folders`, or None without classes."""
+    folders = Folders()
+    for name in names:
+        folders.add(name)
+    level = folders.level()
+    return None if level is None else classes_at(level, names)
+
+
+def classes_at(level: int, names: Iterable[str]) -> list[str]:
+    """Return the folder of each image at a level of `Folders`."""
+    return [sys.intern(PurePosixPath(name).parts[level]) for name in names]
+
+
+def labels_file(found: Iterable[str], images: Iterable[str]) -> str | None:
     """Return the ``dataset.json`` of all images: at the top, or in a folder that holds everything.
 
     Args:
-        names: of all files, with forward slashes.
+        found: the names of all files of that name.
+        images: of the images, with forward slashes; iterated over once for each of ``found``.
     """
-    found = [name for name in names if PurePosixPath(name).name == LABELS_FILE]
-    images = [name for name in names if is_image_name(PurePosixPath(name))]
     for name in sorted(found, key=len):
         if all(image.startswith(name.removesuffix(LABELS_FILE)) for image in images):
             return name
     return None
 
 
-def labels_of(text: bytes, names: Sequence[str], folder: str, where: str) -> list[str] | None:
+def labels_of(text: bytes, names: Iterable[str], folder: str, where: str) -> list[str] | None:
     """Return the label of each image in a ``dataset.json``, or None if it has none.
 
     Args:

@@ -1,16 +1,23 @@
-"""Score images against images: the work behind ``ganfast eval``, ``fid`` and ``stats``."""
+"""Score images against images: the work behind the commands eval, fid, stats and merge."""
 
 from ganfast.evaluation.collect import OnError
-from ganfast.evaluation.run import Result, Settings, evaluate, statistics
-from ganfast.evaluation.scores import TABLE, Options, names
+from ganfast.evaluation.parts import merge_files, save_statistics, statistics
+from ganfast.evaluation.run import Result, Settings, evaluate
+from ganfast.evaluation.scores import TABLE, FeatureSet, Options, names
+from ganfast.evaluation.state import State, merged
 
 __all__ = [
     "TABLE",
+    "FeatureSet",
     "OnError",
     "Options",
     "Result",
     "Settings",
+    "State",
     "evaluate",
+    "merge_files",
+    "merged",
     "names",
+    "save_statistics",
     "statistics",
 ]

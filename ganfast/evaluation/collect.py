@@ -1,10 +1,11 @@
-"""Compute the features of all images of a source: in shards, resumable, over processes."""
+"""Compute the features of all items of a source: shard by shard, resumable, over processes."""
 
 import hashlib
 import json
 import os
+import re
 import warnings
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,159 +14,208 @@ from typing import Any, Literal, NamedTuple, NoReturn
 import torch
 from torch import Tensor
 
-from ganfast._files import atomic_write, check_writable, read_tensors, remove_abandoned
+from ganfast._files import atomic_write, check_writable, remove_abandoned
 from ganfast._names import printable
-from ganfast.data.image_source import ImageSource
-from ganfast.distributed import gather_objects, process_count, process_rank
-from ganfast.evaluation.problems import Problems, shortened
+from ganfast.data.feature_source import FeatureSource
+from ganfast.data.image_source import ImageSource, Shard, Source, digest
+from ganfast.distributed import Processes, process_count, process_rank
+from ganfast.evaluation.problems import Problems
 from ganfast.evaluation.progress import progress_bar
+from ganfast.evaluation.state import Merger, Part, State, merged, of_features
 from ganfast.features import Encoder
 from ganfast.features.user_models import UNKNOWN
-from ganfast.metrics import FrechetStatistics
 
 OnError = Literal["stop", "skip"]
-SHARD = 1024  # images whose features are stored together: the most that a crash can lose
 _NAMED = 10  # files that an error names
 # Bytes of decoded images at which a batch ends: at their full size, and at most a million pixels.
 _MOST_WHOLE, _MOST_SHRUNK = 1 << 27, 1 << 29
 _AT_ONCE = 32  # images that are read together if they come resized
+_FEATURES_AT_ONCE = 4096
+_OLD = re.compile(r"[0-9a-f]{32}-\d{6}\.safetensors")  # a shard of version 0.1.0
 
 
-@dataclass
-class Collected:
-    """What `collect` found.
+@dataclass(frozen=True)
+class Work:
+    """What is computed of each shard.
 
     Attributes:
-        statistics: moments of each layer.
-        features: features of each layer, if they were kept.
-        n: images used.
-        problems: the images left out.
+        encoder: the feature network.
+        layers: of it.
+        limit: features that are kept at most, besides the moments; None keeps all.
+        batch_size: images that go through the network at once; fewer if they are large.
+        on_error: ``"stop"`` at images that cannot be used, or ``"skip"`` them.
+        labels: also find out the class of each image.
     """
 
-    statistics: dict[str, FrechetStatistics]
-    features: dict[str, Tensor]
-    n: int
-    problems: Problems
+    encoder: Encoder
+    layers: tuple[str, ...] = ("features",)
+    limit: int | None = None
+    batch_size: int = 32
+    on_error: OnError = "stop"
+    labels: bool = False
+
+    def __post_init__(self) -> None:
+        if self.batch_size < 1:
+            raise ValueError(f"batch_size must be at least 1, got {self.batch_size}")
 
 
-class _Shard(NamedTuple):
-    features: dict[str, Tensor]
-    problems: dict[int, str]
+# Maps those of so many shards that have these positions: yields the position and the state of each,
+# in any order.
+Engine = Callable[[Sequence[int], int], Iterator[tuple[int, State]]]
 
 
 def collect(
-    source: ImageSource,
-    encoder: Encoder,
-    layers: tuple[str, ...],
+    source: Source,
+    work: Work,
     *,
-    keep: bool,
-    batch_size: int = 32,
-    on_error: OnError = "stop",
     state: Path | None = None,
+    part: tuple[int, int] = (0, 1),
+    engine: Engine | None = None,
     quiet: bool = False,
-) -> Collected:
-    """Run all images through the network, with a progress bar on a terminal.
+) -> State:
+    """Run all shards through the network and merge their states, with a progress bar.
 
-    Each of N processes takes every N-th shard, and all return the same result.
+    Each of N processes takes every N-th shard. The first one returns what all have found; the
+    others return it without moments and features.
 
     Args:
-        source: the images.
-        encoder: the feature network.
-        layers: layers to compute.
-        keep: keep the features, not only their moments.
-        batch_size: images that go through the network at once; fewer if they are large.
-        on_error: ``"stop"`` at images that cannot be used, or ``"skip"`` them.
+        source: the images or features.
+        work: what is computed.
         state: folder of finished shards, which are not computed again. File names hold a hash of
-            the images and of all settings, so that no shard is mistaken for another. Features of a
+            the items and of all settings, so that no shard is mistaken for another. Features of a
             callable are not stored, since its code or weights may change unseen.
+        part: ``(i, n)`` takes every n-th shard from the i-th on.
+        engine: maps shards elsewhere.
         quiet: show no progress bar.
 
     Raises:
         ValueError: images cannot be used and ``on_error`` is ``"stop"``, with their names; or no
-            image can be used.
+            image can be used; or the folder is one of an older version.
     """
-    if batch_size < 1:
-        raise ValueError(f"batch_size must be at least 1, got {batch_size}")
-    key = feature_key(source, encoder, layers)
-    starts = list(range(0, len(source), SHARD))
-    mine = range(process_rank(), len(starts), process_count())
-    statistics: dict[str, FrechetStatistics] = {}
-    kept: dict[int, dict[str, Tensor]] = {}
-    problems = Problems()
-    if state is not None:  # before the work, not after it
-        check_writable(state / "shard")
-        remove_abandoned(state)
-    work = sum(min(SHARD, len(source) - starts[i]) for i in mine)
-    with progress_bar(Path(source.name).name, work, quiet) as bar:
-        for index in mine:
-            start, stop = starts[index], min(starts[index] + SHARD, len(source))
-            file = state / f"{key}-{index:06d}.safetensors" if state and key else None
-            shard = _load(file, layers, stop - start) if file is not None else None
-            if shard is not None:
-                bar.update(stop - start)
+    folder = None if source.is_features else state
+    shards = source.shards(None if folder is None else _buckets(source, folder))
+    chosen = range(part[0], len(shards), part[1])
+    mine = chosen[process_rank() :: process_count()]
+    whole = digest(source.name, *(shard.name for shard in shards))
+    files: dict[int, Path] = {}
+    if folder is not None:  # before the work, not after it
+        files = {i: f for i in mine if (f := _file(folder, shards[i], work)) is not None}
+    total = Merger()
+
+    def add(position: int, found: State) -> None:
+        shard = shards[position]
+        placed = found.limited(work.limit).placed(shard.numbers)
+        if placed.problems and work.on_error == "stop":
+            _refuse(source, shards, position, found.problems)
+        total.add(placed.in_part(whole, Part(source.name, len(shards), frozenset((position,)))))
+
+    with progress_bar(Path(source.name).name, _items(source, shards, mine), quiet) as bar:
+        todo: list[int] = []
+        for position in mine:
+            found = _load(files[position], shards[position], work) if position in files else None
+            if found is None:
+                todo.append(position)
             else:
-                shard = _compute(source, encoder, layers, (start, stop), batch_size, on_error, bar)
-                if file is not None:
-                    _save(file, shard)
-            if shard.problems and on_error == "stop":
-                _refuse(source, shard.problems, stop)
-            for layer, x in shard.features.items():
-                statistics.setdefault(layer, FrechetStatistics(x.shape[1])).update(x)
-            problems.add(shard.problems)
-            if keep:
-                kept[index] = shard.features
-    if process_count() > 1:
-        statistics, kept, problems = _of_all(statistics, kept, problems, layers)
-    if not statistics:
-        raise ValueError(f"{source.name}: none of the {len(source)} images can be used")
-    parts = [kept[index] for index in sorted(kept) if kept[index]]
-    return Collected(
-        statistics=statistics,
-        features={layer: torch.cat([part[layer] for part in parts]) for layer in layers}
-        if keep
-        else {},
-        n=statistics[layers[0]].n,
-        problems=problems,
-    )
+                bar.update(found.n + len(found.problems))
+                add(position, found)
+        states: Iterator[tuple[int, State]]
+        if engine is None:
+            states = zip(todo, map_shards([shards[i] for i in todo], work, bar), strict=True)
+        else:
+            states = _counted(engine(todo, len(shards)), bar)
+        for position, found in states:
+            if position in files:
+                _compact(found, work).save(files[position])
+            add(position, found)
+    return _of_all(source, work, total, bool(mine))
 
 
-def _compute(
-    source: ImageSource,
-    encoder: Encoder,
-    layers: tuple[str, ...],
-    bounds: tuple[int, int],
-    batch_size: int,
-    on_error: OnError,
-    bar: Any,
-) -> _Shard:
+def map_shards(shards: Sequence[Shard], work: Work, bar: Any = None) -> Iterator[State]:
+    """Yield the state of each shard, whose images have the numbers 0, 1, ... in it.
+
+    The next images are read while the network runs.
+
+    Raises:
+        ValueError: images cannot be used and ``on_error`` is ``"stop"``.
+    """
     parts: list[dict[str, Tensor]] = []
-    problems: dict[int, str] = {}
-    for end, images, wrong in _ahead(_batches(source, encoder, bounds, batch_size)):
-        problems |= {number: shortened(words) for number, words in wrong.items()}
-        if problems and on_error == "stop":
-            _refuse(source, problems, end)
-        if images:
-            found = encoder.of_shrunk(images, layers)
+    index: list[int] = []
+    problems = Problems()
+    for batch in _ahead(_batches(shards, work)):
+        problems.add(batch.problems)
+        if isinstance(batch.content, Tensor):
+            parts.append({"features": batch.content})
+        elif batch.content:
+            found = work.encoder.of_shrunk(batch.content, work.layers)
             parts.append({layer: x.cpu() for layer, x in found.items()})
-        bar.update(len(images) + len(wrong))
-    features = {layer: torch.cat([p[layer] for p in parts]) for layer in layers} if parts else {}
-    for layer, x in features.items():
-        if not bool(x.isfinite().all()):
-            raise ValueError(f"{source.name}: the net's {layer} hold NaN or infinity")
-    return _Shard(features, problems)
+        index += (i for i in range(batch.start, batch.end) if i not in batch.problems)
+        if bar is not None:
+            bar.update(batch.end - batch.start)
+        if batch.closes is None:
+            continue
+        rows = {layer: torch.cat([p[layer] for p in parts]) for layer in work.layers if parts}
+        for layer, x in rows.items():
+            if not bool(x.isfinite().all()):
+                raise ValueError(f"{batch.closes.name}: the net's {layer} hold NaN or infinity")
+        state = of_features(work.encoder.settings, batch.shard, index, rows)
+        state.problems, state.labels = problems, batch.closes.labels
+        state.unread.update(batch.closes.unread)
+        if state.labels is not None:
+            state.labels = [state.labels[i] for i in index]
+        yield state
+        parts, index, problems = [], [], Problems()
 
 
-_Batch = tuple[int, list[Tensor], dict[int, str]]
+class _Closed(NamedTuple):
+    """What is known of a shard once it has been read."""
+
+    name: str
+    labels: list[str] | None
+    unread: dict[str, int]
 
 
-def _batches(
-    source: ImageSource, encoder: Encoder, bounds: tuple[int, int], size: int
-) -> Iterator[_Batch]:
-    """Yield the end, the images and the problems of each batch."""
+class _Batch(NamedTuple):
+    """Images or features of a shard, from ``start`` to ``end``; the last one closes it."""
+
+    shard: str
+    start: int
+    end: int
+    content: list[Tensor] | Tensor
+    problems: dict[int, str]
+    closes: _Closed | None
+
+
+def _batches(shards: Sequence[Shard], work: Work) -> Iterator[_Batch]:
+    for shard in shards:
+        source = shard.open()
+        n = len(source)
+        labels = source.labels if work.labels else None
+        closed = _Closed(source.name, None if labels is None else list(labels), dict(source.unread))
+        found = _features(source) if isinstance(source, FeatureSource) else _images(source, work)
+        for start, end, content, wrong in found:
+            closes = closed if end == n else None
+            yield _Batch(shard.name, start, end, content, wrong, closes)
+
+
+_Read = Iterator[tuple[int, int, Any, dict[int, str]]]
+
+
+def _features(source: FeatureSource) -> _Read:
+    for start in range(0, len(source), _FEATURES_AT_ONCE):
+        end = min(start + _FEATURES_AT_ONCE, len(source))
+        rows = source.rows(start, end)
+        yield start, end, rows if rows.dtype == torch.float64 else rows.float(), {}
+
+
+def _images(source: Source, work: Work) -> _Read:
+    """Yield start, end, images and problems of each batch."""
+    assert isinstance(source, ImageSource)
+    encoder, size = work.encoder, work.batch_size
     at_once = _AT_ONCE if encoder.shrinks else min(8, os.cpu_count() or 1)
     most = _MOST_SHRUNK if encoder.shrinks else _MOST_WHOLE
-    for first in range(*bounds, size):
-        last = min(first + size, bounds[1])
+    n = len(source)
+    for first in range(0, n, size):
+        last, begin = min(first + size, n), first
         images: list[Tensor] = []
         problems: dict[int, str] = {}
         for start in range(first, last, at_once):
@@ -174,8 +224,8 @@ def _batches(
             images += found
             problems |= wrong
             if end == last or sum(image.nbytes for image in images) >= most:
-                yield end, images, problems
-                images, problems = [], {}
+                yield begin, end, images, problems
+                images, problems, begin = [], {}, end
 
 
 def _ahead(batches: Iterator[_Batch]) -> Iterator[_Batch]:
@@ -187,94 +237,132 @@ def _ahead(batches: Iterator[_Batch]) -> Iterator[_Batch]:
             yield batch
 
 
-def _refuse(source: ImageSource, problems: Mapping[int, str], start: int) -> NoReturn:
-    """Read the rest of the images, without the network, and name the first that cannot be used."""
+def _counted(states: Iterator[tuple[int, State]], bar: Any) -> Iterator[tuple[int, State]]:
+    for position, state in states:
+        bar.update(state.n + len(state.problems))
+        yield position, state
+
+
+def _items(source: Source, shards: Sequence[Shard], mine: Sequence[int]) -> int | None:
+    """Return how many images some shards have, if that is known."""
+    return None if source.count is None else sum(len(shards[i].numbers) for i in mine)
+
+
+def _refuse(source: Source, shards: Sequence[Shard], position: int, problems: Problems) -> NoReturn:
+    """Name the first images that cannot be used.
+
+    Where the number of images is known, the rest is read, too, without the network.
+    """
+    name, count = f"{source.name}: {shards[position].name}", None
     everything = Problems()
-    everything.add(problems)
-    for begin in range(start, len(source), SHARD):
-        end = min(begin + SHARD, len(source))
-        everything.add(source.read(begin, end, lambda image: image.new_empty(0))[1])
+    if source.count is None:
+        everything.merge(problems)
+    else:
+        name, count = source.name, source.count
+        for shard in shards:
+            opened = shard.open()
+            assert isinstance(opened, ImageSource)
+            for begin in range(0, len(opened), _AT_ONCE):
+                end = min(begin + _AT_ONCE, len(opened))
+                wrong = opened.read(begin, end, lambda image: image.new_empty(0))[1]
+                everything.add({shard.numbers[i]: words for i, words in wrong.items()})
     more = len(everything) - _NAMED
+    of = "" if count is None else f" of {count}"
     raise ValueError(
-        f"{source.name}: {len(everything)} of {len(source)} images cannot be used "
+        f"{name}: {len(everything)}{of} images cannot be used "
         "(--on-error skip leaves them out):\n  "
         + "\n  ".join(everything.words[:_NAMED])
         + (f"\n  and {more} more" if more > 0 else "")
     )
 
 
-def feature_key(source: ImageSource, encoder: Encoder, layers: tuple[str, ...] = ()) -> str | None:
-    """Return a hash of all that changes the features, or None if that is not known."""
-    if source.key is None or encoder.settings["weights"] == UNKNOWN:
+def feature_key(key: str | None, work: Work) -> str | None:
+    """Return a hash of all that changes the features of a shard, or None if that is not known."""
+    if key is None or work.encoder.settings["weights"] == UNKNOWN:
         return None
-    described = [source.key, encoder.settings, layers, SHARD]
+    described = [key, work.encoder.settings, work.layers, work.labels]
     return hashlib.sha256(json.dumps(described, sort_keys=True).encode()).hexdigest()[:32]
 
 
-def _save(file: Path, shard: _Shard) -> None:
-    from safetensors.torch import save
-
-    facts = {"problems": json.dumps(shard.problems), "sha256": _digest(shard.features)}
-    with atomic_write(file) as target:
-        target.write(save(shard.features, metadata=facts))
+def _file(folder: Path, shard: Shard, work: Work) -> Path | None:
+    key = feature_key(shard.key(), work)
+    return None if key is None else folder / f"{key}.state"
 
 
-def _load(file: Path, layers: tuple[str, ...], n: int) -> _Shard | None:
-    """Return the shard of ``n`` images in a file, or None if it has to be computed.
+def _buckets(source: Source, folder: Path) -> int | None:
+    """Return how many shards a source had when this folder was first used with it.
+
+    Raises:
+        ValueError: the folder holds shards of version 0.1.0.
+    """
+    check_writable(folder / "shard")
+    remove_abandoned(folder)
+    if any(_OLD.fullmatch(entry.name) for entry in os.scandir(folder)):
+        raise ValueError(
+            f"{folder} must be a folder of this version's finished features, got those of 0.1.0, "
+            "which cannot be used: give another folder"
+        )
+    path = folder / f"{digest(os.path.abspath(source.name))[:32]}.json"
+    try:
+        count = json.loads(path.read_text())["shards"]
+        if isinstance(count, int) and count > 0:
+            return count
+    except (OSError, ValueError, KeyError, TypeError):
+        pass
+    count = len(source.shards())
+    with atomic_write(path) as file:
+        file.write(json.dumps({"source": source.name, "shards": count}).encode())
+    return count
+
+
+def _compact(state: State, work: Work) -> State:
+    """Return moments in place of more features than take their room, if they are enough."""
+    dims = max((x.shape[1] for x in state.rows.values()), default=0)
+    return state.limited(work.limit) if len(state.numbers) > dims else state
+
+
+def _load(file: Path, shard: Shard, work: Work) -> State | None:
+    """Return the state in a file, or None if it has to be computed.
 
     A damaged file, or one of other layers or images, is named and removed.
     """
-    if not file.is_file():
-        return None
     try:
-        features, facts = read_tensors(file)
-        problems = {int(k): str(v) for k, v in json.loads(facts["problems"]).items()}
-        rows = n - len(problems)
-        if set(features) != (set(layers) if rows else set()):
-            raise ValueError(f"layers {sorted(features)}, not {sorted(layers)}")
-        for layer, x in features.items():
-            if x.dtype != torch.float32 or x.ndim != 2 or len(x) != rows:
-                raise ValueError(f"{layer} is {x.dtype} {tuple(x.shape)}, not float32 ({rows}, D)")
-            if not bool(x.isfinite().all()):
-                raise ValueError(f"{layer} is not finite")
-        if facts.get("sha256", _digest(features)) != _digest(features):  # 0.1.0 wrote none
-            raise ValueError("the checksum is wrong")
-    except (KeyError, TypeError, AttributeError, ValueError) as error:
+        found = State.load(file)
+        if set(found.rows or found.moments) != (set(work.layers) if found.n else set()):
+            raise ValueError(f"layers must be {sorted(work.layers)}, got {sorted(found.rows)}")
+        if found.settings != work.encoder.settings:
+            raise ValueError("it is of another network")
+        n = len(shard.numbers)
+        if n < 1 << 32 and found.n + len(found.problems) != n:
+            raise ValueError(f"there must be {n} images, got {found.n + len(found.problems)}")
+    except FileNotFoundError:
+        return None
+    except ValueError as error:
+        words = str(error).partition(" must be a whole state file: ")[2] or str(error)
         warnings.warn(
-            f"{printable(str(file))} is damaged and computed again: {error}", stacklevel=2
+            f"{printable(str(file))} is damaged and computed again: {words}", stacklevel=2
         )
         file.unlink(missing_ok=True)
         return None
-    return _Shard(features, problems)
-
-
-def _digest(features: dict[str, Tensor]) -> str:
-    digest = hashlib.sha256()
-    for layer in sorted(features):
-        digest.update(features[layer].contiguous().numpy().tobytes())
-    return digest.hexdigest()
-
-
-def _of_all(
-    statistics: dict[str, FrechetStatistics],
-    kept: dict[int, dict[str, Tensor]],
-    problems: Problems,
-    layers: tuple[str, ...],
-) -> tuple[dict[str, FrechetStatistics], dict[int, dict[str, Tensor]], Problems]:
-    """Return what all processes have found, the same in each."""
-    dims = {layer: side.dim for layer, side in statistics.items()}
-    gathered = gather_objects((kept, problems, dims))
-    dims = {layer: dim for _, _, those in gathered for layer, dim in those.items()}
-    total = {
-        layer: statistics.get(layer, FrechetStatistics(dims[layer])).reduce()
-        for layer in layers
-        if layer in dims
-    }
-    together = Problems()
-    for _, those, _ in gathered:
-        together.merge(those)
-    return (
-        total,
-        {index: shard for those, _, _ in gathered for index, shard in those.items()},
-        together,
+    enough = found.complete or (
+        work.limit is not None and found.limit is not None and found.limit >= work.limit
     )
+    return found if enough else None
+
+
+def _of_all(source: Source, work: Work, total: Merger, some: bool) -> State:
+    """Return what all processes have found, in the first one; in others without the features."""
+    own = total.state() if some else State(work.encoder.settings, work.limit)
+    if process_count() > 1:
+        processes = Processes()
+        joined, known = processes.to_first(own, merged), None
+        if joined is not None:
+            known = State(
+                joined.settings, joined.limit, joined.n, problems=joined.problems,
+                unread=joined.unread, parts=joined.parts,
+            )  # fmt: skip
+        known = processes.from_first(known)
+        own = joined or known or own
+    if not own.n:
+        raise ValueError(f"{source.name}: none of its images can be used")
+    return own

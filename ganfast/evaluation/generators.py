@@ -1,8 +1,7 @@
 """Generators as sources of images: checkpoints of the trainer, and callables."""
 
-import hashlib
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -13,7 +12,7 @@ from ganfast import metrics
 from ganfast._names import user_code
 from ganfast.data import to_uint8
 from ganfast.data.image_data import check_range
-from ganfast.data.image_source import ImageSource, Prepare, as_channels
+from ganfast.data.image_source import ImageSource, Prepare, as_channels, digest
 from ganfast.evaluation.progress import progress_bar
 from ganfast.features import Encoder
 from ganfast.features.user_models import import_callable
@@ -64,13 +63,19 @@ class GeneratedImages(ImageSource):
         if samples < 1:
             raise ValueError(f"samples must be at least 1, got {samples}")
         self.function, self._samples = function, samples
-        self._seed, self._channels, self.name = seed, channels, name
+        self._seed, self.channels, self.name = seed, channels, name
         self._last: tuple[int, Tensor] | None = None  # a batch may be read in parts
-        self.key = None
-        if key is not None:
-            self.key = hashlib.sha256(f"2 {key} {samples} {seed} {channels}".encode()).hexdigest()
-        if isinstance(function, LatentSampler) and function.classes:
-            self.labels = [str(i % function.classes) for i in range(samples)]
+        self._key = None if key is None else digest(3, key, seed, channels)
+
+    @property
+    def key(self) -> str | None:
+        """A hash of what the images are made by, whatever their number."""
+        return self._key
+
+    @property
+    def labels(self) -> Sequence[str] | None:
+        classes = self.function.classes if isinstance(self.function, LatentSampler) else 0
+        return [str(i % classes) for i in range(self._samples)] if classes else None
 
     def __len__(self) -> int:
         return self._samples
@@ -103,7 +108,7 @@ class GeneratedImages(ImageSource):
         if images.is_floating_point():
             check_range(f"images of {self.name}", images, -1.0, 1.0)
         images = images if images.dtype == torch.uint8 else to_uint8(images)
-        self._last = index, as_channels(images, self._channels)
+        self._last = index, as_channels(images, self.channels)
         return self._last[1]
 
 

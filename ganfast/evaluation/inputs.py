@@ -6,14 +6,18 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from torch import Tensor
 
 from ganfast import _npz, data
 from ganfast._names import printable
+from ganfast.data import opening, stores
+from ganfast.data.array_source import open_saved
 from ganfast.data.image_files import Colour
-from ganfast.data.image_source import ImageSource
+from ganfast.data.image_source import Source
 from ganfast.evaluation.scores import FeatureSet
+from ganfast.features import Encoder
 from ganfast.metrics import load_moments
-from ganfast.metrics.moments import load_settings, refuse_pickle
+from ganfast.metrics.moments import load_sample, load_settings, refuse_pickle
 
 
 def refuse_missing(spec: str) -> None:
@@ -27,7 +31,8 @@ def refuse_missing(spec: str) -> None:
         raise FileNotFoundError(f"inputs must be named, got {spec!r}")
     refuse_pickle(spec)
     windows = re.match(r"[A-Za-z]:[\\/]", spec)  # a path, though it has a colon
-    if spec in data.EMBEDDED or Path(spec).exists() or (":" in spec and not windows):
+    known = spec in data.EMBEDDED or Path(spec).exists() or stores.is_url(spec)
+    if known or opening.is_pattern(spec) or (":" in spec and not windows):
         return
     raise FileNotFoundError(f"{printable(spec)} must be a folder or a file of images, got nothing")
 
@@ -75,7 +80,63 @@ def load_statistics(spec: str, layers: tuple[str, ...], expected: Mapping[str, s
         for layer in layers
         if layer in ("features", "spatial")
     }
-    return FeatureSet(spec, next((m.n for m in moments.values()), None), dict(moments))
+    n = next((m.n for m in moments.values()), None)
+    side = FeatureSet(spec, n, dict(moments))
+    sample = load_sample(spec) if "features" in moments else None
+    if sample is not None:
+        side.features["features"] = sample
+    if sample is not None and len(sample) != n:
+        side.sampled = (
+            f"all but Fréchet distances see {len(sample):,} of the {n or 'unknown':,} images of "
+            f"{side.name}, chosen by hash"
+        )
+    return side
+
+
+def given_features() -> Encoder:
+    """Return what stands for a network where the inputs are features."""
+
+    def none(images: Tensor, layers: tuple[str, ...]) -> Mapping[str, Tensor]:
+        raise AssertionError("features go through no network")
+
+    settings = {"features": "given", "weights": "given"}
+    return Encoder(none, "FD (given features)", ("features",), 3, 0, "none", settings=settings)
+
+
+def is_features(side: "str | Source | FeatureSet") -> bool:
+    """Say whether an input is a source of features.
+
+    Raises:
+        ValueError: a file cannot be read.
+    """
+    if not isinstance(side, str):
+        return not isinstance(side, FeatureSet) and side.is_features
+    if side in data.EMBEDDED or is_generator(side) or is_statistics(side):
+        return False
+    if Path(side).is_dir():
+        return (
+            not data.has_idx_files(Path(side))
+            and opening.may_hold_features(Path(side))
+            and (data.open_any(side, 3).is_features)
+        )
+    return opening.ending(side) in opening.OF_FEATURES and data.open_any(side, 3).is_features
+
+
+def is_images(side: "str | Source | FeatureSet") -> bool:
+    """Say whether an input is neither features nor statistics."""
+    if isinstance(side, str):
+        return not is_statistics(side) and not is_features(side)
+    return not isinstance(side, FeatureSet) and not side.is_features
+
+
+def is_generator(spec: str) -> bool:
+    """Say whether a text names a checkpoint or a callable."""
+    path = Path(spec)
+    if spec in data.EMBEDDED or stores.is_url(spec) or path.is_dir():
+        return False
+    if path.suffix in (".pt", ".pth"):
+        return path.is_file() and open_saved(path, 3) is None
+    return ":" in spec and not path.exists() and not opening.is_pattern(spec)
 
 
 def open_source(
@@ -85,8 +146,8 @@ def open_source(
     seed: int,
     device: torch.device,
     background: Colour | None = None,
-) -> ImageSource:
-    """Open the images that a name, a path or ``module:callable`` stands for.
+) -> Source:
+    """Open what a name, a path, a pattern, a URL or ``module:callable`` stands for.
 
     Args:
         spec: a name wins over a path; ``./digits`` is the folder.
@@ -100,11 +161,10 @@ def open_source(
         FileNotFoundError: there is no such file.
         ValueError: the file holds no images, or the callable is no generator.
     """
-    path = Path(spec)
-    is_callable = ":" in spec and spec not in data.EMBEDDED and not path.exists()
-    if is_callable or (path.suffix in (".pt", ".pth") and path.is_file()):
+    if is_generator(spec):
         from ganfast.evaluation import generators  # brings the models, which files do not need
 
-        make = generators.from_callable if is_callable else generators.from_checkpoint
+        saved = Path(spec).suffix in (".pt", ".pth")
+        make = generators.from_checkpoint if saved else generators.from_callable
         return make(spec, samples or 50_000, seed, channels, device)
-    return data.open_source(spec, channels, background)
+    return data.open_any(spec, channels, background)

@@ -1,24 +1,21 @@
 """What is wrong with the images that were left out."""
 
-from array import array
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 LISTED = 100  # images that are named
 _LONGEST = 300  # characters of a sentence
 
 
 class Problems:
-    """The numbers of the images left out, and what is wrong with the first `LISTED` of them.
-
-    A million of them take 8 MB.
-    """
+    """How many images were left out, and what is wrong with the first `LISTED` of them."""
 
     def __init__(self) -> None:
-        self.numbers = array("q")
+        self._count = 0
         self._words: dict[int, str] = {}
 
     def __len__(self) -> int:
-        return len(self.numbers)
+        return self._count
 
     @property
     def words(self) -> list[str]:
@@ -27,13 +24,35 @@ class Problems:
 
     def add(self, found: Mapping[int, str]) -> None:
         """Add sentences by the numbers of their images."""
-        self.numbers.extend(found)
+        self._count += len(found)
         self._keep_first(found)
 
     def merge(self, other: "Problems") -> None:
-        """Add what another process has found."""
-        self.numbers.extend(other.numbers)
+        """Add what others have found."""
+        self._count += len(other)
         self._keep_first(other._words)
+
+    def placed(self, numbers: Sequence[int]) -> "Problems":
+        """Return the same problems, of the images with these numbers in place of 0, 1, ..."""
+        moved = Problems()
+        moved._count = self._count
+        moved._words = {numbers[i]: words for i, words in self._words.items()}
+        return moved
+
+    def as_json(self) -> list[Any]:
+        """Return everything for `from_json`."""
+        return [self._count, [[number, words] for number, words in self._words.items()]]
+
+    @classmethod
+    def from_json(cls, content: Any) -> "Problems":
+        """Return what `as_json` was taken of. Raises ValueError or TypeError for what is not."""
+        count, words = content
+        found = cls()
+        found._keep_first({int(number): str(sentence) for number, sentence in words})
+        if not isinstance(count, int) or count < len(found._words):
+            raise ValueError(f"problems must be counted, got {count!r}")
+        found._count = count
+        return found
 
     def _keep_first(self, found: Mapping[int, str]) -> None:
         merged = {**self._words, **{number: shortened(words) for number, words in found.items()}}

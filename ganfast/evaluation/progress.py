@@ -6,8 +6,11 @@ from typing import Any
 from ganfast.distributed import is_first
 
 
-def progress_bar(name: str, n: int, quiet: bool) -> Any:
-    """Return a bar with images/s and the time left, shown by the first process on a terminal."""
+def progress_bar(name: str, n: int | None, quiet: bool) -> Any:
+    """Return a bar with images/s, shown by the first process on a terminal.
+
+    With ``n`` known it also shows the time left.
+    """
     from tqdm import tqdm
 
     hidden = quiet or not sys.stderr.isatty() or not is_first()

@@ -1,22 +1,20 @@
 """From two inputs to a table of scores."""
 
 import time
-from collections.abc import Sequence
-from dataclasses import asdict, dataclass, field
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
-from typing import NamedTuple
+from typing import Literal
 
-import numpy as np
 import torch
 from torch import Tensor
 
 from ganfast import features, metrics
 from ganfast.data.image_files import colour
-from ganfast.data.image_source import ImageSource
+from ganfast.data.image_source import ImageSource, Source, notes_of
 from ganfast.distributed import is_first
 from ganfast.evaluation import inputs
-from ganfast.evaluation.collect import OnError, collect, feature_key
-from ganfast.evaluation.problems import Problems
+from ganfast.evaluation.collect import Engine, OnError, Work, collect, feature_key
 from ganfast.evaluation.scores import (
     OF_FAKE_FEATURES,
     TABLE,
@@ -26,18 +24,34 @@ from ganfast.evaluation.scores import (
     common_classes,
     need_labels,
 )
+from ganfast.evaluation.state import State
 from ganfast.evaluation.thumbnails import thumbnail
 from ganfast.features import Encoder
 from ganfast.features.resize import Mode
 from ganfast.features.weight_files import INCEPTION
-from ganfast.metrics import Moments
 from ganfast.metrics.moments import load_settings
 
 _SHOWN = 24  # images of each side on a sheet of the report
 _ROWS, _NEIGHBOURS = 8, 5  # fake images, and the real ones nearest to each
-_FEW = 2048  # up to so many images on both sides, the distance is computed from the features
+#: Up to so many images on both sides, the distance is computed from the features: for few samples
+#: that is faster and more accurate.
+FEW = 2048
 _CURVE_KS = (1, 2, 3, 5, 8, 12)
 _CURVE_SAMPLES = 5000  # of each side, for the curve of precision and recall
+
+
+def check_device(device: str) -> None:
+    """Raise ValueError unless this machine has such a device."""
+    try:
+        kind = torch.device(device).type
+    except RuntimeError as error:
+        raise ValueError(f"device must be cpu, cuda, cuda:1 or mps, got {device!r}") from error
+    if kind == "cuda" and not torch.cuda.is_available():
+        raise ValueError(f"device must be cpu, as there is no CUDA device here, got {device!r}")
+    if kind == "cuda" and (torch.device(device).index or 0) >= torch.cuda.device_count():
+        raise ValueError(
+            f"device must be below cuda:{torch.cuda.device_count()} here, got {device!r}"
+        )
 
 
 @dataclass(frozen=True)
@@ -53,6 +67,8 @@ class Settings:
             turns images upright. By default the stored pixels are taken, as other tools do.
         on_error: ``"stop"`` at images that cannot be used, or ``"skip"`` them.
         state: folder of finished features, to resume from and to use again.
+        engine: ``"here"``, in this process or in those of torchrun, or ``"ray"``.
+        workers: actors of Ray; as many as there are GPUs, or a quarter of the CPUs, by default.
         options: of the metrics.
     """
 
@@ -71,6 +87,8 @@ class Settings:
     background: str | None = None
     on_error: OnError = "stop"
     state: Path | None = None
+    engine: Literal["here", "ray"] = "here"
+    workers: int | None = None
     options: Options = field(default_factory=Options)
 
     def encoder(self) -> Encoder:
@@ -80,12 +98,7 @@ class Settings:
             FileNotFoundError, ModuleNotFoundError, ValueError: as `ganfast.features.load`, and for
                 a device that is not there.
         """
-        if self.device == "cuda" and not torch.cuda.is_available():
-            raise ValueError("device must be cpu, as there is no CUDA device here, got 'cuda'")
-        try:
-            torch.device(self.device)
-        except RuntimeError as error:
-            raise ValueError(f"device must be cpu or cuda, got {self.device!r}") from error
+        check_device(self.device)
         encoder = features.load(
             self.features, device=self.device, resize=self.resize, dims=self.dims,
             weights=self.weights, sha256=self.sha256, dtype=self.dtype, compile=self.compile,
@@ -141,7 +154,7 @@ class Result:
         ]
         width = max(len(name) for name, _ in lines)
         text = [f"{name:<{width}}  {value}" for name, value in lines]
-        text += _remarks(self.notes, self.problems, self.left_out)
+        text += remarks(self.notes, self.problems, self.left_out)
         return "\n".join(text)
 
     def as_json(self) -> dict[str, object]:
@@ -172,9 +185,12 @@ def count(side: FeatureSet) -> str:
     return "statistics" if side.n is None else f"{side.n:,} images"
 
 
+Input = str | Source | FeatureSet
+
+
 def evaluate(
-    real: str,
-    fake: str,
+    real: Input,
+    fake: Input,
     wanted: list[str],
     settings: Settings,
     *,
@@ -183,9 +199,12 @@ def evaluate(
 ) -> Result:
     """Score FAKE against REAL.
 
+    In several processes the first one returns the scores, and the others a result without rows.
+
     Args:
-        real, fake: a folder, an archive, an array or statistics file, a checkpoint, or
-            ``module:callable``.
+        real, fake: by name: a folder, an archive, files of images or features, a statistics file, a
+            checkpoint, or ``module:callable``; or an opened `Source`, or features as a
+            `FeatureSet`.
         wanted: the metrics, by their names in `TABLE`.
         settings: the feature network and how to run it.
         pictures: also collect what the report draws.
@@ -196,12 +215,20 @@ def evaluate(
             does not fit the inputs.
     """
     start = time.perf_counter()
-    for spec in (real, fake):
-        inputs.refuse_missing(spec)
-    of_moments = not pictures and not any(TABLE[name].needs_features for name in wanted)
-    if of_moments and inputs.is_statistics(real) and inputs.is_statistics(fake):
+    for side in (real, fake):
+        if isinstance(side, str):
+            inputs.refuse_missing(side)
+    needs_features = wanted_features(wanted)
+    if (
+        isinstance(real, str)
+        and isinstance(fake, str)
+        and not pictures
+        and not needs_features
+        and inputs.is_statistics(real)
+        and inputs.is_statistics(fake)
+    ):
         return _between_statistics(real, fake, wanted, settings)
-    encoder = settings.encoder()
+    encoder = encoder_for([real, fake], settings)
     layers = tuple(dict.fromkeys(TABLE[name].layer for name in wanted))
     if pictures and "features" not in layers:
         layers = ("features", *layers)
@@ -215,35 +242,37 @@ def evaluate(
     of_features = {name for name in wanted if TABLE[name].needs_features}
     of_real = of_features - set(OF_FAKE_FEATURES)
     one = _open(real, encoder, layers, settings, settings.samples, images=bool(of_real))
-    n = one.n if isinstance(one, FeatureSet) else len(one)
-    two = _open(fake, encoder, layers, settings, settings.samples or n, images=bool(of_features))
+    samples = settings.samples
+    if samples is None and isinstance(fake, str) and inputs.is_generator(fake):
+        samples = one.n if isinstance(one, FeatureSet) else len(one)
+    two = _open(fake, encoder, layers, settings, samples, images=bool(of_features))
     _refuse_at_once(wanted, one, two, settings.on_error)
-    # For few samples the distance from the features themselves is faster and more accurate.
-    few = all(isinstance(side, FeatureSet) or len(side) <= _FEW for side in (one, two))
-    keep = few or pictures or any(TABLE[name].needs_features for name in wanted)
-    real_side, real_source, problems = _collect(one, encoder, layers, keep, settings, quiet)
-    fake_side, fake_source, more = _collect(two, encoder, layers, keep, settings, quiet)
+    work = Work(
+        encoder, layers, limit=None if needs_features or pictures else FEW,
+        batch_size=settings.batch_size, on_error=settings.on_error, labels="fid_intra" in wanted,
+    )  # fmt: skip
+    (real_side, real_source, in_real), (fake_side, fake_source, in_fake) = (
+        _collect(side, opened, work, _for(side, settings, samples), quiet)
+        for side, opened in ((real, one), (fake, two))
+    )
     _check_dimensions(real_side, fake_side)
+    states = [state for state in (in_real, in_fake) if state is not None]
     result = Result(
         rows=[],
         label=encoder.label,
         real=real_side,
         fake=fake_side,
         settings=_described(encoder, settings, wanted),
-        problems=[*problems.words, *more.words],
-        left_out=len(problems) + len(more),
-        notes=_notes(
-            [real_side, fake_side],
-            [source for source in (real_source, fake_source) if source is not None],
-            wanted,
-            encoder,
-            settings,
-        ),
+        problems=[words for state in states for words in state.problems.words],
+        left_out=sum(len(state.problems) for state in states),
+        notes=[],
         seconds=0.0,
-        images=sum(len(s) for s in (real_source, fake_source) if s is not None),
+        images=sum(state.n + len(state.problems) for state in states),
     )
     if not is_first():
         return result
+    sources = [source for source in (real_source, fake_source) if source is not None]
+    result.notes = _notes([real_side, fake_side], sources, wanted, work, settings)
     if "ppl" in wanted and fake_source is not None:
         from ganfast.evaluation.generators import path_length
 
@@ -258,6 +287,34 @@ def evaluate(
     return result
 
 
+def _for(side: Input, settings: Settings, samples: int | None) -> Settings:
+    """Return the settings with the number of samples of a generator."""
+    is_generator = isinstance(side, str) and inputs.is_generator(side)
+    return replace(settings, samples=samples) if is_generator else settings
+
+
+def encoder_for(sides: Sequence[Input], settings: Settings) -> Encoder:
+    """Load the feature network, or none if the inputs are features.
+
+    Raises:
+        ValueError: some are features and others images; or as `Settings.encoder`.
+    """
+    of_features = {_name(side) for side in sides if inputs.is_features(side)}
+    if not of_features:
+        return settings.encoder()
+    images = [_name(side) for side in sides if inputs.is_images(side)]
+    if images:
+        raise ValueError(
+            f"REAL and FAKE must both be images or both features, got images in {images[0]} and "
+            f"features in {min(of_features)}"
+        )
+    return inputs.given_features()
+
+
+def _name(side: Input) -> str:
+    return side if isinstance(side, str) else side.name
+
+
 def _between_statistics(real: str, fake: str, wanted: list[str], settings: Settings) -> Result:
     """Score two statistics files, which needs no network and no weights."""
     start = time.perf_counter()
@@ -270,9 +327,7 @@ def _between_statistics(real: str, fake: str, wanted: list[str], settings: Setti
             f"features must be those of the statistics, {expected['features']!r}, "
             f"got {settings.features!r}"
         )
-    public = expected.get("weights", INCEPTION.sha256) == INCEPTION.sha256
-    plain = expected["features"] == "inception" and expected.get("dims", "2048") == "2048"
-    label = "FID" if plain and public else f"FD ({expected['features']})"
+    label = label_of(expected)
     layers = tuple(dict.fromkeys(TABLE[name].layer for name in wanted))
     one, two = (inputs.load_statistics(spec, layers, expected) for spec in (real, fake))
     _refuse_at_once(wanted, one, two, settings.on_error)
@@ -283,41 +338,14 @@ def _between_statistics(real: str, fake: str, wanted: list[str], settings: Setti
     return Result(rows, label, one, two, described, [], 0, [], seconds, 0)
 
 
-class Made(NamedTuple):
-    """Moments of the features of images.
-
-    Attributes:
-        moments: mean, covariance and number of images.
-        encoder: the network that made the features.
-        remarks: lines about what was not read or could not be used.
-    """
-
-    moments: Moments
-    encoder: Encoder
-    remarks: list[str]
+def label_of(settings: Mapping[str, str]) -> str:
+    """Return what a Fréchet distance on features of these settings is called."""
+    public = settings.get("weights", INCEPTION.sha256) == INCEPTION.sha256
+    plain = settings["features"] == "inception" and settings.get("dims", "2048") == "2048"
+    return "FID" if plain and public else f"FD ({settings['features']})"
 
 
-def statistics(spec: str, settings: Settings, quiet: bool = False) -> Made:
-    """Compute the moments of the features of images.
-
-    Raises:
-        FileNotFoundError, ModuleNotFoundError, ValueError: as `evaluate`, and for a file that
-            holds statistics already.
-    """
-    inputs.refuse_missing(spec)
-    encoder = settings.encoder()
-    if inputs.is_statistics(spec):
-        raise ValueError(f"{spec} must hold images, got statistics")
-    opened = _open(spec, encoder, ("features",), settings, settings.samples, images=True)
-    side, source, problems = _collect(opened, encoder, ("features",), False, settings, quiet)
-    found = side.moments["features"]
-    moments = found if isinstance(found, Moments) else found.moments
-    sources = [] if source is None else [source]
-    notes = _notes([side], sources, (), encoder, settings)
-    return Made(moments, encoder, _remarks(notes, problems.words, len(problems)))
-
-
-def _remarks(notes: Sequence[str], problems: Sequence[str], left_out: int) -> list[str]:
+def remarks(notes: Sequence[str], problems: Sequence[str], left_out: int) -> list[str]:
     """Return notes, and what was left out, as lines of a terminal."""
     lines = [f"note: {note}" for note in notes]
     if left_out:
@@ -333,31 +361,47 @@ def left_out_in_words(count: int, named: int) -> str:
 
 
 def _open(
-    spec: str,
+    side: Input,
     encoder: Encoder,
     layers: tuple[str, ...],
     settings: Settings,
     samples: int | None,
     images: bool,
-) -> FeatureSet | ImageSource:
-    """Load statistics, or open images whose features are still to be computed.
+) -> FeatureSet | Source:
+    """Load statistics, or open what features are still to be computed of.
 
     If a file holds both, its images are opened only if they are needed (``images``).
     """
+    if isinstance(side, FeatureSet):
+        return side
     statistics = None
-    if inputs.is_statistics(spec):
-        statistics = inputs.load_statistics(spec, layers, encoder.settings)
-        if not (images and inputs.has_images(spec)):
+    if isinstance(side, str) and inputs.is_statistics(side):
+        statistics = inputs.load_statistics(side, layers, encoder.settings)
+        if not (images and inputs.has_images(side)):
             return statistics
-    device = torch.device(settings.device)
-    background = None if settings.background is None else colour(settings.background)
-    source = inputs.open_source(
-        spec, encoder.channels, samples, settings.options.seed, device, background
-    )
-    _need_two(source.name, len(source))
+    source = open_side(side, encoder, settings, samples)
     if statistics is not None:
         source.moments = statistics.moments
     return source
+
+
+def open_side(
+    side: str | Source, encoder: Encoder, settings: Settings, samples: int | None
+) -> Source:
+    """Open images or features by name, and return others as they are.
+
+    Raises:
+        ValueError: there are fewer than two, or they do not fit the network.
+    """
+    if isinstance(side, str):
+        device = torch.device(settings.device)
+        background = None if settings.background is None else colour(settings.background)
+        side = inputs.open_source(
+            side, encoder.channels, samples, settings.options.seed, device, background
+        )
+    if side.count is not None:
+        _need_two(side.name, side.count)
+    return side
 
 
 def _need_two(name: str, n: int) -> None:
@@ -367,8 +411,8 @@ def _need_two(name: str, n: int) -> None:
 
 def _refuse_at_once(
     wanted: list[str],
-    real: FeatureSet | ImageSource,
-    fake: FeatureSet | ImageSource,
+    real: FeatureSet | Source,
+    fake: FeatureSet | Source,
     on_error: OnError,
 ) -> None:
     """Raise ValueError for metrics that these inputs do not allow."""
@@ -384,56 +428,77 @@ def _refuse_at_once(
         ]
         if isinstance(side, FeatureSet) and of_features:
             side.need("features", of_features[0])
-        if "fid_intra" in wanted:
+    known = [side for side in (real, fake) if isinstance(side, FeatureSet) or side.count]
+    if "fid_intra" in wanted:
+        for side in known:
             need_labels(side)
-    if "fid_intra" in wanted and on_error == "stop":
-        common_classes(real, fake)
+        if on_error == "stop" and len(known) == 2:
+            common_classes(real, fake)
+
+
+def engine_of(side: Input, settings: Settings, work: Work) -> Engine | None:
+    """Return what maps the shards of an input elsewhere, if that is asked for.
+
+    Raises:
+        ValueError: the input is an object of this process.
+    """
+    if settings.engine == "here" or isinstance(side, FeatureSet):
+        return None
+    if not isinstance(side, str):
+        raise ValueError(f"engine must be 'here' for an opened source, got {settings.engine!r}")
+    from ganfast.evaluation import ray_engine
+
+    return ray_engine.engine(side, settings, work)
 
 
 def _collect(
-    source: FeatureSet | ImageSource,
-    encoder: Encoder,
-    layers: tuple[str, ...],
-    keep: bool,
-    settings: Settings,
-    quiet: bool,
-) -> tuple[FeatureSet, ImageSource | None, Problems]:
-    """Return the features of one side, its images and what is wrong with some of them."""
+    side: Input, source: FeatureSet | Source, work: Work, settings: Settings, quiet: bool
+) -> tuple[FeatureSet, Source | None, State | None]:
+    """Return the features of one side, its images, and what was found of them."""
     if isinstance(source, FeatureSet):
-        return source, None, Problems()
-    found = collect(
-        source, encoder, layers, keep=keep, batch_size=settings.batch_size,
-        on_error=settings.on_error, state=settings.state, quiet=quiet,
-    )  # fmt: skip
+        return source, None, None
+    engine = engine_of(side, settings, work)
+    found = collect(source, work, state=settings.state, engine=engine, quiet=quiet)
+    return as_side(source, found), source, found
+
+
+def as_side(source: Source, found: State) -> FeatureSet:
+    """Return what metrics take, of the state of a source.
+
+    Raises:
+        ValueError: fewer than two images could be used.
+    """
     _need_two(source.name, found.n)
-    moments = {**found.statistics, **source.moments}
-    side = FeatureSet(source.name, found.n, moments, found.features)
-    if source.labels is not None:
-        used = np.ones(len(source), bool)
-        used[np.array(found.problems.numbers, np.int64)] = False
-        side.labels = [y for y, kept in zip(source.labels, used, strict=True) if kept]
-    return side, source, found.problems
+    moments = {**found.statistics(), **source.moments}
+    side = FeatureSet(source.name, found.n, moments, labels=found.labels)
+    if found.complete:
+        side.features, side.numbers = found.rows, found.numbers.tolist()
+    source.unread = {**source.unread, **found.unread}
+    return side
 
 
 def _notes(
     sides: Sequence[FeatureSet],
-    sources: Sequence[ImageSource],
+    sources: Sequence[Source],
     wanted: Sequence[str],
-    encoder: Encoder,
+    work: Work,
     settings: Settings,
 ) -> list[str]:
     """Say what a reader of the scores should know."""
-    notes = [note for source in sources for note in source.notes]
-    options, keys = settings.options, [source.key for source in sources]
-    if len(keys) == 2 and keys[0] is not None and keys[0] == keys[1]:
-        notes.append("REAL and FAKE are the same images")
+    notes = [note for source in sources for note in notes_of(source)]
+    options, encoder = settings.options, work.encoder
+    if len(sources) == 2 and sources[0].count == sources[1].count:
+        keys = [source.key for source in sources]
+        if keys[0] is not None and keys[0] == keys[1]:
+            notes.append("REAL and FAKE are the same images")
     if settings.state is not None:
-        unknown = [source.name for source in sources if feature_key(source, encoder) is None]
+        unknown = [s.name for s in sources if feature_key(s.key, work) is None]
         notes += [
             f"the features of {name} are not in --state: they may change unseen" for name in unknown
         ]
     if encoder.settings.get("features") == "digits" and any(s.name != "digits" for s in sources):
         notes.append("the digits network reads grey images of 28 x 28 pixels: it is for digits")
+    notes += [side.sampled for side in sides if side.sampled and wanted_features(wanted)]
     sizes = [side.n for side in sides if side.n is not None]
     few = min(sizes, default=None)
     dims = [s.moments["features"].mean.shape[0] for s in sides if "features" in s.moments]
@@ -447,6 +512,11 @@ def _notes(
             f"each subset of KID is the whole set of {few} images, so its spread says nothing"
         )
     return notes
+
+
+def wanted_features(wanted: Sequence[str]) -> bool:
+    """Say whether some of the metrics need features, not moments alone."""
+    return any(TABLE[name].needs_features for name in wanted)
 
 
 def _check_dimensions(real: FeatureSet, fake: FeatureSet) -> None:
@@ -478,22 +548,21 @@ def _described(encoder: Encoder, settings: Settings, wanted: list[str]) -> dict[
     }
 
 
-def _draw(
-    result: Result, real: ImageSource | None, fake: ImageSource | None, options: Options
-) -> None:
+def _draw(result: Result, real: Source | None, fake: Source | None, options: Options) -> None:
     """Collect samples of both sides, nearest neighbours, and precision and recall by k."""
-    if real is not None:
-        result.real_images = real.read(0, min(_SHOWN, len(real)), thumbnail)[0]
-    if fake is not None:
-        result.fake_images = fake.read(0, min(_SHOWN, len(fake)), thumbnail)[0]
-    if real is None or fake is None or result.left_out:
-        return  # with images left out, a row of features no longer tells its file
+    if isinstance(real, ImageSource) and not real.is_features:
+        result.real_images = [real.image(i, thumbnail) for i in result.real.numbers[:_SHOWN]]
+    if isinstance(fake, ImageSource) and not fake.is_features:
+        result.fake_images = [fake.image(i, thumbnail) for i in result.fake.numbers[:_SHOWN]]
+    if not (isinstance(real, ImageSource) and isinstance(fake, ImageSource)) or real.is_features:
+        return
+    numbers = result.real.numbers
     x, y = result.real.features["features"], result.fake.features["features"]
     distances = torch.cdist(y[:_ROWS], x, compute_mode="donot_use_mm_for_euclid_dist")
     nearest = distances.topk(min(_NEIGHBOURS, len(x)), largest=False).indices
     for i, row in enumerate(nearest.tolist()):
-        own = fake.read(i, i + 1, thumbnail)[0][0]
-        result.neighbours.append((own, [real.read(j, j + 1, thumbnail)[0][0] for j in row]))
+        own = fake.image(result.fake.numbers[i], thumbnail)
+        result.neighbours.append((own, [real.image(numbers[j], thumbnail) for j in row]))
     for k in _CURVE_KS:
         if k < min(len(x), len(y)):
             part = x[:_CURVE_SAMPLES], y[:_CURVE_SAMPLES]

@@ -21,6 +21,8 @@ class FeatureSet:
         n: how many there are, if known.
         moments: mean and covariance of each layer.
         features: those of each layer, where they were kept.
+        numbers: of the images of these features in their source.
+        sampled: what to say of features that are a sample.
         labels: the class of each image, if there are classes.
         path_length: the path length by seed, for generators.
     """
@@ -29,6 +31,8 @@ class FeatureSet:
     n: int | None
     moments: dict[str, FrechetStatistics | Moments]
     features: dict[str, Tensor] = field(default_factory=dict)
+    numbers: list[int] = field(default_factory=list)
+    sampled: str = ""
     labels: Sequence[str] | None = None
     path_length: Callable[[int], Spread] | None = None
 
@@ -189,7 +193,9 @@ class Labelled(Protocol):
     """A name, and the class of each image if there are classes."""
 
     name: str
-    labels: Sequence[str] | None
+
+    @property
+    def labels(self) -> Sequence[str] | None: ...
 
 
 def need_labels(side: Labelled) -> list[str]:

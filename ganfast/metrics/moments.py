@@ -12,7 +12,7 @@ from torch import Tensor
 
 from ganfast import _npz
 from ganfast._files import atomic_write
-from ganfast.metrics.validation import as_mean, as_symmetric
+from ganfast.metrics.validation import as_features, as_mean, as_symmetric
 
 Weights = tuple[float, float]  # the sum of the weights and of their squares
 
@@ -30,6 +30,7 @@ def save_moments(
     moments: Moments,
     weights: Weights | None = None,
     settings: Mapping[str, str] | None = None,
+    sample: Tensor | None = None,
 ) -> None:
     """Write the mean and covariance as ``mu`` and ``sigma``, with ``n`` if it is known.
 
@@ -40,6 +41,7 @@ def save_moments(
         moments: with a covariance of ddof = 1.
         weights: the sum of the weights and of their squares, for `FrechetStatistics.load`.
         settings: what the features are; kept as JSON for `load_settings`.
+        sample: some of the features (M, D), kept as ``sample`` for `load_sample`.
 
     Raises:
         ValueError: the path does not end in .npz.
@@ -53,6 +55,8 @@ def save_moments(
             arrays["weights"] = np.array(weights)
     if settings is not None:
         arrays["settings"] = np.array(json.dumps(dict(settings)))
+    if sample is not None:
+        arrays["sample"] = sample.cpu().numpy()
     with atomic_write(path) as file:
         np.savez(cast(str, file), allow_pickle=False, **arrays)
 
@@ -115,6 +119,18 @@ def load_settings(path: str | os.PathLike[str]) -> dict[str, str] | None:
     if not isinstance(settings, dict):
         raise ValueError(f"{path}: settings must be given by name, got {type(settings).__name__}")
     return {str(key): str(value) for key, value in settings.items()}
+
+
+def load_sample(path: str | os.PathLike[str]) -> Tensor | None:
+    """Return the sample of features given to `save_moments`, or None.
+
+    Raises:
+        FileNotFoundError, ValueError: as `load_moments`.
+    """
+    arrays = _arrays(path, ("sample",))
+    if "sample" not in arrays:
+        return None
+    return as_features(arrays["sample"], f"{path}: sample")
 
 
 def _are_weights(weight: float, squared_weights: float) -> bool:

@@ -39,9 +39,10 @@ def test_a_batch_ends_where_its_images_are_large(
     monkeypatch.setattr(collect, "_MOST_SHRUNK" if size else "_MOST_WHOLE", most)
     images = torch.randint(256, (20, 3, 8, 8), dtype=torch.uint8)
     source = Arrays(images, "random", 3)
-    batches = list(collect._ahead(collect._batches(source, encoder(size), (0, 20), 7)))
-    assert [len(found) for _, found, _ in batches] == expected
-    assert torch.equal(torch.stack([x for _, found, _ in batches for x in found]), images)
-    assert [end for end, _, _ in batches] == torch.tensor(expected).cumsum(0).tolist()
-    found = collect.collect(source, encoder(size), ("features",), keep=True, batch_size=7)
-    torch.testing.assert_close(found.features["features"], images.float().mean((2, 3)))
+    work = collect.Work(encoder(size), batch_size=7)
+    batches = list(collect._ahead(collect._batches(source.shards(), work)))
+    assert [len(batch.content) for batch in batches] == expected
+    assert torch.equal(torch.stack([x for batch in batches for x in batch.content]), images)
+    assert [batch.end for batch in batches] == torch.tensor(expected).cumsum(0).tolist()
+    found = collect.collect(source, work)
+    torch.testing.assert_close(found.rows["features"], images.float().mean((2, 3)))

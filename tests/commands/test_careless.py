@@ -17,7 +17,7 @@ from PIL import Image
 
 from ganfast import cli, data
 from ganfast._files import check_writable
-from ganfast.data.image_source import open_images
+from ganfast.data.opening import open_images
 from ganfast.evaluation import names
 from ganfast.features import load as load_features
 from ganfast.models import checkpoint

@@ -5,18 +5,18 @@ import os
 import subprocess
 import sys
 import zipfile
+from dataclasses import replace
 
 import numpy as np
 import pytest
 import torch
 from PIL import Image
-from safetensors import safe_open
-from safetensors.torch import save
 from scipy import linalg
 from torch import nn
 
 from ganfast import cli, data, features, metrics
-from ganfast.evaluation import collect, generators
+from ganfast.data import image_source
+from ganfast.evaluation import State, generators
 from ganfast.features import weight_files
 from ganfast.features.inception import Inception
 from ganfast.features.resize import resize
@@ -346,7 +346,7 @@ def test_offending_files_are_named_or_left_out(ganfast, folders):
 
 @pytest.fixture
 def small_shards(monkeypatch):
-    monkeypatch.setattr(collect, "SHARD", 16)
+    monkeypatch.setattr(image_source, "_SMALLEST", 16)
 
 
 @pytest.mark.usefixtures("small_shards")
@@ -368,80 +368,94 @@ def test_state_goes_on_and_is_never_taken_for_another(ganfast, folders, tmp_path
     code, _, said = ganfast(*arguments)
     assert code == 130
     assert "goes on from here" in said
-    assert len(list(state.iterdir())) == 5
+    assert len(list(state.glob("*.state"))) == 5
     calls.clear()
     calls += [0] * 10
     code, printed, _ = ganfast(*arguments)
     assert code == 0
     assert len(calls) == 10 + 4  # 4 of 9 shards were left
     assert json.loads(printed)["metrics"] == pytest.approx(whole, rel=1e-9)
-    # Another setting, or another image, is another key.
+    # Another setting is another key, and another image is one of its shard alone.
     _, printed, _ = ganfast(*arguments, "--resize", "tf1")
-    assert len(list(state.iterdir())) == 18
+    assert len(list(state.glob("*.state"))) == 18
     file = folders[0] / "sub" / "000.png"
     Image.fromarray(LAYOUT[4000][0].numpy()).save(file)
     ganfast(*arguments)
-    assert len(list(state.iterdir())) == 22
+    assert len(list(state.glob("*.state"))) == 19
 
 
 def test_what_may_change_unseen_is_not_kept(ganfast, folders, tmp_path):
     state = tmp_path / "state"
     name = f"{__name__}:brightness"
     ganfast("fid", folders[0], name, "--samples", 20, "--state", state)
-    assert len(list(state.iterdir())) == 1  # the real images alone
+    assert len(list(state.glob("*.state"))) == 1  # the real images alone
 
 
-@pytest.mark.usefixtures("small_shards")
-def _cut(path, tensors, facts):
+def _cut(path, found):
     path.write_bytes(path.read_bytes()[:100])
 
 
-def _changed(path, tensors, facts):
+def _changed(path, found):
     content = bytearray(path.read_bytes())
     content[-2] ^= 1
     path.write_bytes(content)
 
 
-def _fewer(path, tensors, facts):
-    path.write_bytes(save({k: v[1:].contiguous() for k, v in tensors.items()}, facts))
+# The rest is written by the code under test itself, with a checksum that fits.
 
 
-def _other_layer(path, tensors, facts):
-    path.write_bytes(save({"logits": tensors["features"]}, facts))
+def _fewer(path, found):
+    replace(found, n=found.n - 1).limited(found.n - 1).save(path)
 
 
-def _other_dtype(path, tensors, facts):
-    path.write_bytes(save({k: v.double() for k, v in tensors.items()}, facts))
+def _other_layer(path, found):
+    replace(found, rows={"logits": found.rows["features"]}).save(path)
 
 
-def _not_finite(path, tensors, facts):
-    tensors["features"][0, 0] = float("nan")
-    path.write_bytes(save(tensors, {"problems": "{}"}))
+def _other_network(path, found):
+    replace(found, settings={"features": "inception"}).save(path)
 
 
-def _problems_that_were_none(path, tensors, facts):
-    path.write_bytes(save(tensors, facts | {"problems": '{"0": "broken"}'}))
+def _not_finite(path, found):
+    rows = found.rows["features"].clone()
+    rows[0, 0] = float("nan")
+    replace(found, rows={"features": rows}).save(path)
+
+
+def _other_counts(path, found):
+    replace(found, numbers=found.numbers[1:]).save(path)
+
+
+def _problems_that_were_none(path, found):
+    found.problems.add({0: "broken"})
+    found.save(path)
 
 
 @pytest.mark.parametrize(
     "damage",
-    [_cut, _changed, _fewer, _other_layer, _other_dtype, _not_finite, _problems_that_were_none],
-)
+    [_cut, _changed, _fewer, _other_layer, _other_network, _not_finite, _other_counts,
+     _problems_that_were_none],
+)  # fmt: skip
 def test_a_damaged_shard_is_named_and_computed_again(ganfast, folders, tmp_path, damage):
-    arguments = ("fid", *folders, "--json", "--state", tmp_path / "state")
+    arguments = ("eval", *folders, "--metrics", "fid,kid", "--json", "--state", tmp_path / "state")
     _, printed, _ = ganfast(*arguments)
-    victim = sorted((tmp_path / "state").iterdir())[0]
-    with safe_open(victim, "pt") as file:
-        tensors = {name: file.get_tensor(name).clone() for name in file.keys()}  # noqa: SIM118
-        facts = file.metadata()
-    damage(victim, {name: x.clone() for name, x in tensors.items()}, facts)
+    victim = sorted((tmp_path / "state").glob("*.state"))[0]
+    whole = victim.read_bytes()
+    damage(victim, State.load(victim))
+    assert victim.read_bytes() != whole
     with pytest.warns(UserWarning, match=rf"{victim.name} is damaged and computed again"):
         code, again, _ = ganfast(*arguments)
     assert code == 0
     assert json.loads(again)["metrics"] == json.loads(printed)["metrics"]
-    with safe_open(victim, "pt") as file:
-        assert file.metadata() == facts
-        assert all(torch.equal(file.get_tensor(name), x) for name, x in tensors.items())
+    assert victim.read_bytes() == whole
+
+
+def test_the_features_of_the_first_version_are_refused(ganfast, folders, tmp_path):
+    (tmp_path / "state").mkdir()
+    (tmp_path / "state" / f"{'0' * 32}-000000.safetensors").write_bytes(b"")
+    code, _, said = ganfast("fid", *folders, "--state", tmp_path / "state")
+    assert code == 1
+    assert "got those of 0.1.0, which cannot be used: give another folder" in said
 
 
 def test_nothing_is_left_of_a_failed_write(ganfast, folders, tmp_path, monkeypatch):
@@ -537,7 +551,7 @@ def test_few_images_and_nan(monkeypatch, capsys, ganfast, folders, tmp_path):
 def test_processes_agree_with_one(folders, ganfast, tmp_path):
     _, printed, _ = ganfast("eval", *folders, "--metrics", "fid,kid,prdc,is", "--json")
     program = (
-        "import sys; from ganfast.evaluation import collect; collect.SHARD = 16; "
+        "import sys; from ganfast.data import image_source; image_source._SMALLEST = 16; "
         "from ganfast.cli import main; main()"
     )
     script = tmp_path / "main.py"

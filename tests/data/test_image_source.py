@@ -10,8 +10,9 @@ import pytest
 import torch
 from PIL import Image
 
-from ganfast.data import image_source
-from ganfast.data.image_source import Arrays, as_channels, open_images
+from ganfast.data import file_source
+from ganfast.data.image_source import Arrays, as_channels
+from ganfast.data.opening import open_images
 
 PIXELS = np.random.default_rng(0).integers(0, 256, (9, 7, 3), dtype=np.uint8)
 
@@ -119,7 +120,7 @@ def test_what_cannot_be_used_is_named(folder):
 
 
 def test_bombs_are_refused(tmp_path, monkeypatch):
-    monkeypatch.setattr(image_source, "_LARGEST_ENTRY", 50)
+    monkeypatch.setattr(file_source, "_LARGEST_ENTRY", 50)
     monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 10)  # an error from twice as many
     (tmp_path / "a.png").write_bytes(encoded())
     with zipfile.ZipFile(tmp_path / "a.zip", "w") as archive:
@@ -168,7 +169,7 @@ def test_grey_is_mixed_as_pillow_does():
         ("a.zip", b"no zip", "must be a zip file"),
         ("a.tar", b"no tar", "must be a tar file"),
         ("a.npz", b"no npz", "must be a .npz file"),
-        ("a.exe", b"", "must be a folder, .zip, .tar or .npz"),
+        ("a.exe", b"", "must be a folder, images, or files of one of the kinds"),
     ],
 )
 def test_files_of_another_kind(tmp_path, name, raw, words):
@@ -182,7 +183,7 @@ def test_nothing_there(tmp_path):
         open_images(tmp_path / "nowhere", 3)
     with pytest.raises(ValueError, match="must hold images"):
         open_images(tmp_path, 3)
-    np.savez(tmp_path / "a.npz", x=np.zeros((3, 3)))
+    np.savez(tmp_path / "a.npz", x=np.zeros(3))
     with pytest.raises(ValueError, match="must hold one uint8 array"):
         open_images(tmp_path / "a.npz", 3)
     with pytest.raises(ValueError, match="must hold images, got none"):

@@ -17,7 +17,8 @@ from PIL import Image
 
 from ganfast.data import image_files as reading
 from ganfast.data import image_folder, listing
-from ganfast.data.image_source import open_images
+from ganfast.data.image_source import notes_of
+from ganfast.data.opening import open_images
 
 PIXELS = np.random.default_rng(0).integers(0, 256, (9, 7, 3), dtype=np.uint8)
 
@@ -138,9 +139,9 @@ def test_what_is_not_read_is_counted(tmp_path):
     for name in ("x.heic", "y.heic", "notes.txt", "README", ".hidden.txt"):
         (tmp_path / name).write_text("")
     assert (
-        open_images(tmp_path, 3).notes
+        notes_of(open_images(tmp_path, 3))
         == [f"{tmp_path}: 4 files are no image by name and not read (.heic 2, .txt 1, no ending 1)"]
-        or len(open_images(tmp_path, 3).notes) == 1
+        or len(notes_of(open_images(tmp_path, 3))) == 1
     )
     (tmp_path / "a.png").unlink()
     with pytest.raises(ValueError, match=r"got none; 4 files are no image by name.*\.heic 2"):
@@ -272,7 +273,7 @@ def test_stylegans_labels_are_read(tmp_path, kind):
         path = tar_of(tmp_path / "x.tar", files, {})
     source = open_images(path, 3)
     assert source.labels == ["3", "0", "3"]
-    assert source.notes == []
+    assert notes_of(source) == []
 
 
 @pytest.mark.parametrize(
@@ -330,7 +331,7 @@ def test_stylegans_labels_are_read_from_a_folder_that_wraps_everything(tmp_path,
                 archive.writestr(f"ffhq/{name}", picture())
     source = open_images(path, 3)
     assert source.labels == ["3", "0", "3"]
-    assert source.notes == []
+    assert notes_of(source) == []
 
 
 def test_a_dataset_json_of_some_images_alone_is_counted_not_believed(tmp_path):
@@ -338,7 +339,7 @@ def test_a_dataset_json_of_some_images_alone_is_counted_not_believed(tmp_path):
     (tmp_path / "cat" / "dataset.json").write_text('{"labels": [["a.png", 7]]}')
     source = open_images(tmp_path, 3)
     assert source.labels == ["cat", "dog"]
-    assert source.notes == [f"{tmp_path}: 1 file is no image by name and not read (.json 1)"]
+    assert notes_of(source) == [f"{tmp_path}: 1 file is no image by name and not read (.json 1)"]
 
 
 def test_a_zip_entry_without_a_name_is_no_image(tmp_path):

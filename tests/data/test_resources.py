@@ -14,10 +14,10 @@ import torch
 from PIL import Image
 
 from ganfast import _npz
-from ganfast.data import image_files, image_source
+from ganfast.data import file_source, image_files
 from ganfast.data.idx import read_idx
 from ganfast.data.image_files import Room
-from ganfast.data.image_source import open_images
+from ganfast.data.opening import open_images
 from ganfast.features import weight_files
 from ganfast.metrics import load_moments
 from ganfast.models import checkpoint
@@ -42,7 +42,7 @@ READ = "import sys; from pathlib import Path; path = Path(sys.argv[1])\n"
 REFUSED = "try: {}\nexcept ValueError as error: print(str(error)[:400])"
 READERS = {
     "nothing": READ + "import ganfast.data, ganfast.metrics, ganfast.workflows.synthesize",
-    "images": READ + "from ganfast.data.image_source import open_images\n"
+    "images": READ + "from ganfast.data.opening import open_images\n"
     + REFUSED.format("open_images(path, 3)"),
     "moments": READ + "from ganfast.metrics import load_moments\n"
     + REFUSED.format("load_moments(path)"),
@@ -167,7 +167,7 @@ def test_a_safetensors_header_that_lies(tmp_path: Path, length: int) -> None:
 
 PIXEL_LIMIT = """
 import os, sys
-from ganfast.data.image_source import open_images
+from ganfast.data.opening import open_images
 import warnings; warnings.simplefilter("error")
 images, problems = open_images(__import__("pathlib").Path(sys.argv[1]), 1).read(0, 1)
 print([tuple(image.shape) for image in images], problems)
@@ -266,7 +266,7 @@ def test_whatever_an_archive_raises_for_one_entry_is_a_problem_of_one_image(
     def broken(*arguments: object) -> io.BytesIO:
         raise error
 
-    monkeypatch.setattr(image_source, "_limited", broken)
+    monkeypatch.setattr(file_source, "_limited", broken)
     problems = source.read(0, 1)[1]
     assert problems[0].startswith("a.png: ")
     assert problems[0] != "a.png: "

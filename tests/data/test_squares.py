@@ -169,10 +169,10 @@ class Painted(ImageSource):
     name, channels, key, labels = "painted", 3, "painted", None
 
     def __init__(self, count: int) -> None:
-        self.count = count
+        self._count = count
 
     def __len__(self) -> int:
-        return self.count
+        return self._count
 
     def read(self, start, stop, prepare=None):
         pixels = torch.arange(64 * 64, dtype=torch.int64).view(1, 64, 64)

@@ -1,0 +1,134 @@
+"""Arrays in files, mapped into memory where their file allows it: .npz, .npy, .pt, .safetensors."""
+
+import warnings
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from ganfast import _npz
+from ganfast._names import printable
+from ganfast.data.feature_source import FeatureArray, is_features
+from ganfast.data.image_source import Arrays, Source, digest
+
+_Shapes = Mapping[str, tuple[Sequence[int], torch.dtype]]
+
+
+def open_npz(path: Path, channels: int) -> Source:
+    """Open the one array of images or features of a .npz file; no other one is read.
+
+    A file that ``numpy.savez`` wrote is mapped into memory.
+
+    Raises:
+        ValueError: it is no such file, or does not hold exactly one such array.
+    """
+    headers = _npz.headers(path)
+    shapes = {name: (shape, _torch_type(dtype)) for name, (shape, dtype) in headers.items()}
+    name, labels = _chosen(path, shapes)
+
+    def read(name: str) -> Tensor:
+        found = _npz.mapped(path, name)
+        return _tensor(_npz.read(path, [name])[name] if found is None else found)
+
+    return _opened(path, read(name), read(labels) if labels else None, channels)
+
+
+def open_npy(path: Path, channels: int) -> Source:
+    """Open a .npy file of images or features, mapped into memory. Raises as `open_npz`."""
+    array = _npz.mapped_npy(path)
+    _chosen(path, {"the array": (array.shape, _torch_type(array.dtype))})
+    return _opened(path, _tensor(array), None, channels)
+
+
+def open_safetensors(path: Path, channels: int) -> Source:
+    """Open the one tensor of images or features of a .safetensors file. Raises as `open_npz`."""
+    from safetensors import SafetensorError, safe_open
+
+    try:
+        with safe_open(path, "pt") as file:
+            names = list(file.keys())
+            found = {name: file.get_tensor(name) for name in names}
+    except (SafetensorError, ValueError) as error:
+        raise ValueError(f"{path} must be a .safetensors file: {error}") from error
+    return _of_tensors(path, found, channels)
+
+
+def open_saved(path: Path, channels: int) -> Source | None:
+    """Open tensors of ``torch.save``, mapped into memory; None if the file holds something else.
+
+    That is a uint8 tensor of images, a tensor of features, or a dictionary with one such tensor and
+    at most one of labels.
+    """
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            content: Any = torch.load(path, map_location="cpu", weights_only=True, mmap=True)
+    except Exception:  # torch raises many types on a broken file
+        return None
+    found = {"the tensor": content} if isinstance(content, Tensor) else content
+    if not isinstance(found, dict) or not all(
+        isinstance(name, str) and isinstance(x, Tensor) and x.nbytes <= path.stat().st_size
+        for name, x in found.items()
+    ):
+        return None
+    try:
+        return _of_tensors(path, found, channels)
+    except ValueError:
+        return None
+
+
+def _of_tensors(path: Path, found: Mapping[str, Tensor], channels: int) -> Source:
+    shapes = {name: (tuple(x.shape), x.dtype) for name, x in found.items()}
+    name, labels = _chosen(path, shapes)
+    return _opened(path, found[name], found[labels] if labels else None, channels)
+
+
+def _chosen(path: Path, shapes: _Shapes) -> tuple[str, str | None]:
+    """Return the name of the one array of images or features, and that of the labels, if any."""
+    images = [name for name, (shape, dtype) in shapes.items() if _is_images(shape, dtype)]
+    features = [name for name, (shape, dtype) in shapes.items() if is_features(shape, dtype)]
+    found = images or features
+    if len(found) != 1:
+        listed = {name: (str(dtype), tuple(shape)) for name, (shape, dtype) in shapes.items()}
+        raise ValueError(
+            f"{printable(str(path))} must hold one uint8 array of images (N, H, W, C) or one of "
+            f"features (N, D), got {str(listed)[:300]}"
+        )
+    count = shapes[found[0]][0][0]
+    labels = [
+        name for name, (shape, dtype) in shapes.items()
+        if tuple(shape) == (count,) and not dtype.is_floating_point and dtype != torch.bool
+    ]  # fmt: skip
+    return found[0], labels[0] if len(labels) == 1 else None
+
+
+def _opened(path: Path, found: Tensor, labels: Tensor | None, channels: int) -> Source:
+    name, state = printable(str(path)), path.stat()
+    words = None if labels is None else [str(label) for label in labels.tolist()]
+    key = digest(state.st_size, state.st_mtime_ns, channels)
+    if found.ndim == 2:
+        return FeatureArray(found, name, key, words)
+    images = found.permute(0, 3, 1, 2) if found.shape[3] in (1, 3) else found
+    return Arrays(images, name, channels, words, key)
+
+
+def _is_images(shape: Sequence[int], dtype: torch.dtype) -> bool:
+    return len(shape) == 4 and dtype == torch.uint8
+
+
+def _torch_type(dtype: np.dtype[Any]) -> torch.dtype:
+    """Return the type of a tensor of these numbers; bool for what is none."""
+    if dtype.hasobject or dtype.kind not in "iuf" or dtype.itemsize not in (1, 2, 4, 8):
+        return torch.bool
+    plain = dtype.newbyteorder("=")
+    found: torch.dtype = torch.from_numpy(np.zeros(1, plain)).dtype
+    return found
+
+
+def _tensor(array: np.ndarray[Any, Any]) -> Tensor:
+    if array.dtype.byteorder not in "=|<":
+        array = array.astype(array.dtype.newbyteorder("="))
+    return torch.from_numpy(array if array.flags.writeable else np.array(array))

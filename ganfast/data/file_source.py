@@ -1,0 +1,472 @@
+"""Encoded image files: in folders, in archives, and in lists of files."""
+
+import copy
+import csv
+import hashlib
+import io
+import lzma
+import os
+import posixpath
+import struct
+import tarfile
+import threading
+import zipfile
+import zlib
+from abc import abstractmethod
+from array import array
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack
+from functools import cached_property, lru_cache, partial
+from pathlib import Path, PurePosixPath
+from typing import IO, Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from ganfast._files import refuse_bomb
+from ganfast._names import printable
+from ganfast.data import listing, names, stores, webdataset
+from ganfast.data.image_files import Colour, decode
+from ganfast.data.image_source import (
+    ImageSource,
+    Prepare,
+    Shard,
+    shard_size,
+)
+
+_LARGEST_ENTRY = 1 << 29  # bytes of one file in an archive
+_LARGE_ENTRY = 1 << 24  # bytes; larger ones are read one at a time
+_ONE_LARGE = threading.Lock()
+_LINKS = 40  # from one to the next; more is a circle
+
+# What damaged archives raise besides ValueError. (NotImplementedError is a RuntimeError.)
+_UNREADABLE = (
+    OSError,
+    EOFError,
+    RuntimeError,
+    zipfile.BadZipFile,
+    tarfile.TarError,
+    zlib.error,
+    lzma.LZMAError,
+)
+
+
+class Files(ImageSource):
+    """Encoded image files, decoded by threads.
+
+    Labels come from a ``dataset.json``, else from the folders of the images.
+    """
+
+    def __init__(
+        self, name: str, files: Iterable[str], channels: int, background: Colour | None
+    ) -> None:
+        """``files``: names of all files, images or not, with forward slashes."""
+        self.name, self.channels, self.background = printable(name), channels, background
+        unread: Counter[str] = Counter()
+        described: list[str] = []
+        folders = listing.Folders()
+
+        def images() -> Iterator[str]:
+            for file in files:
+                path = PurePosixPath(file)
+                if listing.is_image_name(path):
+                    folders.add(file)
+                    yield file
+                elif path.name == listing.LABELS_FILE:
+                    described.append(file)
+                elif not listing.is_hidden(path):
+                    unread[listing.ending(path)] += 1
+
+        self.entries = names.kept(images())
+        self._level = folders.level()
+        self._labels: Sequence[str] | None = None
+        labels = listing.labels_file(described, self.entries) if self.entries else None
+        for other in described:
+            if other != labels and not listing.is_hidden(PurePosixPath(other)):
+                unread[listing.ending(PurePosixPath(other))] += 1
+        self.unread = self._not_read(unread)
+        if not self.entries:
+            note = listing.not_images(unread)
+            raise ValueError(
+                f"{self.name} must hold images ({', '.join(sorted(listing.EXTENSIONS))}), got none"
+                + (f"; {note}" if note else "")
+            )
+        if labels is not None:
+            where, folder = f"{self.name}/{labels}", labels.removesuffix(listing.LABELS_FILE)
+            self._level, self._labels = None, listing.labels_of(
+                self.content(labels), self.entries, folder, printable(where)
+            )  # fmt: skip
+
+    def _not_read(self, found: Counter[str]) -> Counter[str]:
+        """Return those of the files that are no images, by ending, that are really left aside."""
+        return found
+
+    @cached_property
+    def key(self) -> str | None:
+        shown = "" if self.background is None else f" {self.background}"
+        found = hashlib.sha256(f"{self.channels}{shown}".encode())
+        for entry in self.entries:
+            found.update(os.fsencode(f"\n{entry}\t{self.state(entry)}"))
+        return found.hexdigest()
+
+    @cached_property
+    def labels(self) -> Sequence[str] | None:
+        if self._level is not None:
+            return listing.classes_at(self._level, self.entries)
+        return self._labels
+
+    def without_folders(self) -> None:
+        """Take no folder for a class: several archives would not agree on them."""
+        self._level = None
+
+    def __len__(self) -> int:
+        return len(self.entries)
+
+    @abstractmethod
+    def file(self, entry: str, held: ExitStack) -> Path | io.BytesIO:
+        """Return what the decoder reads.
+
+        Large files in memory take turns, which last until ``held`` is closed.
+        """
+
+    @abstractmethod
+    def state(self, entry: str) -> str:
+        """Return a text that changes when the file does."""
+
+    def content(self, entry: str) -> bytes:
+        """Return the bytes of a file. Raises ValueError if it is damaged."""
+        try:
+            with ExitStack() as held:
+                file = self.file(entry, held)
+                return file.read_bytes() if isinstance(file, Path) else file.getvalue()
+        except _UNREADABLE as error:
+            raise ValueError(f"{self.name}: {printable(entry)} is damaged: {error}") from error
+
+    def shards(self, count: int | None = None) -> Sequence[Shard]:
+        """Return the images by a hash of their names, so that new ones leave the others in place.
+
+        A shard is named after the hashes that it takes.
+        """
+        n = len(self)
+        count = count or -(-n // shard_size(n))
+        buckets = [array("I") for _ in range(count)]
+        for number, entry in enumerate(self.entries):
+            buckets[_hash(entry) * count >> 64].append(number)
+        return [
+            Shard(f"{i} of {count}", numbers, partial(self._part, numbers),
+                  partial(self._key_of, numbers))
+            for i, numbers in enumerate(buckets) if numbers
+        ]  # fmt: skip
+
+    def _key_of(self, numbers: Sequence[int]) -> str | None:
+        return self._part(numbers).key
+
+    def _part(self, numbers: Sequence[int]) -> "Files":
+        part = copy.copy(self)
+        for cached in ("key", "labels"):
+            part.__dict__.pop(cached, None)
+        part.entries, part.unread = [self.entries[i] for i in numbers], {}
+        if self._labels is not None:
+            part._labels = [self._labels[i] for i in numbers]
+        return part
+
+    def read(
+        self, start: int, stop: int, prepare: Prepare | None = None
+    ) -> tuple[list[Tensor], dict[int, str]]:
+        read = list(decoders().map(partial(self._read, prepare), self.entries[start:stop]))
+        images = [image for image in read if isinstance(image, Tensor)]
+        return images, {i: wrong for i, wrong in enumerate(read, start) if isinstance(wrong, str)}
+
+    def _read(self, prepare: Prepare | None, entry: str) -> Tensor | str:
+        """Return the image, or a sentence that says what is wrong with it."""
+        name = printable(entry)
+        with ExitStack() as held:
+            try:
+                file = self.file(entry, held)
+            except stores.StoreError:  # which says nothing of the image
+                raise
+            except (ValueError, struct.error, MemoryError, *_UNREADABLE) as error:
+                return _sentence(name, error)
+            return decoded(file, name, self.channels, self.background, prepare, held)
+
+
+@lru_cache(1)
+def decoders() -> ThreadPoolExecutor:
+    """Return the threads that decode images."""
+    return ThreadPoolExecutor(min(8, os.cpu_count() or 1))
+
+
+def decoded(
+    file: Path | io.BytesIO,
+    name: str,
+    channels: int,
+    background: Colour | None,
+    prepare: Prepare | None,
+    held: ExitStack,
+) -> Tensor | str:
+    """Return an image that went through ``prepare``, or what is wrong with it; see `decode`."""
+    try:
+        image = decode(file, name, channels, background, held)
+        pixels = np.array(image, np.uint8)
+    except (ValueError, struct.error, MemoryError, *_UNREADABLE) as error:
+        return _sentence(name, error)
+    shaped = pixels.reshape(image.height, image.width, channels)
+    found = torch.from_numpy(shaped).permute(2, 0, 1)
+    return found if prepare is None else prepare(found)
+
+
+def _sentence(name: str, error: BaseException) -> str:
+    words = str(error) or type(error).__name__
+    return words if isinstance(error, ValueError) else f"{name}: {words}"
+
+
+def _hash(name: str) -> int:
+    """Return 64 bits of a hash of a name."""
+    return int.from_bytes(hashlib.blake2b(os.fsencode(name), digest_size=8).digest(), "little")
+
+
+class Folder(Files):
+    """All images below a folder, in the order of their paths; hidden files are skipped.
+
+    Links to folders are followed; see :func:`ganfast.data.listing.walk`.
+    """
+
+    def __init__(self, path: Path, channels: int, background: Colour | None = None) -> None:
+        self._path = path
+        found = names.path_order(file.as_posix() for file in listing.walk(path))
+        super().__init__(str(path), found, channels, background)
+
+    def file(self, entry: str, held: ExitStack) -> Path:
+        return self._path / entry
+
+    def state(self, entry: str) -> str:
+        return _state_of(self._path / entry)
+
+
+def _state_of(path: Path) -> str:
+    try:
+        state = path.stat()
+    except OSError:  # a dangling link: reported when it is read
+        return "unreadable"
+    return f"{state.st_size} {state.st_mtime_ns}"
+
+
+class RemoteFolder(Files):
+    """All images below a folder of a store, in the order of their names."""
+
+    def __init__(
+        self, url: str, files: Mapping[str, str], channels: int, background: Colour | None
+    ) -> None:
+        """``files``: the state of each file, by its name."""
+        self._url, self._states = url.rstrip("/"), files
+        super().__init__(url, names.path_order(files), channels, background)
+
+    def file(self, entry: str, held: ExitStack) -> io.BytesIO:
+        raw = stores.read(f"{self._url}/{entry}")
+        return _limited(entry, len(raw), len(raw), io.BytesIO(raw))
+
+    def state(self, entry: str) -> str:
+        return self._states[entry]
+
+
+class ZipArchive(Files):
+    """All images in a zip file, in the order of their names; nothing is unpacked to disk."""
+
+    def __init__(self, path: Path, channels: int, background: Colour | None = None) -> None:
+        try:
+            self._zip, self._size = zipfile.ZipFile(path), path.stat().st_size
+        except PermissionError:
+            raise
+        except (ValueError, *_UNREADABLE) as error:
+            raise ValueError(f"{path} must be a zip file: {error}") from error
+        # Of a name that is there twice the last entry counts, as when it is unpacked.
+        entries = sorted({n for n in self._zip.namelist() if n and not n.endswith("/")})
+        super().__init__(str(path), entries, channels, background)
+
+    def state(self, entry: str) -> str:
+        info = self._zip.getinfo(entry)
+        return f"{info.file_size} {info.CRC}"
+
+    def file(self, entry: str, held: ExitStack) -> io.BytesIO:
+        info = self._zip.getinfo(entry)
+        if info.file_size > _LARGE_ENTRY:
+            held.enter_context(_ONE_LARGE)
+        with self._zip.open(entry) as file:
+            return _limited(entry, info.file_size, min(info.compress_size, self._size), file)
+
+
+class TarArchive(Files):
+    """All images in a tar file, compressed or not, in file order; nothing is unpacked to disk.
+
+    Links to files of the archive count as these files.
+    """
+
+    def __init__(self, path: Path, channels: int, background: Colour | None = None) -> None:
+        self._lock = threading.Lock()
+        try:
+            self._tar = tarfile.open(path)  # noqa: SIM115  open as long as this object
+            # Of a name that is there twice the last member counts, as when it is unpacked.
+            self._members = {}
+            for member in self._tar:
+                refuse_bomb(str(path), member.offset_data + member.size, path.stat().st_size)
+                if not member.isdir():
+                    self._members[_plain(member.name)] = member
+            _check_end(self._tar)
+        except PermissionError:
+            raise
+        except (ValueError, *_UNREADABLE) as error:
+            words = " ".join(str(error).split())
+            raise ValueError(f"{path} must be a tar file: {words}") from error
+        super().__init__(str(path), list(self._members), channels, background)
+
+    def _not_read(self, found: Counter[str]) -> Counter[str]:
+        described = webdataset.described(self._members, self.entries)
+        return found - Counter(listing.ending(PurePosixPath(name)) for name in described.values())
+
+    @cached_property
+    def labels(self) -> Sequence[str] | None:
+        """Classes of a ``dataset.json``, of WebDataset's ``.cls`` and ``.json``, or of folders."""
+        if self._labels is None:
+            described = webdataset.described(self._members, self.entries)
+            found = webdataset.labels(self.entries, described, self.content, self.name)
+            if found is not None:
+                return found
+        return super().labels
+
+    def shards(self, count: int | None = None) -> Sequence[Shard]:
+        if isinstance(self._tar.fileobj, io.BufferedReader):
+            return super().shards(count)
+        return ImageSource.shards(self)  # a compressed file is read in its order
+
+    def file(self, entry: str, held: ExitStack) -> io.BytesIO:
+        member = self._target(entry)
+        if member.size > _LARGE_ENTRY:
+            held.enter_context(_ONE_LARGE)
+        with self._lock:
+            file = self._tar.extractfile(member) or io.BytesIO()
+            return _limited(entry, member.size, member.size, file)
+
+    def state(self, entry: str) -> str:
+        try:
+            member = self._target(entry)
+        except ValueError:
+            return "unreadable"
+        return f"{member.size} {member.mtime}"
+
+    def _target(self, entry: str) -> tarfile.TarInfo:
+        """Return the file of an entry, through links. Raises ValueError if there is none."""
+        name = entry
+        for _ in range(_LINKS):
+            member = self._members.get(name)
+            if member is None:
+                raise ValueError(f"{entry} must be a file, got a link to {name}, not in the tar")
+            if member.isfile():
+                return member
+            if not (member.issym() or member.islnk()):
+                raise ValueError(f"{entry} must be a file, got a pipe or device")
+            folder = "" if member.islnk() else posixpath.dirname(name)
+            name = _plain(posixpath.join(folder, member.linkname))
+        raise ValueError(f"{entry} must be a file, got links that lead in a circle")
+
+
+def _check_end(tar: tarfile.TarFile) -> None:
+    """Raise ValueError if a tar file that was read to its end goes on there, or stops before it.
+
+    A damaged header counts as the end for Python.
+    """
+    file: Any = tar.fileobj
+    file.seek(tar.offset)
+    end = file.read(tarfile.BLOCKSIZE)
+    if len(end) < tarfile.BLOCKSIZE or any(end):
+        raise ValueError(f"damaged or cut off after {len(tar.getmembers())} entries")
+    while part := file.read(1 << 20):
+        if any(part):
+            raise ValueError(f"more follows its end, after {len(tar.getmembers())} entries")
+
+
+def _plain(name: str) -> str:
+    return posixpath.normpath(name)
+
+
+def _limited(entry: str, size: int, stored: int, file: IO[bytes]) -> io.BytesIO:
+    """Read an entry into memory, unless it says that it is too large or turns out to be."""
+    refuse_bomb(entry, size, stored)
+    raw = file.read(_LARGEST_ENTRY + 1) if size <= _LARGEST_ENTRY else b""
+    if max(size, len(raw)) > _LARGEST_ENTRY:
+        raise ValueError(
+            f"{entry} must be an image, got more than {_LARGEST_ENTRY >> 20} MiB in one file"
+        )
+    return io.BytesIO(raw)
+
+
+class FileList(Files):
+    """Image files by their names, each counted as often as it is named, in this order."""
+
+    def __init__(
+        self,
+        name: str,
+        folder: Path,
+        files: Iterable[str],
+        channels: int,
+        background: Colour | None,
+        labels: Sequence[str] | None = None,
+    ) -> None:
+        """``folder``: where relative names start."""
+        self._folder = folder
+        super().__init__(name, files, channels, background)
+        self._level, self._labels = (self._level if labels is None else None), labels
+
+    def file(self, entry: str, held: ExitStack) -> Path:
+        return self._folder / entry
+
+    def state(self, entry: str) -> str:
+        return _state_of(self._folder / entry)
+
+
+def read_list(path: Path, channels: int, background: Colour | None) -> FileList:
+    """Open the images that a list names: a .txt or .csv file, relative to its folder.
+
+    A line is a name, or a name and its class: after the last space of a .txt file, in the second
+    column of a .csv file, whose first line may be a header.
+
+    Raises:
+        ValueError: a line names no image, or only some lines have a class.
+    """
+    found: list[str] = []
+    labels: list[str] = []
+    with open(path, newline="", encoding="utf-8-sig", errors="surrogateescape") as file:
+        lines = enumerate(_listed(path, file), 1)
+        for number, (name, label) in lines:
+            if not listing.is_image_name(PurePosixPath(PurePosixPath(name).name)):
+                if number == 1 and path.suffix.lower() != ".txt":
+                    continue
+                raise ValueError(
+                    f"{path}: line {number} must name an image, got {printable(name)[:80]!r}"
+                )
+            found.append(name)
+            labels += [] if label is None else [label]
+    if labels and len(labels) != len(found):
+        raise ValueError(
+            f"{path} must give all or no images a class, got {len(labels)} for {len(found)} images"
+        )
+    return FileList(str(path), path.parent, found, channels, background, labels or None)
+
+
+def _listed(path: Path, file: IO[str]) -> Iterator[tuple[str, str | None]]:
+    """Yield the first two words of each line that is not empty."""
+    if path.suffix.lower() == ".txt":
+        for line in filter(None, map(str.strip, file)):
+            head, _, tail = line.rpartition(" ")
+            has_class = listing.is_image_name(PurePosixPath(PurePosixPath(head.strip()).name))
+            whole = listing.is_image_name(PurePosixPath(PurePosixPath(line).name))
+            yield (head.strip(), tail) if has_class and not whole else (line, None)
+        return
+    try:
+        for row in csv.reader(file, delimiter="\t" if path.suffix.lower() == ".tsv" else ","):
+            if row:
+                yield row[0].strip(), row[1].strip() if len(row) > 1 and row[1].strip() else None
+    except csv.Error as error:
+        raise ValueError(f"{path} must be a list of images: {error}") from error

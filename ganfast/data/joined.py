@@ -1,0 +1,156 @@
+"""Several sources as one."""
+
+from bisect import bisect_right
+from collections import Counter
+from collections.abc import Callable, Sequence
+from functools import cached_property, lru_cache, partial
+from itertools import accumulate
+
+from torch import Tensor
+
+from ganfast.data.image_source import ImageSource, Prepare, Shard, Source, digest
+
+_OWN = 1 << 32  # numbers of each shard whose count is not known
+
+
+class Joined(ImageSource):
+    """Images, or features, of several sources in turn."""
+
+    def __init__(self, name: str, pieces: Sequence[tuple[str, Source]]) -> None:
+        """``pieces``: name and content of each; the names tell them apart.
+
+        Raises:
+            ValueError: there are none, or both images and features.
+        """
+        if not pieces:
+            raise ValueError(f"{name} must hold images or features, got none")
+        self.name, self._pieces = name, pieces
+        self._sources = [source for _, source in pieces]
+        self.is_features = self._sources[0].is_features
+        if any(source.is_features != self.is_features for source in self._sources):
+            raise ValueError(f"{name} must hold images or features, got both")
+        self._ends = list(accumulate(len(source) for source in self._sources))
+        self.unread = sum((Counter(source.unread) for source in self._sources), Counter[str]())
+
+    @property
+    def channels(self) -> int:  # type: ignore[override]
+        first = self._sources[0]
+        return first.channels if isinstance(first, ImageSource) else 0
+
+    @cached_property
+    def key(self) -> str | None:
+        return _key_of_all([source.key for source in self._sources])
+
+    @property
+    def labels(self) -> Sequence[str] | None:
+        found = [source.labels for source in self._sources]
+        known = [labels for labels in found if labels is not None]
+        return [y for labels in known for y in labels] if len(known) == len(found) else None
+
+    def __len__(self) -> int:
+        return self._ends[-1]
+
+    def read(
+        self, start: int, stop: int, prepare: Prepare | None = None
+    ) -> tuple[list[Tensor], dict[int, str]]:
+        images: list[Tensor] = []
+        wrong: dict[int, str] = {}
+        while start < stop:
+            i = bisect_right(self._ends, start)
+            source, first = self._sources[i], self._ends[i] - len(self._sources[i])
+            end = min(stop, self._ends[i])
+            assert isinstance(source, ImageSource)
+            found, problems = source.read(start - first, end - first, prepare)
+            images += found
+            wrong |= {first + number: words for number, words in problems.items()}
+            start = end
+        return images, wrong
+
+    def shards(self, count: int | None = None) -> Sequence[Shard]:
+        shards: list[Shard] = []
+        for (name, source), end in zip(self._pieces, self._ends, strict=True):
+            first = end - len(source)
+            shards += [
+                Shard(f"{name}/{shard.name}", _Shifted(shard.numbers, first), shard.open, shard.key)
+                for shard in source.shards()
+            ]
+        return shards
+
+
+class _Shifted(Sequence[int]):
+    """Numbers, each more by the same."""
+
+    def __init__(self, numbers: Sequence[int], by: int) -> None:
+        self._numbers, self._by = numbers, by
+
+    def __len__(self) -> int:
+        return len(self._numbers)
+
+    def __getitem__(self, index):  # type: ignore[no-untyped-def]
+        return self._numbers[index] + self._by
+
+
+class Several(ImageSource):
+    """Files that are opened one by one: each is a shard, and only their names are held."""
+
+    def __init__(
+        self,
+        name: str,
+        files: Sequence[str],
+        open_file: Callable[[str], Source],
+        state: Callable[[str], str],
+        channels: int,
+        of_images: bool,
+    ) -> None:
+        """``open_file`` opens one of the files, ``state`` changes when its content does.
+
+        Unless files of this kind are always ``of_images``, the first one is opened to see.
+        """
+        self.name, self.channels = name, channels
+        self._files, self._state = files, state
+        self._open = lru_cache(1)(open_file)
+        self.is_features = not of_images and self._open(files[0]).is_features
+
+    @cached_property
+    def key(self) -> str | None:
+        return _key_of_all([self._key(file) for file in self._files])
+
+    @cached_property
+    def _all(self) -> Joined:
+        return Joined(self.name, [(file, self._open(file)) for file in self._files])
+
+    @property
+    def labels(self) -> Sequence[str] | None:
+        return self._all.labels
+
+    @property
+    def count(self) -> int | None:
+        return None
+
+    def __len__(self) -> int:
+        return len(self._all)
+
+    def read(
+        self, start: int, stop: int, prepare: Prepare | None = None
+    ) -> tuple[list[Tensor], dict[int, str]]:
+        return self._all.read(start, stop, prepare)
+
+    def image(self, number: int, prepare: Prepare) -> Tensor:
+        position, index = divmod(number, _OWN)
+        source = self._open(self._files[position])
+        assert isinstance(source, ImageSource)
+        return source.read(index, index + 1, prepare)[0][0]
+
+    def shards(self, count: int | None = None) -> Sequence[Shard]:
+        return [
+            Shard(file, range(i * _OWN, (i + 1) * _OWN), partial(self._open, file),
+                  partial(self._key, file))
+            for i, file in enumerate(self._files)
+        ]  # fmt: skip
+
+    def _key(self, file: str) -> str:
+        return digest(self._state(file), self.channels)
+
+
+def _key_of_all(keys: Sequence[str | None]) -> str | None:
+    return None if None in keys else digest(*keys)

@@ -1,0 +1,166 @@
+"""Files that are not on this machine: whatever fsspec reaches by a URL."""
+
+import random
+import re
+import shutil
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path, PurePosixPath
+from typing import IO, Any, TypeVar
+
+from ganfast.data.listing import is_hidden
+
+_TRIES = 3  # of each request, besides those that a file system makes by itself
+_WAIT = 0.5  # seconds before the second one, twice as many before the third
+_EXTRAS = {"s3": "s3fs", "gs": "gcsfs", "gcs": "gcsfs", "hf": "huggingface_hub", "az": "adlfs",
+           "abfs": "adlfs", "http": "aiohttp", "https": "aiohttp"}  # fmt: skip
+
+T = TypeVar("T")
+
+
+class StoreError(ConnectionError):
+    """A store did not answer: nothing is known of what was asked for."""
+
+
+def is_url(spec: str) -> bool:
+    """Say whether a text names a file by URL, such as ``s3://`` or ``simplecache::https://``."""
+    return re.match(r"[a-z][a-z0-9+.-]*(::[a-z][a-z0-9+.-]*)*://", spec) is not None
+
+
+def read(url: str) -> bytes:
+    """Return the bytes of a file.
+
+    Raises:
+        FileNotFoundError, PermissionError, ModuleNotFoundError: it cannot be read.
+        StoreError: its store does not answer.
+    """
+    system, path = _system(url)
+    content: bytes = _tried(url, lambda: system.cat_file(path))
+    return content
+
+
+def fetched(url: str) -> tuple[Path, "tempfile.TemporaryDirectory[str]"]:
+    """Copy a file to a temporary folder, which is gone with the second of the results.
+
+    Raises:
+        FileNotFoundError, PermissionError, ModuleNotFoundError, StoreError: as `read`.
+    """
+    folder = tempfile.TemporaryDirectory(prefix="ganfast-")
+    target = Path(folder.name) / PurePosixPath(url.partition("?")[0]).name
+    system, path = _system(url)
+
+    def copy() -> None:
+        with system.open(path, "rb", block_size=1 << 22) as source, open(target, "wb") as file:
+            shutil.copyfileobj(source, file, 1 << 20)
+
+    _tried(url, copy)
+    return target, folder
+
+
+def opened(url: str) -> IO[bytes]:
+    """Open a file that can be read at any place. Raises as `read`."""
+    system, path = _system(url)
+    file: IO[bytes] = _tried(url, lambda: system.open(path, "rb"))
+    return file
+
+
+def state(url: str) -> str:
+    """Return a text that changes when the file does: its ETag, or its size and time.
+
+    Raises as `read`.
+    """
+    system, path = _system(url)
+    return _state(_tried(url, lambda: system.info(path)))
+
+
+def is_folder(url: str) -> bool:
+    """Say whether a URL is a folder. Raises as `read`, also where there is nothing."""
+    system, path = _system(url)
+
+    def look() -> bool:
+        if system.isdir(path):
+            return True
+        if not system.exists(path):
+            raise FileNotFoundError
+        return False
+
+    return _tried(url, look)
+
+
+def below(url: str) -> Iterator[tuple[str, str]]:
+    """Yield the name and the `state` of each file below a folder; hidden ones are skipped."""
+    system, path = _system(url)
+    root = path.rstrip("/")
+    left = [root]
+    while left:
+        folder = left.pop()
+        for info in sorted(_listing(url, system, folder), key=lambda info: str(info["name"])):
+            name = str(info["name"]).rstrip("/")
+            relative = name.removeprefix(root).lstrip("/")
+            if not relative or is_hidden(PurePosixPath(relative)):
+                continue
+            if info["type"] == "directory":
+                left.append(name)
+            else:
+                yield relative, _state(info)
+
+
+def matching(pattern: str) -> list[str]:
+    """Return the URLs that match a pattern with ``*``, in order. Raises as `read`."""
+    chain, _, last = pattern.rpartition("::")
+    system, path = _system(last)
+    found = _tried(pattern, lambda: sorted(system.glob(path)))
+    start = f"{chain}::" if chain else ""
+    return [f"{start}{system.unstrip_protocol(name)}" for name in found]
+
+
+def _listing(url: str, system: Any, folder: str) -> list[dict[str, Any]]:
+    found: list[dict[str, Any]] = _tried(url, lambda: system.ls(folder, detail=True))
+    return found
+
+
+def _state(info: dict[str, Any]) -> str:
+    tag = info.get("ETag") or info.get("etag") or info.get("md5Hash")
+    if tag:
+        return str(tag)
+    times = [str(info[k]) for k in ("LastModified", "mtime", "updated", "created") if k in info]
+    return f"{info.get('size')} {' '.join(times)}"
+
+
+def _system(url: str) -> tuple[Any, str]:
+    """Return the file system of a URL, and the path there."""
+    try:
+        from fsspec.core import url_to_fs
+    except ImportError as error:
+        raise ModuleNotFoundError(
+            f"{url} needs fsspec: pip install 'ganfast[remote]'", name="fsspec"
+        ) from error
+    try:
+        system, path = url_to_fs(url)
+    except ImportError as error:
+        protocol = url.rpartition("::")[2].partition("://")[0]
+        package = _EXTRAS.get(protocol, "the package of its file system")
+        raise ModuleNotFoundError(f"{url} needs {package}: pip install {package}") from error
+    except ValueError as error:
+        raise ValueError(f"{url} must be of a store that fsspec knows: {error}") from error
+    return system, path
+
+
+def _tried(url: str, call: Callable[[], T]) -> T:
+    """Call until the store answers, and turn what it raises into one sentence."""
+    for again in range(_TRIES):
+        try:
+            return call()
+        except FileNotFoundError as error:
+            raise FileNotFoundError(f"{url} must be there, got nothing") from error
+        except PermissionError as error:
+            raise PermissionError(f"{url} cannot be read: {error}") from error
+        except Exception as error:  # each client has types of its own
+            if "Credential" in type(error).__name__:
+                raise PermissionError(f"{url} needs credentials: {error}") from error
+            if again == _TRIES - 1:
+                words = " ".join(f"{type(error).__name__}: {error}".split())
+                raise StoreError(f"{url} cannot be reached: {words}") from error
+        time.sleep(_WAIT * 2**again * random.uniform(0.5, 1.5))
+    raise AssertionError

@@ -1,0 +1,273 @@
+"""Every format gives the same images and classes, whole and shard by shard."""
+
+import io
+import json
+import re
+from pathlib import Path
+
+import image_formats as formats
+import numpy as np
+import pyarrow
+import pyarrow.parquet
+import pytest
+import torch
+from image_formats import FORMATS, label, pictures, png
+
+from ganfast import data
+from ganfast.data import image_source, joined, opening
+from ganfast.data.opening import expanded, open_images
+
+COUNT = 300
+
+
+def pixels_of(source) -> torch.Tensor:
+    images, problems = source.read(0, len(source))
+    assert problems == {}
+    return torch.stack(images).permute(0, 2, 3, 1)
+
+
+def words(kind: str, count: int) -> list[str] | None:
+    if not kind:
+        return None
+    return [label(i) if kind == "names" else str(i % 3) for i in range(count)]
+
+
+@pytest.mark.parametrize("few", [32, 0], ids=["opened at once", "opened one by one"])
+@pytest.mark.parametrize("name", FORMATS)
+def test_formats(tmp_path: Path, monkeypatch, name: str, few: int) -> None:
+    monkeypatch.setattr(opening, "_FEW", few)
+    monkeypatch.setattr(image_source, "_SMALLEST", 32)
+    images = pictures(COUNT)
+    make, kind = FORMATS[name]
+    source = data.open_source(make(images, tmp_path), 3)
+    if few == 0 and name in ("gzipped tar", "zip", "npz"):
+        assert isinstance(source, joined.Several)
+    order = sorted(range(COUNT), key=label) if name in ("folder", "zip") else list(range(COUNT))
+    labels = words(kind, COUNT)
+    if few == 0 and name in ("gzipped tar",):
+        labels = None if kind == "" else labels
+    assert len(source) == COUNT
+    assert (pixels_of(source).numpy() == images[order]).all()
+    assert source.labels == (labels and [labels[i] for i in order])
+    # The shards hold each image once, under its number, and read it in any order.
+    seen = []
+    shards = source.shards()
+    assert len({shard.name for shard in shards}) == len(shards)
+    for shard in reversed(shards):
+        opened = shard.open()
+        for image, number in zip(pixels_of(opened), shard.numbers, strict=False):
+            if number < COUNT:
+                assert (image.numpy() == images[order[number]]).all()
+            seen.append(number)
+        assert (opened.labels is None) == (labels is None)
+        assert opened.labels is None or len(opened.labels) == len(opened)
+    assert len(seen) == len(set(seen)) == COUNT
+    assert len({shard.key() for shard in shards}) == len(shards)
+
+
+def test_training_takes_them(tmp_path: Path) -> None:
+    images = pictures(18)
+    for name in ("WebDataset", "parquet", "npy", "csv list"):
+        path = tmp_path / name
+        path.mkdir()
+        found = data.load(FORMATS[name][0](images, path), size=8)
+        assert (found.images.permute(0, 2, 3, 1).numpy() == images).all()
+        if FORMATS[name][1] == "names":
+            assert [found.class_names[y] for y in found.labels] == words("names", 18)
+
+
+def test_new_images_change_the_shards_they_fall_into(tmp_path: Path, monkeypatch) -> None:
+    monkeypatch.setattr(image_source, "_SMALLEST", 16)
+    path = formats.folder(pictures(200), tmp_path)
+    before = {shard.name: shard.key() for shard in open_images(path, 3).shards()}
+    assert len(before) == 13
+    assert {shard.name: shard.key() for shard in open_images(path, 3).shards()} == before
+    (path / "cat" / "another.png").write_bytes(png(pictures(1)[0]))
+    after = {shard.name: shard.key() for shard in open_images(path, 3).shards(len(before))}
+    assert after.keys() == before.keys()
+    assert sum(after[name] != before[name] for name in after) == 1
+    (path / "cat" / "000000.png").write_bytes(png(pictures(2)[1]) + b" ")
+    changed = {shard.name: shard.key() for shard in open_images(path, 3).shards(len(before))}
+    assert sum(changed[name] != after[name] for name in after) == 1
+
+
+def test_patterns(tmp_path: Path, monkeypatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    for name in ("a-09.tar", "a-10.tar", "b.tar", "x{1}.tar"):
+        formats.write_tar(tmp_path / name, [("a.png", png(pictures(1)[0]))])
+    assert expanded("a-{09..10}.tar") == ["a-09.tar", "a-10.tar"]
+    assert expanded("a-{9..10}.tar") == ["a-9.tar", "a-10.tar"]
+    assert expanded("{a-{09,10},b}.tar") == ["a-09.tar", "b.tar", "a-10.tar", "b.tar"]
+    assert expanded("{b,a-09}.tar::a-10.tar") == ["b.tar", "a-09.tar", "a-10.tar"]
+    assert expanded("*-*.tar") == ["a-09.tar", "a-10.tar"]
+    chain = "simplecache::s3://bucket/{0..1}.tar::s3://other/2.tar"
+    assert expanded(chain) == [
+        "simplecache::s3://bucket/0.tar", "simplecache::s3://bucket/1.tar", "s3://other/2.tar"
+    ]  # fmt: skip
+    assert len(open_images("x{1}.tar", 3)) == 1  # a file of this name wins
+    for wrong, sentence in (
+        ("c-*.tar", r"c-\*\.tar must match files, got none"),
+        ("a-{09..11}.tar", r"a-11\.tar must be a file, got nothing"),
+        ("{1}.tar", r"must have \{000\.\.099\} or \{a,b\} in braces, got \{1\}"),
+        ("{b.tar,c.zip}", "files of one of the kinds .*, got .tar and .zip"),
+    ):
+        with pytest.raises((FileNotFoundError, ValueError), match=sentence):
+            open_images(wrong, 3)
+
+
+def test_images_by_pattern(tmp_path: Path) -> None:
+    formats.folder(pictures(9), tmp_path)
+    assert len(open_images(str(tmp_path / "images" / "cat" / "*.png"), 3)) == 3
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "words"),
+    [
+        ("a.txt", "a.png\nnotes.doc\n", r"a\.txt: line 2 must name an image, got 'notes\.doc'"),
+        ("a.csv", "path,label\na.png,cat\nb.png,\n",
+         "must give all or no images a class, got 1 for 2"),
+        ("a.csv", "a.png,cat\n\nb.doc,dog\n", "line 2 must name an image"),
+        ("a.txt", "\n", "must hold images"),
+    ],
+)  # fmt: skip
+def test_lists_that_are_none(tmp_path: Path, name: str, text: str, words: str) -> None:
+    (tmp_path / name).write_text(text)
+    with pytest.raises(ValueError, match=words):
+        open_images(tmp_path / name, 3)
+
+
+def test_images_that_a_table_does_not_hold_are_named(tmp_path: Path) -> None:
+    """As ``imagefolder`` writes them: a name in place of the bytes."""
+    kind = pyarrow.struct([("bytes", pyarrow.binary()), ("path", pyarrow.string())])
+    content = png(pictures(1)[0])
+    rows = [{"bytes": content, "path": None}, {"bytes": None, "path": "/home/b.png"}, None,
+            {"bytes": b"no image", "path": None}]  # fmt: skip
+    table = pyarrow.table({"image": pyarrow.array(rows, kind)})
+    pyarrow.parquet.write_table(table, tmp_path / "a.parquet", row_group_size=3)
+    images, problems = open_images(tmp_path / "a.parquet", 3).read(0, 4)
+    assert len(images) == 1
+    assert sorted(problems) == [1, 2, 3]
+    assert "row 1 must hold the bytes of an image, got only the name /home/b.png" in problems[1]
+    assert "row 2 must hold the bytes of an image, got nothing" in problems[2]
+    assert "row 3 must be a readable 8-bit image" in problems[3]
+
+
+@pytest.mark.parametrize(
+    ("columns", "words"),
+    [
+        ({"x": [1, 2]}, "one column of images or else one of lists of numbers, got none"),
+        ({"a": [[1.0]], "b": [[2.0]]}, "lists of numbers, got a, b"),
+        ({"a": [b"\x89PNG"], "b": [b"\x89PNG"]}, "got a, b"),
+    ],
+)
+def test_tables_without_the_one_column(tmp_path: Path, columns, words: str) -> None:
+    pyarrow.parquet.write_table(pyarrow.table(columns), tmp_path / "a.parquet")
+    with pytest.raises(ValueError, match=words):
+        open_images(tmp_path / "a.parquet", 3)
+
+
+def test_folders_of_several_splits_are_refused(tmp_path: Path) -> None:
+    formats.parquet(pictures(6), tmp_path)
+    folder = tmp_path / "hub"
+    one = next((folder / "data").iterdir())
+    (folder / "data" / "test-00000-of-00001.parquet").write_bytes(one.read_bytes())
+    with pytest.raises(ValueError, match=r"must hold one split, got test, train: name its files"):
+        open_images(folder, 3)
+    assert len(open_images(str(folder / "**" / "train-*"), 3)) == 6
+    (tmp_path / "dict").mkdir()
+    (tmp_path / "dict" / "dataset_dict.json").write_text("{}")
+    with pytest.raises(ValueError, match="must be one split of a data set"):
+        open_images(tmp_path / "dict", 3)
+
+
+def test_classes_of_some_samples_alone_are_an_error(tmp_path: Path) -> None:
+    content = png(pictures(1)[0])
+    path = formats.write_tar(
+        tmp_path / "a.tar", [("a.png", content), ("b.png", content), ("b.cls", b"3")]
+    )
+    with pytest.raises(ValueError, match=r"must have a class for every image, got none for a\.png"):
+        _ = open_images(path, 3).labels
+    path = formats.write_tar(tmp_path / "b.tar", [("a.png", content), ("a.json", b"{")])
+    with pytest.raises(ValueError, match=r"a\.json must be text with a class"):
+        _ = open_images(path, 3).labels
+
+
+def test_what_samples_hold_besides_images_is_counted(tmp_path: Path) -> None:
+    content = png(pictures(1)[0])
+    files = [("a.png", content), ("a.cls", b"3"), ("a.txt", b"a cat"), ("b.json", b"{}")]
+    source = open_images(formats.write_tar(tmp_path / "a.tar", files), 3)
+    assert source.labels == ["3"]
+    assert source.unread == {".txt": 1, ".json": 1}
+
+
+def test_mapped_arrays_are_not_read(tmp_path: Path) -> None:
+    """A file of a thousand times more than is there, which only a map can stand for."""
+    images = pictures(4)
+    np.savez(tmp_path / "a.npz", images)
+    source = open_images(tmp_path / "a.npz", 3)
+    content = bytearray((tmp_path / "a.npz").read_bytes())
+    place = content.index(images[3].tobytes())
+    content[place] ^= 255
+    with open(tmp_path / "a.npz", "r+b") as file:
+        file.write(content)
+    changed = source.read(3, 4)[0][0]
+    assert int(changed[0, 0, 0]) == int(images[3, 0, 0, 0]) ^ 255
+
+
+@pytest.mark.parametrize("kind", ["npy", "npz", "pt", "safetensors", "parquet", "arrow"])
+def test_features_in_files(tmp_path: Path, kind: str) -> None:
+    x = np.random.default_rng(0).normal(size=(50, 7)).astype(np.float32)
+    path = tmp_path / f"a.{kind}"
+    if kind == "npy":
+        np.save(path, x)
+    elif kind == "npz":
+        np.savez(path, features=x, labels=np.arange(50))
+    elif kind == "pt":
+        torch.save(torch.from_numpy(x), path)
+    elif kind == "safetensors":
+        from safetensors.torch import save_file
+
+        save_file({"features": torch.from_numpy(x)}, path)
+    else:
+        values = pyarrow.array(x.tolist(), pyarrow.list_(pyarrow.float32(), 7))
+        table = pyarrow.table({"embedding": values, "id": list(range(50))})
+        if kind == "parquet":
+            pyarrow.parquet.write_table(table, path, row_group_size=20)
+        else:
+            with pyarrow.ipc.new_file(path, table.schema) as out:
+                out.write_table(table)
+    source = open_images(path, 3)
+    assert source.is_features
+    rows = torch.cat([shard.open().rows(0, len(shard.numbers)) for shard in source.shards()])
+    assert (rows.numpy() == x).all()
+    with pytest.raises(ValueError, match="must hold images, got features"):
+        data.open_source(path, 3)
+
+
+def test_lists_of_unequal_length_are_no_features(tmp_path: Path) -> None:
+    table = pyarrow.table({"x": [[1.0, 2.0], [3.0]]})
+    pyarrow.parquet.write_table(table, tmp_path / "a.parquet")
+    (shard,) = open_images(tmp_path / "a.parquet", 3).shards()
+    with pytest.raises(ValueError, match="lists of one length"):
+        shard.open().rows(0, 2)
+
+
+def test_other_saved_files_are_no_images(tmp_path: Path) -> None:
+    torch.save({"a": torch.zeros(3)}, tmp_path / "a.pt")
+    with pytest.raises(ValueError, match="one uint8 tensor of images"):
+        open_images(tmp_path / "a.pt", 3)
+    np.save(tmp_path / "a.npy", np.zeros(3))
+    with pytest.raises(ValueError, match=re.escape("must hold one uint8 array of images")):
+        open_images(tmp_path / "a.npy", 3)
+    file = io.BytesIO()
+    np.save(file, np.array(["text"], object), allow_pickle=True)
+    (tmp_path / "a.npy").write_bytes(file.getvalue())
+    with pytest.raises(ValueError, match="must hold numbers"):
+        open_images(tmp_path / "a.npy", 3)
+
+
+def test_a_list_of_saved_shards_is_no_more_than_a_list(tmp_path: Path) -> None:
+    formats.arrow(pictures(6), tmp_path)
+    (tmp_path / "saved" / "state.json").write_text(json.dumps({"_data_files": [{"other": 1}]}))
+    (tmp_path / "saved" / "cache-1.arrow").unlink()
+    assert len(open_images(tmp_path / "saved", 3)) == 6
