@@ -3,11 +3,14 @@
 import os
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
+from functools import reduce
 from typing import Any, TypeVar
 
 import torch
 import torch.distributed as dist
 from torch import Tensor, nn
+
+_DTYPES = (torch.float16, torch.bfloat16, torch.float32, torch.float64)
 
 
 def process_count() -> int:
@@ -95,6 +98,54 @@ def gather_objects(value: T) -> list[T]:
         values = [None] * process_count()
         dist.all_gather_object(values, value)
     return values
+
+
+def collective_device(like: torch.device, group: Any = None) -> torch.device:
+    """Return ``like`` if collectives of the group take its tensors, or else a device that they do.
+
+    NCCL alone, for one, takes no tensor of the CPU.
+    """
+    backends = dist.get_backend_config(group)  # such as "cpu:gloo,cuda:nccl"
+    kinds = [pair.partition(":")[0] for pair in backends.split(",")]
+    if like.type in kinds:
+        return like
+    kind = torch.device(kinds[0])
+    return torch.device(kind.type, torch.cuda.current_device()) if kind.type == "cuda" else kind
+
+
+def gather_numbers(
+    numbers: Sequence[int], like: torch.device, group: Any = None
+) -> list[list[int]]:
+    """Return the numbers of each process of a group, in order of rank."""
+    own = torch.tensor(numbers, device=collective_device(like, group))
+    everything = [torch.empty_like(own) for _ in range(dist.get_world_size(group))]
+    dist.all_gather(everything, own, group)
+    return [those.tolist() for those in everything]
+
+
+def gather_rows(x: Tensor, group: Any = None) -> Tensor:
+    """Concatenate the rows (N, D) of all processes of a group, in order of rank.
+
+    N may differ. A process without rows need not know D or the dtype.
+
+    Raises:
+        ValueError: D differs.
+    """
+    counts = gather_numbers([*x.shape, _DTYPES.index(x.dtype)], x.device, group)
+    filled = [those for those in counts if those[0]]
+    if not filled:
+        return x
+    if len({columns for _, columns, _ in filled}) > 1:
+        raise ValueError(f"rows must have one length in all processes, got shapes {counts}")
+    dtype = reduce(torch.promote_types, (_DTYPES[at] for _, _, at in filled))
+    most, columns = max(rows for rows, _, _ in filled), filled[0][1]
+    padded = torch.zeros(most, columns, dtype=dtype, device=collective_device(x.device, group))
+    if len(x):
+        padded[: len(x)] = x
+    parts = [torch.empty_like(padded) for _ in counts]
+    dist.all_gather(parts, padded, group)
+    rows = [part[:n] for part, (n, _, _) in zip(parts, counts, strict=True)]
+    return torch.cat(rows).to(x.device)
 
 
 class Processes:

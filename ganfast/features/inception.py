@@ -345,6 +345,11 @@ class Inception(nn.Module):
         for _, layer in self.convolutions():
             layer.pack(kind)
 
+    def unpack(self) -> None:
+        """Use torch's convolutions, which run on any device."""
+        for _, layer in self.convolutions():
+            layer.packed = None
+
     def convolutions(self) -> Iterator[tuple[str, Convolution]]:
         """Yield each convolution with the public name of its block."""
         for path, module in self.named_modules():

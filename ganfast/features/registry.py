@@ -167,6 +167,20 @@ def _digits(mode: Mode) -> Encoder:
     )
 
 
+def moved(encoder: Encoder, device: torch.device) -> Encoder:
+    """Return the encoder on another device; the one given stays where it is."""
+    encoder = copy.copy(encoder)
+    encoder.device = device
+    if isinstance(encoder.net, nn.Module):
+        net = copy.deepcopy(encoder.net).to(device)
+        if isinstance(net, _InceptionNet):
+            net.net.unpack()
+            if device.type == "cpu":
+                net.net.pack()
+        encoder.net = net
+    return encoder
+
+
 def _placed(encoder: Encoder, device: torch.device, dtype: str, compile: bool) -> Encoder:
     """On its device, in its dtype, in the memory format that is fastest for convolutions."""
     encoder = copy.copy(encoder)

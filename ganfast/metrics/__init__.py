@@ -1,14 +1,10 @@
 """Distances between distributions of features, and metrics of images and texts."""
 
+import importlib
+from typing import TYPE_CHECKING, Any
+
 from ganfast.metrics.frechet import frechet_distance, frechet_distance_from_features
 from ganfast.metrics.frechet_loss import FrechetLoss
-from ganfast.metrics.image_metrics import (
-    FrechetInceptionDistance,
-    InceptionScore,
-    KernelInceptionDistance,
-    MemorizationInformedFrechetInceptionDistance,
-    PrecisionRecall,
-)
 from ganfast.metrics.kernel_distance import cmmd, kid
 from ganfast.metrics.logit_scores import inception_score
 from ganfast.metrics.matrix import inv_sqrtm_psd, polar_factor, sqrtm_psd
@@ -36,6 +32,15 @@ from ganfast.metrics.uncertainty import (
     intra_frechet_distance,
     jackknife_interval,
 )
+
+if TYPE_CHECKING:
+    from ganfast.metrics.image_metrics import (
+        FrechetInceptionDistance,
+        InceptionScore,
+        KernelInceptionDistance,
+        MemorizationInformedFrechetInceptionDistance,
+        PrecisionRecall,
+    )
 
 __all__ = [
     "PRDC",
@@ -78,3 +83,15 @@ __all__ = [
     "trace_sqrt_product",
     "trace_sqrt_product_with_bounds",
 ]
+
+_OF_IMAGES = (
+    "FrechetInceptionDistance", "InceptionScore", "KernelInceptionDistance",
+    "MemorizationInformedFrechetInceptionDistance", "PrecisionRecall",
+)  # fmt: skip
+
+
+def __getattr__(name: str) -> Any:
+    """Import the metrics of images on first use: they load torchmetrics if it is installed."""
+    if name in _OF_IMAGES:
+        return getattr(importlib.import_module("ganfast.metrics.image_metrics"), name)
+    raise AttributeError(f"module 'ganfast.metrics' has no attribute {name!r}")

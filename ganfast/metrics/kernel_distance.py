@@ -24,7 +24,7 @@ def kid(
     coef0: float = 1.0,
     sigma: float = 10.0,
     unbiased: bool = True,
-    seed: int = 2020,
+    seed: int | None = 2020,
     draws: Draws = "numpy",
 ) -> Spread:
     """Kernel distance: mean and standard deviation (ddof 0) of MMD^2 over subsets.
@@ -34,8 +34,9 @@ def kid(
     features (float32 at least), and summed in float64.
 
     The defaults are those of torch-fidelity, with its input1 as x. torchmetrics: ``draws="torch"``,
-    the seed of ``torch.manual_seed``, real as x. clean-fid and StyleGAN: ``subset_size=min(N, M,
-    1000)``, the seed of ``numpy.random.seed``, generated as y. dgm-eval draws unseeded.
+    ``seed=None`` or that of ``torch.manual_seed``, real as x. clean-fid and StyleGAN:
+    ``subset_size=min(N, M, 1000)``, ``seed=None`` or that of ``numpy.random.seed``, generated as y.
+    dgm-eval draws unseeded.
 
     Args:
         x, y: features (N, D) and (M, D), floating-point.
@@ -45,7 +46,8 @@ def kid(
         degree, gamma, coef0: of ``"poly"``; gamma is 1 / D by default.
         sigma: of ``"rbf"``.
         unbiased: leave out the pairs of a sample with itself.
-        seed, draws: the random stream of the subsets; see `ganfast.metrics.sampling`.
+        seed, draws: the random stream of the subsets, None for the global one; see
+            `ganfast.metrics.sampling`.
 
     Raises:
         TypeError, ValueError: the features do not fit, a subset is larger than a set or smaller

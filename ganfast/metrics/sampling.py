@@ -17,13 +17,13 @@ class Spread(NamedTuple):
     std: float
 
 
-def permutations(seed: int, draws: Draws) -> Callable[[int], Tensor]:
-    """Return a function of n that yields the next permutation of 0..n-1 of a seeded stream.
-
-    The global generators are left alone.
+def permutations(seed: int | None, draws: Draws) -> Callable[[int], Tensor]:
+    """Return a function of n that yields the next permutation of 0..n-1 of a random stream.
 
     Args:
-        seed: of the stream.
+        seed: of the stream; the global generators are then left alone. None continues the global
+            stream, as packages do that are seeded by ``torch.manual_seed`` or
+            ``numpy.random.seed``.
         draws: ``"numpy"`` is ``numpy.random.RandomState(seed)``, whose ``choice(n, m,
             replace=False)`` is the first m of a permutation; ``"torch"`` is ``torch.randperm``
             after ``torch.manual_seed(seed)``.
@@ -32,9 +32,9 @@ def permutations(seed: int, draws: Draws) -> Callable[[int], Tensor]:
         ValueError: another name.
     """
     if draws == "numpy":
-        state = np.random.RandomState(seed)
+        state = np.random if seed is None else np.random.RandomState(seed)
         return lambda n: torch.from_numpy(state.permutation(n))
     if draws == "torch":
-        generator = torch.Generator().manual_seed(seed)
+        generator = None if seed is None else torch.Generator().manual_seed(seed)
         return lambda n: torch.randperm(n, generator=generator)
     raise ValueError(f"draws must be one of {get_args(Draws)}, got {draws!r}")

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 from typing_extensions import Self
 
+from ganfast.distributed import collective_device
 from ganfast.metrics.matrix import add_lower_gram, mirrored
 from ganfast.metrics.moments import Moments, load_moments_and_weights, save_moments
 from ganfast.metrics.validation import LARGEST, Array, as_features, as_tensor
@@ -97,16 +98,19 @@ class FrechetStatistics:
     def reduce(self, process_group: "torch.distributed.ProcessGroup | None" = None) -> Self:
         """Return, in every process of a group, the statistics of all that they have seen.
 
-        Every process of the group calls this, with the same dimension and a device that the group's
-        backend takes. Without torch.distributed it returns a copy.
+        Every process of the group calls this, with the same dimension. The exchange goes through a
+        device that the group takes. Without torch.distributed it returns a copy.
         """
         total = copy.deepcopy(self)
         if not (torch.distributed.is_available() and torch.distributed.is_initialized()):
             return total
 
+        device = collective_device(self._mean.device, process_group)
+
         def summed(value: Tensor) -> Tensor:
-            torch.distributed.all_reduce(value, group=process_group)
-            return value
+            there = value.to(device)
+            torch.distributed.all_reduce(there, group=process_group)
+            return there.to(value.device)
 
         counts = summed(self._mean.new_tensor([self.n, self._weight, self._squared_weights]))
         n, weight, squared_weights = counts.tolist()
