@@ -1,5 +1,6 @@
 """The phases that the losses of StyleGAN2-ADA and StyleGAN3 share."""
 
+import math
 from abc import ABC, abstractmethod
 from collections.abc import Callable
 from typing import Any, Literal, get_args
@@ -16,12 +17,31 @@ Phase = Literal["Gmain", "Greg", "Gboth", "Dmain", "Dreg", "Dboth"]
 Report = Callable[[str, Tensor], object]
 
 
-def _report_of_project() -> Report:
+def report_of_project() -> Report:
     """Return the project's function for statistics."""
     from torch_utils import training_stats  # type: ignore[import-not-found]
 
     report: Report = training_stats.report
     return report
+
+
+def check_phase(phase: str) -> None:
+    """Raise ValueError unless the phase is known."""
+    if phase not in get_args(Phase):
+        raise ValueError(f"phase must be G or D with main, reg or both, got {phase!r}")
+
+
+def blur(img: Tensor, sigma: float) -> Tensor:
+    """Convolve rows and columns with 2^-(t / sigma)^2 for t up to 3 sigma, with zero padding."""
+    size = math.floor(sigma * 3)
+    if size == 0:
+        return img
+    t = torch.arange(-size, size + 1, device=img.device)
+    f = t.div(sigma).square().neg().exp2().to(img.dtype)
+    channels = img.shape[1]
+    f = (f / f.sum()).expand(channels, 1, 1, -1)
+    img = F.conv2d(img, f, padding=(0, size), groups=channels)
+    return F.conv2d(img, f.transpose(2, 3), padding=(size, 0), groups=channels)
 
 
 def _mean_softplus(logits: Tensor, sign: float, gain: float) -> Tensor:
@@ -66,7 +86,7 @@ class Phases(ABC):
         self.pl_batch_shrink = pl_batch_shrink
         self.pl_decay = pl_decay
         self.pl_mean = torch.zeros([], device=device)
-        self._report = _report_of_project() if report is None else report
+        self._report = report_of_project() if report is None else report
 
     @abstractmethod
     def _images(self, z: Tensor, c: Tensor, for_D: bool, sync: bool) -> tuple[Tensor, Tensor]:
@@ -91,8 +111,7 @@ class Phases(ABC):
         sync: bool,
     ) -> None:
         """Accumulate the gradients of one phase, exchanged between processes if ``sync``."""
-        if phase not in get_args(Phase):
-            raise ValueError(f"phase must be G or D with main, reg or both, got {phase!r}")
+        check_phase(phase)
         main, reg = phase[1:] in ("main", "both"), phase[1:] in ("reg", "both")
         if phase[0] == "G":
             reg = reg and self.pl_weight != 0

@@ -1,20 +1,26 @@
-"""Drop-in for ``GANLoss`` and ``cal_gradient_penalty`` of contrastive-unpaired-translation (CUT).
+"""Drop-in for the losses of contrastive-unpaired-translation (CUT).
 
 In ``models/networks.py``, remove ``class GANLoss`` and ``def cal_gradient_penalty``, and at the top
 add ::
 
     from ganfast.compat.cut import GANLoss, cal_gradient_penalty
 
-They are those of :mod:`ganfast.compat.pix2pix`, with one mode more.
+They are those of :mod:`ganfast.compat.pix2pix`, with one mode more. In ``models/cut_model.py``,
+``from .patchnce import PatchNCELoss`` becomes ::
+
+    from ganfast.compat.cut import PatchNCELoss
 """
 
-from torch import Tensor
+from typing import Any
+
+from torch import Tensor, nn
 
 from ganfast import ops
 from ganfast.compat import pix2pix
 from ganfast.compat.pix2pix import cal_gradient_penalty
+from ganfast.losses.patches import patch_losses
 
-__all__ = ["GANLoss", "cal_gradient_penalty"]
+__all__ = ["GANLoss", "PatchNCELoss", "cal_gradient_penalty"]
 
 
 class GANLoss(pix2pix.GANLoss):
@@ -51,3 +57,34 @@ class GANLoss(pix2pix.GANLoss):
             return super().forward(prediction, target_is_real)
         sign = -1.0 if target_is_real else 1.0
         return ops.rows([prediction], "softplus", [1.0], [sign], [0.0], name=pix2pix.name)
+
+
+class PatchNCELoss(nn.Module):
+    """The loss of :func:`ganfast.losses.patch_nce`, of each patch.
+
+    No mask and no copy of the logits is made. The project puts e^(-10 / nce_T) into each sum, 1e-62
+    at its temperature of 0.07, which is left out here.
+
+    Args:
+        opt: the project's options, of which it reads ``nce_T``, ``batch_size`` and
+            ``nce_includes_all_negatives_from_minibatch`` in each call.
+    """
+
+    def __init__(self, opt: Any) -> None:
+        super().__init__()
+        self.opt = opt
+
+    def forward(self, feat_q: Tensor, feat_k: Tensor) -> Tensor:
+        """Return the loss of each patch, (B P,).
+
+        Args:
+            feat_q: features of the generated images, (B P, C).
+            feat_k: features of the source images, which get no gradient.
+
+        Raises:
+            TypeError, ValueError: as :func:`ganfast.losses.patch_nce`.
+        """
+        whole = self.opt.nce_includes_all_negatives_from_minibatch
+        groups = 1 if whole else self.opt.batch_size
+        q, k = (x.reshape(groups, -1, x.shape[-1]) for x in (feat_q, feat_k))
+        return patch_losses(q, k, self.opt.nce_T)

@@ -12,15 +12,13 @@ smaller than ``pl_batch_shrink`` still uses one sample for them, where the proje
 NaN for good. ``pl_no_weight_grad`` has no effect, as in the project on torch 1.11 and later.
 """
 
-import math
 from collections.abc import Callable
 from typing import Any
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 
-from ganfast.compat._stylegan import Phase, Phases, Report, mixed_styles
+from ganfast.compat._stylegan import Phase, Phases, Report, blur, mixed_styles
 
 __all__ = ["StyleGAN2Loss"]
 
@@ -94,9 +92,7 @@ class StyleGAN2Loss(Phases):
         self, img: Tensor, c: Tensor, blur_sigma: float = 0, update_emas: bool = False
     ) -> Tensor:
         """Return the outputs for blurred and augmented images."""
-        size = math.floor(blur_sigma * 3)
-        if size > 0:
-            img = _blur(img, blur_sigma, size)
+        img = blur(img, blur_sigma)
         if self.augment_pipe is not None:
             img = self.augment_pipe(img)
         logits: Tensor = self.D(img, c, update_emas=update_emas)
@@ -128,13 +124,3 @@ class StyleGAN2Loss(Phases):
 
     def _logits(self, img: Tensor, c: Tensor, fakes_for_D: bool, sync: bool) -> Tensor:
         return self.run_D(img, c, blur_sigma=self._sigma, update_emas=fakes_for_D)
-
-
-def _blur(img: Tensor, sigma: float, size: int) -> Tensor:
-    """Convolve rows and columns with 2^-(t / sigma)^2 for t up to size, with zero padding."""
-    t = torch.arange(-size, size + 1, device=img.device)
-    f = t.div(sigma).square().neg().exp2().to(img.dtype)
-    channels = img.shape[1]
-    f = (f / f.sum()).expand(channels, 1, 1, -1)
-    img = F.conv2d(img, f, padding=(0, size), groups=channels)
-    return F.conv2d(img, f.transpose(2, 3), padding=(size, 0), groups=channels)

@@ -8,7 +8,7 @@ from ganfast.losses.conditional import (
     data_to_data_cross_entropy_loss,
     gaussian_code_loss,
 )
-from ganfast.losses.features import feature_matching
+from ganfast.losses.features import feature_matching, length_masks
 from ganfast.losses.freezing import frozen
 from ganfast.losses.functional import (
     discriminator_loss,
@@ -19,6 +19,7 @@ from ganfast.losses.gradient_balance import Balancer, adaptive_weight_loss
 from ganfast.losses.images import ImagePool, cycle_loss, identity_loss, pixel_loss
 from ganfast.losses.lecam import LeCam
 from ganfast.losses.mel import mel_filters
+from ganfast.losses.patches import patch_nce
 from ganfast.losses.relativistic import (
     RelativisticAverageLoss,
     RelativisticLoss,
@@ -50,7 +51,9 @@ __all__ = [
     "gaussian_code_loss",
     "generator_loss",
     "identity_loss",
+    "length_masks",
     "mel_filters",
+    "patch_nce",
     "pixel_loss",
     "relativistic_average_discriminator_loss",
     "relativistic_average_generator_loss",

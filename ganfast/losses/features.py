@@ -16,6 +16,8 @@ _TINY = {dtype: torch.finfo(dtype).tiny for dtype in (torch.float32, torch.float
 
 #: A tensor, a list of tensors, or a list of such lists, to any depth.
 Features: TypeAlias = "Tensor | Sequence[Features]"
+#: None, a mask for all maps of a list, or a list with one of these for each of its entries.
+Masks: TypeAlias = "Tensor | Sequence[Masks] | None"
 
 
 def feature_matching(
@@ -27,6 +29,7 @@ def feature_matching(
     skip_last: bool = False,
     detach_real: bool = True,
     normalize: bool = False,
+    mask: Masks = None,
 ) -> Tensor:
     r"""Distance between a discriminator's features of real and of fake samples.
 
@@ -62,30 +65,81 @@ def feature_matching(
         detach_real: no gradient flows to the real features. The generator needs none, and the
             discriminator's pass over real samples is not back-propagated.
         normalize: take the mean over each list instead of the sum, at every level.
+        mask: bool tensors that broadcast to the maps, True where they count, for sequences of
+            unequal length; see :func:`length_masks`. m is then the mean over the elements that
+            count, and 0 where none does.
 
     Returns:
         Scalar; float64 if a feature is, else float32. Differentiable twice.
 
     Raises:
-        TypeError: a feature is not a floating-point tensor, or structures differ.
+        TypeError: a feature is not a floating-point tensor, a mask not a bool one, or structures
+            differ.
         ValueError: the kind is unknown, a list is empty, or lengths or shapes differ.
     """
     if kind != "relative_l1" and kind not in DISTANCES:
         check_name("kind", kind, get_args(FeatureDistance))
-    pairs = _Pairs([], [], [], [])
-    _collect(real, fake, weight, skip_last, normalize, "", pairs)
+    pairs = _Pairs([], [], [], [], [])
+    _collect(real, fake, mask, weight, skip_last, normalize, "", pairs)
     if detach_real:
         pairs.real[:] = [r.detach() for r in pairs.real]
+    shares = None if mask is None else _masked_shares(pairs)
     if kind == "relative_l1":
         return _relative(pairs)
-    return pairs.reduce(DISTANCES[kind], pairs.weight)
+    if shares is None:
+        return pairs.reduce(DISTANCES[kind], pairs.weight)
+    terms = pairs.reduce(DISTANCES[kind], pairs.weight, per_term=True)
+    return (terms / shares.to(terms.dtype)).sum()
+
+
+def length_masks(features: Features, lengths: Tensor, total: int, *, dim: int = 2) -> Masks:
+    """Masks of sequences that end early, for the maps that a discriminator makes of them.
+
+    Of a map with n steps, a sequence fills n * length / total, rounded up.
+
+    Args:
+        features: a tensor, a list of maps, or a list of such lists to any depth.
+        lengths: of the sequences, (B,), integers.
+        total: length to which all are padded.
+        dim: the maps' axis of time. Where it differs, call this for each discriminator.
+
+    Returns:
+        The structure of the features, with bool masks that broadcast to the maps.
+
+    Raises:
+        TypeError: the lengths are no tensor of integers, or a feature is no tensor.
+        ValueError: the lengths are not one for each sample, or a map has no axis ``dim``.
+
+    Example:
+        >>> real = [torch.randn(2, 4, 10), torch.randn(2, 8, 5, 2)]
+        >>> masks = length_masks(real, torch.tensor([100, 35]), 100)
+        >>> [mask.sum(2).flatten().tolist() for mask in masks]
+        [[10, 4], [5, 2]]
+    """
+    if not isinstance(lengths, Tensor) or lengths.is_floating_point() or lengths.is_complex():
+        got = lengths.dtype if isinstance(lengths, Tensor) else type(lengths).__name__
+        raise TypeError(f"lengths must be a tensor of integers, got {got}")
+    if isinstance(features, (list, tuple)):
+        return [length_masks(part, lengths, total, dim=dim) for part in features]
+    if not isinstance(features, Tensor):
+        raise TypeError(f"features must hold tensors, got {type(features).__name__}")
+    if not 1 <= dim < features.dim() or lengths.shape != features.shape[:1]:
+        raise ValueError(
+            f"features must have one sample for each of the lengths, {list(lengths.shape)}, and an "
+            f"axis {dim}, got shape {list(features.shape)}"
+        )
+    steps = features.shape[dim]
+    filled = (lengths.to(features.device).long() * steps + total - 1) // total
+    mask = torch.arange(steps, device=features.device) < filled[:, None]
+    return mask.reshape([len(mask)] + [steps if k == dim else 1 for k in range(1, features.dim())])
 
 
 class _Pairs(NamedTuple):
-    """The maps to compare, their weights, and their indices in the nested lists."""
+    """The maps to compare, their masks, weights, and indices in the nested lists."""
 
     fake: list[Tensor]
     real: list[Tensor]
+    mask: list[Tensor | None]
     weight: list[float]
     place: list[str]
 
@@ -111,6 +165,7 @@ class _Pairs(NamedTuple):
 def _collect(
     real: Features,
     fake: Features,
+    mask: Masks,
     weight: float,
     skip_last: bool,
     normalize: bool,
@@ -120,6 +175,7 @@ def _collect(
     if isinstance(real, Tensor) and isinstance(fake, Tensor):
         pairs.fake.append(fake)
         pairs.real.append(real)
+        pairs.mask.append(_checked_mask(mask, fake, place))
         pairs.weight.append(weight)
         pairs.place.append(place)
         return
@@ -139,8 +195,42 @@ def _collect(
         needed = "one map besides the last" if skipped else "one map"
         raise ValueError(f"real{place} must hold at least {needed}, got {len(real)}")
     part = weight / kept if normalize else weight
+    if isinstance(mask, (list, tuple)) and len(mask) != len(real):
+        raise ValueError(
+            f"mask{place} must have the length of real{place}, {len(real)}, got {len(mask)}"
+        )
     for k in range(kept):
-        _collect(real[k], fake[k], part, skip_last, normalize, f"{place}[{k}]", pairs)
+        of_entry = mask[k] if isinstance(mask, (list, tuple)) else mask
+        _collect(real[k], fake[k], of_entry, part, skip_last, normalize, f"{place}[{k}]", pairs)
+
+
+def _checked_mask(mask: Masks, fake: Tensor, place: str) -> Tensor | None:
+    if mask is None:
+        return None
+    if not isinstance(mask, Tensor) or mask.dtype != torch.bool:
+        got = mask.dtype if isinstance(mask, Tensor) else type(mask).__name__
+        raise TypeError(f"mask{place} must be a bool tensor, got {got}")
+    sizes = zip(reversed(mask.shape), reversed(fake.shape), strict=False)
+    if mask.dim() > fake.dim() or any(m not in (1, n) for m, n in sizes):
+        raise ValueError(
+            f"mask{place} must broadcast to the shape of fake{place}, {list(fake.shape)}, "
+            f"got {list(mask.shape)}"
+        )
+    return mask
+
+
+def _masked_shares(pairs: _Pairs) -> Tensor:
+    """Set what does not count to 0 on both sides; return the shares of elements that count."""
+    shares = []
+    for k, mask in enumerate(pairs.mask):
+        x, y = pairs.fake[k], pairs.real[k]
+        if mask is None:
+            shares.append(torch.ones((), device=x.device))
+            continue
+        pairs.fake[k], pairs.real[k] = (torch.where(mask, z, z.new_zeros(())) for z in (x, y))
+        # Where nothing counts the sum is 0, and so is its quotient by any positive number.
+        shares.append(mask.float().mean().clamp_min(1 / x.numel()))
+    return torch.stack(shares)
 
 
 def _relative(pairs: _Pairs) -> Tensor:

@@ -10,6 +10,7 @@ from ganfast.metrics.logit_scores import inception_score
 from ganfast.metrics.matrix import inv_sqrtm_psd, polar_factor, sqrtm_psd
 from ganfast.metrics.memorization import mifid
 from ganfast.metrics.moments import Moments, load_moments, save_moments
+from ganfast.metrics.perceptual import DISTS, LPIPS
 from ganfast.metrics.ppl import perceptual_path_length
 from ganfast.metrics.precision_recall import PRDC, prdc, realism
 from ganfast.metrics.sampling import Spread
@@ -43,6 +44,8 @@ if TYPE_CHECKING:
     )
 
 __all__ = [
+    "DISTS",
+    "LPIPS",
     "PRDC",
     "BoundedTrace",
     "EMAStatistics",

@@ -1,8 +1,12 @@
 """The adversarial loss of CUT, which is pix2pix's with one mode more."""
 
+from types import SimpleNamespace
+
 import pytest
 import torch
+import torch.nn.functional as F
 from compat.checks import arguments, assert_same, draw
+from compat.peer_numbers import NUMBERS, noise, numbers_of
 from torch import nn
 
 from ganfast.compat import cut, pix2pix
@@ -39,3 +43,14 @@ def test_signatures_and_refusals() -> None:
         pix2pix.GANLoss("nonsaturating")
     with pytest.raises(ValueError, match=r"^prediction must have an axis of samples"):
         cut.GANLoss("nonsaturating")(torch.ones(()), True)
+
+
+@pytest.mark.parametrize("whole", [False, True])
+def test_patch_nce_has_the_numbers_of_the_project(whole: bool) -> None:
+    """Its models/patchnce.py, at the commit in drop-in.md, gave the numbers."""
+    opt = SimpleNamespace(nce_T=0.07, batch_size=2, nce_includes_all_negatives_from_minibatch=whole)
+    loss = cut.PatchNCELoss(opt)
+    q, k = (F.normalize(noise(10, 16, seed=s)) for s in (1, 2))
+    q = F.normalize(q + k)
+    found = numbers_of(loss, q, k)
+    assert found == pytest.approx(NUMBERS[f"cut patches {whole}"], rel=1e-5, abs=1e-6)
