@@ -115,7 +115,8 @@ class DAC(Trainer):
         for size, _ in _SCALES:
             fake_mel, real_mel = (self._mel(x, size) for x in (fake, self.audio))
             mel = mel + F.l1_loss(fake_mel.clamp(1e-5).log10(), real_mel.clamp(1e-5).log10())
-        return adversarial + 2 * matching + 15 * mel
+        loss: Tensor = adversarial + 2 * matching + 15 * mel
+        return loss
 
     def _mel(self, x: Tensor, size: int) -> Tensor:
         window = torch.hann_window(size, dtype=x.dtype, device=x.device)
@@ -132,7 +133,8 @@ class DAC(Trainer):
         matching = feature_matching(
             [maps[:-1] for maps in of_real], [maps[:-1] for maps in of_fake], weight=2.0
         )
-        return adversarial + matching + 15 * self.mels(_Signal(fake), _Signal(self.audio))
+        loss: Tensor = adversarial + matching + 15 * self.mels(_Signal(fake), _Signal(self.audio))
+        return loss
 
 
 class _Signal:
@@ -221,7 +223,7 @@ class VQGAN(Trainer):
         return nll + torch.clamp(weight, 0, 1e4).detach() * 0.8 * g
 
     def discriminator_loss(self, outputs: Outputs) -> Tensor:
-        return AdversarialLoss("hinge", weight=0.5).discriminator(*outputs)
+        return AdversarialLoss("hinge", scale=0.5).discriminator(*outputs)
 
     def generator_loss(self, outputs: Outputs) -> Tensor:
         fakes, real, fake, logits = outputs
@@ -274,8 +276,9 @@ class Tokenizer(Trainer):
         return rec + 1.1 * networks.perceptual_distance(real, fake) - 0.1 * torch.mean(logits)
 
     def discriminator_loss(self, outputs: Outputs) -> Tensor:
-        loss = AdversarialLoss("hinge", weight=0.5).discriminator(*outputs)
-        return loss + 0.001 * self.lecam(*outputs)
+        loss = AdversarialLoss("hinge", scale=0.5).discriminator(*outputs)
+        total: Tensor = loss + 0.001 * self.lecam(*outputs)
+        return total
 
     def generator_loss(self, outputs: Outputs) -> Tensor:
         fakes, real, fake, logits = outputs

@@ -77,7 +77,7 @@ class Distillation(Trainer):
         self.discriminator = _Heads()
         self.features = networks.Perception()
         self.images, self.noise, self.teacher = torch.randn(3, 2, 3, 64, 64)
-        self.loss = AdversarialLoss("hinge", reduction="mean")
+        self.loss = AdversarialLoss("hinge", map_reduction="mean")
 
     def modules(self) -> list[nn.Module]:
         return [*super().modules(), self.features]
@@ -96,14 +96,16 @@ class Distillation(Trainer):
         for real, fake in zip(*outputs, strict=True):
             loss = loss + F.relu(torch.ones_like(real) - real).mean()
             loss = loss + F.relu(torch.ones_like(fake) + fake).mean()
-        return loss / 5
+        total: Tensor = loss / 5
+        return total
 
     def own_generator(self, outputs: Outputs) -> Tensor:
         fakes, logits = outputs
         adversarial = self.images.new_zeros(())
         for x in logits:
             adversarial = adversarial - x.mean()
-        return adversarial / 5 + F.mse_loss(fakes, self.teacher) * 2.5
+        loss: Tensor = adversarial / 5 + F.mse_loss(fakes, self.teacher) * 2.5
+        return loss
 
     def discriminator_loss(self, outputs: Outputs) -> Tensor:
         return self.loss.discriminator(*outputs)

@@ -1,5 +1,6 @@
 """Networks that several trainers share, to the shapes of their papers."""
 
+import itertools
 from collections.abc import Sequence
 
 import torch
@@ -36,7 +37,7 @@ class PeriodDiscriminator(nn.Module):
         widths = (1, 32, 128, 512, 1024)
         layers: list[nn.Module] = [
             weight_norm(nn.Conv2d(a, b, (5, 1), (3, 1), (2, 0)))
-            for a, b in zip(widths, widths[1:], strict=False)
+            for a, b in itertools.pairwise(widths)
         ]
         layers += [
             weight_norm(nn.Conv2d(1024, 1024, (5, 1), 1, (2, 0))),
@@ -46,7 +47,8 @@ class PeriodDiscriminator(nn.Module):
 
     def forward(self, x: Tensor) -> Features:
         x = F.pad(x, (0, -x.shape[-1] % self.period), "reflect")
-        found: Features = self.layers(x.unflatten(-1, (-1, self.period)))
+        x = x.view(*x.shape[:-1], -1, self.period)
+        found: Features = self.layers(x)
         return found
 
 

@@ -4,6 +4,7 @@ Their projects freeze each network in the other's half, and run the generator an
 swapped is the operations of their networks, too.
 """
 
+import itertools
 from typing import cast
 
 import torch
@@ -48,8 +49,9 @@ class Operations:
 
     def convolved(self, x: Tensor, w: Tensor, groups: int = 1, stride: int = 1) -> Tensor:
         padding = 0 if stride > 1 else w.shape[-1] // 2
-        convolution = stylegan.conv2d_gradfix.conv2d if self.swapped else F.conv2d
-        return convolution(x, w, None, stride, padding, 1, groups)
+        convolution = stylegan.conv2d if self.swapped else F.conv2d
+        y: Tensor = convolution(x, w, None, stride, padding, 1, groups)
+        return y
 
     @staticmethod
     def _filtered(x: Tensor, f: Tensor, stride: int) -> Tensor:
@@ -89,35 +91,35 @@ class StyleDiscriminator(_Network):
         super().__init__(swapped)
         self.widths = widths
         self.add("rgb", widths[0], 3, 1, 1)
-        self.add("rgb.b", widths[0])
-        for k, (a, b) in enumerate(zip(widths, widths[1:], strict=False)):
+        self.add("rgb_b", widths[0])
+        for k, (a, b) in enumerate(itertools.pairwise(widths)):
             for name, shape in (("0", (a, a, 3, 3)), ("1", (b, a, 3, 3)), ("skip", (b, a, 1, 1))):
-                self.add(f"{k}.{name}", *shape)
-            self.add(f"{k}.0.b", a)
-            self.add(f"{k}.1.b", b)
+                self.add(f"{k}_{name}", *shape)
+            self.add(f"{k}_0_b", a)
+            self.add(f"{k}_1_b", b)
         last = widths[-1]
         self.add("last", last, last + 1, 3, 3)
-        self.add("last.b", last)
+        self.add("last_b", last)
         self.add("dense", last, last * (size // 2 ** (len(widths) - 1)) ** 2)
-        self.add("dense.b", last)
+        self.add("dense_b", last)
         self.add("out", 1, last)
 
     def forward(self, x: Tensor) -> Tensor:
-        x = self.ops.activated(self.ops.convolved(x, self.weight("rgb")), self.weight("rgb.b"))
+        x = self.ops.activated(self.ops.convolved(x, self.weight("rgb")), self.weight("rgb_b"))
         for k in range(len(self.widths) - 1):
             skip = self.ops.downsampled(x, self.f)
-            skip = self.ops.convolved(skip, self.weight(f"{k}.skip"))
-            x = self.ops.convolved(x, self.weight(f"{k}.0"))
-            x = self.ops.activated(x, self.weight(f"{k}.0.b"))
+            skip = self.ops.convolved(skip, self.weight(f"{k}_skip"))
+            x = self.ops.convolved(x, self.weight(f"{k}_0"))
+            x = self.ops.activated(x, self.weight(f"{k}_0_b"))
             x = self.ops.blurred(x, self.f)
-            x = self.ops.convolved(x, self.weight(f"{k}.1"), stride=2)
-            x = self.ops.activated(x, self.weight(f"{k}.1.b"), 1.0) + skip * 0.5**0.5
+            x = self.ops.convolved(x, self.weight(f"{k}_1"), stride=2)
+            x = self.ops.activated(x, self.weight(f"{k}_1_b"), 1.0) + skip * 0.5**0.5
         deviation = (
             (x.var(0, unbiased=False) + 1e-8).sqrt().mean().expand(x.shape[0], 1, *x.shape[2:])
         )
         x = self.ops.convolved(torch.cat([x, deviation], 1), self.weight("last"))
-        x = self.ops.activated(x, self.weight("last.b")).flatten(1)
-        x = self.ops.activated(x @ self.weight("dense").t(), self.weight("dense.b"))
+        x = self.ops.activated(x, self.weight("last_b")).flatten(1)
+        x = self.ops.activated(x @ self.weight("dense").t(), self.weight("dense_b"))
         return x @ self.weight("out").t()
 
 
@@ -131,27 +133,27 @@ class StyleGenerator(_Network):
         before = widths[0]
         for k, width in enumerate(widths):
             for name, a in (("0", before), ("1", width)):
-                self.add(f"{k}.{name}", width, a, 3, 3)
-                self.add(f"{k}.{name}.style", a, latent)
-                self.add(f"{k}.{name}.b", width)
-            self.add(f"{k}.rgb", 3, width, 1, 1)
+                self.add(f"{k}_{name}", width, a, 3, 3)
+                self.add(f"{k}_{name}_style", a, latent)
+                self.add(f"{k}_{name}_b", width)
+            self.add(f"{k}_rgb", 3, width, 1, 1)
             before = width
 
     def _modulated(self, x: Tensor, z: Tensor, name: str, up: bool) -> Tensor:
-        styles = z @ self.weight(f"{name}.style").t() + 1
+        styles = z @ self.weight(f"{name}_style").t() + 1
         w = self.weight(name)
         norms = (w.square().sum((2, 3)) @ styles.square().t() + 1e-8).rsqrt().t()
         x = x * styles[:, :, None, None]
         x = self.ops.convolved(self.ops.upsampled(x, self.f) if up else x, w)
-        return self.ops.activated(x * norms[:, :, None, None], self.weight(f"{name}.b"))
+        return self.ops.activated(x * norms[:, :, None, None], self.weight(f"{name}_b"))
 
     def forward(self, z: Tensor) -> Tensor:
         x = self.weights["const"].expand(z.shape[0], -1, -1, -1)
         image = None
         for k in range(len(self.widths)):
-            x = self._modulated(x, z, f"{k}.0", k > 0)
-            x = self._modulated(x, z, f"{k}.1", False)
-            rgb = self.ops.convolved(x, self.weight(f"{k}.rgb"))
+            x = self._modulated(x, z, f"{k}_0", k > 0)
+            x = self._modulated(x, z, f"{k}_1", False)
+            rgb = self.ops.convolved(x, self.weight(f"{k}_rgb"))
             image = rgb if image is None else self.ops.upsampled(image, self.f) + rgb
         assert image is not None
         return image
@@ -197,7 +199,8 @@ class StyleGAN2(Penalized):
     def own_discriminator(self, outputs: Outputs) -> Tensor:
         (real, gradient), fake = outputs
         penalty = gradient.square().sum([1, 2, 3]) * 5
-        return F.softplus(fake).mean() + (F.softplus(-real) + penalty[:, None]).mean()
+        loss: Tensor = F.softplus(fake).mean() + (F.softplus(-real) + penalty[:, None]).mean()
+        return loss
 
     def own_generator(self, outputs: Outputs) -> Tensor:
         return F.softplus(-outputs).mean()
@@ -205,7 +208,8 @@ class StyleGAN2(Penalized):
     def discriminator_loss(self, outputs: Outputs) -> Tensor:
         (real, gradient), fake = outputs
         penalty = gradient.square().sum([1, 2, 3]).mean() * 5
-        return AdversarialLoss("non_saturating").discriminator(real, fake) + penalty
+        loss: Tensor = AdversarialLoss("non_saturating").discriminator(real, fake) + penalty
+        return loss
 
     def generator_loss(self, outputs: Outputs) -> Tensor:
         return AdversarialLoss("non_saturating").generator(outputs)
@@ -218,19 +222,19 @@ class _Stage(_Network):
         super().__init__(swapped)
         self.groups = 2 * width // 16
         for k in range(2):
-            self.add(f"{k}.0", 2 * width, width, 1, 1)
-            self.add(f"{k}.1", 2 * width, 16, 3, 3)
-            self.add(f"{k}.2", width, 2 * width, 1, 1)
-            self.add(f"{k}.0.b", 2 * width)
-            self.add(f"{k}.1.b", 2 * width)
+            self.add(f"{k}_0", 2 * width, width, 1, 1)
+            self.add(f"{k}_1", 2 * width, 16, 3, 3)
+            self.add(f"{k}_2", width, 2 * width, 1, 1)
+            self.add(f"{k}_0_b", 2 * width)
+            self.add(f"{k}_1_b", 2 * width)
 
     def forward(self, x: Tensor) -> Tensor:
         for k in range(2):
-            y = self.ops.convolved(x, self.weight(f"{k}.0"))
-            y = self.ops.activated(y, self.weight(f"{k}.0.b"), 1.0)
-            y = self.ops.convolved(y, self.weight(f"{k}.1"), self.groups)
-            y = self.ops.activated(y, self.weight(f"{k}.1.b"), 1.0)
-            x = x + self.ops.convolved(y, self.weight(f"{k}.2"))
+            y = self.ops.convolved(x, self.weight(f"{k}_0"))
+            y = self.ops.activated(y, self.weight(f"{k}_0_b"), 1.0)
+            y = self.ops.convolved(y, self.weight(f"{k}_1"), self.groups)
+            y = self.ops.activated(y, self.weight(f"{k}_1_b"), 1.0)
+            x = x + self.ops.convolved(y, self.weight(f"{k}_2"))
         return x
 
 
@@ -261,7 +265,8 @@ class _R3Discriminator(_Network):
         x = self.ops.convolved(x, self.weight("rgb"))
         for k, stage in enumerate(self.stages):
             x = stage(self.ops.downsampled(x, self.f) if k else x)
-        return (x * self.weights["basis"][:, 0]).sum((2, 3)) @ self.weight("out").t()
+        loss: Tensor = (x * self.weights["basis"][:, 0]).sum((2, 3)) @ self.weight("out").t()
+        return loss
 
 
 class R3GAN(Penalized):
@@ -283,7 +288,8 @@ class R3GAN(Penalized):
     def own_discriminator(self, outputs: Outputs) -> Tensor:
         (real, of_real), (fake, of_fake) = outputs
         penalty = of_real.square().sum([1, 2, 3]) + of_fake.square().sum([1, 2, 3])
-        return (F.softplus(fake - real) + 0.5 * penalty[:, None]).mean()
+        loss: Tensor = (F.softplus(fake - real) + 0.5 * penalty[:, None]).mean()
+        return loss
 
     def own_generator(self, outputs: Outputs) -> Tensor:
         real, fake = outputs
@@ -292,7 +298,8 @@ class R3GAN(Penalized):
     def discriminator_loss(self, outputs: Outputs) -> Tensor:
         (real, of_real), (fake, of_fake) = outputs
         penalty = (of_real.square().sum([1, 2, 3]) + of_fake.square().sum([1, 2, 3])).mean()
-        return self.loss.discriminator(real, fake) + 0.5 * penalty
+        total: Tensor = self.loss.discriminator(real, fake) + 0.5 * penalty
+        return total
 
     def generator_loss(self, outputs: Outputs) -> Tensor:
         return self.loss.generator(*outputs)

@@ -39,8 +39,8 @@ class Trainer(ABC):
     #: ganfast's drop-in does it, so that the import alone is enough.
     import_freezes = False
 
-    generator: nn.Module
-    discriminator: nn.Module
+    generator: Any  # modules
+    discriminator: Any
 
     def __init__(self, swapped: bool) -> None:
         self.swapped = swapped
@@ -138,6 +138,7 @@ class Step:
         ]
         own = trainer.own_discriminator, trainer.own_generator
         ours = trainer.discriminator_loss, trainer.generator_loss
+        self.losses: list[Callable[[Outputs], Tensor]]
         if way == "floor":
             self.losses = [Precomputed(loss) for loss in ours]
         else:

@@ -100,7 +100,8 @@ class CycleGAN(Trainer):
         loss = self.a.new_zeros(())
         for real, fake in outputs:
             loss = loss + (_own_square(real, 1.0) + _own_square(fake, 0.0)) * 0.5
-        return loss
+        total: Tensor = loss
+        return total
 
     def own_generator(self, outputs: Outputs) -> Tensor:
         (_, _, rec_a, rec_b, same_a, same_b), (of_b, of_a) = outputs

@@ -1,6 +1,7 @@
 """Vocoders: HiFi-GAN, BigVGAN, and RVC's and VITS' decoder."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
+from typing import cast
 
 import torch
 import torch.nn.functional as F
@@ -50,9 +51,9 @@ class Decoder(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         x = self.first(x)
-        for up, blocks in zip(self.ups, self.blocks, strict=True):
+        for up, blocks in zip(self.ups, cast(Iterable[nn.ModuleList], self.blocks), strict=True):
             x = up(F.leaky_relu(x, 0.1))
-            x = sum((block(x) for block in blocks[1:]), blocks[0](x)) / len(blocks)
+            x = torch.stack([block(x) for block in blocks]).sum(0) / 3
         return torch.tanh(self.last(F.leaky_relu(x)))
 
 
@@ -83,7 +84,8 @@ class HiFiGAN(Trainer):
         self.discriminator = networks.Several((discriminators or _hifigan_discriminators)())
         self.audio = torch.rand(batch, 1, _SAMPLES) * 2 - 1
         self.mel = torch.randn(batch, _MELS, _SAMPLES // _HOP)
-        self.filters = mel_filters(_RATE, _SIZE, _MELS, 0.0, 8000.0).float()
+        self.filters = mel_filters(_RATE, _SIZE, _MELS).float()
+        self.real_mel = own_mel(self.audio, self.filters)  # of the data set
 
     def generate(self) -> Outputs:
         return self.generator(self.mel)
@@ -105,7 +107,7 @@ class HiFiGAN(Trainer):
 
     def own_generator(self, outputs: Outputs) -> Tensor:
         fake, of_real, of_fake = outputs
-        mel = F.l1_loss(own_mel(self.audio, self.filters), own_mel(fake, self.filters)) * 45
+        mel = F.l1_loss(self.real_mel, own_mel(fake, self.filters)) * 45
         matching = adversarial = mel.new_zeros(())
         for real_maps, fake_maps in zip(of_real, of_fake, strict=True):
             for real, generated in zip(real_maps, fake_maps, strict=True):
@@ -120,13 +122,10 @@ class HiFiGAN(Trainer):
 
     def generator_loss(self, outputs: Outputs) -> Tensor:
         fake, of_real, of_fake = outputs
-        real_mel, fake_mel = (
-            hifigan.mel_spectrogram(x[:, 0], _SIZE, _MELS, _RATE, _HOP, _SIZE, 0, 8000)
-            for x in (self.audio, fake)
-        )
+        mel = hifigan.mel_spectrogram(fake[:, 0], _SIZE, _MELS, _RATE, _HOP, _SIZE, 0)
         adversarial, _ = hifigan.generator_loss([maps[-1] for maps in of_fake])
         matching = hifigan.feature_loss(of_real, of_fake)
-        return adversarial + matching + F.l1_loss(real_mel, fake_mel) * 45
+        return adversarial + matching + F.l1_loss(self.real_mel, mel) * 45
 
 
 def _hifigan_discriminators() -> list[nn.Module]:

@@ -1,0 +1,59 @@
+"""The ways of a trainer's step compute the same: its losses, and the gradients of both networks."""
+
+import pytest
+import torch
+from torch import Tensor
+
+from bench.bench_steps import TRAINERS
+from bench.steps.trainer import WAYS, Step
+
+_LIGHT = "1-D tokenizer, 2 x 64 x 64"
+
+
+def gradients(name: str, way: str) -> tuple[float, dict[str, Tensor]]:
+    """The second step's loss, and all gradients that its optimizers used."""
+    step = Step(TRAINERS[name], way, torch.float64, torch.device("cpu"))
+    step()
+    found = {}
+    criticized = step.optimizers[0].step
+
+    def keep() -> None:
+        for key, p in step.trainer.discriminator.named_parameters():
+            assert p.grad is not None
+            found[f"discriminator.{key}"] = p.grad.clone()
+        criticized()
+
+    step.optimizers[0].step = keep  # type: ignore[assignment, method-assign]
+    value = float(step())
+    for key, p in step.trainer.generator.named_parameters():
+        assert p.grad is not None
+        found[f"generator.{key}"] = p.grad
+    return value, found
+
+
+@pytest.mark.parametrize(
+    "name", [n if n == _LIGHT else pytest.param(n, marks=pytest.mark.slow) for n in TRAINERS]
+)
+def test_the_swap_changes_no_gradient(name: str) -> None:
+    value, own = gradients(name, "own")
+    for way in ("import", "ganfast"):
+        swapped, ours = gradients(name, way)
+        # Filters, mel and resampling, are float32 in both.
+        assert swapped == pytest.approx(value, rel=1e-6)
+        assert own.keys() == ours.keys()
+        for network in ("generator", "discriminator"):
+            of_it = [key for key in own if key.startswith(network)]
+            size = max(float(own[key].abs().max()) for key in of_it)
+            for key in of_it:
+                assert float((ours[key] - own[key]).abs().max()) <= 1e-6 * size, (way, key)
+
+
+def test_the_floor_computes_no_loss() -> None:
+    step = Step(TRAINERS[_LIGHT], WAYS[-1], torch.float32, torch.device("cpu"))
+    step()
+    before = [p.grad for p in step.trainer.generator.parameters()]
+    step.losses[1].loss = None  # type: ignore[attr-defined]  # would raise if it were called
+    assert float(step()) == 0
+    after = [p.grad for p in step.trainer.generator.parameters()]
+    assert all(torch.isfinite(g).all() for g in after if g is not None)
+    assert len(before) == len(after)
