@@ -61,10 +61,14 @@ def values_of(path: str | Path | None, words: Sequence[str]) -> dict[str, Any]:
 def from_mapping(kind: type[T], values: Mapping[str, Any]) -> T:
     """Make a dataclass from a mapping of its fields, with the conversions of :func:`read`.
 
+    A dataclass with a method ``with_defaults`` may add fields that depend on those that are set.
+
     Raises:
         TypeError: the dataclass refuses the type of a field.
         ValueError: a field is unknown, or the dataclass refuses a value.
     """
+    complete = getattr(kind, "with_defaults", dict)
+    values = complete(values)
     hints = get_type_hints(kind)
     known = {field.name for field in fields(kind) if field.init}  # type: ignore[arg-type]
     for name in values:

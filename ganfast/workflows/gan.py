@@ -2,7 +2,7 @@
 
 import math
 import warnings
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
@@ -19,7 +19,7 @@ from ganfast.data.squares import OnError
 from ganfast.data.survey import Survey, survey
 from ganfast.distributed import Processes
 from ganfast.models.checkpoint import load, load_gan
-from ganfast.models.registry import CONDITIONAL, check_model
+from ganfast.models.registry import CONDITIONAL, check_model, is_r3gan
 from ganfast.train import Loss, TrainOptions, loss_by_name
 from ganfast.train.checkpoint import refuse_missing, refused
 from ganfast.train.config import from_mapping, values_of
@@ -31,6 +31,8 @@ from ganfast.workflows.scores import Score
 CHOSEN = (28, 32, 64)  # sides that are chosen for images of any size
 _MAX_CLASSES = 1000  # that a class-conditional model is chosen for
 _FEW = 10  # images of a class that has too few for that
+# R3GAN's published gammas for CIFAR-10 and FFHQ, and between them at 128 pixels.
+_GAMMA = {28: 0.05, 32: 0.05, 64: 2.0, 128: 17.0, 256: 150.0}
 
 
 @dataclass(frozen=True)
@@ -38,10 +40,13 @@ class Config(TrainOptions):
     """All settings of a run: model, data, loss and the options of the trainer.
 
     What is left open (``model``, ``size``, ``channels``, ``labels``, ``batch_size``, ``score``) is
-    chosen by the data; see :func:`fit_to`.
+    chosen by the data; see :func:`fit_to`. An R3GAN brings the settings of its recipe; see
+    :meth:`with_defaults`.
 
     Attributes:
-        model: a name in ``ganfast.models.GANS``. By default ``cdcgan`` for images with labels, else
+        model: a name in ``ganfast.models.GANS``. An ``r3gan-W`` or ``cr3gan-W`` (with labels) sets
+            ``loss``, ``penalty``, ``betas_g``, ``betas_d`` and the schedules as R3GAN has them,
+            unless you set them. By default ``cdcgan`` for images with labels, else
             ``dcgan``.
         data: images to train on: an embedded data set by name, or a folder, .zip, .tar or .npz
             file, or a folder of idx files.
@@ -135,6 +140,32 @@ class Config(TrainOptions):
         between("label_smoothing", self.label_smoothing, 1.0)
         self.make_loss()
         self._check_augment()
+
+    @classmethod
+    def with_defaults(cls, values: Mapping[str, Any]) -> dict[str, Any]:
+        """Add the settings of R3GAN's recipe that are not set, if the model is an R3GAN.
+
+        The burn-in takes the whole run: the published one, 20 million images, is longer than most.
+        """
+        if not is_r3gan(values.get("model", "")):
+            return dict(values)
+        steps, batch = values.get("steps", cls.steps), values.get("batch_size") or 64
+        size = values.get("size") or (28 if values.get("data", cls.data) in data.EMBEDDED else 64)
+        whole_ = isinstance(steps, int) and isinstance(batch, int)
+        kimg = steps * batch / 1000 if whole_ else 1.0  # other types are refused later
+        recipe = {
+            "loss": "relativistic",
+            "penalty": "r1_r2",
+            "penalty_weight": _GAMMA.get(size, _GAMMA[64]),
+            "penalty_end": 0.1,
+            "betas_g": (0.0, 0.9),
+            "betas_d": (0.0, 0.9),
+            "beta2_end": 0.99,
+            "lr_end": 0.25,
+            "burn_in_kimg": kimg,
+            "ema_kimg": kimg / 40,
+        }
+        return recipe | dict(values)
 
     def _check_augment(self) -> None:
         check_policy(self.augment)
@@ -272,6 +303,8 @@ def fit_to(config: Config, found: Survey) -> Config:
     if not config.size:
         fit = [size for size in CHOSEN if size <= found.side]
         changes["size"] = max(fit, default=min(CHOSEN))
+        if is_r3gan(config.model) and config.penalty_weight == _GAMMA[64]:
+            changes["penalty_weight"] = _GAMMA[changes["size"]]
     if not config.channels:
         changes["channels"] = 1 if found.grey else 3
     if not config.batch_size:

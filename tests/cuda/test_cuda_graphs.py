@@ -24,6 +24,14 @@ CASES = {
     },
     "wgan_gp, clipped": {"penalty": "wgan_gp", "clip_gradients": 0.5, "clip_weights": 0.3},
     "accumulated": {"accumulate": 2, "g_steps": 2, "consistency": 1.0},
+    "burn-in": {
+        "d_steps": 1,
+        "penalty": "r1_r2",
+        "burn_in_kimg": 0.1,
+        "lr_end": 0.5,
+        "penalty_end": 0.1,
+        "ema_kimg": 0.02,
+    },
     "reused, bf16": {"reuse_fakes": True, "d_steps": 1, "precision": "bf16"},
 }
 

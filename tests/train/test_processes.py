@@ -24,6 +24,17 @@ CASES = {
     "wgan_gp": ("wasserstein", {"penalty": "wgan_gp", "clip_gradients": 0.5}),
     "relativistic average": ("relativistic_average", {"accumulate": 2}),
     "lists+cr": ("hinge", {"consistency": 1.0}),
+    "burn-in": (
+        "relativistic",
+        {
+            "penalty": "r1_r2",
+            "burn_in_kimg": 0.1,
+            "lr_end": 0.5,
+            "penalty_end": 0.1,
+            "beta2_end": 0.99,
+            "ema_kimg": 0.02,
+        },
+    ),
 }
 STEPS = 12
 

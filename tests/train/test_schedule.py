@@ -142,5 +142,5 @@ def test_a_scheduled_probability_needs_an_augmentation_that_has_one(tmp_path: Pa
 
 def test_graphs_round_what_they_hold_as_a_number() -> None:
     changes = {"cuda_graphs": True, **BURN_IN}
-    values = {scheduled(toy.options(**changes), n).beta2 for n in range(0, 201)}
+    values = {scheduled(toy.options(**changes), n).beta2 for n in range(201)}
     assert values == {round(0.9 + 0.01 * k, 2) for k in range(10)}

@@ -112,7 +112,7 @@ def test_the_ends_of_an_interpolation_are_the_latents():
     [
         ({"model": "dcgn"}, "did you mean 'dcgan'"),
         ({"limit": 1}, r"batch_size must be from 1 to 10, the number of images in digits, got 64"),
-        ({"model": "dcgan", "size": 30}, "size must be one of 28, 32, 64, 128, got 30"),
+        ({"model": "dcgan", "size": 30}, "size must be one of 28, 32, 64, 128, 256, got 30"),
         ({"channels": 2}, r"channels must be 1 \(grey\) or 3 \(RGB\), got 2"),
         ({"background": "blu"}, "background must be a colour such as white or #808080, got 'blu'"),
         ({"on_error": "go"}, "on_error must be one of stop, skip, got 'go'"),
@@ -120,7 +120,7 @@ def test_the_ends_of_an_interpolation_are_the_latents():
         ({"loss": "hing"}, "loss must be one of"),
         ({"loss": "wasserstein", "label_smoothing": 0.1}, "label_smoothing must be 0"),
         ({"loss": "hinge", "sigmoid": True}, "from_probs must be False"),
-        ({"augment": "colour"}, "policy must be made of color"),
+        ({"augment": "colour"}, "policy must be ada, r3gan, or made of color"),
         ({"freeze_d": 2}, "freeze_d must be below 2"),
     ],
 )
@@ -181,7 +181,7 @@ def test_the_command(monkeypatch, capsys, tmp_path):
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"adaptive": 0.6}, "adaptive must be 0 if augment is empty, got 0.6"),
+        ({"adaptive": 0.6}, "adaptive must not be set if augment is empty, got 0.6"),
         (
             {"adaptive": 0.6, "augment": "color", "loss": "wasserstein"},
             "adaptive must be 0 for loss 'wasserstein', got 0.6",
