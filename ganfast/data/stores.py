@@ -98,7 +98,7 @@ def below(url: str) -> Iterator[tuple[str, str]]:
         for info in sorted(_listing(url, system, folder), key=lambda info: str(info["name"])):
             name = str(info["name"]).rstrip("/")
             relative = name.removeprefix(root).lstrip("/")
-            if not relative or is_hidden(PurePosixPath(relative)):
+            if not relative or is_hidden(relative):
                 continue
             if info["type"] == "directory":
                 left.append(name)

@@ -218,6 +218,8 @@ def evaluate(
     for side in (real, fake):
         if isinstance(side, str):
             inputs.refuse_missing(side)
+        elif settings.engine != "here" and not isinstance(side, FeatureSet):
+            raise ValueError(f"engine must be 'here' for an opened source, got {settings.engine!r}")
     needs_features = wanted_features(wanted)
     if (
         isinstance(real, str)
@@ -437,15 +439,9 @@ def _refuse_at_once(
 
 
 def engine_of(side: Input, settings: Settings, work: Work) -> Engine | None:
-    """Return what maps the shards of an input elsewhere, if that is asked for.
-
-    Raises:
-        ValueError: the input is an object of this process.
-    """
-    if settings.engine == "here" or isinstance(side, FeatureSet):
+    """Return what maps the shards of a named input elsewhere, if that is asked for."""
+    if settings.engine == "here" or not isinstance(side, str):
         return None
-    if not isinstance(side, str):
-        raise ValueError(f"engine must be 'here' for an opened source, got {settings.engine!r}")
     from ganfast.evaluation import ray_engine
 
     return ray_engine.engine(side, settings, work)
