@@ -10,7 +10,7 @@ from ganfast.evaluation.collect import Engine, Work, map_shards
 from ganfast.evaluation.state import State
 
 if TYPE_CHECKING:
-    from ganfast.evaluation.run import Settings
+    from ganfast.evaluation.settings import Settings
 
 _RESTARTS = 20  # of each actor
 _RETRIES = 3  # of a shard whose actor was lost
@@ -109,7 +109,7 @@ class _Mapper:
     ) -> None:  # fmt: skip
         import torch
 
-        from ganfast.evaluation.run import encoder_for, open_side
+        from ganfast.evaluation.settings import encoder_for, open_side
 
         if os.path.isdir(folder):  # where relative paths start
             os.chdir(folder)

@@ -190,16 +190,19 @@ def test_features_are_scored_without_a_network(ganfast, tmp_path: Path, monkeypa
 def test_opened_sources_are_inputs(folder: Path) -> None:
     images = data.digits().images
     encoder = load("digits")
-    fake = image_source.Arrays(images[200:300], "an array", 1)
-    found = evaluate("digits", fake, ["fid"], Settings(features="digits"), quiet=True)
-    real = encoder(images)["features"]
+    one, fake = (
+        image_source.Arrays(images[part], name, 1)
+        for part, name in ((slice(200), "one"), (slice(200, 300), "an array"))
+    )
+    found = evaluate(one, fake, ["fid"], Settings(features="digits"), quiet=True)
+    real = encoder(images[:200])["features"]
     expected = metrics.frechet_distance_from_features(real, encoder(images[200:300])["features"])
     assert found.rows[0].value == pytest.approx(float(expected), rel=1e-5)
     assert (found.fake.name, found.fake.n) == ("an array", 100)
     state = statistics(fake, Settings(features="digits"), sample=10, quiet=True).state
     assert (state.n, len(state.numbers)) == (100, 10)
     with pytest.raises(ValueError, match="engine must be 'here' for an opened source, got 'ray'"):
-        evaluate("digits", fake, ["fid"], Settings(features="digits", engine="ray"), quiet=True)
+        evaluate(one, fake, ["fid"], Settings(features="digits", engine="ray"), quiet=True)
 
 
 def test_shards_keep_processes_busy() -> None:
