@@ -174,6 +174,7 @@ def _files(name: str, files: Sequence[str], channels: int, background: Colour | 
     if at_once and len(files) <= _FEW:
         opened = [open_file(file) for file in files]
         return opened[0] if len(files) == 1 else Joined(name, list(zip(files, opened, strict=True)))
+    _state(files[0])  # so that a mistake in the name shows at once
     return Several(name, files, open_file, _state, channels, kind in _OF_IMAGES)
 
 
