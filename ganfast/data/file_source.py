@@ -13,7 +13,6 @@ import threading
 import zipfile
 import zlib
 from abc import abstractmethod
-from array import array
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -71,22 +70,21 @@ class Files(ImageSource):
 
         def images() -> Iterator[str]:
             for file in files:
-                path = PurePosixPath(file)
-                if listing.is_image_name(path):
+                if listing.is_image_name(file):
                     folders.add(file)
                     yield file
-                elif path.name == listing.LABELS_FILE:
+                elif PurePosixPath(file).name == listing.LABELS_FILE:
                     described.append(file)
-                elif not listing.is_hidden(path):
-                    unread[listing.ending(path)] += 1
+                elif not listing.is_hidden(file):
+                    unread[listing.ending(file)] += 1
 
         self.entries = names.kept(images())
         self._level = folders.level()
         self._labels: Sequence[str] | None = None
         labels = listing.labels_file(described, self.entries) if self.entries else None
         for other in described:
-            if other != labels and not listing.is_hidden(PurePosixPath(other)):
-                unread[listing.ending(PurePosixPath(other))] += 1
+            if other != labels and not listing.is_hidden(other):
+                unread[listing.ending(other)] += 1
         self.unread = self._not_read(unread)
         if not self.entries:
             note = listing.not_images(unread)
@@ -152,23 +150,25 @@ class Files(ImageSource):
         """
         n = len(self)
         count = count or -(-n // shard_size(n))
-        buckets = [array("I") for _ in range(count)]
-        for number, entry in enumerate(self.entries):
-            buckets[_hash(entry) * count >> 64].append(number)
+        groups = names.Groups(self.entries, lambda entry: _hash(entry) * count >> 64, count)
+
+        def part(i: int) -> Files:
+            return self._part(groups.names(i), groups.numbers[i])
+
+        def key(i: int) -> str | None:
+            return part(i).key
+
         return [
-            Shard(f"{i} of {count}", numbers, partial(self._part, numbers),
-                  partial(self._key_of, numbers))
-            for i, numbers in enumerate(buckets) if numbers
-        ]  # fmt: skip
+            Shard(f"{i} of {count}", numbers, partial(part, i), partial(key, i))
+            for i, numbers in enumerate(groups.numbers)
+            if numbers
+        ]
 
-    def _key_of(self, numbers: Sequence[int]) -> str | None:
-        return self._part(numbers).key
-
-    def _part(self, numbers: Sequence[int]) -> "Files":
+    def _part(self, entries: list[str], numbers: Sequence[int]) -> "Files":
         part = copy.copy(self)
         for cached in ("key", "labels"):
             part.__dict__.pop(cached, None)
-        part.entries, part.unread = [self.entries[i] for i in numbers], {}
+        part.entries, part.unread = entries, {}
         if self._labels is not None:
             part._labels = [self._labels[i] for i in numbers]
         return part
@@ -236,7 +236,7 @@ class Folder(Files):
 
     def __init__(self, path: Path, channels: int, background: Colour | None = None) -> None:
         self._path = path
-        found = names.path_order(file.as_posix() for file in listing.walk(path))
+        found = names.path_order(listing.walk(path))
         super().__init__(str(path), found, channels, background)
 
     def file(self, entry: str, held: ExitStack) -> Path:
@@ -324,7 +324,7 @@ class TarArchive(Files):
 
     def _not_read(self, found: Counter[str]) -> Counter[str]:
         described = webdataset.described(self._members, self.entries)
-        return found - Counter(listing.ending(PurePosixPath(name)) for name in described.values())
+        return found - Counter(map(listing.ending, described.values()))
 
     @cached_property
     def labels(self) -> Sequence[str] | None:
@@ -440,7 +440,7 @@ def read_list(path: Path, channels: int, background: Colour | None) -> FileList:
     with open(path, newline="", encoding="utf-8-sig", errors="surrogateescape") as file:
         lines = enumerate(_listed(path, file), 1)
         for number, (name, label) in lines:
-            if not listing.is_image_name(PurePosixPath(PurePosixPath(name).name)):
+            if not listing.is_image_name(PurePosixPath(name).name):
                 if number == 1 and path.suffix.lower() != ".txt":
                     continue
                 raise ValueError(
@@ -460,8 +460,8 @@ def _listed(path: Path, file: IO[str]) -> Iterator[tuple[str, str | None]]:
     if path.suffix.lower() == ".txt":
         for line in filter(None, map(str.strip, file)):
             head, _, tail = line.rpartition(" ")
-            has_class = listing.is_image_name(PurePosixPath(PurePosixPath(head.strip()).name))
-            whole = listing.is_image_name(PurePosixPath(PurePosixPath(line).name))
+            has_class = listing.is_image_name(PurePosixPath(head.strip()).name)
+            whole = listing.is_image_name(PurePosixPath(line).name)
             yield (head.strip(), tail) if has_class and not whole else (line, None)
         return
     try:

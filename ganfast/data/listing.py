@@ -5,7 +5,7 @@ import os
 import sys
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from pathlib import Path, PurePath, PurePosixPath
+from pathlib import Path, PurePosixPath
 from typing import Any
 
 EXTENSIONS = frozenset(
@@ -18,18 +18,22 @@ LABELS_FILE = "dataset.json"  # as StyleGAN's data sets have it
 _SPLITS = frozenset(("train", "training", "test", "val", "valid", "validation"))
 
 
-def is_image_name(relative: PurePath) -> bool:
+def is_image_name(name: str) -> bool:
     """Say whether a relative path names an image: by its ending, and not hidden."""
-    return not is_hidden(relative) and relative.suffix.lower() in EXTENSIONS
+    return name[name.rfind(".") :].lower() in EXTENSIONS and not is_hidden(name)
 
 
-def is_hidden(relative: PurePath) -> bool:
+def is_hidden(name: str) -> bool:
     """Say whether a part of the path starts with a dot."""
-    return any(part.startswith(".") for part in relative.parts)
+    if not name.startswith(".") and "/." not in name:
+        return False
+    return any(part.startswith(".") for part in PurePosixPath(name).parts)
 
 
-def walk(root: Path) -> Iterator[Path]:
-    """Yield the files below a folder, relative to it; hidden ones are skipped.
+def walk(root: Path) -> Iterator[str]:
+    """Yield the files below a folder, by names relative to it with forward slashes.
+
+    Hidden ones are skipped.
 
     A link to a folder is followed, each real folder being read once.
 
@@ -37,23 +41,25 @@ def walk(root: Path) -> Iterator[Path]:
         ValueError: a link leads back to a folder that holds it.
     """
     seen: set[str] = set()
-    left: list[tuple[Path, tuple[str, ...]]] = [(root, (os.path.realpath(root),))]
+    left: list[tuple[str, tuple[str, ...]]] = [("", (os.path.realpath(root),))]
     while left:
         folder, ancestors = left.pop()
         if ancestors[-1] in seen:
             continue
         seen.add(ancestors[-1])
-        for entry in os.scandir(folder):
-            path = Path(entry.path)
+        for entry in os.scandir(os.path.join(root, folder)):
             if entry.name.startswith("."):
                 continue
+            name = f"{folder}{entry.name}"
             if not entry.is_dir():
-                yield path.relative_to(root)
+                yield name
                 continue
-            real = os.path.realpath(path)
+            real = os.path.realpath(entry.path)
             if real in ancestors:
-                raise ValueError(f"{path}: this link leads back to a folder that holds it, {real}")
-            left.append((path, (*ancestors, real)))
+                raise ValueError(
+                    f"{entry.path}: this link leads back to a folder that holds it, {real}"
+                )
+            left.append((f"{name}/", (*ancestors, real)))
 
 
 def not_images(endings: Mapping[str, int]) -> str | None:
@@ -68,9 +74,9 @@ def not_images(endings: Mapping[str, int]) -> str | None:
     return f"{total} {files} no image by name and not read ({kinds}{more})"
 
 
-def ending(name: PurePath) -> str:
+def ending(name: str) -> str:
     """Return the ending of a file's name, for `not_images`."""
-    return name.suffix.lower() or "no ending"
+    return PurePosixPath(name).suffix.lower() or "no ending"
 
 
 class Folders:
@@ -83,17 +89,22 @@ class Folders:
 
     def __init__(self) -> None:
         self._levels: list[_Level] = []
-        self._any = False
+        self._last: str | None = None
+        self._parts: Sequence[str] = ()
 
     def add(self, name: str) -> None:
         """Add an image's name, with forward slashes."""
-        *folders, file = PurePosixPath(name).parts
-        if not self._any:
-            self._any, self._levels = True, [_Level() for _ in folders]
-        del self._levels[len(folders) :]  # a level that some lie above divides nothing
+        head, _, file = name.rpartition("/")
+        if head != self._last:
+            self._parts = PurePosixPath(head).parts
+            if self._last is None:
+                self._levels = [_Level() for _ in self._parts]
+            del self._levels[len(self._parts) :]  # a level that some lie above divides nothing
+            for level, folder in zip(self._levels, self._parts, strict=False):
+                level.tops.add(folder)
+            self._last = head
         number = None
-        for level, folder in zip(self._levels, folders, strict=False):
-            level.tops.add(folder)
+        for level, folder in zip(self._levels, self._parts, strict=False):
             if level.fitting:
                 number = _last_number(file) if number is None else number
                 level.number(folder, number)

@@ -5,10 +5,10 @@ import marshal
 import os
 import tempfile
 from array import array
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from functools import lru_cache
 from itertools import islice
-from typing import overload
+from typing import IO, overload
 
 IN_MEMORY = 1 << 18  # names that are kept in a list; more go to a temporary file
 _BLOCK = 512  # names that are read together
@@ -39,6 +39,47 @@ def _chained(first: list[str], rest: Iterator[str]) -> Iterator[str]:
     yield from first
     first.clear()
     yield from rest
+
+
+class Groups:
+    """Names in groups, each of which is read at once.
+
+    Attributes:
+        numbers: of the names of each group, in order.
+    """
+
+    def __init__(self, names: Iterable[str], group: Callable[[str], int], count: int) -> None:
+        """``group`` says to which of ``count`` groups a name belongs."""
+        self.numbers = [array("I") for _ in range(count)]
+        self._new: list[list[str]] = [[] for _ in range(count)]
+        self._chunks = [array("q") for _ in range(count)]  # start and size of what is in the file
+        self._file: IO[bytes] | None = None
+        for number, name in enumerate(names):
+            i = group(name)
+            self.numbers[i].append(number)
+            self._new[i].append(name)
+            if number % IN_MEMORY == IN_MEMORY - 1:
+                self._write()
+
+    def names(self, group: int) -> list[str]:
+        """Return the names of a group, in order."""
+        found: list[str] = []
+        chunks = self._chunks[group]
+        for start, size in zip(chunks[::2], chunks[1::2], strict=True):
+            assert self._file is not None
+            found += marshal.loads(os.pread(self._file.fileno(), size, start))
+        return found + self._new[group]
+
+    def _write(self) -> None:
+        if self._file is None:
+            self._file = tempfile.TemporaryFile()  # noqa: SIM115  open as long as this object
+        for new, chunks in zip(self._new, self._chunks, strict=True):
+            if new:
+                raw = marshal.dumps(new)
+                chunks.extend((self._file.tell(), len(raw)))
+                self._file.write(raw)
+                new.clear()
+        self._file.flush()
 
 
 class _Filed(Sequence[str]):

@@ -140,7 +140,7 @@ def _braces(text: str) -> Iterator[str]:
 
 def _files(name: str, files: Sequence[str], channels: int, background: Colour | None) -> Source:
     """Open files of one kind."""
-    if all(listing.is_image_name(PurePosixPath(PurePosixPath(file).name)) for file in files):
+    if all(listing.is_image_name(PurePosixPath(file).name) for file in files):
         if any(map(stores.is_url, files)):
             raise ValueError(f"{name} must be a folder or archives of images, got single images")
         return file_source.FileList(name, Path(), files, channels, background)
@@ -174,6 +174,7 @@ def _files(name: str, files: Sequence[str], channels: int, background: Colour | 
     if at_once and len(files) <= _FEW:
         opened = [open_file(file) for file in files]
         return opened[0] if len(files) == 1 else Joined(name, list(zip(files, opened, strict=True)))
+    _state(files[0])  # so that a mistake in the name shows at once
     return Several(name, files, open_file, _state, channels, kind in _OF_IMAGES)
 
 
@@ -187,8 +188,7 @@ def _folder(path: Path, channels: int, background: Colour | None) -> Source:
     if described.is_file():  # of Hugging Face's save_to_disk
         splits = ", ".join(sorted(p.name for p in path.iterdir() if p.is_dir()))
         raise ValueError(f"{path} must be one split of a data set, got the folder of {splits}")
-    names = (file.as_posix() for file in listing.walk(path))
-    files = sorted(_kinds_of(names))
+    files = sorted(_kinds_of(listing.walk(path)))
     if not files:
         return file_source.Folder(path, channels, background)
     return _files(
@@ -212,7 +212,7 @@ def _kinds_of(names: Iterator[str]) -> list[str]:
     """Return the files in a folder that hold images or features; none if it has images itself."""
     found: list[str] = []
     for name in names:
-        if listing.is_image_name(PurePosixPath(name)):
+        if listing.is_image_name(name):
             return []
         if ending(name) in _READERS and ending(name) not in _LISTS:
             found.append(name)
@@ -233,7 +233,7 @@ def _one_split(name: str, files: list[str]) -> list[str]:
 
 def may_hold_features(path: Path) -> bool:
     """Say whether a folder has no images, but files that may hold features."""
-    found = _kinds_of(file.as_posix() for file in listing.walk(path))
+    found = _kinds_of(listing.walk(path))
     return any(ending(file) in OF_FEATURES for file in found)
 
 

@@ -1,5 +1,6 @@
 """Files that are not on this machine: whatever fsspec reaches by a URL."""
 
+import io
 import random
 import re
 import shutil
@@ -59,10 +60,41 @@ def fetched(url: str) -> tuple[Path, "tempfile.TemporaryDirectory[str]"]:
 
 
 def opened(url: str) -> IO[bytes]:
-    """Open a file that can be read at any place. Raises as `read`."""
-    system, path = _system(url)
-    file: IO[bytes] = _tried(url, lambda: system.open(path, "rb"))
-    return file
+    """Open a file that can be read at any place. Raises as `read`, also when it is read."""
+    return io.BufferedReader(_Ranges(url), 1 << 20)
+
+
+class _Ranges(io.RawIOBase):
+    """A file whose parts are asked for one by one, each until it comes."""
+
+    def __init__(self, url: str) -> None:
+        self._url = url
+        self._system, self._path = _system(url)
+        self._size = int(_tried(url, lambda: self._system.info(self._path))["size"])
+        self._place = 0
+
+    def readable(self) -> bool:
+        return True
+
+    def seekable(self) -> bool:
+        return True
+
+    def seek(self, offset: int, whence: int = io.SEEK_SET) -> int:
+        start = {io.SEEK_SET: 0, io.SEEK_CUR: self._place, io.SEEK_END: self._size}[whence]
+        self._place = max(0, start + offset)
+        return self._place
+
+    def readinto(self, buffer: Any) -> int:
+        end = min(self._size, self._place + len(buffer))
+        if self._place >= end:
+            return 0
+        place = self._place
+        part = _tried(self._url, lambda: self._system.cat_file(self._path, start=place, end=end))
+        if len(part) != end - place:
+            raise StoreError(f"{self._url} cannot be read in parts: its store ignores ranges")
+        buffer[: len(part)] = part
+        self._place = end
+        return len(part)
 
 
 def state(url: str) -> str:
@@ -98,7 +130,7 @@ def below(url: str) -> Iterator[tuple[str, str]]:
         for info in sorted(_listing(url, system, folder), key=lambda info: str(info["name"])):
             name = str(info["name"]).rstrip("/")
             relative = name.removeprefix(root).lstrip("/")
-            if not relative or is_hidden(PurePosixPath(relative)):
+            if not relative or is_hidden(relative):
                 continue
             if info["type"] == "directory":
                 left.append(name)

@@ -2,8 +2,9 @@
 
 from ganfast.evaluation.collect import OnError
 from ganfast.evaluation.parts import merge_files, save_statistics, statistics
-from ganfast.evaluation.run import Result, Settings, evaluate
+from ganfast.evaluation.run import Result, evaluate
 from ganfast.evaluation.scores import TABLE, FeatureSet, Options, names
+from ganfast.evaluation.settings import Settings
 from ganfast.evaluation.state import State, merged
 
 __all__ = [

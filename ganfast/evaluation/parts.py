@@ -7,7 +7,8 @@ from typing import NamedTuple
 from ganfast.data.image_source import Source, notes_of
 from ganfast.evaluation import inputs
 from ganfast.evaluation.collect import Work, collect
-from ganfast.evaluation.run import Settings, encoder_for, engine_of, open_side, remarks
+from ganfast.evaluation.run import engine_of, remarks
+from ganfast.evaluation.settings import Settings, encoder_for, open_side
 from ganfast.evaluation.state import Part, State, merged
 from ganfast.metrics.moments import Moments, save_moments
 

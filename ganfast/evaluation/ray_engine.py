@@ -10,7 +10,7 @@ from ganfast.evaluation.collect import Engine, Work, map_shards
 from ganfast.evaluation.state import State
 
 if TYPE_CHECKING:
-    from ganfast.evaluation.run import Settings
+    from ganfast.evaluation.settings import Settings
 
 _RESTARTS = 20  # of each actor
 _RETRIES = 3  # of a shard whose actor was lost
@@ -109,23 +109,29 @@ class _Mapper:
     ) -> None:  # fmt: skip
         import torch
 
-        from ganfast.evaluation.run import encoder_for, open_side
+        from ganfast.evaluation.settings import encoder_for, open_side
 
         if os.path.isdir(folder):  # where relative paths start
             os.chdir(folder)
         if threads is not None:
             torch.set_num_threads(threads)
-        encoder = encoder_for([spec], settings)
-        self._work = Work(encoder, **work)
-        source = open_side(spec, encoder, settings, settings.samples)
-        self._shards = source.shards(count)
-        if len(self._shards) != count:
-            raise ValueError(
-                f"{spec} must have the same files on every machine, got {len(self._shards)} shards "
-                f"here and {count} there"
-            )
+        self._error: Exception | None = None
+        try:
+            encoder = encoder_for([spec], settings)
+            self._work = Work(encoder, **work)
+            source = open_side(spec, encoder, settings, settings.samples)
+            self._shards = source.shards(count)
+            if len(self._shards) != count:
+                raise ValueError(
+                    f"{spec} must have the same files on every machine, got {len(self._shards)} "
+                    f"shards here and {count} there"
+                )
+        except Exception as error:  # told by `map`, as Ray would start a failed actor again
+            self._error = error
 
     def map(self, position: int) -> bytes:
         """Return the state of a shard as bytes."""
+        if self._error is not None:
+            raise self._error
         (state,) = map_shards([self._shards[position]], self._work)
         return state.limited(self._work.limit).to_bytes()

@@ -3,14 +3,11 @@
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
-from pathlib import Path
-from typing import Literal
 
 import torch
 from torch import Tensor
 
-from ganfast import features, metrics
-from ganfast.data.image_files import colour
+from ganfast import metrics
 from ganfast.data.image_source import ImageSource, Source, notes_of
 from ganfast.distributed import is_first
 from ganfast.evaluation import inputs
@@ -24,10 +21,10 @@ from ganfast.evaluation.scores import (
     common_classes,
     need_labels,
 )
+from ganfast.evaluation.settings import Input, Settings, encoder_for, need_two, open_side
 from ganfast.evaluation.state import State
 from ganfast.evaluation.thumbnails import thumbnail
 from ganfast.features import Encoder
-from ganfast.features.resize import Mode
 from ganfast.features.weight_files import INCEPTION
 from ganfast.metrics.moments import load_settings
 
@@ -38,76 +35,6 @@ _ROWS, _NEIGHBOURS = 8, 5  # fake images, and the real ones nearest to each
 FEW = 2048
 _CURVE_KS = (1, 2, 3, 5, 8, 12)
 _CURVE_SAMPLES = 5000  # of each side, for the curve of precision and recall
-
-
-def check_device(device: str) -> None:
-    """Raise ValueError unless this machine has such a device."""
-    try:
-        kind = torch.device(device).type
-    except RuntimeError as error:
-        raise ValueError(f"device must be cpu, cuda, cuda:1 or mps, got {device!r}") from error
-    if kind == "cuda" and not torch.cuda.is_available():
-        raise ValueError(f"device must be cpu, as there is no CUDA device here, got {device!r}")
-    if kind == "cuda" and (torch.device(device).index or 0) >= torch.cuda.device_count():
-        raise ValueError(
-            f"device must be below cuda:{torch.cuda.device_count()} here, got {device!r}"
-        )
-
-
-@dataclass(frozen=True)
-class Settings:
-    """The feature network, and how the images are run through it.
-
-    Attributes:
-        features, resize, dims, weights, sha256, dtype, compile, graphs, download, device: as
-            `ganfast.features.load` takes them.
-        batch_size: images that go through the network at once.
-        samples: images that a generator makes; as many as the other side has by default.
-        background: colour on which transparency is composed, as ``ganfast train`` does, which also
-            turns images upright. By default the stored pixels are taken, as other tools do.
-        on_error: ``"stop"`` at images that cannot be used, or ``"skip"`` them.
-        state: folder of finished features, to resume from and to use again.
-        engine: ``"here"``, in this process or in those of torchrun, or ``"ray"``.
-        workers: actors of Ray; as many as there are GPUs, or a quarter of the CPUs, by default.
-        options: of the metrics.
-    """
-
-    features: str = "inception"
-    resize: Mode | None = None
-    dims: int = 2048
-    weights: str | None = None
-    sha256: str | None = None
-    dtype: str = "float32"
-    compile: bool = False
-    graphs: bool = False
-    download: bool = False
-    device: str = "cpu"
-    batch_size: int = 32
-    samples: int | None = None
-    background: str | None = None
-    on_error: OnError = "stop"
-    state: Path | None = None
-    engine: Literal["here", "ray"] = "here"
-    workers: int | None = None
-    options: Options = field(default_factory=Options)
-
-    def encoder(self) -> Encoder:
-        """Load the feature network.
-
-        Raises:
-            FileNotFoundError, ModuleNotFoundError, ValueError: as `ganfast.features.load`, and for
-                a device that is not there.
-        """
-        check_device(self.device)
-        encoder = features.load(
-            self.features, device=self.device, resize=self.resize, dims=self.dims,
-            weights=self.weights, sha256=self.sha256, dtype=self.dtype, compile=self.compile,
-            graphs=self.graphs, download=self.download,
-        )  # fmt: skip
-        if self.background is not None:  # one of the settings that change the numbers
-            colour(self.background)
-            encoder.settings = encoder.settings | {"background": self.background}
-        return encoder
 
 
 @dataclass
@@ -185,9 +112,6 @@ def count(side: FeatureSet) -> str:
     return "statistics" if side.n is None else f"{side.n:,} images"
 
 
-Input = str | Source | FeatureSet
-
-
 def evaluate(
     real: Input,
     fake: Input,
@@ -218,6 +142,8 @@ def evaluate(
     for side in (real, fake):
         if isinstance(side, str):
             inputs.refuse_missing(side)
+        elif settings.engine != "here" and not isinstance(side, FeatureSet):
+            raise ValueError(f"engine must be 'here' for an opened source, got {settings.engine!r}")
     needs_features = wanted_features(wanted)
     if (
         isinstance(real, str)
@@ -293,28 +219,6 @@ def _for(side: Input, settings: Settings, samples: int | None) -> Settings:
     return replace(settings, samples=samples) if is_generator else settings
 
 
-def encoder_for(sides: Sequence[Input], settings: Settings) -> Encoder:
-    """Load the feature network, or none if the inputs are features.
-
-    Raises:
-        ValueError: some are features and others images; or as `Settings.encoder`.
-    """
-    of_features = {_name(side) for side in sides if inputs.is_features(side)}
-    if not of_features:
-        return settings.encoder()
-    images = [_name(side) for side in sides if inputs.is_images(side)]
-    if images:
-        raise ValueError(
-            f"REAL and FAKE must both be images or both features, got images in {images[0]} and "
-            f"features in {min(of_features)}"
-        )
-    return inputs.given_features()
-
-
-def _name(side: Input) -> str:
-    return side if isinstance(side, str) else side.name
-
-
 def _between_statistics(real: str, fake: str, wanted: list[str], settings: Settings) -> Result:
     """Score two statistics files, which needs no network and no weights."""
     start = time.perf_counter()
@@ -385,30 +289,6 @@ def _open(
     return source
 
 
-def open_side(
-    side: str | Source, encoder: Encoder, settings: Settings, samples: int | None
-) -> Source:
-    """Open images or features by name, and return others as they are.
-
-    Raises:
-        ValueError: there are fewer than two, or they do not fit the network.
-    """
-    if isinstance(side, str):
-        device = torch.device(settings.device)
-        background = None if settings.background is None else colour(settings.background)
-        side = inputs.open_source(
-            side, encoder.channels, samples, settings.options.seed, device, background
-        )
-    if side.count is not None:
-        _need_two(side.name, side.count)
-    return side
-
-
-def _need_two(name: str, n: int) -> None:
-    if n < 2:
-        raise ValueError(f"{name} must hold at least 2 images, got {n}")
-
-
 def _refuse_at_once(
     wanted: list[str],
     real: FeatureSet | Source,
@@ -437,15 +317,9 @@ def _refuse_at_once(
 
 
 def engine_of(side: Input, settings: Settings, work: Work) -> Engine | None:
-    """Return what maps the shards of an input elsewhere, if that is asked for.
-
-    Raises:
-        ValueError: the input is an object of this process.
-    """
-    if settings.engine == "here" or isinstance(side, FeatureSet):
+    """Return what maps the shards of a named input elsewhere, if that is asked for."""
+    if settings.engine == "here" or not isinstance(side, str):
         return None
-    if not isinstance(side, str):
-        raise ValueError(f"engine must be 'here' for an opened source, got {settings.engine!r}")
     from ganfast.evaluation import ray_engine
 
     return ray_engine.engine(side, settings, work)
@@ -468,7 +342,7 @@ def as_side(source: Source, found: State) -> FeatureSet:
     Raises:
         ValueError: fewer than two images could be used.
     """
-    _need_two(source.name, found.n)
+    need_two(source.name, found.n)
     moments = {**found.statistics(), **source.moments}
     side = FeatureSet(source.name, found.n, moments, labels=found.labels)
     if found.complete:

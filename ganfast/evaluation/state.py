@@ -182,6 +182,8 @@ class Merger:
         self._left: list[State] = []  # whose rows are still to be sorted
         self._count = 0  # of these rows
         self._new: list[State] = []  # whose rows are still to be added to the moments
+        self._positions: dict[str, set[int]] = {}  # of the shards of each source
+        self._sources: dict[str, Part] = {}
 
     def add(self, state: State) -> None:
         """Add a state. Raises ValueError as `merged`."""
@@ -192,7 +194,7 @@ class Merger:
             keys = {*state.settings, *total.settings}
             differ = sorted(k for k in keys if state.settings.get(k) != total.settings.get(k))
             raise ValueError(f"states must be of one feature network, got several: {differ}")
-        total.parts = _joined(total.parts, state.parts)
+        self._add_parts(state.parts)
         total.limit = _least(total.limit, state.limit)
         for layer, moments in state.moments.items():
             total.moments.setdefault(layer, FrechetStatistics(moments.dim)).merge(moments)
@@ -217,9 +219,29 @@ class Merger:
         self._add_rows()
         total = self._total
         rows = _with(self._sorted(), moments=total.moments).limited(total.limit)
+        parts = {
+            key: part._replace(positions=frozenset(self._positions[key]))
+            for key, part in self._sources.items()
+        }
         return _with(
-            total, rows=rows.rows, numbers=rows.numbers, hashes=rows.hashes, labels=rows.labels
+            total,
+            parts=parts,
+            rows=rows.rows,
+            numbers=rows.numbers,
+            hashes=rows.hashes,
+            labels=rows.labels,
         )
+
+    def _add_parts(self, parts: Mapping[str, Part]) -> None:
+        for key, part in parts.items():
+            here = self._positions.setdefault(key, set())
+            twice = here & part.positions
+            if twice:
+                raise ValueError(
+                    f"states must hold each shard once, got shard {min(twice)} of {part.name} twice"
+                )
+            here |= part.positions
+            self._sources[key] = part
 
     def _add_rows(self) -> None:
         assert self._total is not None
@@ -285,19 +307,6 @@ def _hashes(name: str, index: Tensor) -> Tensor:
 
 def _with(state: State, **changed: Any) -> State:
     return State(**{**vars(state), **changed})
-
-
-def _joined(one: Mapping[str, Part], two: Mapping[str, Part]) -> dict[str, Part]:
-    total = dict(one)
-    for key, part in two.items():
-        before = total.get(key, Part(part.name, part.of, frozenset()))
-        both = before.positions & part.positions
-        if both:
-            raise ValueError(
-                f"states must hold each shard once, got shard {min(both)} of {part.name} twice"
-            )
-        total[key] = Part(part.name, part.of, before.positions | part.positions)
-    return total
 
 
 def _least(one: int | None, two: int | None) -> int | None:

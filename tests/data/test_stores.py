@@ -1,0 +1,177 @@
+"""Files by URL: what a store says, what it fails to say, and what is asked of it."""
+
+import functools
+import http.server
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+
+import fsspec
+import pytest
+from fsspec.implementations.memory import MemoryFileSystem
+
+from ganfast.data import opening, stores
+from ganfast.data.image_source import Shard
+from ganfast.data.opening import open_images
+from ganfast.evaluation.collect import Work, collect, map_shards
+from ganfast.features import load
+from tests.data import image_formats as formats
+
+
+@pytest.fixture
+def memory(monkeypatch: pytest.MonkeyPatch) -> Iterator[MemoryFileSystem]:
+    """An empty store in memory; nothing waits."""
+    monkeypatch.setattr(stores, "_WAIT", 0)
+    system = fsspec.filesystem("memory")
+    system.store.clear()
+    system.pseudo_dirs[:] = [""]
+    yield system
+    system.store.clear()
+
+
+def put(system: MemoryFileSystem, root: Path, at: str) -> None:
+    for file in sorted(root.rglob("*")):
+        if file.is_file():
+            system.pipe_file(f"{at}/{file.relative_to(root)}", file.read_bytes())
+
+
+@pytest.fixture
+def images(memory: MemoryFileSystem, tmp_path: Path) -> MemoryFileSystem:
+    """Images as a folder, tars, a table and an array, in the store."""
+    pixels = formats.pictures(30)
+    for make in (formats.folder, formats.tars, formats.webdataset, formats.parquet, formats.npy):
+        make(pixels, tmp_path)
+    put(memory, tmp_path, "/set")
+    return memory
+
+
+@pytest.mark.parametrize(
+    "spec",
+    ["images", "tars", "tars/a.tar::memory://set/tars/b.tar", "train-{0000..0002}.tar",
+     "train-*.tar", "hub", "hub/data/*.parquet", "images.npy", "simplecache"],
+)  # fmt: skip
+def test_every_kind_is_read(images: MemoryFileSystem, spec: str) -> None:
+    url = (
+        "simplecache::memory://set/tars/*.tar" if spec == "simplecache" else f"memory://set/{spec}"
+    )
+    source = open_images(url, 3)
+    found, problems = source.read(0, len(source))
+    assert (len(found), problems) == (30, {})
+    keys = [shard.key() for shard in source.shards()]
+    assert None not in keys
+    assert [shard.key() for shard in open_images(url, 3).shards()] == keys
+
+
+def test_the_key_follows_the_file(images: MemoryFileSystem) -> None:
+    source = open_images("memory://set/tars", 3)
+    before = [shard.key() for shard in source.shards()]
+    images.pipe_file("/set/tars/b.tar", images.cat_file("/set/tars/a.tar"))
+    after = [shard.key() for shard in open_images("memory://set/tars", 3).shards()]
+    assert after[0] == before[0]
+    assert after[1] != before[1]
+
+
+@pytest.mark.parametrize("spec", ["images", "tars", "hub"])
+@pytest.mark.parametrize("failures", [2, 10_000])
+def test_a_store_that_fails_is_asked_again(
+    images: MemoryFileSystem, monkeypatch: pytest.MonkeyPatch, spec: str, failures: int
+) -> None:
+    """Twice it does no harm. If it goes on no image is counted as broken: the run stops."""
+    source = open_images(f"memory://set/{spec}", 3)
+    left = [failures]
+
+    def failing(method):
+        def call(*arguments, **options):
+            if left[0]:
+                left[0] -= 1
+                raise TimeoutError("no answer")
+            return method(*arguments, **options)
+
+        return call
+
+    for name in ("cat_file", "open"):
+        monkeypatch.setattr(MemoryFileSystem, name, failing(getattr(MemoryFileSystem, name)))
+    work = Work(load("digits"), on_error="skip")
+    if failures == 2:
+        assert collect(open_images(f"memory://set/{spec}", 1), work, quiet=True).n == 30
+        return
+    with pytest.raises(stores.StoreError, match="cannot be reached: TimeoutError: no answer"):
+        list(map_shards(source.shards(), work))
+
+
+@pytest.mark.parametrize(
+    ("spec", "error", "words"),
+    [
+        ("memory://set/none.tar", FileNotFoundError, "none.tar must be there, got nothing"),
+        ("memory://set/none", FileNotFoundError, "none must be there, got nothing"),
+        ("memory://set/none-*.tar", FileNotFoundError, "must match files, got none"),
+        ("memory://set/notes.md", ValueError, "must be a folder, or a file of one of the kinds"),
+        ("memory://set/images/cat/*.png", ValueError, "got single images"),
+        ("nowhere://set/x.tar", ValueError, "must be of a store that fsspec knows"),
+    ],
+)
+def test_one_sentence(
+    images: MemoryFileSystem, spec: str, error: type[Exception], words: str
+) -> None:
+    images.pipe_file("/set/notes.md", b"x")
+    with pytest.raises(error, match=words.replace("*", r"\*")):
+        len(open_images(spec, 3))
+
+
+def test_credentials_and_permission(memory: MemoryFileSystem, monkeypatch) -> None:
+    class NoCredentialsError(Exception):
+        pass
+
+    for error, words in (
+        (NoCredentialsError("unable to locate"), "needs credentials: unable to locate"),
+        (PermissionError("denied"), "cannot be read: denied"),
+    ):
+
+        def refused(*arguments: object, error: Exception = error, **options: object) -> None:
+            raise error
+
+        monkeypatch.setattr(MemoryFileSystem, "info", refused)
+        with pytest.raises(PermissionError, match=words):
+            stores.state("memory://x/a.tar")
+
+
+def test_a_server_without_ranges(tmp_path: Path) -> None:
+    """Python's own: archives are fetched whole, tables cannot be read in parts."""
+    pytest.importorskip("aiohttp")
+    formats.tars(formats.pictures(6), tmp_path)
+    formats.parquet(formats.pictures(200, side=64), tmp_path)
+    handler = functools.partial(_Quiet, directory=str(tmp_path))
+    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        root = f"http://127.0.0.1:{server.server_port}"
+        try:
+            assert len(open_images(f"{root}/tars/{{a,b}}.tar", 3)) == 6
+            with pytest.raises(stores.StoreError, match="its store ignores ranges"):
+                open_images(f"{root}/hub/data/train-00000-of-00002.parquet", 3)
+            with pytest.raises(FileNotFoundError):
+                len(open_images(f"{root}/none.tar", 3))
+        finally:
+            server.shutdown()
+
+
+class _Quiet(http.server.SimpleHTTPRequestHandler):
+    def log_message(self, *arguments: object) -> None:
+        pass
+
+
+def test_a_file_that_is_fetched_is_gone_with_its_source(images: MemoryFileSystem) -> None:
+    shard: Shard = open_images("memory://set/tars", 3).shards()[0]
+    source = shard.open()
+    folder = Path(source.held.name)
+    assert [path.name for path in folder.iterdir()] == ["a.tar"]
+    source.held.cleanup()
+    assert not folder.exists()
+
+
+def test_without_the_package_of_a_store(monkeypatch: pytest.MonkeyPatch) -> None:
+    def missing(url: str) -> None:
+        raise ImportError("Install s3fs to access S3")
+
+    monkeypatch.setattr("fsspec.core.url_to_fs", missing)
+    with pytest.raises(ModuleNotFoundError, match="needs s3fs: pip install s3fs"):
+        opening.open_images("s3://bucket/x.tar", 3)
