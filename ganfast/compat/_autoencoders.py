@@ -7,7 +7,13 @@ import torch
 from torch import Tensor, nn
 
 from ganfast._names import check_name
-from ganfast.losses import adaptive_weight_loss, discriminator_loss, generator_loss, pixel_loss
+from ganfast.losses import (
+    adaptive_weight_loss,
+    discriminator_loss,
+    frozen,
+    generator_loss,
+    pixel_loss,
+)
 from ganfast.losses.formulas import Distance
 
 
@@ -135,7 +141,8 @@ class AutoencoderLoss(nn.Module):
         loss = nll_loss if weighted is None else weighted
         d_weight = g_loss = nll_loss.new_zeros(())
         if factor != 0:
-            g_loss = generator_loss(self._logits(reconstructions, cond), "wasserstein")
+            with frozen(self.discriminator):
+                g_loss = generator_loss(self._logits(reconstructions, cond), "wasserstein")
             if torch.is_grad_enabled() and last_layer is None:
                 raise ValueError(
                     "last_layer must be a tensor while gradients are recorded, got None"
@@ -186,10 +193,7 @@ class AutoencoderLoss(nn.Module):
         """Loss of the discriminator; before its start 0, with gradients of 0."""
         factor = self._factor(global_step)
         if factor == 0:
-            # An optimizer counts these steps, and DistributedDataParallel sees all parameters.
-            parameters = [p.sum() for p in self.discriminator.parameters() if p.requires_grad]
-            loss = 0 * torch.stack(parameters).sum()
-            real = fake = loss
+            real = fake = loss = self._zero_loss()
         else:
             real = self._logits(inputs.detach(), cond)
             fake = self._logits(reconstructions.detach(), cond)
@@ -199,3 +203,11 @@ class AutoencoderLoss(nn.Module):
             f"{split}/logits_real": real.detach().mean(),
             f"{split}/logits_fake": fake.detach().mean(),
         }
+
+    def _zero_loss(self) -> Tensor:
+        """0, with gradients of 0 in all of the discriminator's parameters.
+
+        An optimizer counts these steps, and DistributedDataParallel sees all parameters.
+        """
+        parameters = [p.sum() for p in self.discriminator.parameters() if p.requires_grad]
+        return 0 * torch.stack(parameters).sum()

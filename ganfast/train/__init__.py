@@ -2,6 +2,7 @@
 
 from ganfast.train.objective import Loss, Relativistic, loss_by_name
 from ganfast.train.options import TrainOptions
+from ganfast.train.step_graphs import graphed
 from ganfast.train.trainer import Trainer
 
-__all__ = ["Loss", "Relativistic", "TrainOptions", "Trainer", "loss_by_name"]
+__all__ = ["Loss", "Relativistic", "TrainOptions", "Trainer", "graphed", "loss_by_name"]
