@@ -21,6 +21,8 @@ _MODES = {
 _NO_RESULT = "There is no result yet: `python -m bench.collect` writes one."
 _NO_CUDA = "There is no CUDA result yet, so no CUDA speed is claimed."
 
+_BOUNDS = ("floor",)  # no alternatives: what no loss can beat
+
 Row = dict[str, Any]
 Result = dict[str, Any]
 
@@ -179,8 +181,8 @@ def _ratio(row: Row | None) -> str:
     if "unavailable" in row:
         return "—"
     ratio = row["ratio"]
-    text = f"{ratio:.{0 if ratio >= 10 else 1 if ratio >= 1 else 2}f}x"
-    return f"**{text} ✗**" if ratio < 0.995 else text
+    text = f"{ratio:.{0 if ratio >= 10 else 1 if ratio >= 2 else 2}f}x"
+    return f"**{text} ✗**" if ratio < 0.995 and row["provider"] not in _BOUNDS else text
 
 
 def _time(microseconds: float) -> str:

@@ -85,12 +85,17 @@ def test_a_figure_that_was_not_measured_is_not_quoted() -> None:
 
 @pytest.mark.parametrize(
     ("ratio", "cell"),
-    [(0.5, "**0.50x ✗**"), (0.994, "**0.99x ✗**"), (1.04, "1.0x"), (3.14, "3.1x"), (27.2, "27x")],
+    [(0.5, "**0.50x ✗**"), (0.994, "**0.99x ✗**"), (1.04, "1.04x"), (3.14, "3.1x"), (27.2, "27x")],
 )
 def test_a_table_says_where_the_alternative_wins(ratio: float, cell: str) -> None:
     lines = render.tables([against_eager(ratio)]).splitlines()
     assert f"| c | 20 µs · {cell} / — | 2.05 kB / 2.05 kB / n/a | 1e-07 / 1e-07 / n/a |" in lines
     assert "—: compile, forward: it cannot." in lines
+
+
+def test_a_floor_is_no_alternative() -> None:
+    rows = [row("floor", median_us=10.0, ratio=0.5), row("ganfast", median_us=20.0, ratio=1.0)]
+    assert "| c | 20 µs · 0.50x |" in render.tables([result(*rows)])
 
 
 def test_a_column_that_nothing_is_known_of_is_left_out() -> None:
@@ -103,8 +108,8 @@ def test_a_column_that_nothing_is_known_of_is_left_out() -> None:
     ]
     lines = render.tables([result(*rows)]).splitlines()
     assert "| f | forward<br>vs eager | kernels |" in lines
-    assert "| c | 20 µs · 1.0x | 2 / 7 |" in lines
-    assert "| d | 20 µs · 1.0x | n/a / n/a |" in lines
+    assert "| c | 20 µs · 1.00x | 2 / 7 |" in lines
+    assert "| d | 20 µs · 1.00x | n/a / n/a |" in lines
 
 
 def test_ratios_stay_with_their_providers_where_a_mode_lacks_one() -> None:
