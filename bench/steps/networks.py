@@ -173,15 +173,15 @@ class UNet(nn.Module):
             nn.ConvTranspose2d(a * (1 if k == levels - 1 else 2), b, 4, 2, 1)
             for k, (a, b) in reversed(list(enumerate(zip(widths, [3, *widths], strict=False))))
         )
-        self.norms = nn.ModuleList(nn.BatchNorm2d(w) for w in widths[:-1])
+        self.norms = nn.ModuleList(nn.BatchNorm2d(w) for w in widths[1:-1])
         self.up_norms = nn.ModuleList(nn.BatchNorm2d(w) for w in reversed(widths[:-1]))
 
     def forward(self, x: Tensor) -> Tensor:
         kept: list[Tensor] = []
         for k, layer in enumerate(self.down):
             x = layer(F.leaky_relu(x, 0.2) if k else x)
-            if 0 < k < len(self.norms):
-                x = self.norms[k](x)
+            if 0 < k <= len(self.norms):
+                x = self.norms[k - 1](x)
             kept.append(x)
         for k, layer in enumerate(self.up):
             x = layer(F.relu(x if k == 0 else torch.cat([x, kept[-1 - k]], 1)))

@@ -36,16 +36,15 @@ def gradients(name: str, way: str) -> tuple[float, dict[str, Tensor]]:
 )
 def test_the_swap_changes_no_gradient(name: str) -> None:
     value, own = gradients(name, "own")
-    for way in ("import", "ganfast"):
-        swapped, ours = gradients(name, way)
-        # Filters, mel and resampling, are float32 in both.
-        assert swapped == pytest.approx(value, rel=1e-6)
-        assert own.keys() == ours.keys()
-        for network in ("generator", "discriminator"):
-            of_it = [key for key in own if key.startswith(network)]
-            size = max(float(own[key].abs().max()) for key in of_it)
-            for key in of_it:
-                assert float((ours[key] - own[key]).abs().max()) <= 1e-6 * size, (way, key)
+    swapped, ours = gradients(name, "ganfast")
+    # Filters, mel and resampling, are float32 in both.
+    assert swapped == pytest.approx(value, rel=1e-6)
+    assert own.keys() == ours.keys()
+    for network in ("generator", "discriminator"):
+        of_it = [key for key in own if key.startswith(network)]
+        size = max(float(own[key].abs().max()) for key in of_it)
+        for key in of_it:
+            assert float((ours[key] - own[key]).abs().max()) <= 1e-6 * size, key
 
 
 def test_the_floor_computes_no_loss() -> None:
