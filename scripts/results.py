@@ -170,7 +170,8 @@ def _write_emoji(docs: Path, out: Path, rows: list[Row], floor: float, steps: in
     if steps:
         lines += [f"**A trial with {steps} steps: these figures say nothing of the systems.**", ""]
     lines += _table(
-        ["system", "rounds", "images seen", "minutes", "untrained", "last", "best", "excess over halves falls"],
+        ["system", "rounds", "images seen", "minutes", "untrained", "last", "best",
+         "excess over halves falls"],
         [
             [name, f"{f['reached']:.0f} of {f['steps']:.0f}", f"{f['reached'] * f['batch']:,.0f}",
              f"{f['minutes']:.1f}",
