@@ -1,4 +1,4 @@
-"""SNGAN's residual networks (Miyato et al. 2018, arXiv:1802.05957), for 28, 32, 64, 128 and 256 pixels.
+"""SNGAN's residual networks (Miyato et al. 2018, arXiv:1802.05957), for 28 to 256 pixels.
 
 The discriminator has no spectral normalization yet; ``ganfast.regularizers.spectral_normalise``
 adds it.

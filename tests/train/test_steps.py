@@ -405,6 +405,26 @@ def test_adaptive_augmentation_follows_the_real_outputs(tmp_path, loss, middle):
     assert moved == pytest.approx(expected)
 
 
+def test_in_a_relativistic_loss_the_fake_of_each_pair_is_the_middle(tmp_path):
+    seen, outputs = [], []
+
+    class Watched(AdaptiveAugment):
+        def update(self, real_logits):
+            seen.append(real_logits)
+            super().update(real_logits)
+
+    g, d = networks()
+    d.register_forward_hook(lambda module, inputs, output: outputs.append(output.detach()))
+    augment = Watched("translation", p=0.5)
+    changes = {"steps": 3, "d_steps": 1, "penalty": "r1_r2", "hooks": {"augment": augment}}
+    assert toy.trainer(tmp_path, g=g, d=d, loss=Relativistic(), **changes).run()
+    # A round calls D for the real and the fake images, whose logits the penalties share, and twice
+    # for the generator.
+    assert len(outputs) == 4 * 3
+    for k, given in enumerate(seen):
+        assert torch.equal(given, outputs[4 * k] - outputs[4 * k + 1])
+
+
 class Bounded(nn.Module):
     """A generator of images in [-1, 1]."""
 

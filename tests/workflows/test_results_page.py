@@ -4,7 +4,9 @@ import importlib.util
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
+from PIL import Image
 
 SCRIPT = Path(__file__).parents[2] / "scripts" / "results.py"
 
@@ -28,6 +30,33 @@ def test_every_system_is_one_that_can_be_asked_for(results):
         for words in of_kind.values():
             results.config.read(kind, None, words.split())
     assert len({results._slug(name) for of_kind in systems for name in of_kind}) == 19
+
+
+def test_the_page_of_emoji_and_what_was_reached_before(
+    results, tmp_path, monkeypatch, restored_threads
+):
+    photos = tmp_path / "photos"
+    photos.mkdir()
+    random = np.random.default_rng(0)
+    for i in range(70):
+        pixels = random.integers(0, 256, (64, 64, 3), dtype=np.uint8)
+        Image.fromarray(pixels).save(photos / f"{i}.png")
+    for words in results.EMOJI.values():
+        results.config.read(results.gan.Config, None, [*words.split(), f"data={photos}"])
+    arguments = ["--emoji", str(photos), "--steps", "2", "--only", "DCGAN, emoji", "--threads", "1"]
+    folders = ["--out", str(tmp_path / "out"), "--docs", str(tmp_path / "docs")]
+    monkeypatch.setattr(sys, "argv", ["results.py", *arguments, *folders])
+    results.main()
+    page = (tmp_path / "docs" / "results-emoji.md").read_text()
+    assert "A trial with 2 steps" in page
+    assert "| DCGAN, emoji | 2 of 2 |" in page
+    assert str(tmp_path) not in page
+    for picture in ("emoji-curves", "dcgan-emoji"):
+        assert (tmp_path / f"docs/pictures/{picture}.png").exists()
+    monkeypatch.setattr(results.recipe, "train", None)  # nothing is trained again
+    monkeypatch.setattr(sys, "argv", ["results.py", *arguments, *folders, "--so-far"])
+    results.main()
+    assert (tmp_path / "docs" / "results-emoji.md").read_text() == page
 
 
 def test_the_page_and_what_was_made_before(results, tmp_path, monkeypatch, restored_threads):
