@@ -224,7 +224,7 @@ def _for(side: Input, settings: Settings, samples: int | None) -> Settings:
 def _between_statistics(real: str, fake: str, wanted: list[str], settings: Settings) -> Result:
     """Score two statistics files, which needs no network and no weights."""
     start = time.perf_counter()
-    found = [load_settings(spec) for spec in (real, fake)]
+    found = [load_settings(inputs.here(spec)) for spec in (real, fake)]
     # Files of other tools say nothing of their network: it is what the caller says.
     asked = {"features": settings.features, "dims": str(settings.dims)}
     expected = next((s for s in found if s is not None), asked)
