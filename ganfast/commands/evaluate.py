@@ -86,6 +86,11 @@ def evaluate(
             "--inclusive", help="prdc: the surface of a ball is inside it, as in torch-fidelity."
         ),
     ] = False,
+    neighbour_samples: Annotated[
+        int | None,
+        typer.Option(min=2, help="Images of each side that prdc, realism and mifid compare.",
+                     show_default="all"),
+    ] = None,
     as_json: Json = False,
     report: Annotated[Path | None, typer.Option(help="Write an HTML page here.")] = None,
     features: Features = "inception", resize: Resize = None, dims: Dims = 2048,
@@ -110,7 +115,10 @@ def evaluate(
     with usage():
         wanted = names(metrics)
     settings = _settings(
-        Options(seed, ddof, kid_subsets, kid_subset_size, splits, k, inclusive), threads,
+        Options(
+            seed, ddof, kid_subsets, kid_subset_size, splits, k, inclusive, neighbour_samples
+        ),
+        threads,
         features=features, resize=resize, dims=dims, weights=weights, sha256=sha256, dtype=dtype,
         device=device, batch_size=batch_size, samples=samples, on_error=on_error,
         background=background, state=state, engine=engine, workers=workers, compile=compile,

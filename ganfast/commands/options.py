@@ -10,7 +10,7 @@ import typer
 
 Device = Annotated[
     str | None,
-    typer.Option(help="cpu, cuda, cuda:1 or mps.", show_default="the GPU if there is one"),
+    typer.Option(help="cpu, cuda, cuda:1 or mps.", show_default="cuda if there is a GPU"),
 ]
 Threads = Annotated[int | None, typer.Option(min=1, max=1024, help="CPU threads.")]
 Resume = Annotated[bool, typer.Option("--resume", help="Continue where the run stopped.")]
@@ -26,7 +26,7 @@ Source = Annotated[
     str | None,
     typer.Argument(
         metavar="[PATH]",
-        help="Images: a folder, .zip, .tar or .npz; or a .yaml file of settings.",
+        help="Images: a folder, .zip, .tar, .npz or what else ganfast eval takes; or a .yaml file.",
         show_default="the embedded digits",
     ),
 ]
@@ -72,7 +72,7 @@ def prepare(device: str | None, threads: int | None) -> str:
             else "torch finds no such device"
         )
         raise UsageError(f"device must be {' or '.join(devices)} here, got {device!r}: {cause}")
-    return device or ("cuda" if gpus else devices[-1])
+    return device or ("cuda" if gpus else "cpu")
 
 
 def is_settings(path: str) -> bool:

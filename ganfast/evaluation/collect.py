@@ -185,9 +185,18 @@ class _Batch(NamedTuple):
     closes: _Closed | None
 
 
+def _opened(shards: Sequence[Shard]) -> Iterator[tuple[Shard, Source]]:
+    """Open each shard while the one before it is used, as it may have to be fetched."""
+    with ThreadPoolExecutor(1) as pool:
+        coming = [pool.submit(shard.open) for shard in shards[:1]]
+        for i, shard in enumerate(shards):
+            source = coming.pop().result()
+            coming = [pool.submit(other.open) for other in shards[i + 1 : i + 2]]
+            yield shard, source
+
+
 def _batches(shards: Sequence[Shard], work: Work) -> Iterator[_Batch]:
-    for shard in shards:
-        source = shard.open()
+    for shard, source in _opened(shards):
         n = len(source)
         labels = source.labels if work.labels else None
         closed = _Closed(source.name, None if labels is None else list(labels), dict(source.unread))

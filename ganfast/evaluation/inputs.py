@@ -1,7 +1,9 @@
 """Open REAL and FAKE: images, generators and statistics files."""
 
 import re
+import zipfile
 from collections.abc import Mapping
+from functools import lru_cache
 from pathlib import Path
 
 import numpy as np
@@ -38,21 +40,48 @@ def refuse_missing(spec: str) -> None:
 
 
 def is_statistics(spec: str) -> bool:
-    """Say whether this is a .npz file that holds moments rather than images.
+    """Say whether this is a .npz file, by path or URL, that holds moments rather than images.
 
     Raises:
         ValueError: the file cannot be read.
     """
-    path = Path(spec)
-    if path.suffix.lower() != ".npz" or not path.is_file():
+    if not spec.lower().endswith(".npz"):
         return False
-    return bool({"mu", "mu_s"} & set(_npz.names(path)))
+    if stores.is_url(spec) and not opening.is_pattern(spec):
+        return bool(_MOMENTS & _names_at(spec))
+    return Path(spec).is_file() and bool(_MOMENTS & set(_npz.names(spec)))
+
+
+_MOMENTS = {"mu", "mu_s"}
+
+
+@lru_cache(8)
+def _names_at(url: str) -> set[str]:
+    """Return the names of the arrays of a .npz file, of which only the directory is read."""
+    try:
+        with stores.opened(url) as file, zipfile.ZipFile(file) as archive:
+            return {name.removesuffix(".npy") for name in archive.namelist()}
+    except (zipfile.BadZipFile, NotImplementedError) as error:
+        raise ValueError(f"{url} must be a .npz file of arrays: {error}") from error
+
+
+@lru_cache(8)
+def here(spec: str) -> str:
+    """Return the path of a file, which is fetched if it is given by URL."""
+    if not stores.is_url(spec):
+        return spec
+    path, folder = stores.fetched(spec)
+    _fetched.append(folder)
+    return str(path)
+
+
+_fetched: list[object] = []  # folders that last as long as the process
 
 
 def has_images(spec: str) -> bool:
     """Say whether a statistics file also holds images, as guided-diffusion's references do."""
     return any(
-        dtype == np.uint8 and len(shape) == 4 for shape, dtype in _npz.headers(spec).values()
+        dtype == np.uint8 and len(shape) == 4 for shape, dtype in _npz.headers(here(spec)).values()
     )
 
 
@@ -67,22 +96,23 @@ def load_statistics(spec: str, layers: tuple[str, ...], expected: Mapping[str, s
     Raises:
         ValueError: it is damaged, or says that it was made with other settings.
     """
-    found = load_settings(spec)
+    path = here(spec)
+    found = load_settings(path)
     if found is not None and found != dict(expected):
         keys = sorted(k for k in {*found, *expected} if found.get(k) != expected.get(k))
-        there, here = (
+        there, own = (
             ", ".join(f"{k} {settings.get(k, 'none')}" for k in keys)
             for settings in (found, expected)
         )
-        raise ValueError(f"{spec}: statistics of {there}, but this run has {here}")
+        raise ValueError(f"{spec}: statistics of {there}, but this run has {own}")
     moments = {
-        layer: load_moments(spec, spatial=layer == "spatial")
+        layer: load_moments(path, spatial=layer == "spatial")
         for layer in layers
         if layer in ("features", "spatial")
     }
     n = next((m.n for m in moments.values()), None)
     side = FeatureSet(spec, n, dict(moments))
-    sample = load_sample(spec) if "features" in moments else None
+    sample = load_sample(path) if "features" in moments else None
     if sample is not None:
         side.features["features"] = sample
     if sample is not None and len(sample) != n:

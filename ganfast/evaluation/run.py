@@ -10,7 +10,7 @@ from torch import Tensor
 from ganfast import metrics
 from ganfast.data.image_source import ImageSource, Source, notes_of
 from ganfast.distributed import is_first
-from ganfast.evaluation import inputs
+from ganfast.evaluation import forecast, inputs
 from ganfast.evaluation.collect import Engine, OnError, Work, collect, feature_key
 from ganfast.evaluation.scores import (
     OF_FAKE_FEATURES,
@@ -177,6 +177,8 @@ def evaluate(
         encoder, layers, limit=None if needs_features or pictures else FEW,
         batch_size=settings.batch_size, on_error=settings.on_error, labels="fid_intra" in wanted,
     )  # fmt: skip
+    if not quiet and is_first():
+        forecast.announce(wanted, one, two, work, settings.options)
     (real_side, real_source, in_real), (fake_side, fake_source, in_fake) = (
         _collect(side, opened, work, _for(side, settings, samples), quiet)
         for side, opened in ((real, one), (fake, two))
@@ -222,7 +224,7 @@ def _for(side: Input, settings: Settings, samples: int | None) -> Settings:
 def _between_statistics(real: str, fake: str, wanted: list[str], settings: Settings) -> Result:
     """Score two statistics files, which needs no network and no weights."""
     start = time.perf_counter()
-    found = [load_settings(spec) for spec in (real, fake)]
+    found = [load_settings(inputs.here(spec)) for spec in (real, fake)]
     # Files of other tools say nothing of their network: it is what the caller says.
     asked = {"features": settings.features, "dims": str(settings.dims)}
     expected = next((s for s in found if s is not None), asked)

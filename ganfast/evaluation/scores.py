@@ -69,6 +69,8 @@ class Options:
         splits: of the Inception score.
         k: neighbours of `prdc` and realism.
         inclusive: `prdc` counts a sample on the surface of a ball as inside it.
+        neighbour_samples: images of each side, drawn by the seed, that `prdc`, `realism` and
+            `mifid` compare; all by default.
     """
 
     seed: int = 2020
@@ -78,6 +80,7 @@ class Options:
     splits: int = 10
     k: int = 5
     inclusive: bool = False
+    neighbour_samples: int | None = None
 
 
 class Metric(NamedTuple):
@@ -130,16 +133,32 @@ def _is(real: FeatureSet, fake: FeatureSet, label: str, options: Options) -> lis
 
 
 def _prdc(real: FeatureSet, fake: FeatureSet, label: str, options: Options) -> list[Row]:
-    x, y = real.need("features", "prdc"), fake.need("features", "prdc")
+    (x, y), of = _compared(real, fake, "prdc", options)
     found = metrics.prdc(x, y, k=options.k, inclusive=options.inclusive)
-    suffix = f"{_suffix(label)}, k = {options.k}"
+    suffix = f"{_suffix(label)}, k = {options.k}{of}"
     rows = [Row(key, f"{key}{suffix}", value) for key, value in found._asdict().items()]
     return [*rows, Row("f_score", f"F-score{suffix}", found.f_score)]
 
 
 def _mifid(real: FeatureSet, fake: FeatureSet, label: str, options: Options) -> list[Row]:
-    value = metrics.mifid(real.need("features", "mifid"), fake.need("features", "mifid"))
-    return [Row("mifid", "MiFID" if label == "FID" else f"MiFD{_suffix(label)}", value)]
+    (x, y), of = _compared(real, fake, "mifid", options)
+    name = "MiFID" if label == "FID" else f"MiFD{_suffix(label)}"
+    return [Row("mifid", f"{name}{of}", metrics.mifid(x, y))]
+
+
+def _compared(
+    real: FeatureSet, fake: FeatureSet, metric: str, options: Options
+) -> tuple[list[Tensor], str]:
+    """Return the features of both sides that are compared pair by pair, and how many if not all."""
+    sides, limit = (
+        [side.need("features", metric) for side in (real, fake)],
+        options.neighbour_samples,
+    )
+    if limit is None or max(map(len, sides)) <= limit:
+        return sides, ""
+    draw = torch.Generator().manual_seed(options.seed)
+    some = [x[torch.randperm(len(x), generator=draw)[:limit].sort().values] for x in sides]
+    return some, f", {' and '.join(f'{len(x):,}' for x in some)} images"
 
 
 def _mind(real: FeatureSet, fake: FeatureSet, label: str, options: Options) -> list[Row]:
@@ -148,9 +167,9 @@ def _mind(real: FeatureSet, fake: FeatureSet, label: str, options: Options) -> l
 
 
 def _realism(real: FeatureSet, fake: FeatureSet, label: str, options: Options) -> list[Row]:
-    x, y = real.need("features", "realism"), fake.need("features", "realism")
+    (x, y), of = _compared(real, fake, "realism", options)
     found = metrics.realism(x, y, k=options.k)
-    return [Row("realism", f"realism{_suffix(label)}, median", median(found.tolist()))]
+    return [Row("realism", f"realism{_suffix(label)}, median{of}", median(found.tolist()))]
 
 
 def _fid_intra(real: FeatureSet, fake: FeatureSet, label: str, options: Options) -> list[Row]:

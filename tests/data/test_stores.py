@@ -7,12 +7,14 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import fsspec
+import numpy as np
 import pytest
 from fsspec.implementations.memory import MemoryFileSystem
 
 from ganfast.data import opening, stores
 from ganfast.data.image_source import Shard
 from ganfast.data.opening import open_images
+from ganfast.evaluation import Settings, evaluate
 from ganfast.evaluation.collect import Work, collect, map_shards
 from ganfast.features import load
 from tests.data import image_formats as formats
@@ -116,6 +118,21 @@ def test_one_sentence(
     images.pipe_file("/set/notes.md", b"x")
     with pytest.raises(error, match=words.replace("*", r"\*")):
         len(open_images(spec, 3))
+
+
+def test_statistics_in_a_store(memory: MemoryFileSystem, tmp_path: Path) -> None:
+    draw = np.random.default_rng(0)
+    x = draw.normal(size=(90, 3))
+    for name in "ab":
+        np.savez(tmp_path / f"{name}.npz", mu=x.mean(0) + (name == "b"), sigma=np.cov(x.T))
+    put(memory, tmp_path, "/stats")
+    inputs = ("memory://stats/a.npz", "memory://stats/b.npz")
+    found = evaluate(*inputs, ["fid"], Settings(features="digits"), quiet=True)
+    assert found.rows[0].value == pytest.approx(3, rel=1e-9)
+    assert found.fake.name == inputs[1]
+    memory.pipe_file("/stats/c.npz", b"no archive")
+    with pytest.raises(ValueError, match=r"c\.npz must be a \.npz file of arrays"):
+        evaluate(inputs[0], "memory://stats/c.npz", ["fid"], Settings(), quiet=True)
 
 
 def test_credentials_and_permission(memory: MemoryFileSystem, monkeypatch) -> None:
