@@ -7,5 +7,16 @@ flows through the augmentation.
 from ganfast.augment.ada import ada
 from ganfast.augment.adaptive import AdaptiveAugment, Augment
 from ganfast.augment.diff_augment import PIECES, DiffAugment, draw
+from ganfast.augment.dimensions import augment_signals, augment_videos, augment_volumes
 
-__all__ = ["PIECES", "AdaptiveAugment", "Augment", "DiffAugment", "ada", "draw"]
+__all__ = [
+    "PIECES",
+    "AdaptiveAugment",
+    "Augment",
+    "DiffAugment",
+    "ada",
+    "augment_signals",
+    "augment_videos",
+    "augment_volumes",
+    "draw",
+]

@@ -181,7 +181,8 @@ class LPIPSWithDiscriminator(AutoencoderLoss):
         self, inputs: Tensor, reconstructions: Tensor, p_loss: Tensor, weights: Tensor | float
     ) -> Tensor:
         """L_nll with weights that broadcast to the elements."""
-        rec_loss = (inputs - reconstructions).abs() + self.perceptual_weight * p_loss
+        of_images = p_loss.reshape(-1, 1, 1, 1)  # or (B,), of ganfast.metrics.LPIPS
+        rec_loss = (inputs - reconstructions).abs() + self.perceptual_weight * of_images
         nll_loss = weights * (rec_loss / self.logvar.exp() + self.logvar)
         return nll_loss.sum() / inputs.shape[0]
 

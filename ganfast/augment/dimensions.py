@@ -1,0 +1,166 @@
+"""DiffAugment of waveforms, volumes and videos, in plain PyTorch."""
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+
+from ganfast._checks import FLOATING
+from ganfast.reference import compute_dtype, drawn_cut, drawn_shift
+
+_OF_SIGNALS = ("gain", "translation", "cutout")
+_OF_IMAGES = ("color", "translation", "cutout")
+
+
+def augment_signals(
+    x: Tensor,
+    policy: str = "gain,translation,cutout",
+    *,
+    generator: torch.Generator | None = None,
+    p: Tensor | None = None,
+) -> Tensor:
+    """Augment each waveform at random, differentiably, as DiffAugment does images.
+
+    * ``gain``: times U(0.5, 1.5);
+    * ``translation``: by up to an eighth of the length, with zeros from outside;
+    * ``cutout``: zeros in half of the length, centred anywhere.
+
+    Args:
+        x: signals (N, C, T); float64, float32, float16 or bfloat16.
+        policy: pieces separated by commas, applied in their order.
+        generator: a generator of x's device; torch's default if None.
+        p: scalar on x's device, the probability that a sample is augmented; 1 if None.
+
+    Returns:
+        Signals like x. Differentiable to any order.
+
+    Raises:
+        TypeError: x is not floating point.
+        ValueError: the policy names an unknown piece, or x has another shape.
+    """
+    return _augmented(x, policy, _OF_SIGNALS, "(N, C, T)", (2,), generator, p)
+
+
+def augment_volumes(
+    x: Tensor,
+    policy: str = "color,translation,cutout",
+    *,
+    generator: torch.Generator | None = None,
+    p: Tensor | None = None,
+) -> Tensor:
+    """Augment each volume at random, differentiably, as DiffAugment does images.
+
+    * ``color``: + U(-0.5, 0.5), times U(0, 2) about the mean of each voxel's channels, times
+      U(0.5, 1.5) about the volume's mean;
+    * ``translation``: by up to an eighth of each axis, with zeros from outside;
+    * ``cutout``: zeros in a box of half of each axis, centred anywhere.
+
+    Args:
+        x: volumes (N, C, D, H, W).
+        policy, generator, p: as in :func:`augment_signals`.
+
+    Returns, Raises:
+        as :func:`augment_signals`.
+    """
+    return _augmented(x, policy, _OF_IMAGES, "(N, C, D, H, W)", (2, 3, 4), generator, p)
+
+
+def augment_videos(
+    x: Tensor,
+    policy: str = "color,translation,cutout",
+    *,
+    generator: torch.Generator | None = None,
+    p: Tensor | None = None,
+) -> Tensor:
+    """Augment each video at random, differentiably, with the same numbers for all of its frames.
+
+    The pieces are those of :func:`ganfast.DiffAugment`, on height and width; the contrast changes
+    about the mean of the whole video, so that motion and time stay what they are.
+
+    Args:
+        x: videos (N, C, T, H, W).
+        policy, generator, p: as in :func:`augment_signals`.
+
+    Returns, Raises:
+        as :func:`augment_signals`.
+    """
+    return _augmented(x, policy, _OF_IMAGES, "(N, C, T, H, W)", (3, 4), generator, p)
+
+
+def _augmented(
+    x: Tensor,
+    policy: str,
+    pieces: Sequence[str],
+    shape: str,
+    axes: Sequence[int],
+    generator: torch.Generator | None,
+    p: Tensor | None,
+) -> Tensor:
+    if not isinstance(x, Tensor) or x.dtype not in FLOATING:
+        got = x.dtype if isinstance(x, Tensor) else type(x).__name__
+        raise TypeError(f"x must be a floating-point tensor, got {got}")
+    if x.dim() != shape.count(",") + 1 or x.numel() == 0:
+        raise ValueError(f"x must have shape {shape} without empty axes, got {list(x.shape)}")
+    names = [name.strip() for name in policy.split(",") if name.strip()]
+    if not set(names) <= set(pieces):
+        raise ValueError(f"policy must be made of {', '.join(pieces)}, got {policy!r}")
+    y = wide = compute_dtype(x)
+
+    def numbers(count: int) -> Tensor:
+        return torch.rand(len(x), count, device=x.device, generator=generator)
+
+    for name in names:
+        if name == "gain":
+            y = y * (_per_sample(numbers(1)[:, 0], y) + 0.5)
+        elif name == "color":
+            y = _colored(y, numbers(3))
+        elif name == "translation":
+            y = _translated(y, numbers(len(axes)), axes)
+        else:
+            y = _cut(y, numbers(len(axes)), axes)
+    if p is not None:
+        y = torch.where(_per_sample(numbers(1)[:, 0] < p, y), y, wide)
+    return y.to(x.dtype)
+
+
+def _per_sample(numbers: Tensor, y: Tensor) -> Tensor:
+    """Numbers (N,) with the dimensions of y, and its dtype unless they are bool."""
+    shaped = numbers.view(-1, *[1] * (y.dim() - 1))
+    return shaped if numbers.dtype == torch.bool else shaped.to(y.dtype)
+
+
+def _colored(y: Tensor, u: Tensor) -> Tensor:
+    brightness, saturation, contrast = (_per_sample(column, y) for column in u.unbind(1))
+    y = y + (brightness - 0.5)
+    mean = y.mean(1, keepdim=True)
+    y = (y - mean) * (2 * saturation) + mean
+    mean = y.mean(list(range(1, y.dim())), keepdim=True)
+    return (y - mean) * (contrast + 0.5) + mean
+
+
+def _positions(y: Tensor, axis: int) -> tuple[Tensor, list[int]]:
+    """Positions on an axis, and the shape in which (N, size) broadcasts to y."""
+    size = y.shape[axis]
+    shape = [len(y) if k == 0 else size if k == axis else 1 for k in range(y.dim())]
+    return torch.arange(size, device=y.device), shape
+
+
+def _translated(y: Tensor, u: Tensor, axes: Sequence[int]) -> Tensor:
+    for column, axis in zip(u.unbind(1), axes, strict=True):
+        size = y.shape[axis]
+        positions, shape = _positions(y, axis)
+        source = positions + drawn_shift(column, size)[:, None]
+        inside = ((source >= 0) & (source < size)).view(shape)
+        # Positions outside repeat one inside, whose gradients from there are 0.
+        index = source.clamp(0, size - 1).view(shape).expand(y.shape)
+        y = torch.where(inside, y.gather(axis, index), 0)
+    return y
+
+
+def _cut(y: Tensor, u: Tensor, axes: Sequence[int]) -> Tensor:
+    cut = torch.ones((), dtype=torch.bool, device=y.device)
+    for column, axis in zip(u.unbind(1), axes, strict=True):
+        positions, shape = _positions(y, axis)
+        begin, end = (edge[:, None] for edge in drawn_cut(column, y.shape[axis]))
+        cut = cut & ((begin <= positions) & (positions < end)).view(shape)
+    return torch.where(cut, 0, y)
