@@ -166,6 +166,11 @@ def _write_emoji(docs: Path, out: Path, rows: list[Row], floor: float, steps: in
         "programs used at the same time: minutes are those of the processor. They are few: these "
         "figures say what a CPU reaches while you wait, not what the systems can reach.",
         "",
+        "Expected: an R3GAN learns more from each image than a DCGAN, but an image costs it about "
+        "ten times the time, so that it is behind for minutes and ahead after hours; SNGAN costs "
+        "as much and has no such advantage; augmentation helps once the discriminator overfits, "
+        "after many passes over the images, of which there are few here.",
+        "",
     ]
     if steps:
         lines += [f"**A trial with {steps} steps: these figures say nothing of the systems.**", ""]

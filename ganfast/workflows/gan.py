@@ -157,14 +157,13 @@ class Config(TrainOptions):
             "loss": "relativistic",
             "penalty": "r1_r2",
             "penalty_weight": _GAMMA.get(size, _GAMMA[64]),
-            "penalty_end": 0.1,
             "betas_g": (0.0, 0.9),
             "betas_d": (0.0, 0.9),
-            "beta2_end": 0.99,
-            "lr_end": 0.25,
-            "burn_in_kimg": kimg,
             "ema_kimg": kimg / 40,
         }
+        if values.get("burn_in_kimg") != 0:
+            ends = {"lr_end": 0.25, "penalty_end": 0.1, "beta2_end": 0.99}
+            recipe |= {"burn_in_kimg": kimg, **ends}
         return recipe | dict(values)
 
     def _check_augment(self) -> None:

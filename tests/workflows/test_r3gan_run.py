@@ -32,6 +32,8 @@ def test_the_model_brings_its_recipe():
     assert config().penalty_weight == 0.05  # of digits
     own = config(loss="hinge", penalty_weight=7.0, burn_in_kimg=1.0)
     assert (own.loss, own.penalty_weight, own.burn_in_kimg) == ("hinge", 7, 1)
+    constant = config(burn_in_kimg=0)
+    assert (constant.lr_end, constant.penalty_end, constant.beta2_end) == (1, 1, None)
     others = from_mapping(gan.Config, {"model": "dcgan"})
     assert (others.loss, others.penalty, others.burn_in_kimg) == ("non_saturating", "none", 0)
     with pytest.raises(TypeError, match="steps must be an int, got 'two'"):
