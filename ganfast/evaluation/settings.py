@@ -155,6 +155,11 @@ def open_side(
         side = inputs.open_source(
             side, encoder.channels, samples, settings.options.seed, device, background
         )
+    if side.is_features and encoder.settings.get("features") != inputs.GIVEN:
+        raise ValueError(
+            f"{side.name} must hold images, got features: to score these, name the files on both "
+            "sides, such as 'folder/*.npy'"
+        )
     if side.count is not None:
         need_two(side.name, side.count)
     return side
