@@ -54,7 +54,7 @@ Workers = Annotated[
     int | None, typer.Option(min=1, help="Of Ray.", show_default="the GPUs, or a quarter of CPUs")
 ]
 Compile = Annotated[
-    bool, typer.Option("--compile", help="Use torch.compile; the first batch is slow.")
+    str, typer.Option(help="Use torch.compile: yes, no, or auto, where it saves time.")
 ]
 Graphs = Annotated[bool, typer.Option("--graphs", help="CUDA graphs of inception and digits.")]
 Download = Annotated[bool, typer.Option("--download", help="Download missing weights.")]
@@ -98,7 +98,7 @@ def evaluate(
     device: Device = None, batch_size: Batch = 32, samples: Samples = None, seed: Seed = 2020,
     on_error: OnError = "stop", background: Background = None, state: State = None,
     engine: Engine = "here", workers: Workers = None,
-    compile: Compile = False, graphs: Graphs = False, download: Download = False,
+    compile: Compile = "auto", graphs: Graphs = False, download: Download = False,
     threads: Threads = None,
 ) -> None:  # fmt: skip
     """Score FAKE images against REAL ones.
@@ -147,7 +147,7 @@ def fid(
     device: Device = None, batch_size: Batch = 32, samples: Samples = None, seed: Seed = 2020,
     on_error: OnError = "stop", background: Background = None, state: State = None,
     engine: Engine = "here", workers: Workers = None,
-    compile: Compile = False, graphs: Graphs = False, download: Download = False,
+    compile: Compile = "auto", graphs: Graphs = False, download: Download = False,
     threads: Threads = None,
 ) -> None:  # fmt: skip
     """Compute the Fréchet distance alone, which keeps no features in memory; see ganfast eval."""
@@ -186,7 +186,7 @@ def stats(
     device: Device = None, batch_size: Batch = 32, samples: Samples = None, seed: Seed = 2020,
     on_error: OnError = "stop", background: Background = None, state: State = None,
     engine: Engine = "here", workers: Workers = None,
-    compile: Compile = False, graphs: Graphs = False, download: Download = False,
+    compile: Compile = "auto", graphs: Graphs = False, download: Download = False,
     threads: Threads = None,
 ) -> None:  # fmt: skip
     """Write the mean and covariance of features: mu and sigma, as pytorch-fid reads them."""
@@ -288,7 +288,7 @@ def _settings(
     options: "Options", threads: int | None, *, device: str | None, resize: Any, on_error: str,
     features: str, dims: int, weights: str | None, sha256: str | None, dtype: str, batch_size: int,
     samples: int | None, background: str | None, state: Path | None, engine: Any,
-    workers: int | None, compile: bool,
+    workers: int | None, compile: str,
     graphs: bool, download: bool,
 ) -> "Settings":  # fmt: skip
     """Check what the parser left unchecked; ``resize`` is checked when the network is loaded."""
@@ -301,13 +301,15 @@ def _settings(
             colour(background)
     if on_error not in ("stop", "skip"):
         raise UsageError(f"on-error must be stop or skip, got {on_error!r}")
+    if compile not in ("yes", "no", "auto"):
+        raise UsageError(f"compile must be yes, no or auto, got {compile!r}")
     if engine not in ("here", "ray"):
         raise UsageError(f"engine must be here or ray, got {engine!r}")
     return Settings(
         features=features, resize=resize, dims=dims, weights=weights, sha256=sha256, dtype=dtype,
         device=own_device(prepare(device, threads)), batch_size=batch_size, samples=samples,
         on_error="skip" if on_error == "skip" else "stop", background=background, state=state,
-        engine=engine, workers=workers, compile=compile,
+        engine=engine, workers=workers, compile="auto" if compile == "auto" else compile == "yes",
         graphs=graphs, download=download, options=options,
     )  # fmt: skip
 

@@ -47,7 +47,7 @@ def walk(root: Path) -> Iterator[str]:
         if ancestors[-1] in seen:
             continue
         seen.add(ancestors[-1])
-        for entry in os.scandir(os.path.join(root, folder)):
+        for entry in os.scandir(os.path.join(root, folder) if folder else root):
             if entry.name.startswith("."):
                 continue
             name = f"{folder}{entry.name}"

@@ -184,13 +184,13 @@ def _state(file: str) -> str:
 
 def _folder(path: Path, channels: int, background: Colour | None) -> Source:
     """Open the images below a folder, or else the files of images or features in it."""
+    files = sorted(_kinds_of(listing.walk(path)))
+    if not files:
+        return file_source.Folder(path, channels, background)
     described = path / "dataset_dict.json"
     if described.is_file():  # of Hugging Face's save_to_disk
         splits = ", ".join(sorted(p.name for p in path.iterdir() if p.is_dir()))
         raise ValueError(f"{path} must be one split of a data set, got the folder of {splits}")
-    files = sorted(_kinds_of(listing.walk(path)))
-    if not files:
-        return file_source.Folder(path, channels, background)
     return _files(
         printable(str(path)),
         [str(path / name) for name in _one_split(printable(str(path)), _saved_files(path, files))],

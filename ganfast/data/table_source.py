@@ -228,7 +228,9 @@ def open_arrow(path: Path, channels: int, background: Colour | None) -> Source:
             chunks = table.column(column).slice(start).chunks
             for chunk in chunks:
                 for first in range(0, len(chunk), _ROWS):
-                    yield chunk.slice(first, _ROWS)
+                    part = chunk.slice(first, _ROWS)
+                    part.validate(full=True)  # a damaged file may point anywhere
+                    yield part
 
         columns = _columns(name, table.schema, read if len(table) else None)
     rows, key = len(table), file_state(path)

@@ -123,13 +123,16 @@ def load_statistics(spec: str, layers: tuple[str, ...], expected: Mapping[str, s
     return side
 
 
+GIVEN = "given"  # in place of a feature network's name
+
+
 def given_features() -> Encoder:
     """Return what stands for a network where the inputs are features."""
 
     def none(images: Tensor, layers: tuple[str, ...]) -> Mapping[str, Tensor]:
         raise AssertionError("features go through no network")
 
-    settings = {"features": "given", "weights": "given"}
+    settings = {"features": GIVEN, "weights": GIVEN}
     return Encoder(none, "FD (given features)", ("features",), 3, 0, "none", settings=settings)
 
 

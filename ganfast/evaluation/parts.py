@@ -8,7 +8,7 @@ from ganfast.data.image_source import Source, notes_of
 from ganfast.evaluation import inputs
 from ganfast.evaluation.collect import Work, collect
 from ganfast.evaluation.run import engine_of, remarks
-from ganfast.evaluation.settings import Settings, encoder_for, open_side
+from ganfast.evaluation.settings import Settings, compiled_if_it_pays, encoder_for, open_side
 from ganfast.evaluation.state import Part, State, merged
 from ganfast.metrics.moments import Moments, save_moments
 
@@ -50,6 +50,7 @@ def statistics(
             raise ValueError(f"{images} must hold images, got statistics")
     encoder = encoder_for([images], settings)
     source = open_side(images, encoder, settings, settings.samples)
+    encoder = compiled_if_it_pays(encoder, (source.count or 0) // part[1], settings)
     work = Work(encoder, limit=sample, batch_size=settings.batch_size, on_error=settings.on_error)
     engine = engine_of(images, settings, work)
     found = collect(source, work, state=settings.state, part=part, engine=engine, quiet=quiet)

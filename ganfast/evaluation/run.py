@@ -21,7 +21,14 @@ from ganfast.evaluation.scores import (
     common_classes,
     need_labels,
 )
-from ganfast.evaluation.settings import Input, Settings, encoder_for, need_two, open_side
+from ganfast.evaluation.settings import (
+    Input,
+    Settings,
+    compiled_if_it_pays,
+    encoder_for,
+    need_two,
+    open_side,
+)
 from ganfast.evaluation.state import State
 from ganfast.evaluation.thumbnails import thumbnail
 from ganfast.features import Encoder
@@ -173,6 +180,7 @@ def evaluate(
         samples = one.n if isinstance(one, FeatureSet) else len(one)
     two = _open(fake, encoder, layers, settings, samples, images=bool(of_features))
     _refuse_at_once(wanted, one, two, settings.on_error)
+    encoder = compiled_if_it_pays(encoder, _to_compute(one, two), settings)
     work = Work(
         encoder, layers, limit=None if needs_features or pictures else FEW,
         batch_size=settings.batch_size, on_error=settings.on_error, labels="fid_intra" in wanted,
@@ -213,6 +221,11 @@ def evaluate(
         _draw(result, real_source, fake_source, settings.options)
     result.seconds = time.perf_counter() - start
     return result
+
+
+def _to_compute(*sides: FeatureSet | Source) -> int:
+    """Return how many images are known to go through the network."""
+    return sum(side.count or 0 for side in sides if not isinstance(side, FeatureSet))
 
 
 def _for(side: Input, settings: Settings, samples: int | None) -> Settings:

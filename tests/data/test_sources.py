@@ -174,9 +174,10 @@ def test_folders_of_several_splits_are_refused(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match=r"must hold one split, got test, train: name its files"):
         open_images(folder, 3)
     assert len(open_images(str(folder / "**" / "train-*"), 3)) == 6
-    (tmp_path / "dict").mkdir()
+    (tmp_path / "dict" / "train").mkdir(parents=True)
+    (tmp_path / "dict" / "train" / "data-00000-of-00001.arrow").write_bytes(b"")
     (tmp_path / "dict" / "dataset_dict.json").write_text("{}")
-    with pytest.raises(ValueError, match="must be one split of a data set"):
+    with pytest.raises(ValueError, match="one split of a data set, got the folder of train"):
         open_images(tmp_path / "dict", 3)
 
 

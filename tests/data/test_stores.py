@@ -135,6 +135,21 @@ def test_statistics_in_a_store(memory: MemoryFileSystem, tmp_path: Path) -> None
         evaluate(inputs[0], "memory://stats/c.npz", ["fid"], Settings(), quiet=True)
 
 
+def test_features_in_a_store_never_pass_for_those_of_a_network(
+    memory: MemoryFileSystem, tmp_path: Path
+) -> None:
+    for name in ("x", "y"):
+        (tmp_path / name).mkdir()
+        np.save(tmp_path / name / "0.npy", np.random.default_rng(0).normal(size=(9, 3)))
+    put(memory, tmp_path, "/features")
+    settings = Settings(features="digits")
+    with pytest.raises(ValueError, match="must hold images, got features: to score these, name"):
+        evaluate("memory://features/x", "memory://features/y", ["fid"], settings, quiet=True)
+    by_name = [f"memory://features/{name}/*.npy" for name in ("x", "y")]
+    found = evaluate(*by_name, ["fid"], settings, quiet=True)
+    assert (found.label, found.real.n) == ("FD (given features)", 9)
+
+
 def test_credentials_and_permission(memory: MemoryFileSystem, monkeypatch) -> None:
     class NoCredentialsError(Exception):
         pass
