@@ -10,7 +10,6 @@ from ganfast.metrics.logit_scores import inception_score
 from ganfast.metrics.matrix import inv_sqrtm_psd, polar_factor, sqrtm_psd
 from ganfast.metrics.memorization import mifid
 from ganfast.metrics.moments import Moments, load_moments, save_moments
-from ganfast.metrics.perceptual import DISTS, LPIPS
 from ganfast.metrics.ppl import perceptual_path_length
 from ganfast.metrics.precision_recall import PRDC, prdc, realism
 from ganfast.metrics.sampling import Spread
@@ -42,6 +41,7 @@ if TYPE_CHECKING:
         MemorizationInformedFrechetInceptionDistance,
         PrecisionRecall,
     )
+    from ganfast.metrics.perceptual import DISTS, LPIPS
 
 __all__ = [
     "DISTS",
@@ -94,7 +94,9 @@ _OF_IMAGES = (
 
 
 def __getattr__(name: str) -> Any:
-    """Import the metrics of images on first use: they load torchmetrics if it is installed."""
+    """Import some metrics on first use: networks, and what loads an installed torchmetrics."""
     if name in _OF_IMAGES:
         return getattr(importlib.import_module("ganfast.metrics.image_metrics"), name)
+    if name in ("DISTS", "LPIPS"):
+        return getattr(importlib.import_module("ganfast.metrics.perceptual"), name)
     raise AttributeError(f"module 'ganfast.metrics' has no attribute {name!r}")

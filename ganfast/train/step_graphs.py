@@ -106,8 +106,8 @@ class GraphedStep(Generic[P, R]):
         if kind in self._captured:
             found = self._captured[kind].replay(leaves)
             return tree_map(_copied, found)
-        warm = self._warm.setdefault(kind, 0)
-        if len(self._warm) > _MOST:
+        warm = self._warm.get(kind, 0)
+        if warm == 0 and len(self._warm) == _MOST:
             raise ValueError(
                 f"step must have at most {_MOST} combinations of arguments that are not tensors, "
                 f"got more: pass what changes as a tensor; the last ones were {_constants(leaves)}"
@@ -118,7 +118,7 @@ class GraphedStep(Generic[P, R]):
             return tree_map(_checked_result, self._step(*args, **kwargs))
 
         if warm < _WARM_UP:
-            self._warm[kind] += 1
+            self._warm[kind] = warm + 1
             hook = register_optimizer_step_pre_hook(self._notice)
             try:
                 return tree_map(_copied, recorder.warm_up(lambda: call(leaves)))

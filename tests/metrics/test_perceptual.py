@@ -102,6 +102,29 @@ def test_dists(save: Save) -> None:
     assert metric(x, x).abs().max() < 1e-12
 
 
+@pytest.mark.parametrize("name", ["lpips", "dists"])
+def test_twice_differentiable(name: str, save: Save) -> None:
+    """Along a direction, the slope of |gradient|^2 is that of its differences."""
+    if name == "lpips":
+        metric: nn.Module = lpips("squeeze", save).double()
+    else:
+        weights = save("w.pt", dists_weights())
+        metric = DISTS(backbone=save("b.pth", backbone("vgg")), weights=weights).double()
+    x, y = (image[:1, :, :17, :17].clone() for image in images(0.0))
+    direction = torch.randn(x.shape, generator=torch.Generator().manual_seed(4)).double()
+
+    def squared_norm(step: Tensor) -> Tensor:
+        z = x + step * direction
+        (g,) = torch.autograd.grad(metric(z, y).sum(), z, create_graph=True)
+        return g.square().sum()
+
+    zero = torch.zeros((), dtype=torch.float64, requires_grad=True)
+    (slope,) = torch.autograd.grad(squared_norm(zero), zero)
+    step = torch.tensor(1e-6, dtype=torch.float64, requires_grad=True)
+    differences = (squared_norm(step) - squared_norm(-step)) / (2 * step)
+    torch.testing.assert_close(slope, differences.detach(), rtol=1e-4, atol=1e-9)
+
+
 def test_parameters_have_the_projects_names(save: Save) -> None:
     names = list(lpips("alex", save).state_dict())
     assert names[:2] == ["scaling_layer.shift", "scaling_layer.scale"]

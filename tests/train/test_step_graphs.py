@@ -145,6 +145,8 @@ def test_too_many_kinds_are_refused(recorder: type[Recorder]) -> None:
         step(X, weight=float(k))
     with pytest.raises(ValueError, match=r"at most 8 combinations .* tensor; the last .* 8.0"):
         step(X, weight=8.0)
+    run(step, X, weight=7.0)  # the others go on
+    assert recorder.log[-1] == "replay"
 
 
 @pytest.mark.parametrize(
