@@ -3,16 +3,18 @@
 The numbers come from float32 inputs and the projects' filters of librosa and windows of scipy.
 """
 
+import math
 from types import SimpleNamespace
 from typing import Any
 
 import pytest
+import torch
 import torch.nn.functional as F
 from compat.checks import arguments
 from compat.peer_numbers import NUMBERS, noise, numbers_of, signals
 from torch import Tensor, nn
 
-from ganfast.compat import auraloss, dac, hifigan, stable_audio_tools
+from ganfast.compat import auraloss, dac, hifigan, stable_audio_tools, vits
 from ganfast.losses import SpectralLoss, Spectrogram
 
 HOPS = ([1024, 512], [256, 128], [1024, 512])
@@ -37,6 +39,13 @@ def hifigan_mel(center: bool) -> Any:
 def hifigan_by_parts(x: Tensor, y: Tensor) -> Tensor:
     mel = Spectrogram(1024, 256, padding=384, eps=1e-9, mels=80, sample_rate=22050, high=8000)
     return SpectralLoss([mel], log=45)(y, x)
+
+
+def vits_mel(center: bool) -> Any:
+    def mel(x: Tensor) -> Tensor:
+        return vits.mel_spectrogram_torch(x[:, 0], 512, 40, 22050, 128, 400, 0, 8000, center)
+
+    return lambda x, y: F.l1_loss(mel(x), mel(y))
 
 
 def of_signals(loss: nn.Module) -> Any:
@@ -68,6 +77,8 @@ def ours(project: str) -> dict[str, Any]:
 CASES = {
     "hifigan": hifigan_mel(False),
     "hifigan center": hifigan_mel(True),
+    "vits": vits_mel(False),
+    "vits center": vits_mel(True),
     "bigvgan": hifigan.MultiScaleMelSpectrogramLoss(24000),
     "bigvgan l2": hifigan.MultiScaleMelSpectrogramLoss(
         24000, [10, 20], [256, 512], nn.MSELoss(), window_type="hamming"
@@ -93,6 +104,26 @@ def test_the_numbers_of_the_projects(name: str) -> None:
 def test_hifigans_loss_from_its_parts() -> None:
     found = numbers_of(hifigan_by_parts, *signals())
     assert found == pytest.approx(NUMBERS["hifigan"], rel=2e-5)
+
+
+def test_vits_in_two_steps_and_its_divergence() -> None:
+    x = signals()[0][:, 0]
+    spec = vits.spectrogram_torch(x, 512, 22050, 128, 400)
+    assert spec.shape == (2, 257, 6000 // 128)
+    mel = vits.spec_to_mel_torch(spec, 512, 40, 22050, 0, 8000)
+    assert torch.equal(mel, vits.mel_spectrogram_torch(x, 512, 40, 22050, 128, 400, 0, 8000))
+    assert vits.spec_to_mel_torch(spec.half(), 512, 40, 22050, 0, None).dtype == torch.float32
+    z, logs_q, m, logs_p = (noise(2, 3, 5, seed=k).double() for k in range(4))
+    mask = torch.tensor([[1.0] * 5, [1, 1, 0, 0, 0]]).double()[:, None]
+    found = vits.kl_loss(z, logs_q, m, logs_p, mask)
+    terms = [
+        p - q - 0.5 + (a - b) ** 2 / (2 * math.exp(2 * p))
+        for b_, t in [(0, 5), (1, 2)]
+        for a, q, b, p in zip(
+            *(v[b_, :, :t].flatten().tolist() for v in (z, logs_q, m, logs_p)), strict=True
+        )
+    ]
+    assert found.item() == pytest.approx(sum(terms) / 7)  # the mask has one channel
 
 
 def test_full_output() -> None:
