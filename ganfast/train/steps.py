@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from ganfast._precision import warn_if_slow
 from ganfast.augment import AdaptiveAugment, Augment
 from ganfast.distributed import Processes
+from ganfast.losses.freezing import frozen
 from ganfast.losses.outputs import last_maps
 from ganfast.train.acceleration import Compiled
 from ganfast.train.batches import Batch
@@ -141,13 +142,8 @@ class Steps:
 
     def _train_generator(self, batches: Sequence[Batch]) -> Tensor:
         """Step on the mean loss of fakes with the sizes and the labels of the batches."""
-        for p in self.d_parameters:
-            p.requires_grad_(False)
-        try:
+        with frozen(self.discriminator):
             losses = [self._generator_backward(batch, 1 / len(batches)) for batch in batches]
-        finally:
-            for p in self.d_parameters:
-                p.requires_grad_(True)
         self._update(self.optimizer_g, self.g_parameters)
         return torch.stack(losses).mean(0)
 
