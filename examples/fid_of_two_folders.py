@@ -13,8 +13,8 @@ from pathlib import Path
 import torch
 from PIL import Image
 
+import ganfast
 from ganfast import data
-from ganfast.evaluation import Settings, evaluate
 
 
 def write_digits(folder: Path, count: int = 300) -> tuple[Path, Path]:
@@ -42,11 +42,13 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as folder:
         if args.real is None:
             real, fake = write_digits(Path(folder))
-            settings = Settings(features="digits", device=args.device)
+            features = "digits"
         else:
-            real, fake = args.real, args.fake
-            settings = Settings(resize=args.resize, batch_size=args.batch_size, device=args.device)
-        result = evaluate(str(real), str(fake), ["fid"], settings)
+            real, fake, features = args.real, args.fake, "inception"
+        result = ganfast.evaluate(
+            real, fake, "fid", features,
+            resize=args.resize, batch_size=args.batch_size, device=args.device,
+        )  # fmt: skip
 
     for row in result.rows:  # "FID", or "FD (digits)" on other features than Inception's
         print(f"{row.name}: {row.value:.4f}")

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
         workflows,
     )
     from ganfast.augment import DiffAugment
-    from ganfast.evaluation import evaluate
+    from ganfast.evaluation.scoring import evaluate
 
 __version__ = "0.1.0"
 
@@ -53,7 +53,7 @@ __all__ = [
 ]
 
 
-_MODULE_OF = {"DiffAugment": "augment", "evaluate": "evaluation"}
+_MODULE_OF = {"DiffAugment": "augment", "evaluate": "evaluation.scoring"}
 
 
 def __getattr__(name: str) -> Any:

@@ -110,7 +110,8 @@ def evaluate(
     Exit codes: 0 all is well, 1 an input cannot be used, 2 the command line is wrong, 130 stopped
     by Ctrl-C.
     """
-    from ganfast.evaluation import Options, evaluate, names
+    from ganfast.evaluation import Options, names
+    from ganfast.evaluation.scoring import evaluate
 
     with usage():
         wanted = names(metrics)
@@ -127,7 +128,8 @@ def evaluate(
     if report is not None:  # before the work, not after it
         check_writable(report)
     with _processes() as first:
-        result = evaluate(real, fake, wanted, settings, pictures=report is not None, quiet=as_json)
+        pictures, keywords = report is not None, _keywords(settings)
+        result = evaluate(real, fake, wanted, pictures=pictures, progress=not as_json, **keywords)
         if not first:
             return
         if report is not None:
@@ -151,7 +153,8 @@ def fid(
     threads: Threads = None,
 ) -> None:  # fmt: skip
     """Compute the Fréchet distance alone, which keeps no features in memory; see ganfast eval."""
-    from ganfast.evaluation import Options, evaluate
+    from ganfast.evaluation import Options
+    from ganfast.evaluation.scoring import evaluate
 
     settings = _settings(
         Options(seed=seed, ddof=ddof), threads,
@@ -161,7 +164,7 @@ def fid(
         graphs=graphs, download=download,
     )  # fmt: skip
     with _processes() as first:
-        result = evaluate(real, fake, ["fid"], settings, quiet=as_json)
+        result = evaluate(real, fake, "fid", progress=not as_json, **_keywords(settings))
         if first:
             _print(result, as_json)
 
@@ -312,6 +315,13 @@ def _settings(
         engine=engine, workers=workers, compile="auto" if compile == "auto" else compile == "yes",
         graphs=graphs, download=download, options=options,
     )  # fmt: skip
+
+
+def _keywords(settings: "Settings") -> dict[str, Any]:
+    """Return the settings as `ganfast.evaluate` takes them."""
+    found = dict(vars(settings))
+    options = found.pop("options")
+    return {**found, **vars(options)}
 
 
 def _print(result: "Result", as_json: bool) -> None:

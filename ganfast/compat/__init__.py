@@ -1,1 +1,1 @@
-"""Drop-in modules: the losses of public projects under their own names."""
+"""Drop-in modules: losses, operations and metrics of public projects under their own names."""

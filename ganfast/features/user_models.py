@@ -56,6 +56,26 @@ def imported(name: str) -> Encoder:
     return _bytes_encoder(_FeaturesOnly(name, function, {}), name, UNKNOWN)
 
 
+def given(features: Encoder | Callable[[Tensor], Tensor], device: str) -> Encoder:
+    """Return the encoder of a module or a callable, or one that is there already.
+
+    Raises:
+        TypeError: it is none of these.
+    """
+    if isinstance(features, Encoder):
+        return features
+    if not callable(features):
+        raise TypeError(
+            "features must be a name, an Encoder, a module or a callable, "
+            f"got {type(features).__name__}"
+        )
+    name = getattr(features, "__name__", type(features).__name__)
+    encoder = _bytes_encoder(_FeaturesOnly(name, features, {}), name, UNKNOWN)
+    encoder.device = torch.device(device)
+    encoder.net.eval().to(encoder.device)  # type: ignore[attr-defined]
+    return encoder
+
+
 def import_callable(name: str) -> Callable[..., Any]:
     """Import ``module:callable``; the working folder is searched too.
 

@@ -167,9 +167,10 @@ class ImageMetric(Metric):
         return None
 
     def set_dtype(self, dst_type: torch.dtype | str) -> Self:
-        """Return results in this dtype, and let a module of your own compute in it.
+        """Return results in this dtype; with float64, metrics of features compute in it.
 
-        States stay as precise as they are, and so does Inception.
+        A module of your own is converted to it. States stay as precise as they are, and so does
+        Inception.
         """
         dtype = getattr(torch, dst_type.split(".")[-1]) if isinstance(dst_type, str) else dst_type
         if not isinstance(dtype, torch.dtype) or not dtype.is_floating_point:
@@ -216,12 +217,13 @@ class ImageMetric(Metric):
         setattr(self, name, [*self._parts(name), features])
 
     def _all(self, name: str, least: int = 1) -> Tensor:
-        """The features of one side."""
+        """The features of one side, in float64 if `set_dtype` says so."""
         parts = self._parts(name)
         found = sum(map(len, parts))
         if found < least:
             self._refuse(name, least, found)
-        return torch.cat(parts)
+        features = torch.cat(parts)
+        return features.double() if self._dtype == torch.float64 else features
 
     def _refuse(self, name: str, least: int, found: int) -> None:
         raise TooFewImagesError(
