@@ -20,7 +20,7 @@ from torch import Tensor
 from bench import memory
 from bench.kit import SUBJECT, Case, Provider
 from ganfast._precision import is_fast
-from ganfast.evaluation import Settings, evaluate
+from ganfast.evaluation import Settings, score
 from ganfast.features import fused, weight_files
 from ganfast.features.fused import Fused
 from ganfast.features.inception import Inception
@@ -238,7 +238,7 @@ def _ganfast_tool(_: list[Tensor], dtype: str = "float32") -> float:
     settings = Settings(
         resize="torch", weights=weights, sha256=weight_files.sha256_of(Path(weights)), dtype=dtype
     )
-    return evaluate(*_folders(), ["fid"], settings, quiet=True).rows[0].value
+    return score(*_folders(), ["fid"], settings, quiet=True).rows[0].value
 
 
 @lru_cache(maxsize=1)

@@ -2,7 +2,7 @@
 
 from ganfast.evaluation.collect import OnError
 from ganfast.evaluation.parts import merge_files, save_statistics, statistics
-from ganfast.evaluation.run import Result, evaluate
+from ganfast.evaluation.run import Result, score
 from ganfast.evaluation.scores import TABLE, FeatureSet, Options, names
 from ganfast.evaluation.settings import Settings
 from ganfast.evaluation.state import State, merged
@@ -15,10 +15,10 @@ __all__ = [
     "Result",
     "Settings",
     "State",
-    "evaluate",
     "merge_files",
     "merged",
     "names",
     "save_statistics",
+    "score",
     "statistics",
 ]

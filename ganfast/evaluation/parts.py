@@ -33,7 +33,7 @@ def statistics(
     """Map the shards of a source, or of a part of it, to the state of their features.
 
     Args:
-        images: by name, as for `evaluate`, or opened.
+        images: by name, as for `ganfast.evaluate`, or opened.
         settings: the feature network and how to run it.
         part: ``(i, n)`` takes every n-th shard from the i-th on. The states of all n parts are
             merged by `merged`.
@@ -41,8 +41,8 @@ def statistics(
         quiet: show no progress bar.
 
     Raises:
-        FileNotFoundError, ModuleNotFoundError, ValueError: as `evaluate`, and for a file that
-            holds statistics already.
+        FileNotFoundError, ModuleNotFoundError, ValueError: as `ganfast.evaluate`, and for a
+            file that holds statistics already.
     """
     if isinstance(images, str):
         inputs.refuse_missing(images)

@@ -24,7 +24,7 @@ def engine(spec: str, settings: "Settings", work: Work) -> Engine:
     actor opens the input and loads the network for itself, so both must be where it runs.
 
     Args:
-        spec: the input by name, as for `evaluate`.
+        spec: the input by name, as for `ganfast.evaluate`.
         settings: of the network; ``workers`` is the number of actors, by default one for each GPU
             of the cluster, or for each four CPUs.
         work: what is computed of each shard.

@@ -119,7 +119,7 @@ def count(side: FeatureSet) -> str:
     return "statistics" if side.n is None else f"{side.n:,} images"
 
 
-def evaluate(
+def score(
     real: Input,
     fake: Input,
     wanted: list[str],

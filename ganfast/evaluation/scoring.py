@@ -214,7 +214,7 @@ def evaluate(
     two = side(fake, "fake", number)
     if not kept and isinstance(one, FeatureSet) and isinstance(two, FeatureSet):
         kept.append(inputs.given_features())  # moments alone
-    found = run.evaluate(one, two, wanted, loaded, pictures=pictures, quiet=not progress)
+    found = run.score(one, two, wanted, loaded, pictures=pictures, quiet=not progress)
     result = Evaluation(**vars(found))
     mode = result.settings.get("resize")
     if result.settings.get("features") == "inception" and mode in PROTOCOLS:

@@ -273,7 +273,7 @@ def test_a_lack_of_memory_is_one_sentence(
     def full(*arguments: object, **options: object) -> None:
         raise error
 
-    monkeypatch.setattr("ganfast.evaluation.evaluate", full)
+    monkeypatch.setattr("ganfast.evaluation.scoring.evaluate", full)
     code, _, said = run("fid", good, good)
     assert code == 1
     assert said.startswith("ganfast: there is not enough memory; make batches or images smaller")
@@ -286,7 +286,7 @@ def test_another_runtime_error_is_no_lack_of_memory(
     def broken(*arguments: object, **options: object) -> None:
         raise RuntimeError("a bug")
 
-    monkeypatch.setattr("ganfast.evaluation.evaluate", broken)
+    monkeypatch.setattr("ganfast.evaluation.scoring.evaluate", broken)
     monkeypatch.setattr(sys, "argv", ["ganfast", "fid", str(good), str(good)])
     with pytest.raises(RuntimeError, match="a bug"):
         cli.main()

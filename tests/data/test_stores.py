@@ -14,7 +14,7 @@ from fsspec.implementations.memory import MemoryFileSystem
 from ganfast.data import opening, stores
 from ganfast.data.image_source import Shard
 from ganfast.data.opening import open_images
-from ganfast.evaluation import Settings, evaluate
+from ganfast.evaluation import Settings, score
 from ganfast.evaluation.collect import Work, collect, map_shards
 from ganfast.features import load
 from tests.data import image_formats as formats
@@ -127,12 +127,12 @@ def test_statistics_in_a_store(memory: MemoryFileSystem, tmp_path: Path) -> None
         np.savez(tmp_path / f"{name}.npz", mu=x.mean(0) + (name == "b"), sigma=np.cov(x.T))
     put(memory, tmp_path, "/stats")
     inputs = ("memory://stats/a.npz", "memory://stats/b.npz")
-    found = evaluate(*inputs, ["fid"], Settings(features="digits"), quiet=True)
+    found = score(*inputs, ["fid"], Settings(features="digits"), quiet=True)
     assert found.rows[0].value == pytest.approx(3, rel=1e-9)
     assert found.fake.name == inputs[1]
     memory.pipe_file("/stats/c.npz", b"no archive")
     with pytest.raises(ValueError, match=r"c\.npz must be a \.npz file of arrays"):
-        evaluate(inputs[0], "memory://stats/c.npz", ["fid"], Settings(), quiet=True)
+        score(inputs[0], "memory://stats/c.npz", ["fid"], Settings(), quiet=True)
 
 
 def test_features_in_a_store_never_pass_for_those_of_a_network(
@@ -144,9 +144,9 @@ def test_features_in_a_store_never_pass_for_those_of_a_network(
     put(memory, tmp_path, "/features")
     settings = Settings(features="digits")
     with pytest.raises(ValueError, match="must hold images, got features: to score these, name"):
-        evaluate("memory://features/x", "memory://features/y", ["fid"], settings, quiet=True)
+        score("memory://features/x", "memory://features/y", ["fid"], settings, quiet=True)
     by_name = [f"memory://features/{name}/*.npy" for name in ("x", "y")]
-    found = evaluate(*by_name, ["fid"], settings, quiet=True)
+    found = score(*by_name, ["fid"], settings, quiet=True)
     assert (found.label, found.real.n) == ("FD (given features)", 9)
 
 

@@ -6,7 +6,7 @@ import torch
 
 from ganfast import metrics
 from ganfast.data.feature_source import FeatureArray
-from ganfast.evaluation import Options, Settings, evaluate, forecast
+from ganfast.evaluation import Options, Settings, forecast, score
 from ganfast.evaluation.collect import Work
 from ganfast.evaluation.inputs import given_features
 
@@ -58,8 +58,8 @@ def test_bounds(monkeypatch) -> None:
     x, y = source(300, "x"), source(200, "y", shift=0.5)
     options = Options(neighbour_samples=100, seed=5)
     wanted = ["fid", "prdc", "realism"]
-    found = evaluate(x, y, wanted, Settings(options=options), quiet=True)
-    whole = evaluate(x, y, wanted, Settings(), quiet=True)
+    found = score(x, y, wanted, Settings(options=options), quiet=True)
+    whole = score(x, y, wanted, Settings(), quiet=True)
     assert found.rows[0].value == whole.rows[0].value
     assert found.rows[1].name == "precision (given features), k = 5, 100 and 100 images"
     draw = torch.Generator().manual_seed(5)
@@ -69,5 +69,5 @@ def test_bounds(monkeypatch) -> None:
     expected = metrics.prdc(x.rows(0, 300)[rows[0]], y.rows(0, 200)[rows[1]])
     assert [row.value for row in found.rows[1:5]] == list(expected)
     assert found.rows[-1].name == "realism (given features), median, 100 and 100 images"
-    more = evaluate(x, y, ["prdc"], Settings(options=Options(neighbour_samples=300)), quiet=True)
+    more = score(x, y, ["prdc"], Settings(options=Options(neighbour_samples=300)), quiet=True)
     assert [row.value for row in more.rows] == [row.value for row in whole.rows[1:6]]

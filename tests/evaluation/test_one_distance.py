@@ -13,7 +13,7 @@ import torch
 from scipy import linalg
 
 from ganfast.data import image_source
-from ganfast.evaluation import Settings, State, evaluate, merge_files, merged, statistics
+from ganfast.evaluation import Settings, State, merge_files, merged, score, statistics
 from ganfast.metrics import frechet_distance
 from tests.data import image_formats as formats
 
@@ -52,7 +52,7 @@ def distance(images: np.ndarray, reference: tuple[Path, np.ndarray, np.ndarray])
 
 
 def scored(spec: object, reference: Path, settings: Settings = SETTINGS) -> float:
-    result = evaluate(str(reference), str(spec), ["fid"], settings, quiet=True)
+    result = score(str(reference), str(spec), ["fid"], settings, quiet=True)
     assert result.fake.n == COUNT
     assert result.left_out == 0
     return result.rows[0].value
@@ -168,7 +168,7 @@ def test_few_images_in_some_formats(reference, tmp_path: Path, monkeypatch) -> N
         place = tmp_path / name
         place.mkdir()
         spec = formats.FORMATS[name][0](few, place)
-        result = evaluate(str(reference[0]), str(spec), ["fid"], SETTINGS, quiet=True)
+        result = score(str(reference[0]), str(spec), ["fid"], SETTINGS, quiet=True)
         expected = expected or result.rows[0].value
         assert result.rows[0].value == pytest.approx(expected, rel=1e-9)
     states = []

@@ -15,7 +15,7 @@ from PIL import Image
 
 from ganfast import cli, data, metrics
 from ganfast.data import image_source
-from ganfast.evaluation import Settings, State, evaluate, merged, statistics
+from ganfast.evaluation import Settings, State, merged, score, statistics
 from ganfast.evaluation.state import Part, of_features
 from ganfast.features import load
 
@@ -194,7 +194,7 @@ def test_opened_sources_are_inputs(folder: Path) -> None:
         image_source.Arrays(images[part], name, 1)
         for part, name in ((slice(200), "one"), (slice(200, 300), "an array"))
     )
-    found = evaluate(one, fake, ["fid"], Settings(features="digits"), quiet=True)
+    found = score(one, fake, ["fid"], Settings(features="digits"), quiet=True)
     real = encoder(images[:200])["features"]
     expected = metrics.frechet_distance_from_features(real, encoder(images[200:300])["features"])
     assert found.rows[0].value == pytest.approx(float(expected), rel=1e-5)
@@ -202,7 +202,7 @@ def test_opened_sources_are_inputs(folder: Path) -> None:
     state = statistics(fake, Settings(features="digits"), sample=10, quiet=True).state
     assert (state.n, len(state.numbers)) == (100, 10)
     with pytest.raises(ValueError, match="engine must be 'here' for an opened source, got 'ray'"):
-        evaluate(one, fake, ["fid"], Settings(features="digits", engine="ray"), quiet=True)
+        score(one, fake, ["fid"], Settings(features="digits", engine="ray"), quiet=True)
 
 
 def test_shards_keep_processes_busy() -> None:
