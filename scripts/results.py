@@ -167,9 +167,9 @@ def _write_emoji(docs: Path, out: Path, rows: list[Row], floor: float, steps: in
         "figures say what a CPU reaches while you wait, not what the systems can reach.",
         "",
         "Expected: an R3GAN learns more from each image than a DCGAN, but an image costs it about "
-        "ten times the time, so that it is behind for minutes and ahead after hours; SNGAN costs "
-        "as much and has no such advantage; augmentation helps once the discriminator overfits, "
-        "after many passes over the images, of which there are few here.",
+        "ten times the time, also in bf16, so that it is behind for minutes; augmentation helps "
+        "once the discriminator overfits, after many passes over the images, of which there are "
+        "few here. Compare systems at equal minutes, and R3GANs at equal rounds.",
         "",
     ]
     if steps:
