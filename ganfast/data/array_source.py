@@ -12,7 +12,7 @@ from torch import Tensor
 from ganfast import _npz
 from ganfast._names import printable
 from ganfast.data.feature_source import FeatureArray, is_features
-from ganfast.data.image_source import Arrays, Source, digest
+from ganfast.data.image_source import Arrays, Source, digest, file_state
 
 _Shapes = Mapping[str, tuple[Sequence[int], torch.dtype]]
 
@@ -106,9 +106,9 @@ def _chosen(path: Path, shapes: _Shapes) -> tuple[str, str | None]:
 
 
 def _opened(path: Path, found: Tensor, labels: Tensor | None, channels: int) -> Source:
-    name, state = printable(str(path)), path.stat()
+    name = printable(str(path))
     words = None if labels is None else [str(label) for label in labels.tolist()]
-    key = digest(state.st_size, state.st_mtime_ns, channels)
+    key = digest(file_state(path), channels)
     if found.ndim == 2:
         return FeatureArray(found, name, key, words)
     images = found.permute(0, 3, 1, 2) if found.shape[3] in (1, 3) else found

@@ -33,6 +33,7 @@ from ganfast.data.image_source import (
     ImageSource,
     Prepare,
     Shard,
+    file_state,
     shard_size,
 )
 
@@ -58,6 +59,8 @@ class Files(ImageSource):
 
     Labels come from a ``dataset.json``, else from the folders of the images.
     """
+
+    _place = ""  # which tells files of one name, size and time apart
 
     def __init__(
         self, name: str, files: Iterable[str], channels: int, background: Colour | None
@@ -105,9 +108,12 @@ class Files(ImageSource):
     @cached_property
     def key(self) -> str | None:
         shown = "" if self.background is None else f" {self.background}"
-        found = hashlib.sha256(f"{self.channels}{shown}".encode())
+        found = hashlib.sha256(os.fsencode(f"{self.channels}{shown} {self._place}"))
         for entry in self.entries:
-            found.update(os.fsencode(f"\n{entry}\t{self.state(entry)}"))
+            state = self.state(entry)
+            if state is None:
+                return None
+            found.update(os.fsencode(f"\n{entry}\t{state}"))
         return found.hexdigest()
 
     @cached_property
@@ -131,8 +137,8 @@ class Files(ImageSource):
         """
 
     @abstractmethod
-    def state(self, entry: str) -> str:
-        """Return a text that changes when the file does."""
+    def state(self, entry: str) -> str | None:
+        """Return a text that changes when the file does; None if that is not known."""
 
     def content(self, entry: str) -> bytes:
         """Return the bytes of a file. Raises ValueError if it is damaged."""
@@ -186,7 +192,7 @@ class Files(ImageSource):
         with ExitStack() as held:
             try:
                 file = self.file(entry, held)
-            except stores.StoreError:  # which says nothing of the image
+            except (stores.StoreError, PermissionError):  # which say nothing of the image
                 raise
             except (ValueError, struct.error, MemoryError, *_UNREADABLE) as error:
                 return _sentence(name, error)
@@ -235,7 +241,7 @@ class Folder(Files):
     """
 
     def __init__(self, path: Path, channels: int, background: Colour | None = None) -> None:
-        self._path = path
+        self._path, self._place = path, os.path.realpath(path)
         found = names.path_order(listing.walk(path))
         super().__init__(str(path), found, channels, background)
 
@@ -258,7 +264,7 @@ class RemoteFolder(Files):
     """All images below a folder of a store, in the order of their names."""
 
     def __init__(
-        self, url: str, files: Mapping[str, str], channels: int, background: Colour | None
+        self, url: str, files: Mapping[str, str | None], channels: int, background: Colour | None
     ) -> None:
         """``files``: the state of each file, by its name."""
         self._url, self._states = url.rstrip("/"), files
@@ -268,7 +274,7 @@ class RemoteFolder(Files):
         raw = stores.read(f"{self._url}/{entry}")
         return _limited(entry, len(raw), len(raw), io.BytesIO(raw))
 
-    def state(self, entry: str) -> str:
+    def state(self, entry: str) -> str | None:
         return self._states[entry]
 
 
@@ -306,6 +312,7 @@ class TarArchive(Files):
 
     def __init__(self, path: Path, channels: int, background: Colour | None = None) -> None:
         self._lock = threading.Lock()
+        self._place = file_state(path)  # since members often have no time
         try:
             self._tar = tarfile.open(path)  # noqa: SIM115  open as long as this object
             # Of a name that is there twice the last member counts, as when it is unpacked.
@@ -415,7 +422,7 @@ class FileList(Files):
         labels: Sequence[str] | None = None,
     ) -> None:
         """``folder``: where relative names start."""
-        self._folder = folder
+        self._folder, self._place = folder, os.path.realpath(folder)
         super().__init__(name, files, channels, background)
         self._level, self._labels = (self._level if labels is None else None), labels
 

@@ -1,10 +1,12 @@
 """Sources of images: numbered sets, and the shards that they are worked on in."""
 
 import hashlib
+import os
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
+from pathlib import Path
 from typing import Any, Protocol
 
 import torch
@@ -104,6 +106,15 @@ def notes_of(source: Source) -> list[str]:
     """Return what a reader of the scores should know: how many files are no images."""
     note = listing.not_images(source.unread)
     return [f"{source.name}: {note}"] if note else []
+
+
+def file_state(path: Path) -> str:
+    """Return the place, size and time of a file, as text.
+
+    The place, because files of one size may have one time: unpacked from one archive, for example.
+    """
+    state = path.stat()
+    return f"{os.path.realpath(path)} {state.st_size} {state.st_mtime_ns}"
 
 
 def digest(*words: object) -> str:

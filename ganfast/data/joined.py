@@ -98,16 +98,16 @@ class Several(ImageSource):
         name: str,
         files: Sequence[str],
         open_file: Callable[[str], Source],
-        state: Callable[[str], str],
+        key: Callable[[str], str | None],
         channels: int,
         of_images: bool,
     ) -> None:
-        """``open_file`` opens one of the files, ``state`` changes when its content does.
+        """``open_file`` opens one of the files; ``key`` returns what changes with it, or None.
 
         Unless files of this kind are always ``of_images``, the first one is opened to see.
         """
         self.name, self.channels = name, channels
-        self._files, self._state = files, state
+        self._files, self._key = files, key
         self._open = lru_cache(1)(open_file)
         self.is_features = not of_images and self._open(files[0]).is_features
 
@@ -147,9 +147,6 @@ class Several(ImageSource):
                   partial(self._key, file))
             for i, file in enumerate(self._files)
         ]  # fmt: skip
-
-    def _key(self, file: str) -> str:
-        return digest(self._state(file), self.channels)
 
 
 def _key_of_all(keys: Sequence[str | None]) -> str | None:

@@ -9,7 +9,7 @@ from pathlib import Path, PurePosixPath
 from ganfast._names import printable
 from ganfast.data import array_source, file_source, listing, stores, table_source
 from ganfast.data.image_files import Colour
-from ganfast.data.image_source import Source
+from ganfast.data.image_source import Source, digest, file_state
 from ganfast.data.joined import Joined, Several
 
 _FEW = 32  # local files that are opened at once, which splits them into shards
@@ -175,11 +175,16 @@ def _files(name: str, files: Sequence[str], channels: int, background: Colour | 
         opened = [open_file(file) for file in files]
         return opened[0] if len(files) == 1 else Joined(name, list(zip(files, opened, strict=True)))
     _state(files[0])  # so that a mistake in the name shows at once
-    return Several(name, files, open_file, _state, channels, kind in _OF_IMAGES)
+
+    def key(file: str) -> str | None:
+        state = _state(file)
+        return None if state is None else digest(state, channels, background)
+
+    return Several(name, files, open_file, key, channels, kind in _OF_IMAGES)
 
 
-def _state(file: str) -> str:
-    return stores.state(file) if stores.is_url(file) else table_source.file_state(Path(file))
+def _state(file: str) -> str | None:
+    return stores.state(file) if stores.is_url(file) else file_state(Path(file))
 
 
 def _folder(path: Path, channels: int, background: Colour | None) -> Source:

@@ -17,6 +17,11 @@ _WAIT = 0.5  # seconds before the second one, twice as many before the third
 _EXTRAS = {"s3": "s3fs", "gs": "gcsfs", "gcs": "gcsfs", "hf": "huggingface_hub", "az": "adlfs",
            "abfs": "adlfs", "http": "aiohttp", "https": "aiohttp"}  # fmt: skip
 
+# What stores say of a file that changes with it, each under names of its own.
+_TAGS = ("ETag", "etag", "md5Hash", "Content-MD5", "Digest", "blob_id")
+_TIMES = ("LastModified", "Last-Modified", "last_modified", "mtime", "updated", "created",
+          "modificationTime")  # fmt: skip
+
 T = TypeVar("T")
 
 
@@ -91,14 +96,17 @@ class _Ranges(io.RawIOBase):
         place = self._place
         part = _tried(self._url, lambda: self._system.cat_file(self._path, start=place, end=end))
         if len(part) != end - place:
-            raise StoreError(f"{self._url} cannot be read in parts: its store ignores ranges")
+            raise StoreError(
+                f"{self._url} cannot be read in parts, as its store ignores ranges: copy it, or "
+                "put simplecache:: before the URL"
+            )
         buffer[: len(part)] = part
         self._place = end
         return len(part)
 
 
-def state(url: str) -> str:
-    """Return a text that changes when the file does: its ETag, or its size and time.
+def state(url: str) -> str | None:
+    """Return a text that is of this file alone and changes with it; None if the store says none.
 
     Raises as `read`.
     """
@@ -120,7 +128,7 @@ def is_folder(url: str) -> bool:
     return _tried(url, look)
 
 
-def below(url: str) -> Iterator[tuple[str, str]]:
+def below(url: str) -> Iterator[tuple[str, str | None]]:
     """Yield the name and the `state` of each file below a folder; hidden ones are skipped."""
     system, path = _system(url)
     root = path.rstrip("/")
@@ -152,12 +160,11 @@ def _listing(url: str, system: Any, folder: str) -> list[dict[str, Any]]:
     return found
 
 
-def _state(info: dict[str, Any]) -> str:
-    tag = info.get("ETag") or info.get("etag") or info.get("md5Hash")
-    if tag:
-        return str(tag)
-    times = [str(info[k]) for k in ("LastModified", "mtime", "updated", "created") if k in info]
-    return f"{info.get('size')} {' '.join(times)}"
+def _state(info: dict[str, Any]) -> str | None:
+    """Return name, size, and tag or times: many servers make the tag of size and time alone."""
+    tags = [str(info[k]) for k in _TAGS if info.get(k)]
+    changes = tags or [str(info[k]) for k in _TIMES if info.get(k)]
+    return f"{info['name']} {info.get('size')} {' '.join(changes)}" if changes else None
 
 
 def _system(url: str) -> tuple[Any, str]:

@@ -18,7 +18,14 @@ from ganfast.data import stores
 from ganfast.data.feature_source import FeatureSource
 from ganfast.data.file_source import decoded, decoders
 from ganfast.data.image_files import Colour
-from ganfast.data.image_source import ImageSource, Prepare, Shard, Source, digest
+from ganfast.data.image_source import (
+    ImageSource,
+    Prepare,
+    Shard,
+    Source,
+    digest,
+    file_state,
+)
 from ganfast.data.joined import Joined
 
 _ROWS = 256  # read together
@@ -74,7 +81,7 @@ class _TableImages(ImageSource):
 
     def __init__(
         self, name: str, rows: int, columns: _Columns, read: _Read, channels: int,
-        background: Colour | None, key: str, first: int = 0,
+        background: Colour | None, key: str | None, first: int = 0,
     ) -> None:  # fmt: skip
         """``first``: the number of the first row in its file, for messages."""
         self.name, self.channels, self._background = name, channels, background
@@ -83,6 +90,8 @@ class _TableImages(ImageSource):
 
     @property
     def key(self) -> str | None:
+        if self._key is None:
+            return None
         return digest(self._key, self.channels, self._background)
 
     def __len__(self) -> int:
@@ -133,7 +142,9 @@ class _TableImages(ImageSource):
 class _TableFeatures(FeatureSource):
     """Features in a column of lists of numbers."""
 
-    def __init__(self, name: str, rows: int, columns: _Columns, read: _Read, key: str) -> None:
+    def __init__(
+        self, name: str, rows: int, columns: _Columns, read: _Read, key: str | None
+    ) -> None:
         self.name, self._key, self._rows = name, key, rows
         self._column = _Column(read, columns.content)
 
@@ -195,7 +206,7 @@ def open_parquet(place: str, channels: int, background: Colour | None) -> Source
     first = 0
     for i, group in enumerate(groups):
         rows = group.num_rows
-        key, of_group = digest(state, i), partial(read, i)
+        key, of_group = None if state is None else digest(state, i), partial(read, i)
         if rows:
             pieces.append(
                 _TableImages(name, rows, columns, of_group, channels, background, key, first)
@@ -352,9 +363,3 @@ def _pyarrow(place: str, module: str) -> Any:
         raise ModuleNotFoundError(
             f"{place} needs pyarrow: pip install 'ganfast[parquet]'", name="pyarrow"
         ) from error
-
-
-def file_state(path: Path) -> str:
-    """Return the size and time of a file, as text."""
-    state = path.stat()
-    return f"{state.st_size} {state.st_mtime_ns}"

@@ -57,12 +57,19 @@ _MOMENTS = {"mu", "mu_s"}
 
 @lru_cache(8)
 def _names_at(url: str) -> set[str]:
-    """Return the names of the arrays of a .npz file, of which only the directory is read."""
+    """Return the names of the arrays of a .npz file, of which only the directory is read.
+
+    The whole file is fetched if its store ignores ranges, which `zipfile` takes for damage.
+    """
     try:
         with stores.opened(url) as file, zipfile.ZipFile(file) as archive:
             return {name.removesuffix(".npy") for name in archive.namelist()}
-    except (zipfile.BadZipFile, NotImplementedError) as error:
-        raise ValueError(f"{url} must be a .npz file of arrays: {error}") from error
+    except (zipfile.BadZipFile, NotImplementedError):
+        path = here(url)
+    try:
+        return set(_npz.names(path))
+    except ValueError as error:
+        raise ValueError(str(error).replace(path, url)) from error
 
 
 @lru_cache(8)

@@ -16,6 +16,7 @@ from ganfast.data.image_source import Shard
 from ganfast.data.opening import open_images
 from ganfast.evaluation import Settings, score
 from ganfast.evaluation.collect import Work, collect, map_shards
+from ganfast.evaluation.inputs import is_statistics
 from ganfast.features import load
 from tests.data import image_formats as formats
 
@@ -62,6 +63,53 @@ def test_every_kind_is_read(images: MemoryFileSystem, spec: str) -> None:
     keys = [shard.key() for shard in source.shards()]
     assert None not in keys
     assert [shard.key() for shard in open_images(url, 3).shards()] == keys
+
+
+@pytest.mark.parametrize("spec", ["images", "tars", "hub", "images.npy"])
+def test_keys_need_more_than_a_size(
+    images: MemoryFileSystem, monkeypatch: pytest.MonkeyPatch, spec: str
+) -> None:
+    """A server without tags and times never says that a file is the same; others do."""
+    monkeypatch.setattr(MemoryFileSystem, "created", None)
+    info, listing = MemoryFileSystem.info, MemoryFileSystem.ls
+    added: dict[str, str] = {}
+
+    def of(facts: object) -> object:
+        keep = {k: v for k, v in facts.items() if k != "created"}
+        return keep | added if facts["type"] == "file" else keep
+
+    monkeypatch.setattr(MemoryFileSystem, "info", lambda *a, **k: of(info(*a, **k)))
+    monkeypatch.setattr(
+        MemoryFileSystem, "ls",
+        lambda self, path, detail=True, **k:
+            [of(x) for x in listing(self, path, detail=True)] if detail
+            else listing(self, path, detail=False),
+    )  # fmt: skip
+
+    def keys() -> list[str | None]:
+        source = open_images(f"memory://set/{spec}", 3)
+        return [source.key, *(shard.key() for shard in source.shards())]
+
+    assert set(keys()) == {None}
+    for name in ("ETag", "Last-Modified", "last_modified", "blob_id"):
+        found = []
+        for value in ("one", "two"):
+            added.clear()
+            added[name] = value
+            assert None not in keys()
+            found.append(keys())
+        assert not set(found[0]) & set(found[1])
+
+
+def test_a_right_that_ends_breaks_no_image(images: MemoryFileSystem, monkeypatch) -> None:
+    source = open_images("memory://set/images", 1)
+
+    def refused(*arguments: object, **options: object) -> None:
+        raise PermissionError("the token has expired")
+
+    monkeypatch.setattr(MemoryFileSystem, "cat_file", refused)
+    with pytest.raises(PermissionError, match="cannot be read: the token has expired"):
+        list(map_shards(source.shards(), Work(load("digits"), on_error="skip")))
 
 
 def test_the_key_follows_the_file(images: MemoryFileSystem) -> None:
@@ -172,14 +220,20 @@ def test_a_server_without_ranges(tmp_path: Path) -> None:
     pytest.importorskip("aiohttp")
     formats.tars(formats.pictures(6), tmp_path)
     formats.parquet(formats.pictures(200, side=64), tmp_path)
+    np.savez(tmp_path / "images.npz", np.zeros((2, 4, 4, 3), np.uint8))
+    np.savez(tmp_path / "moments.npz", mu=np.zeros(2), sigma=np.eye(2))
     handler = functools.partial(_Quiet, directory=str(tmp_path))
     with http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
         threading.Thread(target=server.serve_forever, daemon=True).start()
         root = f"http://127.0.0.1:{server.server_port}"
         try:
             assert len(open_images(f"{root}/tars/{{a,b}}.tar", 3)) == 6
-            with pytest.raises(stores.StoreError, match="its store ignores ranges"):
-                open_images(f"{root}/hub/data/train-00000-of-00002.parquet", 3)
+            table = f"{root}/hub/data/train-00000-of-00002.parquet"
+            with pytest.raises(stores.StoreError, match="its store ignores ranges: copy it, or"):
+                open_images(table, 3)
+            assert len(open_images(f"simplecache::{table}", 3)) == 100
+            assert not is_statistics(f"{root}/images.npz")
+            assert is_statistics(f"{root}/moments.npz")
             with pytest.raises(FileNotFoundError):
                 len(open_images(f"{root}/none.tar", 3))
         finally:

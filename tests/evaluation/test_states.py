@@ -1,7 +1,10 @@
 """States: bytes and back, samples by hash, parts that are missing or there twice; commands."""
 
+import io
 import json
+import os
 import sys
+import tarfile
 from collections import Counter
 from dataclasses import replace
 from pathlib import Path
@@ -14,7 +17,7 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from ganfast import cli, data, metrics
-from ganfast.data import image_source
+from ganfast.data import image_source, opening
 from ganfast.evaluation import Settings, State, merged, score, statistics
 from ganfast.evaluation.state import Part, of_features
 from ganfast.features import load
@@ -185,6 +188,36 @@ def test_features_are_scored_without_a_network(ganfast, tmp_path: Path, monkeypa
     assert "has 5 features and" in said
     code, _, said = ganfast("fid", tmp_path / "x.npy", "digits")
     assert "REAL and FAKE must both be images or both features, got images in digits" in said
+
+
+@pytest.mark.parametrize("spec", ["a.npy", "bitmaps", "bitmaps/list.txt", "a.tar", "{a,b}.tar"])
+def test_files_of_one_size_and_time_are_told_apart(tmp_path: Path, monkeypatch, spec: str) -> None:
+    """As where REAL and FAKE were unpacked from one archive."""
+    monkeypatch.setattr(opening, "_FEW", 1)
+    images = data.digits().images[:20, 0].numpy()
+    for side, pixels in (("real", images), ("fake", 255 - images)):
+        root = tmp_path / side
+        (root / "bitmaps").mkdir(parents=True)
+        np.save(root / "a.npy", pixels[..., None])
+        with tarfile.open(root / "a.tar", "w") as a, tarfile.open(root / "b.tar", "w") as b:
+            for i, image in enumerate(pixels):
+                path = root / "bitmaps" / f"{i:02}.bmp"
+                Image.fromarray(image).save(path)
+                member = tarfile.TarInfo(path.name)  # without a time
+                member.size = path.stat().st_size
+                (a if i % 2 else b).addfile(member, io.BytesIO(path.read_bytes()))
+        names = sorted(path.name for path in root.glob("bitmaps/*"))
+        (root / "bitmaps" / "list.txt").write_text("\n".join(names))
+        for path in root.rglob("*.*"):
+            os.utime(path, (1, 1))
+    specs = [f"{tmp_path / side}/{spec}" for side in ("real", "fake")]
+    plain = score(*specs, ["fid"], Settings(features="digits"), quiet=True).rows[0].value
+    kept = Settings(features="digits", state=tmp_path / "state")
+    for _ in range(2):
+        found = score(*specs, ["fid"], kept, quiet=True)
+        assert found.rows[0].value == pytest.approx(plain, rel=1e-6)
+        assert "REAL and FAKE are the same images" not in found.notes
+    assert plain > 1
 
 
 def test_opened_sources_are_inputs(folder: Path) -> None:
