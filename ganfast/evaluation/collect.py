@@ -59,9 +59,9 @@ class Work:
             raise ValueError(f"batch_size must be at least 1, got {self.batch_size}")
 
 
-# Maps those of so many shards that have these positions: yields the position and the state of each,
-# in any order.
-Engine = Callable[[Sequence[int], int], Iterator[tuple[int, State]]]
+# Maps those shards that have these positions: yields the position and the state of each, in any
+# order. Also takes how many shards there are, and the count that `Source.shards` was asked for.
+Engine = Callable[[Sequence[int], int, int | None], Iterator[tuple[int, State]]]
 
 
 def collect(
@@ -93,7 +93,8 @@ def collect(
             image can be used; or the folder is one of an older version.
     """
     folder = None if source.is_features else state
-    shards = source.shards(None if folder is None else _buckets(source, folder))
+    buckets = None if folder is None else _buckets(source, folder)
+    shards = source.shards(buckets)
     chosen = range(part[0], len(shards), part[1])
     mine = chosen[process_rank() :: process_count()]
     whole = digest(source.name, *(shard.name for shard in shards))
@@ -122,7 +123,7 @@ def collect(
         if engine is None:
             states = zip(todo, map_shards([shards[i] for i in todo], work, bar), strict=True)
         else:
-            states = _counted(engine(todo, len(shards)), bar)
+            states = _counted(engine(todo, len(shards), buckets), bar)
         for position, found in states:
             if position in files:
                 _compact(found, work).save(files[position])

@@ -39,12 +39,14 @@ def engine(spec: str, settings: "Settings", work: Work) -> Engine:
             "engine ray needs the package ray: pip install 'ganfast[ray]'", name="ray"
         ) from error
 
-    def mapped(positions: Sequence[int], count: int) -> Iterator[tuple[int, State]]:
+    def mapped(
+        positions: Sequence[int], count: int, buckets: int | None
+    ) -> Iterator[tuple[int, State]]:
         if not positions:
             return
         if not ray.is_initialized():
             ray.init(include_dashboard=False, log_to_driver=False, logging_level=logging.ERROR)
-        actors = _actors(ray, spec, settings, work, count, len(positions))
+        actors = _actors(ray, spec, settings, work, (count, buckets), len(positions))
         left = list(positions)
         running = {}
 
@@ -70,8 +72,9 @@ def engine(spec: str, settings: "Settings", work: Work) -> Engine:
 
 
 def _actors(
-    ray: Any, spec: str, settings: "Settings", work: Work, count: int, shards: int
-) -> list[Any]:
+    ray: Any, spec: str, settings: "Settings", work: Work, counts: tuple[int, int | None],
+    shards: int,
+) -> list[Any]:  # fmt: skip
     found = ray.cluster_resources()
     gpus, cpus = int(found.get("GPU", 0)), int(found.get("CPU", 1))
     wanted = settings.workers or gpus or cpus // _CPUS or 1
@@ -82,7 +85,7 @@ def _actors(
     remote = ray.remote(**options)(_Mapper)
     settings = replace(settings, device="cuda" if on_gpu else "cpu", engine="here")
     plain = {name: value for name, value in vars(work).items() if name != "encoder"}
-    arguments = (spec, settings, plain, count, os.getcwd(), options.get("num_cpus"))
+    arguments = (spec, settings, plain, counts, os.getcwd(), options.get("num_cpus"))
     return [remote.remote(*arguments) for _ in range(number)]
 
 
@@ -104,8 +107,8 @@ class _Mapper:
     """An actor: the network, and the shards of an input."""
 
     def __init__(
-        self, spec: str, settings: "Settings", work: dict[str, Any], count: int, folder: str,
-        threads: int | None,
+        self, spec: str, settings: "Settings", work: dict[str, Any],
+        counts: tuple[int, int | None], folder: str, threads: int | None,
     ) -> None:  # fmt: skip
         import torch
 
@@ -120,7 +123,8 @@ class _Mapper:
             encoder = encoder_for([spec], settings)
             self._work = Work(encoder, **work)
             source = open_side(spec, encoder, settings, settings.samples)
-            self._shards = source.shards(count)
+            count, buckets = counts
+            self._shards = source.shards(buckets)
             if len(self._shards) != count:
                 raise ValueError(
                     f"{spec} must have the same files on every machine, got {len(self._shards)} "

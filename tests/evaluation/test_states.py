@@ -6,6 +6,7 @@ import os
 import sys
 import tarfile
 from collections import Counter
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -18,7 +19,8 @@ from PIL import Image
 
 from ganfast import cli, data, metrics
 from ganfast.data import image_source, opening
-from ganfast.evaluation import Settings, State, merged, score, statistics
+from ganfast.data import image_source, opening
+from ganfast.evaluation import Settings, State, merged, ray_engine, score, statistics
 from ganfast.evaluation.state import Part, of_features
 from ganfast.features import load
 
@@ -218,6 +220,31 @@ def test_files_of_one_size_and_time_are_told_apart(tmp_path: Path, monkeypatch, 
         assert found.rows[0].value == pytest.approx(plain, rel=1e-6)
         assert "REAL and FAKE are the same images" not in found.notes
     assert plain > 1
+
+
+def test_workers_find_the_shards_of_a_folder_that_shrank(folder: Path, tmp_path: Path) -> None:
+    """Its shards are as many as at first, but for those without images."""
+    settings = Settings(features="digits")
+    work, kept = Work(load("digits"), on_error="skip"), tmp_path / "state"
+    collect(opening.open_images(folder, 1), work, state=kept, quiet=True)
+    for path in sorted(folder.glob("*.png"))[3:]:
+        path.unlink()
+    plain = {"limit": None, "batch_size": 32, "on_error": "skip"}
+
+    def engine(
+        positions: Sequence[int], count: int, buckets: int | None
+    ) -> Iterator[tuple[int, State]]:
+        worker = ray_engine._Mapper(
+            str(folder), settings, plain, (count, buckets), os.getcwd(), None
+        )
+        for i in positions:
+            yield i, State.from_bytes(worker.map(i), str(i))
+
+    source = opening.open_images(folder, 1)
+    found = collect(source, work, state=kept, engine=engine, quiet=True)
+    assert 1 < len(found.parts[next(iter(found.parts))].positions) <= 3
+    expected = collect(source, work, quiet=True)
+    torch.testing.assert_close(found.rows["features"], expected.rows["features"])
 
 
 def test_opened_sources_are_inputs(folder: Path) -> None:
