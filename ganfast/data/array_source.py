@@ -112,6 +112,8 @@ def _opened(path: Path, found: Tensor, labels: Tensor | None, channels: int) -> 
     if found.ndim == 2:
         return FeatureArray(found, name, key, words)
     images = found.permute(0, 3, 1, 2) if found.shape[3] in (1, 3) else found
+    if images.shape[1] not in (1, 3):
+        raise ValueError(f"{name} must hold images of 1 or 3 channels, got {tuple(found.shape)}")
     return Arrays(images, name, channels, words, key)
 
 

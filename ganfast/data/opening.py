@@ -3,7 +3,8 @@
 import glob
 import json
 import re
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from itertools import pairwise
 from pathlib import Path, PurePosixPath
 
 from ganfast._names import printable
@@ -121,21 +122,31 @@ def _parts(spec: str) -> list[str]:
 
 def _braces(text: str) -> Iterator[str]:
     """Yield what a text with ``{000..099}`` or ``{a,b}`` stands for, as a shell does."""
-    found = re.search(r"\{([^{}]*)\}", text)
-    if found is None:
+    start, depth = text.find("{"), 0
+    cuts = [start]  # the outer braces and the commas between them
+    for i in range(start, len(text)) if start >= 0 else ():
+        depth += (text[i] == "{") - (text[i] == "}")
+        if depth == 0 or (depth == 1 and text[i] == ","):
+            cuts.append(i)
+        if depth == 0:
+            break
+    if start < 0 or depth:
         yield text
         return
-    inside = found[1]
+    choices: Iterable[str] = [text[a + 1 : b] for a, b in pairwise(cuts)]
+    inside = text[start + 1 : cuts[-1]]
     numbers = re.fullmatch(r"(\d+)\.\.(\d+)", inside)
-    choices: Sequence[str] | Iterator[str] = inside.split(",")
     if numbers:
         first, last = numbers.groups()
         width = len(first) if first.startswith("0") else 0
-        choices = (f"{i:0{width}}" for i in range(int(first), int(last) + 1))
-    elif "," not in inside:
+        step = 1 if int(first) <= int(last) else -1
+        choices = (f"{i:0{width}}" for i in range(int(first), int(last) + step, step))
+    elif len(cuts) == 2:
         raise ValueError(f"{text} must have {{000..099}} or {{a,b}} in braces, got {{{inside}}}")
     for choice in choices:
-        yield from _braces(f"{text[: found.start()]}{choice}{text[found.end() :]}")
+        for middle in _braces(choice):
+            for end in _braces(text[cuts[-1] + 1 :]):
+                yield f"{text[:start]}{middle}{end}"
 
 
 def _files(name: str, files: Sequence[str], channels: int, background: Colour | None) -> Source:

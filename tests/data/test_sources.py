@@ -97,7 +97,12 @@ def test_patterns(tmp_path: Path, monkeypatch) -> None:
         formats.write_tar(tmp_path / name, [("a.png", png(pictures(1)[0]))])
     assert expanded("a-{09..10}.tar") == ["a-09.tar", "a-10.tar"]
     assert expanded("a-{9..10}.tar") == ["a-9.tar", "a-10.tar"]
-    assert expanded("{a-{09,10},b}.tar") == ["a-09.tar", "b.tar", "a-10.tar", "b.tar"]
+    assert expanded("{a-{09,10},b}.tar") == ["a-09.tar", "a-10.tar", "b.tar"]
+    assert expanded("{{b,a-{1,2}},c}{x,y}") == [
+        *("bx", "by", "a-1x", "a-1y", "a-2x", "a-2y", "cx", "cy")
+    ]
+    assert expanded("a-{010..009}.tar") == ["a-010.tar", "a-009.tar"]
+    assert expanded("a-{1..2.tar") == ["a-{1..2.tar"]
     assert expanded("{b,a-09}.tar::a-10.tar") == ["b.tar", "a-09.tar", "a-10.tar"]
     assert expanded("*-*.tar") == ["a-09.tar", "a-10.tar"]
     chain = "simplecache::s3://bucket/{0..1}.tar::s3://other/2.tar"
@@ -199,6 +204,13 @@ def test_what_samples_hold_besides_images_is_counted(tmp_path: Path) -> None:
     source = open_images(formats.write_tar(tmp_path / "a.tar", files), 3)
     assert source.labels == ["3"]
     assert source.unread == {".txt": 1, ".json": 1}
+
+
+def test_arrays_with_other_channels_are_named(tmp_path: Path) -> None:
+    np.save(tmp_path / "a.npy", np.zeros((5, 8, 8, 4), np.uint8))
+    words = r"a\.npy must hold images of 1 or 3 channels, got \(5, 8, 8, 4\)"
+    with pytest.raises(ValueError, match=words):
+        open_images(tmp_path / "a.npy", 3)
 
 
 def test_mapped_arrays_are_not_read(tmp_path: Path) -> None:
