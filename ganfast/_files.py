@@ -195,3 +195,14 @@ def _fsync_folder(folder: Path) -> None:
         os.fsync(descriptor)
     finally:
         os.close(descriptor)
+
+
+def unloaded(error: Exception) -> str:
+    """Say in one line why `torch.load` refused a file: torch's own words take a page."""
+    words = str(error)
+    if "Weights only load failed" not in words:
+        return words or type(error).__name__
+    found = re.search(r"GLOBAL ([\w.]+)", words)
+    if found is None:
+        return "it is damaged, or holds other things than tensors"
+    return f"it holds {found[1]}, which may run code when it is loaded"

@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from ganfast._files import atomic_write, cache_folder
+from ganfast._files import atomic_write, cache_folder, unloaded
 
 
 @dataclass(frozen=True)
@@ -101,7 +101,7 @@ def read(path: Path) -> dict[str, Tensor]:
     try:
         state: Any = torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:  # torch raises many types on a broken file
-        raise ValueError(f"{path} must be a file of weights: {error!s:.200}") from error
+        raise ValueError(f"{path} must be a file of weights: {unloaded(error):.200}") from error
     if not isinstance(state, dict) or not all(isinstance(v, Tensor) for v in state.values()):
         raise ValueError(f"{path} must be a state dict, names to tensors, got {type(state)}")
     return state

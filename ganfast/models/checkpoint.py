@@ -7,6 +7,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from ganfast._files import unloaded
 from ganfast.models.registry import GANS, Gan, create
 
 State = dict[str, Any]
@@ -31,8 +32,7 @@ def load(path: Path) -> State:
             raise ValueError(f"the checksum of its part {damaged} is wrong")
         state = torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:  # torch raises many types on a broken file
-        words = str(error) or type(error).__name__
-        raise ValueError(f"{path} cannot be read as a checkpoint: {words}") from error
+        raise ValueError(f"{path} cannot be read as a checkpoint: {unloaded(error)}") from error
     if not isinstance(state, dict) or state.get("format") != FORMAT:
         raise ValueError(f"{path} is not a checkpoint of this trainer ({FORMAT})")
     return state

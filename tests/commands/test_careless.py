@@ -319,6 +319,19 @@ def test_options_that_would_take_all_memory_take_none(tmp_path: Path) -> None:
         checkpoint.load_gan(gan_file(tmp_path / "a.pt", size=1 << 24))
 
 
+def test_files_of_other_objects_are_refused_in_one_line(tmp_path: Path) -> None:
+    """torch's words take a page, and say how to load the file all the same."""
+    from ganfast.features import weight_files
+
+    path = tmp_path / "a.pt"
+    torch.save({"x": np.zeros(3)}, path)
+    words = r"it holds numpy\.\S+, which may run code when it is loaded$"
+    with pytest.raises(ValueError, match=f"^\\S*a\\.pt cannot be read as a checkpoint: {words}"):
+        checkpoint.load(path)
+    with pytest.raises(ValueError, match=f"^\\S*a\\.pt must be a file of weights: {words}"):
+        weight_files.read(path)
+
+
 def test_whatever_torch_raises_on_a_broken_checkpoint_is_one_error(tmp_path: Path) -> None:
     """A pickle that ends within a number, which its checksum says is right."""
     whole, path = gan_file(tmp_path / "a.pt"), tmp_path / "b.pt"
