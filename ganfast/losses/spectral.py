@@ -172,6 +172,7 @@ class SpectralLoss(nn.Module):
         kind: ``l1``, or ``l2`` with squares instead of absolute values.
 
     Raises:
+        TypeError: the spectrograms are no list.
         ValueError: there is no spectrogram, all weights are 0, or the kind is unknown.
 
     Source: Kong et al. 2020, HiFi-GAN; Yamamoto et al. 2020, Parallel WaveGAN; Kumar et al. 2023,
@@ -196,6 +197,8 @@ class SpectralLoss(nn.Module):
     ) -> None:
         super().__init__()
         check_name("kind", kind, DISTANCES)
+        if not isinstance(spectrograms, Sequence):
+            raise TypeError(f"spectrograms must be a list, got {type(spectrograms).__name__}")
         if not spectrograms:
             raise ValueError("spectrograms must hold at least one, got none")
         if log == linear == convergence == 0:

@@ -70,6 +70,8 @@ class GraphedStep(Generic[P, R]):
     """What :func:`graphed` returns."""
 
     def __init__(self, step: Callable[P, R], generators: Sequence[torch.Generator] = ()) -> None:
+        if not callable(step):
+            raise TypeError(f"step must be callable, got {type(step).__name__}")
         self._step, self._generators = step, tuple(generators)
         self._warm: dict[object, int] = {}
         self._captured: dict[object, _Captured] = {}

@@ -180,6 +180,11 @@ def test_half_precision_is_computed_in_float32(dtype: torch.dtype) -> None:
             "fake must have the shape of real",
         ),
         (
+            lambda: SpectralLoss(resolutions()[0], log=1),
+            TypeError,
+            "spectrograms must be a list, got Spectrogram",
+        ),
+        (
             lambda: SpectralLoss(resolutions(), log=1)(torch.zeros(1, 64), [0.0]),
             TypeError,
             "fake must be a tensor, got list",

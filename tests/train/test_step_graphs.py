@@ -139,6 +139,11 @@ def test_another_shape_is_refused(recorder: type[Recorder]) -> None:
         step(X.double())
 
 
+def test_only_callables_are_steps() -> None:
+    with pytest.raises(TypeError, match="step must be callable, got NoneType"):
+        graphed(None)
+
+
 def test_too_many_kinds_are_refused(recorder: type[Recorder]) -> None:
     step = graphed(Loop())
     for k in range(8):
