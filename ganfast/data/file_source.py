@@ -73,7 +73,7 @@ class Files(ImageSource):
 
         def images() -> Iterator[str]:
             for file in files:
-                if listing.is_image_name(file):
+                if self._is_image(file):
                     folders.add(file)
                     yield file
                 elif PurePosixPath(file).name == listing.LABELS_FILE:
@@ -100,6 +100,9 @@ class Files(ImageSource):
             self._level, self._labels = None, listing.labels_of(
                 self.content(labels), self.entries, folder, printable(where)
             )  # fmt: skip
+
+    def _is_image(self, file: str) -> bool:
+        return listing.is_image_name(file)
 
     def _not_read(self, found: Counter[str]) -> Counter[str]:
         """Return those of the files that are no images, by ending, that are really left aside."""
@@ -425,6 +428,9 @@ class FileList(Files):
         self._folder, self._place = folder, os.path.realpath(folder)
         super().__init__(name, files, channels, background)
         self._level, self._labels = (self._level if labels is None else None), labels
+
+    def _is_image(self, file: str) -> bool:
+        return listing.is_image_name(PurePosixPath(file).name)  # also in a hidden folder
 
     def file(self, entry: str, held: ExitStack) -> Path:
         return self._folder / entry

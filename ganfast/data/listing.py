@@ -24,10 +24,10 @@ def is_image_name(name: str) -> bool:
 
 
 def is_hidden(name: str) -> bool:
-    """Say whether a part of the path starts with a dot."""
+    """Say whether a part of the path starts with a dot; ``..`` hides nothing."""
     if not name.startswith(".") and "/." not in name:
         return False
-    return any(part.startswith(".") for part in PurePosixPath(name).parts)
+    return any(part.startswith(".") and part != ".." for part in PurePosixPath(name).parts)
 
 
 def walk(root: Path) -> Iterator[str]:

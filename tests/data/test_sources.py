@@ -206,6 +206,34 @@ def test_what_samples_hold_besides_images_is_counted(tmp_path: Path) -> None:
     assert source.unread == {".txt": 1, ".json": 1}
 
 
+@pytest.mark.parametrize("folder", ["..", ".hidden", "../.hidden", "absolute", "."])
+def test_all_images_of_a_list_are_read(tmp_path: Path, monkeypatch, folder: str) -> None:
+    """Also from other folders, and from hidden ones."""
+    lists = tmp_path / ".lists"
+    where = tmp_path / ".absolute" if folder == "absolute" else lists / folder
+    lists.mkdir()
+    where.mkdir(exist_ok=True)
+    names = [f"{where if folder == 'absolute' else folder}/{i}.png" for i in range(4)]
+    for i, image in enumerate(pictures(4)):
+        (where / f"{i}.png").write_bytes(png(image))
+    lines = [f"{name} {'ab'[i % 2]}" for i, name in enumerate(names)]
+    (lists / "list.txt").write_text("\n".join([*lines, "2.png c"]))
+    (lists / "2.png").write_bytes(png(pictures(1)[0]))
+    source = open_images(lists / "list.txt", 3)
+    assert source.read(0, len(source))[1] == {}
+    assert source.labels == ["a", "b", "a", "b", "c"]
+    monkeypatch.chdir(lists)
+    assert len(open_images(f"{names[0][:-5]}{{0..3}}.png", 3)) == 4
+    assert len(open_images(f"{names[0][:-5]}[0-1].png", 3)) == 2
+
+
+def test_a_tar_of_a_folder_beside(tmp_path: Path) -> None:
+    """As `TarFile.add` names its files."""
+    formats.write_tar(tmp_path / "a.tar", [(f"../{i}.png", png(x)) for i, x in
+                                           enumerate(pictures(3))])  # fmt: skip
+    assert len(open_images(tmp_path / "a.tar", 3)) == 3
+
+
 def test_arrays_with_other_channels_are_named(tmp_path: Path) -> None:
     np.save(tmp_path / "a.npy", np.zeros((5, 8, 8, 4), np.uint8))
     words = r"a\.npy must hold images of 1 or 3 channels, got \(5, 8, 8, 4\)"

@@ -19,8 +19,8 @@ from PIL import Image
 
 from ganfast import cli, data, metrics
 from ganfast.data import image_source, opening
-from ganfast.data import image_source, opening
 from ganfast.evaluation import Settings, State, merged, ray_engine, score, statistics
+from ganfast.evaluation.collect import Work, collect
 from ganfast.evaluation.state import Part, of_features
 from ganfast.features import load
 
