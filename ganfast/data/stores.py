@@ -191,15 +191,26 @@ def _tried(url: str, call: Callable[[], T]) -> T:
     for again in range(_TRIES):
         try:
             return call()
-        except FileNotFoundError as error:
-            raise FileNotFoundError(f"{url} must be there, got nothing") from error
         except PermissionError as error:
             raise PermissionError(f"{url} cannot be read: {error}") from error
-        except Exception as error:  # each client has types of its own
-            if "Credential" in type(error).__name__:
-                raise PermissionError(f"{url} needs credentials: {error}") from error
+        except Exception as raised:  # each client has types of its own
+            why = _meant(raised)
+            if isinstance(why, FileNotFoundError):
+                raise FileNotFoundError(f"{url} must be there, got nothing") from raised
+            if "Credential" in type(why).__name__:
+                raise PermissionError(f"{url} needs credentials: {why}") from raised
             if again == _TRIES - 1:
-                words = " ".join(f"{type(error).__name__}: {error}".split())
-                raise StoreError(f"{url} cannot be reached: {words}") from error
+                words = " ".join(f"{type(why).__name__}: {why}".split())
+                raise StoreError(f"{url} cannot be reached: {words}") from raised
         time.sleep(_WAIT * 2**again * random.uniform(0.5, 1.5))
     raise AssertionError
+
+
+def _meant(error: Exception) -> Exception:
+    """Return why there is no file: of a web server that fails, fsspec says that it has none."""
+    cause = error.__cause__
+    of_the_web = type(cause).__module__.startswith("aiohttp.")
+    answered = getattr(cause, "status", None) in (404, 410)
+    if isinstance(cause, Exception) and of_the_web and not answered:
+        return cause
+    return error

@@ -2,6 +2,7 @@
 
 import functools
 import http.server
+import socket
 import threading
 from collections.abc import Iterator
 from pathlib import Path
@@ -238,6 +239,15 @@ def test_a_server_without_ranges(tmp_path: Path) -> None:
                 len(open_images(f"{root}/none.tar", 3))
         finally:
             server.shutdown()
+
+
+def test_a_server_that_is_down_is_no_missing_file(monkeypatch: pytest.MonkeyPatch) -> None:
+    pytest.importorskip("aiohttp")
+    monkeypatch.setattr(stores, "_WAIT", 0)
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        port = server.getsockname()[1]
+    with pytest.raises(stores.StoreError, match=r"x\.tar cannot be reached: ClientConnectorError"):
+        open_images(f"http://127.0.0.1:{port}/x.tar", 3)
 
 
 class _Quiet(http.server.SimpleHTTPRequestHandler):
