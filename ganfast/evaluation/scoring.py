@@ -117,8 +117,9 @@ def evaluate(
     graphs: bool = False, download: bool = False, device: str | None = None,
     batch_size: int = 32, samples: int | None = None,
     value_range: tuple[float, float] | None = None,
-    background: str | None = None, on_error: OnError = "stop", state: Path | None = None,
-    engine: Literal["here", "ray"] = "here", workers: int | None = None, seed: int = 2020,
+    background: str | None = None, on_error: OnError = "stop",
+    state: str | os.PathLike[str] | None = None, engine: Literal["here", "ray"] = "here",
+    workers: int | None = None, seed: int = 2020,
     ddof: int = 1, kid_subsets: int = 100, kid_subset_size: int = 1000, splits: int = 10,
     k: int = 5, inclusive: bool = False, neighbour_samples: int | None = None,
     pictures: bool = False, progress: bool = True,
@@ -165,7 +166,7 @@ def evaluate(
         >>> print(result)
         >>> result["fid"], result.save("scores.html")
     """
-    wanted = names(metrics if isinstance(metrics, str) else ",".join(metrics))
+    wanted = names(metrics if isinstance(metrics, str) else ",".join(map(str, metrics)))
     if batch_size < 1:
         raise ValueError(f"batch_size must be at least 1, got {batch_size}")
     settings = _Settings(
@@ -173,7 +174,7 @@ def evaluate(
         weights=weights, sha256=sha256, dtype=dtype, compile=compile, graphs=graphs,
         download=download, device=device or ("cuda" if torch.cuda.is_available() else "cpu"),
         batch_size=batch_size, samples=samples, background=background, on_error=on_error,
-        state=state, engine=engine, workers=workers,
+        state=None if state is None else Path(state), engine=engine, workers=workers,
         options=Options(
             seed, ddof, kid_subsets, kid_subset_size, splits, k, inclusive, neighbour_samples
         ),

@@ -213,11 +213,19 @@ def test_what_is_no_set_of_images(fake, kind, message):
         ganfast.evaluate(REAL, fake, "fid", "digits", progress=False)
 
 
+def test_state_is_a_path_of_any_kind(tmp_path):
+    for state in (tmp_path, str(tmp_path)):
+        found = ganfast.evaluate(REAL, FAKE, "fid", "digits", state=state, progress=False)
+        assert len(list(tmp_path.glob("*.state"))) == 2
+    assert found["fid"] > 0
+
+
 @pytest.mark.parametrize(
     ("options", "message"),
     [
         ({"metrics": "fid,typo"}, "metrics must be some of .* got typo"),
         ({"metrics": []}, "got none"),
+        ({"metrics": ["fid", 3]}, "metrics must be some of .* got 3"),
         ({"features": 3}, "features must be a name, an Encoder, a module or a callable, got int"),
         ({"batch_size": 0}, "batch_size must be at least 1"),
         ({"device": "cuda:99"}, "device must be"),
