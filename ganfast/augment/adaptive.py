@@ -14,7 +14,7 @@ STRENGTHS = {
 }
 
 
-def check_policy(policy: str) -> None:
+def check_policy(policy: str, argument: str = "policy") -> None:
     """Raise ValueError unless :class:`Augment` has the policy."""
     if policy in STRENGTHS:
         return
@@ -22,7 +22,7 @@ def check_policy(policy: str) -> None:
         stages(policy)
     except ValueError:
         raise ValueError(
-            f"policy must be {', '.join(STRENGTHS)}, or made of color, translation, cutout, "
+            f"{argument} must be {', '.join(STRENGTHS)}, or made of color, translation, cutout, "
             f"got {policy!r}"
         ) from None
 

@@ -167,7 +167,7 @@ class Config(TrainOptions):
         return recipe | dict(values)
 
     def _check_augment(self) -> None:
-        check_policy(self.augment)
+        check_policy(self.augment, "augment")
         between("adaptive", self.adaptive, 1.0)
         between("adaptive_kimg", self.adaptive_kimg, math.inf, zero=False)
         between("adaptive_limit", self.adaptive_limit, 1.0, zero=False, last=True)

@@ -120,7 +120,7 @@ def test_the_ends_of_an_interpolation_are_the_latents():
         ({"loss": "hing"}, "loss must be one of"),
         ({"loss": "wasserstein", "label_smoothing": 0.1}, "label_smoothing must be 0"),
         ({"loss": "hinge", "sigmoid": True}, "from_probs must be False"),
-        ({"augment": "colour"}, "policy must be ada, r3gan, or made of color"),
+        ({"augment": "colour"}, "augment must be ada, r3gan, or made of color"),
         ({"freeze_d": 2}, "freeze_d must be below 2"),
     ],
 )
