@@ -330,7 +330,11 @@ class TarArchive(Files):
         except (ValueError, *_UNREADABLE) as error:
             words = " ".join(str(error).split())
             raise ValueError(f"{path} must be a tar file: {words}") from error
+        self._beside = webdataset.beside(self._members, super()._is_image)
         super().__init__(str(path), list(self._members), channels, background)
+
+    def _is_image(self, file: str) -> bool:
+        return super()._is_image(file) and file not in self._beside
 
     def _not_read(self, found: Counter[str]) -> Counter[str]:
         described = webdataset.described(self._members, self.entries)

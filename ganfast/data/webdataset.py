@@ -2,7 +2,7 @@
 
 import json
 import posixpath
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from typing import Any
 
 _FIELDS = ("cls", "cls2", "json")  # what may say the class, the first that is there
@@ -13,6 +13,30 @@ def key_of(name: str) -> tuple[str, str]:
     folder, base = posixpath.split(name)
     stem, _, field = base.partition(".")
     return posixpath.join(folder, stem), field.lower()
+
+
+def beside(files: Collection[str], is_image: Callable[[str], bool]) -> set[str]:
+    """Return the images that come with a sample's own, such as 01.mask.png with 01.jpg.
+
+    A sample is one whose class a file says: elsewhere a dot in a name means nothing.
+
+    Args:
+        files: all files.
+        is_image: says whether a name is that of an image.
+    """
+    samples, whole = set(), set()
+    for name in files:
+        key, field = key_of(name)
+        if field in _FIELDS:
+            samples.add(key)
+        elif "." not in field and is_image(name):
+            whole.add(key)
+    samples &= whole
+    return {
+        name
+        for name in files
+        if is_image(name) and "." in key_of(name)[1] and key_of(name)[0] in samples
+    }
 
 
 def described(files: Iterable[str], images: Sequence[str]) -> dict[str, str]:

@@ -206,6 +206,19 @@ def test_what_samples_hold_besides_images_is_counted(tmp_path: Path) -> None:
     assert source.unread == {".txt": 1, ".json": 1}
 
 
+def test_a_sample_has_one_image_of_its_own(tmp_path: Path) -> None:
+    """Masks and depths beside it are named, and in a tar that is no WebDataset nothing is left."""
+    x = pictures(4)
+    beside = [("0.png", png(x[0])), ("0.mask.png", png(x[1])), ("1.mask.png", png(x[2]))]
+    samples = [*beside, ("0.cls", b"a"), ("1.cls", b"b"), ("1.jpg.png", png(x[3]))]
+    source = data.open_source(formats.write_tar(tmp_path / "samples.tar", samples), 3)
+    assert list(source.entries) == ["0.png", "1.mask.png", "1.jpg.png"]  # none of 1 is plain
+    assert dict(source.unread) == {".png": 1}
+    plain = data.open_source(formats.write_tar(tmp_path / "plain.tar", beside), 3)
+    assert list(plain.entries) == [name for name, _ in beside]
+    assert not plain.unread
+
+
 @pytest.mark.parametrize("folder", ["..", ".hidden", "../.hidden", "absolute", "."])
 def test_all_images_of_a_list_are_read(tmp_path: Path, monkeypatch, folder: str) -> None:
     """Also from other folders, and from hidden ones."""
