@@ -338,7 +338,9 @@ class TarArchive(Files):
 
     def _not_read(self, found: Counter[str]) -> Counter[str]:
         described = webdataset.described(self._members, self.entries)
-        return found - Counter(map(listing.ending, described.values()))
+        beside = Counter(f".{webdataset.key_of(name)[1]}" for name in self._beside)
+        left = Counter(map(listing.ending, [*described.values(), *self._beside]))
+        return found - left + beside
 
     @cached_property
     def labels(self) -> Sequence[str] | None:

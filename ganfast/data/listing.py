@@ -70,8 +70,8 @@ def not_images(endings: Mapping[str, int]) -> str | None:
     kinds = ", ".join(f"{ending} {count}" for ending, count in counts.most_common(5))
     more = ", ..." if len(counts) > 5 else ""
     total = sum(counts.values())
-    files = "file is" if total == 1 else "files are"
-    return f"{total} {files} no image by name and not read ({kinds}{more})"
+    files = "file is not read as an image" if total == 1 else "files are not read as images"
+    return f"{total} {files} ({kinds}{more})"
 
 
 def ending(name: str) -> str:

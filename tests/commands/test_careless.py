@@ -182,7 +182,7 @@ def test_statistics_say_what_was_left_out_and_not_read(
     assert "5 images, 64 features" in printed
     assert "1 image was left out:" in printed
     assert "x.png must be a readable 8-bit image" in printed
-    assert "1 file is no image by name and not read (.txt 1)" in printed
+    assert "1 file is not read as an image (.txt 1)" in printed
 
 
 def test_a_state_that_keeps_nothing_says_so(

@@ -139,11 +139,11 @@ def test_what_is_not_read_is_counted(tmp_path):
         (tmp_path / name).write_text("")
     assert (
         notes_of(open_images(tmp_path, 3))
-        == [f"{tmp_path}: 4 files are no image by name and not read (.heic 2, .txt 1, no ending 1)"]
+        == [f"{tmp_path}: 4 files are not read as images (.heic 2, .txt 1, no ending 1)"]
         or len(notes_of(open_images(tmp_path, 3))) == 1
     )
     (tmp_path / "a.png").unlink()
-    with pytest.raises(ValueError, match=r"got none; 4 files are no image by name.*\.heic 2"):
+    with pytest.raises(ValueError, match=r"got none; 4 files are not read as images.*\.heic 2"):
         open_images(tmp_path, 3)
 
 
@@ -338,7 +338,7 @@ def test_a_dataset_json_of_some_images_alone_is_counted_not_believed(tmp_path):
     (tmp_path / "cat" / "dataset.json").write_text('{"labels": [["a.png", 7]]}')
     source = open_images(tmp_path, 3)
     assert source.labels == ["cat", "dog"]
-    assert notes_of(source) == [f"{tmp_path}: 1 file is no image by name and not read (.json 1)"]
+    assert notes_of(source) == [f"{tmp_path}: 1 file is not read as an image (.json 1)"]
 
 
 def test_a_zip_entry_without_a_name_is_no_image(tmp_path):

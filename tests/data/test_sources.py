@@ -213,7 +213,7 @@ def test_a_sample_has_one_image_of_its_own(tmp_path: Path) -> None:
     samples = [*beside, ("0.cls", b"a"), ("1.cls", b"b"), ("1.jpg.png", png(x[3]))]
     source = data.open_source(formats.write_tar(tmp_path / "samples.tar", samples), 3)
     assert list(source.entries) == ["0.png", "1.mask.png", "1.jpg.png"]  # none of 1 is plain
-    assert dict(source.unread) == {".png": 1}
+    assert dict(source.unread) == {".mask.png": 1}
     plain = data.open_source(formats.write_tar(tmp_path / "plain.tar", beside), 3)
     assert list(plain.entries) == [name for name, _ in beside]
     assert not plain.unread
