@@ -99,7 +99,7 @@ def length_masks(features: Features, lengths: Tensor, total: int, *, dim: int = 
 
     Args:
         features: a tensor, a list of maps, or a list of such lists to any depth.
-        lengths: of the sequences, (B,), integers.
+        lengths: of the sequences, (B,), integers up to total.
         total: length to which all are padded.
         dim: the maps' axis of time. Where it differs, call this for each discriminator.
 
@@ -108,7 +108,8 @@ def length_masks(features: Features, lengths: Tensor, total: int, *, dim: int = 
 
     Raises:
         TypeError: the lengths are no tensor of integers, or a feature is no tensor.
-        ValueError: the lengths are not one for each sample, or a map has no axis ``dim``.
+        ValueError: the lengths are not one for each sample, a map has no axis ``dim``, or total is
+            not positive.
 
     Example:
         >>> real = [torch.randn(2, 4, 10), torch.randn(2, 8, 5, 2)]
@@ -119,6 +120,8 @@ def length_masks(features: Features, lengths: Tensor, total: int, *, dim: int = 
     if not isinstance(lengths, Tensor) or lengths.is_floating_point() or lengths.is_complex():
         got = lengths.dtype if isinstance(lengths, Tensor) else type(lengths).__name__
         raise TypeError(f"lengths must be a tensor of integers, got {got}")
+    if total < 1:
+        raise ValueError(f"total must be positive, got {total}")
     if isinstance(features, (list, tuple)):
         return [length_masks(part, lengths, total, dim=dim) for part in features]
     if not isinstance(features, Tensor):

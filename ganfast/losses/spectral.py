@@ -1,5 +1,6 @@
 """Distances of spectrograms: mel, multi-resolution STFT and multi-scale spectral losses."""
 
+import math
 from collections.abc import Callable, Sequence
 
 import torch
@@ -173,7 +174,8 @@ class SpectralLoss(nn.Module):
 
     Raises:
         TypeError: the spectrograms are no list.
-        ValueError: there is no spectrogram, all weights are 0, or the kind is unknown.
+        ValueError: there is no spectrogram, a weight or the floor is negative or not finite, all
+            weights are 0, or the kind is unknown.
 
     Source: Kong et al. 2020, HiFi-GAN; Yamamoto et al. 2020, Parallel WaveGAN; Kumar et al. 2023,
     Descript Audio Codec.
@@ -201,6 +203,10 @@ class SpectralLoss(nn.Module):
             raise TypeError(f"spectrograms must be a list, got {type(spectrograms).__name__}")
         if not spectrograms:
             raise ValueError("spectrograms must hold at least one, got none")
+        given = {"log": log, "linear": linear, "convergence": convergence, "log_floor": log_floor}
+        for name, value in given.items():
+            if not 0 <= value < math.inf:
+                raise ValueError(f"{name} must be at least 0 and finite, got {value}")
         if log == linear == convergence == 0:
             raise ValueError("log, linear and convergence must not all be 0, got 0")
         self.spectrograms = nn.ModuleList(spectrograms)

@@ -93,6 +93,7 @@ X = torch.ones(2, 3, 4)
             ValueError,
             r"mask\[0\] must broadcast to the shape of fake\[0\], \[2, 3, 4\], got \[2, 2, 4\]",
         ),
+        (lambda: length_masks(X, torch.arange(2), 0), ValueError, "total must be positive, got 0"),
         (lambda: length_masks(X, torch.ones(2), 4), TypeError, "integers, got torch.float32"),
         (lambda: length_masks(X, torch.arange(3), 4), ValueError, r"lengths, \[3\], and an axis 2"),
         (lambda: length_masks(X, torch.arange(2), 4, dim=3), ValueError, "an axis 3"),

@@ -173,6 +173,8 @@ def test_half_precision_is_computed_in_float32(dtype: torch.dtype) -> None:
         (lambda: Spectrogram(16)(torch.zeros(1, 8).int()), TypeError, "got torch.int32"),
         (lambda: SpectralLoss([], log=1), ValueError, "spectrograms must hold at least one"),
         (lambda: SpectralLoss(resolutions()), ValueError, "must not all be 0"),
+        (lambda: SpectralLoss(resolutions(), log=-1), ValueError, "log must be at least 0.*got -1"),
+        (lambda: SpectralLoss(resolutions(), linear=math.nan), ValueError, "linear must be .*nan"),
         (lambda: SpectralLoss(resolutions(), log=1, kind="l3"), ValueError, "kind must be one of"),
         (
             lambda: SpectralLoss(resolutions(), log=1)(torch.zeros(1, 64), torch.zeros(64)),
