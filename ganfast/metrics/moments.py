@@ -54,7 +54,7 @@ def save_moments(
         if weights is not None and weights != (moments.n, moments.n):
             arrays["weights"] = np.array(weights)
     if settings is not None:
-        arrays["settings"] = np.array(json.dumps(dict(settings)))
+        arrays["settings"] = np.array(json.dumps(dict(settings), sort_keys=True))
     if sample is not None:
         arrays["sample"] = sample.cpu().numpy()
     with atomic_write(path) as file:

@@ -28,6 +28,7 @@ def gradients(name: str, way: str) -> tuple[float, dict[str, Tensor]]:
     for key, p in step.trainer.generator.named_parameters():
         assert p.grad is not None
         found[f"generator.{key}"] = p.grad
+    step.optimizers.clear()  # which hold what holds them, gigabytes in all
     return value, found
 
 
