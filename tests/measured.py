@@ -5,7 +5,7 @@ import sys
 from pathlib import Path
 
 ROOT = Path(__file__).parent.parent
-# Not by `getrusage`, which counts the tests' own process, too: it is a copy of that until it starts.
+# Not by `getrusage`, which counts the process of the tests, too, of which it starts as a copy.
 _END = """
 with open("/proc/self/status") as status:
     print("PEAK", next(int(line.split()[1]) >> 10 for line in status if line.startswith("VmHWM")))
