@@ -9,7 +9,7 @@ from functools import lru_cache, partial
 import torch
 from torch import Tensor
 
-from bench.kit import SUBJECT, Case
+from bench.kit import Case
 from bench.steps import autoencoders, images, stylegans, translation, vocoders
 from bench.steps.trainer import WAYS, Step, Trainer
 
@@ -58,6 +58,3 @@ def _run(name: str, way: str, x: list[Tensor]) -> float:
 @lru_cache(maxsize=len(WAYS) + 1)  # of one trainer: the networks of all would fill the memory
 def _step(name: str, way: str, dtype: torch.dtype, device: torch.device) -> Step:
     return Step(TRAINERS[name], way, dtype, device)
-
-
-assert SUBJECT in WAYS

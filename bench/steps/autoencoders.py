@@ -69,7 +69,6 @@ class DAC(Trainer):
     import_freezes = True
 
     def __init__(self, swapped: bool) -> None:
-        super().__init__(swapped)
         self.generator = codec(24, (2, 4, 8, 8))
         self.discriminator = networks.Several(
             [
@@ -188,7 +187,6 @@ class VQGAN(Trainer):
     import_freezes = True
 
     def __init__(self, swapped: bool) -> None:
-        super().__init__(swapped)
         self.generator = Autoencoder()
         self.discriminator = networks.PatchDiscriminator(3)
         self.perception = networks.Perception()
@@ -239,7 +237,6 @@ class Tokenizer(Trainer):
     freezes = True
 
     def __init__(self, swapped: bool) -> None:
-        super().__init__(swapped)
         self.generator = Autoencoder()
         self.discriminator = networks.PatchDiscriminator(3, 128, nn.InstanceNorm2d)
         self.perception = networks.Perception()

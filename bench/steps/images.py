@@ -14,7 +14,6 @@ class DCGAN(Trainer):
     """PyTorch's tutorial: cross-entropy of probabilities, labels made anew, nothing frozen."""
 
     def __init__(self, swapped: bool) -> None:
-        super().__init__(swapped)
         self.generator = dcgan.Generator(100, 64, 3, 64)
         self.discriminator = dcgan.Discriminator(64, 3, 64)
         self.images, self.z = torch.rand(32, 3, 64, 64) * 2 - 1, torch.randn(32, 100)
@@ -72,7 +71,6 @@ class Distillation(Trainer):
     """A student of one step: hinge by heads on a fixed network's features, squares to a teacher."""
 
     def __init__(self, swapped: bool) -> None:
-        super().__init__(swapped)
         self.generator = networks.UNet(3, 5)
         self.discriminator = _Heads()
         self.features = networks.Perception()

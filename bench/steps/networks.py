@@ -134,11 +134,11 @@ class PatchDiscriminator(nn.Module):
 
 
 class ResidualBlock(nn.Module):
-    def __init__(self, width: int, norm: type[nn.Module] = nn.InstanceNorm2d) -> None:
+    def __init__(self, width: int) -> None:
         super().__init__()
         self.layers = nn.Sequential(
-            nn.Conv2d(width, width, 3, 1, 1), norm(width), nn.ReLU(),
-            nn.Conv2d(width, width, 3, 1, 1), norm(width),
+            nn.Conv2d(width, width, 3, 1, 1), nn.InstanceNorm2d(width), nn.ReLU(),
+            nn.Conv2d(width, width, 3, 1, 1), nn.InstanceNorm2d(width),
         )  # fmt: skip
 
     def forward(self, x: Tensor) -> Tensor:

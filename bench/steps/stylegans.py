@@ -184,7 +184,6 @@ class StyleGAN2(Penalized):
     """The logistic loss with R1 of 64 x 64 images, in one step."""
 
     def __init__(self, swapped: bool) -> None:
-        super().__init__(swapped)
         widths = [64, 128, 256, 256, 256]
         self.generator = StyleGenerator(swapped, widths[::-1])
         self.discriminator = StyleDiscriminator(swapped, 64, widths)
@@ -273,7 +272,6 @@ class R3GAN(Penalized):
     """The relativistic loss with R1 and R2 of 32 x 32 images, at a quarter of the width."""
 
     def __init__(self, swapped: bool) -> None:
-        super().__init__(swapped)
         self.generator = _R3Generator(swapped, 192, 4, 64)
         self.discriminator = _R3Discriminator(swapped, 192, 4)
         self.images, self.z = torch.rand(4, 3, 32, 32) * 2 - 1, torch.randn(4, 64)

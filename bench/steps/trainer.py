@@ -28,11 +28,7 @@ Outputs = Any  # nested lists, tuples and dicts of tensors
 
 
 class Trainer(ABC):
-    """A trainer's networks, and its losses as functions of what the networks give.
-
-    Args:
-        swapped: ganfast's losses and operations, or the project's own.
-    """
+    """A trainer's networks, and its losses as functions of what the networks give."""
 
     #: The project itself freezes its discriminator in the generator's step.
     freezes = False
@@ -41,9 +37,6 @@ class Trainer(ABC):
 
     generator: Any  # modules
     discriminator: Any
-
-    def __init__(self, swapped: bool) -> None:
-        self.swapped = swapped
 
     @abstractmethod
     def generate(self) -> Outputs:
@@ -114,7 +107,11 @@ class Precomputed:
 
 
 class Step:
-    """Runs the step of a trainer in one way; what it returns is the sum of its losses."""
+    """Runs the step of a trainer in one way; what it returns is the sum of its losses.
+
+    Args:
+        make: takes whether the networks run ganfast's operations, and makes the trainer.
+    """
 
     def __init__(
         self, make: Callable[[bool], Trainer], way: str, dtype: torch.dtype, device: torch.device
@@ -158,8 +155,3 @@ class Step:
             total = total + of_g(trainer.judge(fakes))
         optimizer_g.step()
         return total
-
-    def gradients(self) -> list[Tensor]:
-        """All gradients of the last step that its optimizers used."""
-        parameters = [*self.trainer.generator.parameters()]
-        return [p.grad for p in parameters if p.grad is not None]

@@ -27,7 +27,6 @@ class Pix2Pix(Trainer):
     freezes = True
 
     def __init__(self, swapped: bool) -> None:
-        super().__init__(swapped)
         self.generator = networks.UNet(3, 7)
         self.discriminator = networks.PatchDiscriminator(6)
         self.source, self.target = torch.rand(2, 2, 3, 128, 128) * 2 - 1
@@ -74,7 +73,6 @@ class CycleGAN(Trainer):
     freezes = True
 
     def __init__(self, swapped: bool) -> None:
-        super().__init__(swapped)
         self.generator = nn.ModuleList(networks.translator(6, 32) for _ in range(2))
         self.discriminator = nn.ModuleList(networks.PatchDiscriminator(3, 32) for _ in range(2))
         self.a, self.b = torch.rand(2, 1, 3, 128, 128) * 2 - 1
@@ -125,7 +123,6 @@ class Pix2PixHD(Trainer):
     """Discriminators of three scales; least squares and the matching of their features."""
 
     def __init__(self, swapped: bool) -> None:
-        super().__init__(swapped)
         self.generator = networks.translator(4, 32, 8)
         self.discriminator = nn.ModuleList(
             networks.PatchDiscriminator(11, 64, nn.InstanceNorm2d) for _ in range(3)

@@ -75,15 +75,13 @@ class HiFiGAN(Trainer):
         self,
         swapped: bool,
         discriminators: Callable[[], list[nn.Module]] | None = None,
-        batch: int = 2,
         real_is_detached: bool = False,
     ) -> None:
-        super().__init__(swapped)
         self.real_is_detached = real_is_detached
         self.generator = Decoder()
         self.discriminator = networks.Several((discriminators or _hifigan_discriminators)())
-        self.audio = torch.rand(batch, 1, _SAMPLES) * 2 - 1
-        self.mel = torch.randn(batch, _MELS, _SAMPLES // _HOP)
+        self.audio = torch.rand(2, 1, _SAMPLES) * 2 - 1
+        self.mel = torch.randn(2, _MELS, _SAMPLES // _HOP)
         self.filters = mel_filters(_RATE, _SIZE, _MELS).float()
         self.real_mel = own_mel(self.audio, self.filters)  # of the data set
 

@@ -1,39 +1,19 @@
 """Features that others have computed, in place of images: of audio, video, molecules or text."""
 
-from abc import ABC, abstractmethod
-from collections.abc import Mapping, Sequence
+from abc import abstractmethod
+from collections.abc import Sequence
 from functools import partial
-from typing import Any
 
 import torch
 from torch import Tensor
 
-from ganfast.data.image_source import Shard, ranges
+from ganfast.data.image_source import Numbered, Part, Shard, ranges
 
 
-class FeatureSource(ABC):
+class FeatureSource(Numbered):
     """Features (N, D), which need no network; see `Source`."""
 
-    name: str
     is_features = True
-    held: object = None
-    unread: Mapping[str, int] = {}
-    moments: Mapping[str, Any] = {}
-
-    @property
-    @abstractmethod
-    def key(self) -> str | None: ...
-
-    @property
-    def labels(self) -> Sequence[str] | None:
-        return None
-
-    @property
-    def count(self) -> int | None:
-        return len(self)
-
-    @abstractmethod
-    def __len__(self) -> int: ...
 
     @abstractmethod
     def rows(self, start: int, stop: int) -> Tensor:
@@ -43,23 +23,12 @@ class FeatureSource(ABC):
         return ranges(self, partial(_Range, self))
 
 
-class _Range(FeatureSource):
+class _Range(Part, FeatureSource):
     """The features from ``start`` to ``stop`` of another source."""
 
     def __init__(self, source: FeatureSource, start: int, stop: int) -> None:
-        self._source, self._start, self._stop, self.name = source, start, stop, source.name
-
-    @property
-    def key(self) -> str | None:
-        return None
-
-    @property
-    def labels(self) -> Sequence[str] | None:
-        labels = self._source.labels
-        return None if labels is None else labels[self._start : self._stop]
-
-    def __len__(self) -> int:
-        return self._stop - self._start
+        super().__init__(source, start, stop)
+        self._source = source
 
     def rows(self, start: int, stop: int) -> Tensor:
         return self._source.rows(self._start + start, self._start + stop)

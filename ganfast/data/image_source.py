@@ -123,16 +123,10 @@ def digest(*words: object) -> str:
     return hashlib.sha256(text.encode(errors="surrogateescape")).hexdigest()
 
 
-class ImageSource(ABC):
-    """A numbered set of uint8 images (C, H, W), each of its own size; see `Source`.
-
-    Attributes:
-        channels: 1 (grey) or 3 (RGB), of all images.
-    """
+class Numbered(ABC):
+    """What sources of images and of features have in common; see `Source`."""
 
     name: str
-    channels: int
-    is_features: bool = False
     held: object = None
     unread: Mapping[str, int] = {}
     moments: Mapping[str, Any] = {}
@@ -152,6 +146,37 @@ class ImageSource(ABC):
     @abstractmethod
     def __len__(self) -> int: ...
 
+
+class Part(Numbered):
+    """The items from ``start`` to ``stop`` of another source, which stays open."""
+
+    def __init__(self, source: Numbered, start: int, stop: int) -> None:
+        self.name, self._whole = source.name, source
+        self._start, self._stop = start, stop
+
+    @property
+    def key(self) -> str | None:
+        return None
+
+    @property
+    def labels(self) -> Sequence[str] | None:
+        labels = self._whole.labels
+        return None if labels is None else labels[self._start : self._stop]
+
+    def __len__(self) -> int:
+        return self._stop - self._start
+
+
+class ImageSource(Numbered):
+    """A numbered set of uint8 images (C, H, W), each of its own size; see `Source`.
+
+    Attributes:
+        channels: 1 (grey) or 3 (RGB), of all images.
+    """
+
+    channels: int
+    is_features: bool = False
+
     @abstractmethod
     def read(
         self, start: int, stop: int, prepare: Prepare | None = None
@@ -170,24 +195,12 @@ class ImageSource(ABC):
         return self.read(number, number + 1, prepare)[0][0]
 
 
-class Range(ImageSource):
-    """The images from ``start`` to ``stop`` of another source, which stays open."""
+class Range(Part, ImageSource):
+    """The images from ``start`` to ``stop`` of another source."""
 
     def __init__(self, source: ImageSource, start: int, stop: int) -> None:
-        self._source, self._start, self._stop = source, start, stop
-        self.name, self.channels = source.name, source.channels
-
-    @property
-    def key(self) -> str | None:
-        return None
-
-    @property
-    def labels(self) -> Sequence[str] | None:
-        labels = self._source.labels
-        return None if labels is None else labels[self._start : self._stop]
-
-    def __len__(self) -> int:
-        return self._stop - self._start
+        super().__init__(source, start, stop)
+        self._source, self.channels = source, source.channels
 
     def read(
         self, start: int, stop: int, prepare: Prepare | None = None
