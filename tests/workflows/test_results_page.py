@@ -43,20 +43,36 @@ def test_the_page_of_emoji_and_what_was_reached_before(
         Image.fromarray(pixels).save(photos / f"{i}.png")
     for words in results.EMOJI.values():
         results.config.read(results.gan.Config, None, [*words.split(), f"data={photos}"])
-    arguments = ["--emoji", str(photos), "--steps", "2", "--only", "DCGAN, emoji", "--threads", "1"]
+    arguments = [
+        "--emoji",
+        str(photos),
+        "--steps",
+        "2",
+        "--only",
+        "DCGAN, emoji",
+        "--threads",
+        "1",
+        "--seeds",
+        "3",
+    ]
     folders = ["--out", str(tmp_path / "out"), "--docs", str(tmp_path / "docs")]
     monkeypatch.setattr(sys, "argv", ["results.py", *arguments, *folders])
     results.main()
     page = (tmp_path / "docs" / "results-emoji.md").read_text()
     assert "A trial with 2 steps" in page
-    assert "| DCGAN, emoji | 2 of 2 |" in page
+    assert "| DCGAN, emoji | 3 | 2 of 2 |" in page
+    assert "--set steps=2 " not in page and "--set seed=3" in page
     assert str(tmp_path) not in page
-    for picture in ("emoji-curves", "dcgan-emoji"):
+    for picture in ("emoji-curves", "dcgan-emoji-3"):
         assert (tmp_path / f"docs/pictures/{picture}.png").exists()
     monkeypatch.setattr(results.recipe, "train", None)  # nothing is trained again
     monkeypatch.setattr(sys, "argv", ["results.py", *arguments, *folders, "--so-far"])
     results.main()
     assert (tmp_path / "docs" / "results-emoji.md").read_text() == page
+    monkeypatch.setattr(sys, "argv", [*sys.argv, "--seeds", "3", "4"])
+    results.main()
+    page = (tmp_path / "docs" / "results-emoji.md").read_text()
+    assert "Not trained yet: DCGAN, emoji with seed 4." in page
 
 
 def test_the_page_and_what_was_made_before(results, tmp_path, monkeypatch, restored_threads):
