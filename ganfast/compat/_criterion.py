@@ -5,8 +5,7 @@ from functools import lru_cache
 from torch import Tensor
 
 from ganfast.losses.formulas import Formula
-from ganfast.losses.outputs import MapReduction, MapWeights, Outputs, last_maps
-from ganfast.losses.reduction import Reducer
+from ganfast.losses.reduction import MapReduction, MapWeights, Outputs, Reducer, last_maps
 
 
 @lru_cache(maxsize=64)

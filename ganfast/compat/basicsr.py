@@ -20,7 +20,7 @@ from torch import Tensor, nn
 
 from ganfast._names import check_name
 from ganfast.compat._criterion import formula_of, reduce_sides
-from ganfast.losses.outputs import Outputs
+from ganfast.losses.reduction import Outputs
 from ganfast.penalties import r1_from_logits, wgan_gp
 from ganfast.regularizers import path_lengths
 

@@ -18,7 +18,7 @@ from torch import Tensor
 from ganfast import ops
 from ganfast._checks import loss_dtype
 from ganfast.compat import biggan
-from ganfast.losses.outputs import means_of_maps
+from ganfast.losses.reduction import means_of_maps
 from ganfast.reference import compute_dtype
 
 __all__ = [

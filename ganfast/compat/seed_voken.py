@@ -42,7 +42,7 @@ from ganfast.losses import (
     generator_loss,
     pixel_loss,
 )
-from ganfast.losses.outputs import means_of_maps
+from ganfast.losses.reduction import means_of_maps
 
 __all__ = [
     "IBQLoss",

@@ -23,7 +23,7 @@ from torch import Tensor, nn
 
 from ganfast._names import check_name
 from ganfast.compat._criterion import formula_of, reduce_sides
-from ganfast.losses.outputs import Outputs, last_maps
+from ganfast.losses.reduction import Outputs, last_maps
 
 _FUNCTIONS = {"ls": "square", "original": "bce_with_logits", "w": "identity", "hinge": "hinge"}
 

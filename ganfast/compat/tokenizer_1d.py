@@ -24,7 +24,7 @@ from torch import Tensor, nn
 from ganfast._names import check_name
 from ganfast.compat._autoencoders import hinge_d_loss
 from ganfast.losses import frozen, generator_loss, pixel_loss
-from ganfast.losses.outputs import means_of_maps
+from ganfast.losses.reduction import means_of_maps
 
 __all__ = [
     "ReconstructionLoss_Single_Stage",

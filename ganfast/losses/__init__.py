@@ -1,6 +1,6 @@
 """Losses of adversarial training."""
 
-from ganfast.losses.adversarial import AdversarialLoss
+from ganfast.losses.adversarial import AdversarialLoss, frozen
 from ganfast.losses.conditional import (
     auxiliary_classifier_loss,
     conditional_contrastive_loss,
@@ -9,7 +9,6 @@ from ganfast.losses.conditional import (
     gaussian_code_loss,
 )
 from ganfast.losses.features import feature_matching, length_masks
-from ganfast.losses.freezing import frozen
 from ganfast.losses.functional import (
     discriminator_loss,
     generator_loss,

@@ -1,16 +1,25 @@
 """Adversarial losses over a discriminator's outputs, one tensor or a list of maps."""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from typing import get_args
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from ganfast._names import check_name
 from ganfast.losses.formulas import CROSS_ENTROPIES, HINGES, LABELLED, Kind, formulas_of
-from ganfast.losses.outputs import MapReduction, MapWeights, Outputs, last_maps, pairs_of_maps
-from ganfast.losses.reduction import Reducer, Reduction, Stats
+from ganfast.losses.reduction import (
+    MapReduction,
+    MapWeights,
+    Outputs,
+    Reducer,
+    Reduction,
+    Stats,
+    last_maps,
+    pairs_of_maps,
+)
 
 
 class AdversarialLoss:
@@ -233,3 +242,42 @@ class AdversarialLoss:
                 f"top_k must be None with fake_weight or reduction='none', got {top_k}"
             )
         return [x.flatten().topk(min(top_k, x.numel()), sorted=False).values for x in maps]
+
+
+@contextmanager
+def frozen(module: nn.Module) -> Iterator[None]:
+    """Run a network without gradients of its parameters; gradients still reach its inputs.
+
+    Around the discriminator in the generator's step, this saves the weight gradients that nobody
+    uses, and the whole graph of D(real), whose input needs no gradients either. The backward pass
+    may run after the context. If the discriminator recomputes its activations by
+    ``torch.utils.checkpoint``, run it inside: the recomputation must meet frozen parameters too.
+
+    On leaving, also by an exception, each parameter's ``requires_grad`` is what it was before.
+    ``DistributedDataParallel`` may be frozen too. With ``static_graph=True`` it waits forever if it
+    is frozen in its first step: call its ``module`` in the context.
+
+    Args:
+        module: the discriminator. For several write ``with frozen(mpd), frozen(msd):``.
+
+    Raises:
+        TypeError: it is no module.
+
+    Example:
+        >>> D = nn.Linear(2, 1)
+        >>> fake = torch.randn(4, 2, requires_grad=True)
+        >>> with frozen(D):
+        ...     generator_loss(D(fake)).backward()
+        >>> D.weight.grad is None
+        True
+    """
+    if not isinstance(module, nn.Module):
+        raise TypeError(f"module must be a torch module, got {type(module).__name__}")
+    parameters = [p for p in module.parameters() if p.requires_grad]
+    for p in parameters:
+        p.requires_grad_(False)
+    try:
+        yield
+    finally:
+        for p in parameters:
+            p.requires_grad_(True)

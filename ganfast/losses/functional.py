@@ -8,8 +8,7 @@ from torch import Tensor
 
 from ganfast.losses.adversarial import AdversarialLoss
 from ganfast.losses.formulas import Kind
-from ganfast.losses.outputs import MapReduction, Outputs
-from ganfast.losses.reduction import Reduction
+from ganfast.losses.reduction import MapReduction, Outputs, Reduction
 
 
 @lru_cache(maxsize=64)

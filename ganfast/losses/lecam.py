@@ -9,8 +9,7 @@ from ganfast._checks import loss_dtype
 from ganfast._names import check_name
 from ganfast.distributed import mean_over_processes
 from ganfast.losses.formulas import Formula
-from ganfast.losses.outputs import MapWeights, Outputs, means_of_maps, pairs_of_maps
-from ganfast.losses.reduction import Reducer
+from ganfast.losses.reduction import MapWeights, Outputs, Reducer, means_of_maps, pairs_of_maps
 
 
 class LeCam(nn.Module):

@@ -11,15 +11,18 @@ from ganfast._checks import Name, check_flat
 from ganfast._names import check_name
 from ganfast.distributed import mean_over_processes
 from ganfast.losses.formulas import Formula
-from ganfast.losses.outputs import (
+from ganfast.losses.reduction import (
     MapReduction,
     MapWeights,
     Outputs,
+    Reducer,
+    Reduction,
+    Stats,
     Terms,
+    is_mask,
     means_of_maps,
     pairs_of_maps,
 )
-from ganfast.losses.reduction import Reducer, Reduction, Stats, is_mask
 from ganfast.reference import compute_dtype
 
 RelativisticKind = Literal["logistic", "least_squares", "hinge"]

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from ganfast.models import dcgan, mlp
-from ganfast.models.parts import check_images
+from ganfast.models.parts import wrong_shape
 
 
 class _Coder(nn.Module):
@@ -18,7 +18,8 @@ class _Coder(nn.Module):
     shape: tuple[int, int, int]
 
     def forward(self, images: Tensor) -> Tensor:
-        check_images(images, *self.shape)
+        if images.shape[1:] != self.shape:
+            raise wrong_shape("images", images, *self.shape)
         decoded: Tensor = self.decoder(self.encoder(images))
         return decoded
 
@@ -39,7 +40,7 @@ class Autoencoder(_Coder):
         shape: tuple[int, int, int] = (1, 28, 28),
     ) -> None:
         super().__init__()
-        self.latent_dim, self.shape = latent_dim, shape
+        self.latent_dim, self.shape = latent_dim, tuple(shape)
         sizes = [math.prod(shape), *widths]
         layers: list[nn.Module] = [nn.Flatten()]
         for inner, outer in pairwise(sizes):

@@ -5,7 +5,7 @@ from typing import Literal
 
 from torch import Tensor, nn
 
-from ganfast.models.parts import check_images, check_latents, ending, stages, start_dcgan
+from ganfast.models.parts import ending, stages, start_dcgan, wrong_shape
 
 Norm = Literal["batch", "instance", "none"]
 
@@ -49,7 +49,8 @@ class Generator(nn.Module):
         self.apply(start_dcgan)
 
     def forward(self, latents: Tensor) -> Tensor:
-        check_latents(latents, self.latent_dim)
+        if latents.shape[1:] != (self.latent_dim,):
+            raise wrong_shape("latents", latents, self.latent_dim)
         images: Tensor = self.layers(latents[:, :, None, None])
         return images
 
@@ -100,7 +101,8 @@ class Discriminator(nn.Module):
         self.apply(start_dcgan)
 
     def forward(self, images: Tensor) -> Tensor:
-        check_images(images, *self.shape)
+        if images.shape[1:] != self.shape:
+            raise wrong_shape("images", images, *self.shape)
         logits: Tensor = self.layers(images)
         return logits
 

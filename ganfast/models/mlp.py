@@ -6,7 +6,7 @@ from itertools import pairwise
 
 from torch import Tensor, nn
 
-from ganfast.models.parts import check_images, check_latents
+from ganfast.models.parts import wrong_shape
 
 
 class Generator(nn.Module):
@@ -37,7 +37,8 @@ class Generator(nn.Module):
         )
 
     def forward(self, latents: Tensor) -> Tensor:
-        check_latents(latents, self.latent_dim)
+        if latents.shape[1:] != (self.latent_dim,):
+            raise wrong_shape("latents", latents, self.latent_dim)
         images: Tensor = self.layers(latents)
         return images
 
@@ -62,7 +63,7 @@ class Discriminator(nn.Module):
         sigmoid: bool = False,
     ) -> None:
         super().__init__()
-        self.shape = shape
+        self.shape = tuple(shape)
         sizes = [math.prod(shape), *widths]
         self.layers = nn.Sequential(
             nn.Flatten(),
@@ -73,7 +74,8 @@ class Discriminator(nn.Module):
         )
 
     def forward(self, images: Tensor) -> Tensor:
-        check_images(images, *self.shape)
+        if images.shape[1:] != self.shape:
+            raise wrong_shape("images", images, *self.shape)
         logits: Tensor = self.layers(images)
         return logits
 

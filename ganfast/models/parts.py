@@ -18,17 +18,10 @@ def stages(size: int) -> tuple[int, int]:
     return SIZES[size]
 
 
-def check_latents(latents: Tensor, dim: int) -> None:
-    """Raise ValueError unless latents are (N, dim)."""
-    if latents.dim() != 2 or latents.shape[1] != dim:
-        raise ValueError(f"latents must have shape (N, {dim}), got {tuple(latents.shape)}")
-
-
-def check_images(images: Tensor, *shape: int) -> None:
-    """Raise ValueError unless images are (N, *shape)."""
-    if images.dim() != 1 + len(shape) or images.shape[1:] != shape:
-        expected = ", ".join(map(str, shape))
-        raise ValueError(f"images must have shape (N, {expected}), got {tuple(images.shape)}")
+def wrong_shape(name: str, x: Tensor, *shape: int) -> ValueError:
+    """Return the error for inputs that are not (N, *shape)."""
+    expected = ", ".join(map(str, shape))
+    return ValueError(f"{name} must have shape (N, {expected}), got {tuple(x.shape)}")
 
 
 def check_labels(labels: Tensor | None, count: int) -> Tensor:

@@ -35,71 +35,11 @@ def read_records(path: str | os.PathLike[str]) -> list[Record]:
     return records
 
 
-class JsonLog:
-    """Append records to a JSONL file, unbuffered, after dropping old records past ``step``."""
-
-    def __init__(self, path: Path, step: int) -> None:
-        kept = [r for r in read_records(path) if r["step"] <= step] if path.exists() else []
-        with atomic_write(path) as file:
-            file.writelines(json.dumps(record).encode() + b"\n" for record in kept)
-        self._file = open(path, "ab", buffering=0)  # noqa: SIM115 - closed by __exit__
-
-    def write(self, record: Record) -> None:
-        self._file.write(json.dumps(record).encode() + b"\n")
-
-    def __enter__(self) -> "JsonLog":
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        self._file.close()
-
-
-class Progress:
-    """Show the newest values of a run of ``steps`` rounds that starts after ``step``.
-
-    A terminal gets a bar, with the step of each value that is not of the newest record. Other
-    output gets a line for each record.
-    """
-
-    def __init__(self, steps: int, step: int) -> None:
-        self._steps = steps
-        self._values: dict[str, tuple[float, float]] = {}  # step and value by name
-        self._bar: Any = None
-        if sys.stderr.isatty():
-            from tqdm import tqdm
-
-            self._bar = tqdm(total=steps, initial=step, unit="step", dynamic_ncols=True)
-
-    def advance(self) -> None:
-        if self._bar is not None:
-            self._bar.update()
-
-    def show(self, record: Record) -> None:
-        now, values = record["step"], {k: v for k, v in record.items() if k != "step"}
-        if self._bar is None:
-            text = ", ".join(f"{name} {value:.4g}" for name, value in values.items())
-            print(f"step {now}/{self._steps}: {text}", file=sys.stderr, flush=True)
-            return
-        self._values.update({name: (now, value) for name, value in values.items()})
-        self._bar.set_postfix_str(
-            ", ".join(
-                f"{name} {value:.4g}" if step == now else f"{name} {value:.4g} (step {step})"
-                for name, (step, value) in self._values.items()
-            )
-        )
-
-    def close(self) -> None:
-        if self._bar is not None:
-            self._bar.close()
-
-
 class Journal:
     """The log of a run: a JSONL file, the progress display, and the user's own log.
+
+    Records are written unbuffered. A terminal gets a bar, with the step of each value that is not
+    of the newest record. Other output gets a line for each record.
 
     Args:
         path: the JSONL file.
@@ -107,6 +47,9 @@ class Journal:
         step: current step of the run.
         steps: last step of the run.
         on_record: called with every record.
+
+    Attributes:
+        bar: the progress bar, or None without a terminal.
     """
 
     def __init__(
@@ -117,18 +60,37 @@ class Journal:
         steps: int,
         on_record: Callable[[Record], None] | None = None,
     ) -> None:
-        self._log, self._progress = JsonLog(path, kept), Progress(steps, step)
-        self._on_record = on_record
+        old = [r for r in read_records(path) if r["step"] <= kept] if path.exists() else []
+        with atomic_write(path) as file:
+            file.writelines(json.dumps(record).encode() + b"\n" for record in old)
+        self._file = open(path, "ab", buffering=0)  # noqa: SIM115 - closed by __exit__
+        self._steps, self._on_record = steps, on_record
+        self._values: dict[str, tuple[float, float]] = {}  # step and value by name
+        self.bar: Any = None
+        if sys.stderr.isatty():
+            from tqdm import tqdm
 
-    def advance(self) -> None:
-        """Count one finished round."""
-        self._progress.advance()
+            self.bar = tqdm(total=steps, initial=step, unit="step", dynamic_ncols=True)
 
     def write(self, record: Record) -> None:
-        self._log.write(record)
-        self._progress.show(record)
+        self._file.write(json.dumps(record).encode() + b"\n")
+        self._show(record)
         if self._on_record is not None:
             self._on_record(record)
+
+    def _show(self, record: Record) -> None:
+        now, values = record["step"], {k: v for k, v in record.items() if k != "step"}
+        if self.bar is None:
+            text = ", ".join(f"{name} {value:.4g}" for name, value in values.items())
+            print(f"step {now}/{self._steps}: {text}", file=sys.stderr, flush=True)
+            return
+        self._values.update({name: (now, value) for name, value in values.items()})
+        self.bar.set_postfix_str(
+            ", ".join(
+                f"{name} {value:.4g}" if step == now else f"{name} {value:.4g} (step {step})"
+                for name, (step, value) in self._values.items()
+            )
+        )
 
     def __enter__(self) -> "Journal":
         return self
@@ -139,26 +101,6 @@ class Journal:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        self._progress.close()
-        self._log.__exit__(kind, error, trace)
-
-
-class SilentJournal(Journal):
-    """A journal that drops everything, for processes other than the first."""
-
-    def __init__(self) -> None:
-        pass
-
-    def advance(self) -> None:
-        pass
-
-    def write(self, record: Record) -> None:
-        pass
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        pass
+        if self.bar is not None:
+            self.bar.close()
+        self._file.close()

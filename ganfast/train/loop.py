@@ -4,7 +4,7 @@ import signal
 import threading
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Mapping
-from contextlib import nullcontext
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import asdict
 from pathlib import Path
 from types import FrameType, TracebackType
@@ -17,7 +17,7 @@ from ganfast._lock import hold
 from ganfast.distributed import Processes
 from ganfast.models.checkpoint import State
 from ganfast.train.checkpoint import Checkpoints, capture, refuse_missing, refused, restore
-from ganfast.train.journal import Journal, Record, SilentJournal
+from ganfast.train.journal import Journal, Record
 from ganfast.train.options import CADENCE, refuse_other
 
 
@@ -65,7 +65,7 @@ class Loop(ABC):
         self._options, self._random, self._on_record = options, random, on_record
         self._processes = Processes()
         self._checkpoints = Checkpoints(self.out, keep)
-        self._journal: Journal = SilentJournal()
+        self._journal: Journal | None = None  # the first process has one while it trains
         self._begun = False
 
     @abstractmethod
@@ -125,18 +125,21 @@ class Loop(ABC):
             return self._run()
 
     def _run(self) -> bool:
+        in_any_process = self._processes.any if self._processes.count > 1 else bool
         with StopSignal() as stop, self._open_journal() as self._journal:
+            bar = None if self._journal is None else self._journal.bar
             if not self._begun:
                 self._evaluate()
             self._begun = True
-            stopped = self._processes.any(stop.received)
+            stopped = in_any_process(stop.received)
             while not self.ended and not stopped:
                 self._round()
-                self._journal.advance()
+                if bar is not None:
+                    bar.update()
                 if self._due(self._options.log_every):
                     self._write(self._record())
                 self._evaluate()
-                stopped = self._processes.any(stop.received)
+                stopped = in_any_process(stop.received)
                 if self._due(self._options.checkpoint_every) and not stopped:
                     self.save()
             if stopped or (self.ended and self.step < self._options.steps):
@@ -184,14 +187,15 @@ class Loop(ABC):
             self._restore_own(state)
 
     def _write(self, record: Record) -> None:
-        self._journal.write(record)
+        if self._journal is not None:
+            self._journal.write(record)
 
     def _due(self, every: int) -> bool:
         return every > 0 and (self.step % every == 0 or self.step == self._options.steps)
 
-    def _open_journal(self) -> Journal:
+    def _open_journal(self) -> AbstractContextManager[Journal | None]:
         if not self.writes:
-            return SilentJournal()
+            return nullcontext()
         kept = self.step if self._begun else -1  # a resumed run keeps its older records
         path = self.out / "metrics.jsonl"
         return Journal(path, kept, self.step, self._options.steps, self._on_record)

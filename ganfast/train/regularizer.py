@@ -24,7 +24,7 @@ class Regularizer:
     """The regularizers of one discriminator, as the options name them.
 
     Random points and shifts come from ``random`` and are the same in all processes. The state of
-    ``lecam`` holds LeCam's averages.
+    ``lecam`` holds LeCam's averages. If ``active`` is False, there is none to compute.
     """
 
     def __init__(
@@ -36,6 +36,7 @@ class Regularizer:
     ) -> None:
         self._options, self._discriminator = options, discriminator
         self._random, self._processes = random, processes
+        self.active = bool(options.lecam or options.consistency) or options.penalty != "none"
         # With start_step 1 the first call sets the averages to the batch's means.
         self.lecam = LeCam(decay=options.lecam_decay, start_step=1, distributed=True)
         self.lecam.to(random.device)

@@ -1,7 +1,6 @@
-"""The optimizer steps of both networks in one round."""
+"""The optimizer steps of both networks in one round, and their metrics."""
 
 import math
-import warnings
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -11,17 +10,20 @@ from torch import Tensor, nn
 from ganfast._precision import warn_if_slow
 from ganfast.augment import AdaptiveAugment, Augment
 from ganfast.distributed import Processes
-from ganfast.losses.freezing import frozen
-from ganfast.losses.outputs import last_maps
+from ganfast.losses.adversarial import frozen
+from ganfast.losses.reduction import last_maps
 from ganfast.train.acceleration import Compiled
 from ganfast.train.batches import Batch
+from ganfast.train.first_batch import check_ranges, refuse_probabilities
+from ganfast.train.journal import Record
 from ganfast.train.objective import Loss, gives_probabilities
 from ganfast.train.options import TrainOptions
 from ganfast.train.regularizer import Regularizer
 from ganfast.train.schedule import Schedule
-from ganfast.train.step_metrics import diversity, mean_output
 
 _AUTOCAST = {"bf16": torch.bfloat16, "fp16": torch.float16}
+
+NAMES = ("loss_d", "d_real", "d_fake", "diversity", "loss_g")
 
 
 class Steps:
@@ -49,7 +51,11 @@ class Steps:
         self.generator, self.discriminator = generator, discriminator
         self.loss, self.options, self.random = loss, options, random
         self.augment = augment if augment is not None else _same
-        self.processes = processes
+        self.processes, self._together = processes, processes.count > 1
+        self._latent_shape = options.latent_shape
+        # Outputs that are not logits are logged as they are.
+        logits = gives_probabilities(loss) and not getattr(loss, "from_probs", False)
+        self._as_they_are = not logits
         # The modules themselves, or their compiled versions.
         self._generate: Callable[..., Tensor] = generator
         self._discriminate: Callable[..., Any] = discriminator
@@ -97,11 +103,13 @@ class Steps:
 
     def latents(self, count: int) -> Tensor:
         """Draw ``count`` latents for each process and return this process's share."""
+        if not self._together:
+            return self.draw(count)
         return self.processes.part(self.draw(self.processes.count * count))
 
     def draw(self, count: int) -> Tensor:
         """Draw ``count`` latents (count, *latent_shape) from ``random``."""
-        shape = (count, *self.options.latent_shape)
+        shape = (count, *self._latent_shape)
         return torch.randn(shape, generator=self.random, device=self.random.device)
 
     def kind(self, d_step: int) -> tuple[float, ...]:
@@ -117,11 +125,12 @@ class Steps:
             d_step: number (from 0) of the discriminator's first step in this round.
 
         Returns:
-            The means (5,) of the metrics ``step_metrics.NAMES``, on the device.
+            The means (5,) of the metrics ``NAMES``, on the device.
         """
         metrics_d = [self._train_discriminator(b, d_step + i) for i, b in enumerate(batches)]
         losses_g = [self._train_generator(batches[-1]) for _ in range(self.options.g_steps)]
-        self.processes.average_buffers(self.generator, self.discriminator)
+        if self._together:
+            self.processes.average_buffers(self.generator, self.discriminator)
         self.average.update()
         return torch.cat([torch.stack(metrics_d).mean(0), torch.stack(losses_g).mean(0)[None]])
 
@@ -160,10 +169,11 @@ class Steps:
             )
         is_first = not self._discriminator_fits
         if is_first:
-            _check_ranges(batch.images, fake)
+            check_ranges(batch.images, fake)
         fake_diversity = diversity(batch.images, fake)
         images = batch.images, fake
-        sides = self.regularizer.sides_of_logits(d_step)
+        regularizer = self.regularizer
+        sides = regularizer.sides_of_logits(d_step) if regularizer.active else ()
         if sides:
             images = (
                 images[0].detach().requires_grad_("r1" in sides),
@@ -174,37 +184,23 @@ class Steps:
             real_logits = self._outputs(real, batch)
             fake_logits = self._outputs(fake, batch)
             if is_first:
-                self._refuse_probabilities(real_logits, fake_logits)
+                refuse_probabilities(self.loss, self.discriminator, real_logits, fake_logits)
             loss = self.loss.discriminator(real_logits, fake_logits)
             self._update_augment(real_logits, fake_logits)
-            terms = self.regularizer.on_logits(real, batch.labels, real_logits, fake_logits)
+            terms = []
+            if regularizer.active:
+                terms += regularizer.on_logits(real, batch.labels, real_logits, fake_logits)
         if sides:
-            terms += self.regularizer.of_logits(*images, real_logits, fake_logits, d_step)
-        else:
-            terms += self.regularizer.on_gradients(
+            terms += regularizer.of_logits(*images, real_logits, fake_logits, d_step)
+        elif regularizer.active:
+            terms += regularizer.on_gradients(
                 images, (real, fake), batch.labels, d_step, self.augment
             )
         for term in terms:
             loss = loss + term
         torch.autograd.backward(self.scaler.scale(loss * share))
-        as_they_are = getattr(self.loss, "from_probs", False) or not gives_probabilities(self.loss)
-        means = [mean_output(x, as_they_are) for x in (real_logits, fake_logits)]
+        means = [mean_output(x, self._as_they_are) for x in (real_logits, fake_logits)]
         return torch.stack([loss.detach().float(), *means, fake_diversity])
-
-    def _refuse_probabilities(self, *outputs: Any) -> None:
-        """Raise ValueError for a discriminator that ends in a sigmoid under a loss of logits."""
-        takes_logits = getattr(self.loss, "kind", None) in _OF_LOGITS
-        if not takes_logits or getattr(self.loss, "from_probs", False):
-            return
-        *_, last = self.discriminator.modules()
-        if not isinstance(last, nn.Sigmoid | nn.Softmax):
-            return
-        maps = [x for out in outputs for x in last_maps("real_logits", out)]
-        if all(bool((x >= 0).all() and (x <= 1).all()) for x in maps):
-            raise ValueError(
-                "discriminator must return logits for this loss, got probabilities: take out its "
-                "last sigmoid, or use AdversarialLoss(..., from_probs=True)"
-            )
 
     def _update_augment(self, real_logits: Any, fake_logits: Any) -> None:
         """Adapt an adaptive augmentation to the discriminator's outputs for real images.
@@ -251,7 +247,8 @@ class Steps:
         return outputs
 
     def _update(self, optimizer: torch.optim.Optimizer, parameters: list[Tensor]) -> None:
-        self.processes.average([p.grad for p in parameters if p.grad is not None])
+        if self._together:
+            self.processes.average([p.grad for p in parameters if p.grad is not None])
         if self.options.clip_gradients:
             self.scaler.unscale_(optimizer)
             torch.nn.utils.clip_grad_norm_(parameters, self.options.clip_gradients)
@@ -263,29 +260,6 @@ class Steps:
         precision = self.options.precision
         device = self.random.device.type
         return torch.autocast(device, _AUTOCAST.get(precision), enabled=precision in _AUTOCAST)
-
-
-_OF_LOGITS = frozenset(("non_saturating", "minimax", "bce", "hinge", "hinge2"))
-
-
-def _check_ranges(real: Tensor, fake: Tensor) -> None:
-    """Refuse, or warn of, data in another range than the generator's; the host waits here."""
-    low, high = (float(x) for x in real.aminmax())
-    least, most = (float(x) for x in fake.aminmax())
-    if not math.isfinite(low + high):
-        raise ValueError("data must give finite images, got NaN or infinity")
-    bounded = least >= -1 and most <= 1
-    if bounded and high > 10:
-        raise ValueError(
-            f"data must give images in the generator's range, got values up to {high:.4g} where it "
-            "makes images in [-1, 1]; ganfast.data.to_float maps uint8 to [-1, 1]"
-        )
-    if bounded and low >= 0 > least and high > low:
-        warnings.warn(
-            f"data gives images from {low:.3g} to {high:.3g}, and the generator makes negative "
-            "values: if its range is [-1, 1], map x in [0, 1] to 2 x - 1",
-            stacklevel=2,
-        )
 
 
 def _adam(
@@ -344,3 +318,84 @@ class MovingAverage:
             changes = torch._foreach_sub(values, averages)
             torch._foreach_mul_(changes, self._gain)
             torch._foreach_add_(averages, changes)
+
+
+class StepMetrics:
+    """One row of metrics per round on the device, overwritten after ``rounds`` rows.
+
+    The host reads them in ``means`` alone.
+    """
+
+    def __init__(self, rounds: int, device: torch.device, processes: Processes) -> None:
+        self.rows = torch.zeros(rounds, len(NAMES), device=device)
+        self._processes = processes
+        self._since = 0  # the rows of rounds up to this one are not known
+
+    def put(self, step: int, row: Tensor) -> None:
+        """Store this process's metrics (5,) of round ``step`` (from 1)."""
+        self.rows[(step - 1) % len(self.rows)] = row
+
+    def means(self, step: int) -> Record:
+        """Return the means over processes since the last full interval, up to round ``step``.
+
+        The host waits for the device here.
+
+        Raises:
+            FloatingPointError: a metric is not finite; the error names the first such round.
+        """
+        count = (step - 1) % len(self.rows) + 1 if step else 0
+        first = max(step - count, self._since)
+        rows = self.rows[count - (step - first) : count].double()
+        self._processes.average([rows])
+        rows = rows.cpu()
+        for round_, row in enumerate(rows, start=first + 1):
+            if not row.isfinite().all():
+                values = zip(NAMES, row.tolist(), strict=True)
+                text = ", ".join(f"{name} {value:.4g}" for name, value in values)
+                raise FloatingPointError(f"training failed at step {round_}: {text}")
+        return dict(zip(NAMES, rows.mean(0).tolist(), strict=True))
+
+    def restore(self, saved: Tensor, step: int) -> None:
+        """Take the rows of a run that is at round ``step``, also with another number of rounds.
+
+        Raises:
+            ValueError: they are no rows of metrics.
+        """
+        if saved.dim() != 2 or saved.shape[1] != len(NAMES) or not len(saved):
+            raise ValueError(
+                f"figures must have shape (rounds, {len(NAMES)}), got {tuple(saved.shape)}"
+            )
+        known = min(step, len(saved), len(self.rows))
+        self._since = 0 if len(saved) == len(self.rows) else step - known
+        if not self._since:
+            self.rows[: len(saved)] = saved[: len(self.rows)].to(self.rows)
+        for round_ in range(self._since + 1, step + 1) if self._since else ():
+            self.put(round_, saved[(round_ - 1) % len(saved)])
+
+
+def mean_output(
+    outputs: Tensor | list[Tensor] | tuple[Tensor, ...], as_they_are: bool = False
+) -> Tensor:
+    """Return D(x): the mean sigmoid of logits, a tensor or a list of tensors.
+
+    With ``as_they_are`` the mean is that of the outputs themselves, which are probabilities already
+    or never are.
+    """
+    if isinstance(outputs, Tensor):
+        values = outputs.detach().float()
+        return (values if as_they_are else values.sigmoid()).mean()
+    return torch.stack([mean_output(each, as_they_are) for each in outputs]).mean()
+
+
+def diversity(real: Tensor, fake: Tensor) -> Tensor:
+    """Return the variance of fake pixels over the batch, divided by that of real pixels.
+
+    It is 0 if all fakes are equal, and 1 for a batch of one image, which has nothing to compare.
+    """
+    if len(real) < 2:
+        return torch.ones((), device=real.device)
+    # var(0) itself is slow.
+    real_variance, fake_variance = (
+        (x - x.mean(0)).square().mean() for x in (real.detach().float(), fake.detach().float())
+    )
+    return fake_variance / real_variance.clamp_min(1e-12)

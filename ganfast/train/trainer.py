@@ -15,13 +15,13 @@ from ganfast.augment import Augment
 from ganfast.models.checkpoint import State
 from ganfast.train.acceleration import Graphs
 from ganfast.train.batches import Batch, Batches
+from ganfast.train.health import Health
 from ganfast.train.journal import Record
 from ganfast.train.loop import Loop
 from ganfast.train.objective import Loss, LossName, gives_probabilities, loss_by_name
 from ganfast.train.options import TrainOptions
-from ganfast.train.schedule import as_record, scheduled
-from ganfast.train.step_metrics import Health, StepMetrics
-from ganfast.train.steps import Steps
+from ganfast.train.schedule import as_record, scheduled, varies
+from ganfast.train.steps import StepMetrics, Steps
 
 _MAX_ROLLBACKS = 3  # in one run
 
@@ -105,6 +105,7 @@ class Trainer(Loop):
         self.ema = copy.deepcopy(generator).eval().requires_grad_(False)
         self.options, self.score, self._on_sample = options, score, on_sample
         self.seconds, self.images, self.rollbacks = 0.0, 0, 0
+        self._varies = varies(options)
         self._schedule: Record = {}  # of the last round
         self.best, self.since_best = math.inf, 0  # the lowest score, and the scores since it
         self._batches = Batches(data, self.device, options.classes, layout)
@@ -155,6 +156,7 @@ class Trainer(Loop):
         self.generator.train()
         self.discriminator.train()
         while True:
+            self._follow_schedule(images=0)
             try:
                 return super().run()
             except FloatingPointError as error:
@@ -167,15 +169,20 @@ class Trainer(Loop):
         batches = [[self._batches.draw() for _ in range(o.accumulate)] for _ in range(o.d_steps)]
         own = sum(len(batch.images) for each in batches for batch in each)
         count = self._processes.count * own
-        now = scheduled(o, self.images)
-        lr = now.lr * o.lr_factor(self.step) * 0.5**self.rollbacks
-        self._steps.set_schedule(now._replace(lr=lr), count)
-        self._schedule = as_record(o, now._replace(lr=lr))
+        if self._varies:
+            self._follow_schedule(count)
         self.images += count
         metrics = self._play_round(batches, self.step * o.d_steps)
         self.step += 1
         self._metrics.put(self.step, metrics)
         self.seconds += time.perf_counter() - start
+
+    def _follow_schedule(self, images: int) -> None:
+        """Set what holds in the next round, of so many images, or in all rounds."""
+        now = scheduled(self.options, self.images)
+        lr = now.lr * self.options.lr_factor(self.step) * 0.5**self.rollbacks
+        self._steps.set_schedule(now._replace(lr=lr), images)
+        self._schedule = as_record(self.options, now._replace(lr=lr))
 
     def _record(self) -> Record:
         start = time.perf_counter()
@@ -200,10 +207,10 @@ class Trainer(Loop):
     def _evaluate(self) -> None:
         if self.score is not None and self._due(self.options.score_every) and self._is_best():
             self._save_best()
-        shows = self._on_sample is not None and self.writes
-        if shows and self._due(self.options.sample_every):
+        due = self._on_sample is not None and self._due(self.options.sample_every)
+        if self._on_sample is not None and due and self.writes:
             with torch.no_grad():
-                self._on_sample(self.step, self.ema(self._samples.images, *self._samples.labels))  # type: ignore[misc]
+                self._on_sample(self.step, self.ema(self._samples.images, *self._samples.labels))
 
     def _is_best(self) -> bool:
         """Score the moving average, log the score and compare it with the best one."""

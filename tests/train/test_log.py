@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ganfast.train.journal import JsonLog, read_records
+from ganfast.train.journal import Journal, read_records
 
 
 @given(
@@ -17,7 +17,7 @@ from ganfast.train.journal import JsonLog, read_records
 def test_a_cut_log_keeps_its_whole_records_up_to_the_step(tmp_path_factory, steps, cut, keep):
     path = tmp_path_factory.mktemp("log") / "metrics.jsonl"
     written = [{"step": step, "loss_d": 0.5 + i} for i, step in enumerate(steps)]
-    with JsonLog(path, step=-1) as log:
+    with Journal(path, kept=-1, step=0, steps=99) as log:
         for record in written:
             log.write(record)
     content = path.read_bytes()
@@ -25,7 +25,7 @@ def test_a_cut_log_keeps_its_whole_records_up_to_the_step(tmp_path_factory, step
 
     cut = min(cut, len(content))
     path.write_bytes(content[:cut])
-    with JsonLog(path, step=keep) as log:
+    with Journal(path, kept=keep, step=0, steps=99) as log:
         log.write({"step": 99})
     newlines = content[:cut].count(b"\n")
     # A last record that lacks only its newline is whole too.

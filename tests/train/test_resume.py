@@ -17,7 +17,7 @@ from torch import nn
 
 from ganfast.models.checkpoint import load
 from ganfast.train import Relativistic
-from ganfast.train.step_metrics import STRIKES, Health
+from ganfast.train.health import STRIKES, Health
 
 sys.path.insert(0, str(Path(__file__).parent))
 import toy

@@ -17,7 +17,7 @@ from ganfast.augment import AdaptiveAugment
 from ganfast.losses import AdversarialLoss
 from ganfast.train import Relativistic, Trainer, TrainOptions, loss_by_name
 from ganfast.train.regularizer import shifted
-from ganfast.train.step_metrics import diversity
+from ganfast.train.steps import diversity
 
 sys.path.insert(0, str(Path(__file__).parent))
 import toy
