@@ -434,6 +434,10 @@ class FileList(Files):
         self._folder, self._place = folder, os.path.realpath(folder)
         super().__init__(name, files, channels, background)
         self._level, self._labels = (self._level if labels is None else None), labels
+        # Hashes, as the names may be too many to hold.
+        places = (hash(posixpath.normpath(entry)) for entry in self.entries)
+        hashes = np.fromiter(places, np.int64, len(self.entries))
+        self.repeats = len(hashes) - len(np.unique(hashes))
 
     def _is_image(self, file: str) -> bool:
         return listing.is_image_name(PurePosixPath(file).name)  # also in a hidden folder

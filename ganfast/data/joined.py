@@ -31,6 +31,7 @@ class Joined(ImageSource):
             raise ValueError(f"{name} must hold images or features, got both")
         self._ends = list(accumulate(len(source) for source in self._sources))
         self.unread = sum((Counter(source.unread) for source in self._sources), Counter[str]())
+        self.repeats = sum(source.repeats for source in self._sources)
 
     @property
     def channels(self) -> int:  # type: ignore[override]

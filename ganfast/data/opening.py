@@ -2,6 +2,7 @@
 
 import glob
 import json
+import os
 import re
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from itertools import pairwise
@@ -151,6 +152,7 @@ def _braces(text: str) -> Iterator[str]:
 
 def _files(name: str, files: Sequence[str], channels: int, background: Colour | None) -> Source:
     """Open files of one kind."""
+    _refuse_twice(name, files)
     if all(listing.is_image_name(PurePosixPath(file).name) for file in files):
         if any(map(stores.is_url, files)):
             raise ValueError(f"{name} must be a folder or archives of images, got single images")
@@ -192,6 +194,23 @@ def _files(name: str, files: Sequence[str], channels: int, background: Colour | 
         return None if state is None else digest(state, channels, background)
 
     return Several(name, files, open_file, key, channels, kind in _OF_IMAGES)
+
+
+def _refuse_twice(name: str, files: Sequence[str]) -> None:
+    """Raise ValueError if a file is there twice: its images would count twice.
+
+    Links and other paths lead to the same file. A list of images may name one several times.
+    """
+    seen: dict[str, str] = {}
+    for file in files:
+        url = file.rpartition("::")[2]  # of the store itself, however it is cached
+        path = url.removeprefix("file://")
+        place = url if stores.is_url(path) else os.path.realpath(path)
+        if place in seen:
+            one = seen[place]
+            got = f"{file} twice" if one == file else f"{one} and {file}, which are one"
+            raise ValueError(f"{name} must hold each file once, got {printable(got)}")
+        seen[place] = file
 
 
 def _state(file: str) -> str | None:

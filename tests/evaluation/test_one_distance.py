@@ -191,7 +191,15 @@ def test_few_images_in_some_formats(reference, tmp_path: Path, monkeypatch) -> N
         path = tmp_path / f"{i}.state"
         statistics(str(tmp_path / "folder" / "images"), SETTINGS, part=(i, 3)).state.save(path)
         states.append(path)
-    total = merge_files(states).state.statistics()["features"]
+    joined = merge_files(states)
+    assert joined.remarks == []
+    total = joined.state.statistics()["features"]
     x = corner(few)
     assert total.mean.numpy() == pytest.approx(x.mean(0), rel=1e-12)
     assert total.covariance().numpy() == pytest.approx(np.cov(x, rowvar=False), rel=1e-12, abs=1e-9)
+    statistics(str(tmp_path / "npz" / "samples.npz"), SETTINGS).state.save(tmp_path / "other.state")
+    both = merge_files([*states, tmp_path / "other.state"])
+    assert both.state.n == 240
+    assert both.remarks == [
+        f"note: images of 2 sources: {tmp_path}/folder/images, {tmp_path}/npz/samples.npz"
+    ]
