@@ -7,13 +7,13 @@ import zipfile
 import zlib
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
-from pathlib import Path
-from typing import IO, Any, Literal
+from typing import IO, Any, Literal, NamedTuple
 
 import numpy as np
 
 from ganfast._files import refuse_bomb
 
+File = str | os.PathLike[str] | IO[bytes]  # a path, or an open file with a name
 Header = tuple[tuple[int, ...], np.dtype[Any]]
 Arrays = dict[str, np.ndarray[Any, np.dtype[Any]]]
 
@@ -26,7 +26,16 @@ _DAMAGED = (
 )
 
 
-def headers(path: str | os.PathLike[str]) -> dict[str, Header]:
+class Place(NamedTuple):
+    """Where in a file an array is, and what it is."""
+
+    start: int
+    shape: tuple[int, ...]
+    dtype: np.dtype[Any]
+    fortran: bool
+
+
+def headers(path: File) -> dict[str, Header]:
     """Return the shape and dtype of each array, without reading the arrays.
 
     Raises:
@@ -48,16 +57,16 @@ def names(path: str | os.PathLike[str]) -> list[str]:
         return sorted(_entries(archive))
 
 
-def read(path: str | os.PathLike[str], wanted: Iterable[str]) -> Arrays:
+def read(path: File, wanted: Iterable[str]) -> Arrays:
     """Return those of the named arrays that the file has, and read no other.
 
     Raises:
         OSError: the file cannot be opened.
         ValueError: it is no .npz file, holds objects, or would expand to far more than its size.
     """
-    size = Path(path).stat().st_size
     with _opened(path) as archive:
         entries = _entries(archive)
+        size = _size(archive.fp)
         return {name: _array(archive, entries[name], size) for name in wanted if name in entries}
 
 
@@ -70,57 +79,83 @@ def mapped(path: str | os.PathLike[str], name: str) -> np.ndarray[Any, Any] | No
         OSError: the file cannot be opened.
         ValueError: it is damaged, holds objects, or is shorter than it says.
     """
+    place = placed(path, name)
+    return None if place is None else _map(path, place)
+
+
+def placed(path: File, name: str) -> Place | None:
+    """Return where an array is; None if it is packed. Raises as `mapped`."""
     with _opened(path) as archive:
-        entry = _entries(archive)[name]
+        entry, file = _entries(archive)[name], archive.fp
         if entry.compress_type != zipfile.ZIP_STORED or entry.flag_bits & 1:
             return None
-        with open(path, "rb") as file:
-            file.seek(entry.header_offset)
-            local = file.read(30)
-            if local[:4] != b"PK\3\4":
-                raise ValueError(f"{entry.filename} must begin with a header")
-            start = 30 + int.from_bytes(local[26:28], "little")
-            start += entry.header_offset + int.from_bytes(local[28:30], "little")
-            return _map(path, file, start, entry.file_size)
+        assert file is not None
+        file.seek(entry.header_offset)
+        local = file.read(30)
+        if local[:4] != b"PK\3\4":
+            raise ValueError(f"{entry.filename} must begin with a header")
+        start = 30 + int.from_bytes(local[26:28], "little")
+        start += entry.header_offset + int.from_bytes(local[28:30], "little")
+        return _place(file, start, entry.file_size)
 
 
 def mapped_npy(path: str | os.PathLike[str]) -> np.ndarray[Any, Any]:
     """Map the array of a .npy file into memory; writes go to a copy. Raises as `mapped`."""
     with open(path, "rb") as file:
-        try:
-            return _map(path, file, 0, os.fstat(file.fileno()).st_size)
-        except _DAMAGED as error:
-            words = str(error) or type(error).__name__
-            raise ValueError(f"{path} must be a .npy file: {words}") from error
+        return _map(path, placed_npy(file))
 
 
-def _map(
-    path: str | os.PathLike[str], file: IO[bytes], start: int, size: int
-) -> np.ndarray[Any, Any]:
-    """Map the array that takes ``size`` bytes of a file from ``start`` on."""
+def placed_npy(file: IO[bytes]) -> Place:
+    """Return where the array of an open .npy file is. Raises as `mapped`."""
+    try:
+        return _place(file, 0, _size(file))
+    except ConnectionError:  # of a store
+        raise
+    except _DAMAGED as error:
+        words = str(error) or type(error).__name__
+        raise ValueError(f"{file.name} must be a .npy file: {words}") from error
+
+
+def _place(file: IO[bytes], start: int, size: int) -> Place:
+    """Return where the array is that takes ``size`` bytes of a file from ``start`` on."""
+    whole = _size(file)
     file.seek(start)
     shape, fortran, dtype = _header(file)
     if dtype.hasobject or not dtype.itemsize:
         raise ValueError(f"an array must hold numbers, got {dtype}")
     count = math.prod(shape) * dtype.itemsize
-    if file.tell() - start + count != size or start + size > os.fstat(file.fileno()).st_size:
+    if file.tell() - start + count != size or start + size > whole:
         raise ValueError(f"an array must have {count} bytes of data, got {size} with its header")
-    if not count:
-        return np.zeros(shape, dtype)
-    order: Literal["C", "F"] = "F" if fortran else "C"
-    return np.memmap(path, dtype, "c", file.tell(), shape, order)
+    return Place(file.tell(), shape, dtype, fortran)
+
+
+def _map(path: str | os.PathLike[str], place: Place) -> np.ndarray[Any, Any]:
+    if not math.prod(place.shape):
+        return np.zeros(place.shape, place.dtype)
+    order: Literal["C", "F"] = "F" if place.fortran else "C"
+    return np.memmap(path, place.dtype, "c", place.start, place.shape, order)
+
+
+def _size(file: IO[bytes] | None) -> int:
+    assert file is not None
+    return file.seek(0, os.SEEK_END)
 
 
 @contextmanager
-def _opened(path: str | os.PathLike[str]) -> Iterator[zipfile.ZipFile]:
+def _opened(path: File) -> Iterator[zipfile.ZipFile]:
     """Open a file, and turn what a damaged one raises into one sentence."""
-    with open(path, "rb") as file:
-        try:
-            with zipfile.ZipFile(file) as archive:
-                yield archive
-        except _DAMAGED as error:
-            words = str(error) or type(error).__name__
-            raise ValueError(f"{path} must be a .npz file of arrays: {words}") from error
+    if isinstance(path, str | os.PathLike):
+        with open(path, "rb") as opened, _opened(opened) as archive:
+            yield archive
+        return
+    try:
+        with zipfile.ZipFile(path) as archive:
+            yield archive
+    except ConnectionError:  # of a store
+        raise
+    except _DAMAGED as error:
+        words = str(error) or type(error).__name__
+        raise ValueError(f"{path.name} must be a .npz file of arrays: {words}") from error
 
 
 def _entries(archive: zipfile.ZipFile) -> dict[str, zipfile.ZipInfo]:

@@ -1,9 +1,11 @@
 """Arrays in files, mapped into memory where their file allows it: .npz, .npy, .pt, .safetensors."""
 
+import io
+import math
 import warnings
 from collections.abc import Mapping, Sequence
-from pathlib import Path
-from typing import Any
+from pathlib import Path, PurePosixPath
+from typing import IO, Any, cast
 
 import numpy as np
 import torch
@@ -11,8 +13,17 @@ from torch import Tensor
 
 from ganfast import _npz
 from ganfast._names import printable
-from ganfast.data.feature_source import FeatureArray, is_features
-from ganfast.data.image_source import Arrays, Source, digest, file_state
+from ganfast.data import stores
+from ganfast.data.feature_source import FeatureArray, FeatureSource, is_features
+from ganfast.data.image_source import (
+    Arrays,
+    ImageSource,
+    Prepare,
+    Source,
+    as_channels,
+    digest,
+    file_state,
+)
 
 _Shapes = Mapping[str, tuple[Sequence[int], torch.dtype]]
 
@@ -41,6 +52,111 @@ def open_npy(path: Path, channels: int) -> Source:
     array = _npz.mapped_npy(path)
     _chosen(path, {"the array": (array.shape, _torch_type(array.dtype))})
     return _opened(path, _tensor(array), None, channels)
+
+
+def open_remote(url: str, channels: int) -> Source | None:
+    """Open the array of a .npz or .npy file of a store, whose rows are asked for as they are read.
+
+    Returns:
+        None if the array is packed or in Fortran's order, or if the store sends no parts of files.
+
+    Raises:
+        ValueError: as `open_npz`.
+        FileNotFoundError, PermissionError, ModuleNotFoundError, StoreError: it cannot be read.
+    """
+    try:
+        file = stores.Ranges(url)
+    except stores.NoRanges:
+        return None
+    reader = cast(IO[bytes], io.BufferedReader(file, 1 << 16))
+    labels = None
+    if PurePosixPath(url.partition("?")[0]).suffix.lower() == ".npz":
+        headers = _npz.headers(reader)
+        shapes = {name: (shape, _torch_type(dtype)) for name, (shape, dtype) in headers.items()}
+        chosen, of_classes = _chosen(url, shapes)
+        place = _npz.placed(reader, chosen)
+        if of_classes is not None:
+            labels = [str(y) for y in _npz.read(reader, [of_classes])[of_classes].tolist()]
+    else:
+        place = _npz.placed_npy(reader)
+        _chosen(url, {"the array": (place.shape, _torch_type(place.dtype))})
+    if place is None or place.fortran:
+        return None
+    if 0 in place.shape:
+        raise ValueError(f"{printable(url)} must hold images or features, got {place.shape}")
+    rows, name, state = _Rows(file, place), printable(url), stores.state(url)
+    key = None if state is None else digest(state, channels)
+    if len(place.shape) == 2:
+        return _RemoteFeatures(rows, name, key, labels)
+    return _RemoteImages(rows, name, key, labels, channels)
+
+
+class _Rows:
+    """An array in a store."""
+
+    def __init__(self, file: stores.Ranges, place: _npz.Place) -> None:
+        self._file, self._place = file, place
+        self._row = math.prod(place.shape[1:]) * place.dtype.itemsize
+
+    def __len__(self) -> int:
+        return self._place.shape[0]
+
+    def read(self, start: int, stop: int) -> Tensor:
+        """Return the rows from ``start`` to ``stop``, which are asked for at once."""
+        _, shape, dtype, _ = self._place
+        first = self._place.start + start * self._row
+        raw = self._file.part(first, first + (stop - start) * self._row)
+        return _tensor(np.frombuffer(raw, dtype).reshape(stop - start, *shape[1:]))
+
+
+class _RemoteImages(ImageSource):
+    """Images of an array in a store."""
+
+    def __init__(
+        self, rows: _Rows, name: str, key: str | None, labels: list[str] | None, channels: int
+    ) -> None:
+        self._rows, self.name, self._key, self._labels = rows, name, key, labels
+        self.channels = channels
+        self.read(0, min(1, len(rows)))
+
+    @property
+    def key(self) -> str | None:
+        return self._key
+
+    @property
+    def labels(self) -> list[str] | None:
+        return self._labels
+
+    def __len__(self) -> int:
+        return len(self._rows)
+
+    def read(
+        self, start: int, stop: int, prepare: Prepare | None = None
+    ) -> tuple[list[Tensor], dict[int, str]]:
+        found = _channels_first(self._rows.read(start, stop), self.name)
+        images = list(as_channels(found, self.channels))
+        return images if prepare is None else [prepare(image) for image in images], {}
+
+
+class _RemoteFeatures(FeatureSource):
+    """Features of an array in a store."""
+
+    def __init__(self, rows: _Rows, name: str, key: str | None, labels: list[str] | None) -> None:
+        self._rows, self.name, self._key, self._labels = rows, name, key, labels
+
+    @property
+    def key(self) -> str | None:
+        return self._key
+
+    @property
+    def labels(self) -> list[str] | None:
+        return self._labels
+
+    def __len__(self) -> int:
+        return len(self._rows)
+
+    def rows(self, start: int, stop: int) -> Tensor:
+        return self._rows.read(start, stop)
 
 
 def open_safetensors(path: Path, channels: int) -> Source:
@@ -86,7 +202,7 @@ def _of_tensors(path: Path, found: Mapping[str, Tensor], channels: int) -> Sourc
     return _opened(path, found[name], found[labels] if labels else None, channels)
 
 
-def _chosen(path: Path, shapes: _Shapes) -> tuple[str, str | None]:
+def _chosen(path: Path | str, shapes: _Shapes) -> tuple[str, str | None]:
     """Return the name of the one array of images or features, and that of the labels, if any."""
     images = [name for name, (shape, dtype) in shapes.items() if _is_images(shape, dtype)]
     features = [name for name, (shape, dtype) in shapes.items() if is_features(shape, dtype)]
@@ -111,10 +227,14 @@ def _opened(path: Path, found: Tensor, labels: Tensor | None, channels: int) -> 
     key = digest(file_state(path), channels)
     if found.ndim == 2:
         return FeatureArray(found, name, key, words)
+    return Arrays(_channels_first(found, name), name, channels, words, key)
+
+
+def _channels_first(found: Tensor, name: str) -> Tensor:
     images = found.permute(0, 3, 1, 2) if found.shape[3] in (1, 3) else found
     if images.shape[1] not in (1, 3):
         raise ValueError(f"{name} must hold images of 1 or 3 channels, got {tuple(found.shape)}")
-    return Arrays(images, name, channels, words, key)
+    return images
 
 
 def _is_images(shape: Sequence[int], dtype: torch.dtype) -> bool:

@@ -38,6 +38,7 @@ from ganfast.data.image_source import (
 )
 
 _LARGEST_ENTRY = 1 << 29  # bytes of one file in an archive
+_MORE_EXTRA = 256  # bytes that a zip may say of an entry, but not in its directory
 _LARGE_ENTRY = 1 << 24  # bytes; larger ones are read one at a time
 _ONE_LARGE = threading.Lock()
 _LINKS = 40  # from one to the next; more is a circle
@@ -182,10 +183,13 @@ class Files(ImageSource):
             part._labels = [self._labels[i] for i in numbers]
         return part
 
+    def _threads(self) -> ThreadPoolExecutor:
+        return decoders()
+
     def read(
         self, start: int, stop: int, prepare: Prepare | None = None
     ) -> tuple[list[Tensor], dict[int, str]]:
-        read = list(decoders().map(partial(self._read, prepare), self.entries[start:stop]))
+        read = list(self._threads().map(partial(self._read, prepare), self.entries[start:stop]))
         images = [image for image in read if isinstance(image, Tensor)]
         return images, {i: wrong for i, wrong in enumerate(read, start) if isinstance(wrong, str)}
 
@@ -206,6 +210,12 @@ class Files(ImageSource):
 def decoders() -> ThreadPoolExecutor:
     """Return the threads that decode images."""
     return ThreadPoolExecutor(min(8, os.cpu_count() or 1))
+
+
+@lru_cache(1)
+def requesters() -> ThreadPoolExecutor:
+    """Return the threads that ask stores for images and decode them: most wait for an answer."""
+    return ThreadPoolExecutor(32)
 
 
 def decoded(
@@ -267,33 +277,51 @@ class RemoteFolder(Files):
     """All images below a folder of a store, in the order of their names."""
 
     def __init__(
-        self, url: str, files: Mapping[str, str | None], channels: int, background: Colour | None
-    ) -> None:
-        """``files``: the state of each file, by its name."""
-        self._url, self._states = url.rstrip("/"), files
+        self, url: str, files: Mapping[str, stores.Listed], channels: int,
+        background: Colour | None,
+    ) -> None:  # fmt: skip
+        """``files``: what is known of each file, by its name."""
+        self._url, self._files = url.rstrip("/"), files
         super().__init__(url, names.path_order(files), channels, background)
 
     def file(self, entry: str, held: ExitStack) -> io.BytesIO:
-        raw = stores.read(f"{self._url}/{entry}")
-        return _limited(entry, len(raw), len(raw), io.BytesIO(raw))
+        url, size = f"{self._url}/{entry}", self._files[entry].size
+        _refuse_large(entry, size or 0)
+        raw = b""
+        if size is None:
+            raw = stores.read(url, None, _LARGE_ENTRY)
+        large = max(size or 0, len(raw)) > _LARGE_ENTRY
+        if large:
+            held.enter_context(_ONE_LARGE)
+        if large or not raw:
+            raw = stores.read(url, size, _LARGEST_ENTRY)
+        _refuse_large(entry, len(raw))
+        return io.BytesIO(raw)
 
     def state(self, entry: str) -> str | None:
-        return self._states[entry]
+        return self._files[entry].state
+
+    def _threads(self) -> ThreadPoolExecutor:
+        return requesters()
 
 
 class ZipArchive(Files):
     """All images in a zip file, in the order of their names; nothing is unpacked to disk."""
 
-    def __init__(self, path: Path, channels: int, background: Colour | None = None) -> None:
+    def __init__(
+        self, file: Path | stores.Ranges, channels: int, background: Colour | None = None
+    ) -> None:
+        path = file.name if isinstance(file, stores.Ranges) else str(file)
+        self._size = file.size if isinstance(file, stores.Ranges) else file.stat().st_size
         try:
-            self._zip, self._size = zipfile.ZipFile(path), path.stat().st_size
-        except PermissionError:
+            self._zip = zipfile.ZipFile(file)
+        except (PermissionError, stores.StoreError):
             raise
         except (ValueError, *_UNREADABLE) as error:
             raise ValueError(f"{path} must be a zip file: {error}") from error
         # Of a name that is there twice the last entry counts, as when it is unpacked.
         entries = sorted({n for n in self._zip.namelist() if n and not n.endswith("/")})
-        super().__init__(str(path), entries, channels, background)
+        super().__init__(path, entries, channels, background)
 
     def state(self, entry: str) -> str:
         info = self._zip.getinfo(entry)
@@ -305,6 +333,30 @@ class ZipArchive(Files):
             held.enter_context(_ONE_LARGE)
         with self._zip.open(entry) as file:
             return _limited(entry, info.file_size, min(info.compress_size, self._size), file)
+
+
+class RemoteZip(ZipArchive):
+    """All images in a zip file of a store: its directory and each image are asked for alone.
+
+    Raises `stores.NoRanges` where that is impossible.
+    """
+
+    def __init__(self, url: str, channels: int, background: Colour | None = None) -> None:
+        self._file = stores.Ranges(url)
+        super().__init__(self._file, channels, background)
+
+    def file(self, entry: str, held: ExitStack) -> io.BytesIO:
+        info = self._zip.getinfo(entry)
+        if max(info.file_size, info.compress_size) > _LARGE_ENTRY:  # which takes its turn
+            return super().file(entry, held)
+        # A header of 30 bytes and two names of unknown length come before the image.
+        before = 30 + 2 * len(os.fsencode(info.orig_filename)) + len(info.extra) + _MORE_EXTRA
+        start = info.header_offset
+        with self._file.ahead(start, start + before + info.compress_size):
+            return super().file(entry, held)
+
+    def _threads(self) -> ThreadPoolExecutor:
+        return requesters()
 
 
 class TarArchive(Files):
@@ -410,12 +462,17 @@ def _plain(name: str) -> str:
 def _limited(entry: str, size: int, stored: int, file: IO[bytes]) -> io.BytesIO:
     """Read an entry into memory, unless it says that it is too large or turns out to be."""
     refuse_bomb(entry, size, stored)
-    raw = file.read(_LARGEST_ENTRY + 1) if size <= _LARGEST_ENTRY else b""
-    if max(size, len(raw)) > _LARGEST_ENTRY:
+    _refuse_large(entry, size)
+    raw = file.read(_LARGEST_ENTRY + 1)
+    _refuse_large(entry, len(raw))
+    return io.BytesIO(raw)
+
+
+def _refuse_large(entry: str, size: int) -> None:
+    if size > _LARGEST_ENTRY:
         raise ValueError(
             f"{entry} must be an image, got more than {_LARGEST_ENTRY >> 20} MiB in one file"
         )
-    return io.BytesIO(raw)
 
 
 class FileList(Files):
@@ -434,6 +491,10 @@ class FileList(Files):
         self._folder, self._place = folder, os.path.realpath(folder)
         super().__init__(name, files, channels, background)
         self._level, self._labels = (self._level if labels is None else None), labels
+        # Hashes, as the names may be too many to hold.
+        places = (hash(posixpath.normpath(entry)) for entry in self.entries)
+        hashes = np.fromiter(places, np.int64, len(self.entries))
+        self.repeats = len(hashes) - len(np.unique(hashes))
 
     def _is_image(self, file: str) -> bool:
         return listing.is_image_name(PurePosixPath(file).name)  # also in a hidden folder

@@ -27,6 +27,7 @@ class Source(Protocol):
         name: where it comes from.
         key: changes whenever the content does; None if that is not known.
         unread: files that were left aside, by their ending.
+        repeats: items that are there once more, as a list names them again.
         moments: moments of features, by layer, that came with the content.
         is_features: it holds features.
         held: what must stay as long as the source, such as a temporary folder.
@@ -36,6 +37,7 @@ class Source(Protocol):
     is_features: bool
     held: object
     unread: Mapping[str, int]
+    repeats: int
     moments: Mapping[str, Any]
 
     @property
@@ -103,9 +105,13 @@ def ranges(source: Source, part: Callable[[int, int], "Source"]) -> list[Shard]:
 
 
 def notes_of(source: Source) -> list[str]:
-    """Return what a reader of the scores should know: how many files are no images."""
+    """Return what a reader of the scores should know: files that are no images, and repeats."""
     note = listing.not_images(source.unread)
-    return [f"{source.name}: {note}"] if note else []
+    notes = [f"{source.name}: {note}"] if note else []
+    if source.repeats:
+        images = "image is" if source.repeats == 1 else "images are"
+        notes.append(f"{source.name}: {source.repeats} {images} named again, and count again")
+    return notes
 
 
 def file_state(path: Path) -> str:
@@ -129,6 +135,7 @@ class Numbered(ABC):
     name: str
     held: object = None
     unread: Mapping[str, int] = {}
+    repeats: int = 0
     moments: Mapping[str, Any] = {}
 
     @property

@@ -1,5 +1,7 @@
 """Several sources as one."""
 
+import os
+import sys
 from bisect import bisect_right
 from collections import Counter
 from collections.abc import Callable, Sequence
@@ -11,6 +13,8 @@ from torch import Tensor
 from ganfast.data.image_source import ImageSource, Prepare, Shard, Source, digest
 
 _OWN = 1 << 32  # numbers of each shard whose count is not known
+_OPEN = 32  # files that stay open
+_ON_DISK = 1 << 30  # bytes of those that were fetched
 
 
 class Joined(ImageSource):
@@ -31,6 +35,7 @@ class Joined(ImageSource):
             raise ValueError(f"{name} must hold images or features, got both")
         self._ends = list(accumulate(len(source) for source in self._sources))
         self.unread = sum((Counter(source.unread) for source in self._sources), Counter[str]())
+        self.repeats = sum(source.repeats for source in self._sources)
 
     @property
     def channels(self) -> int:  # type: ignore[override]
@@ -53,18 +58,7 @@ class Joined(ImageSource):
     def read(
         self, start: int, stop: int, prepare: Prepare | None = None
     ) -> tuple[list[Tensor], dict[int, str]]:
-        images: list[Tensor] = []
-        wrong: dict[int, str] = {}
-        while start < stop:
-            i = bisect_right(self._ends, start)
-            source, first = self._sources[i], self._ends[i] - len(self._sources[i])
-            end = min(stop, self._ends[i])
-            assert isinstance(source, ImageSource)
-            found, problems = source.read(start - first, end - first, prepare)
-            images += found
-            wrong |= {first + number: words for number, words in problems.items()}
-            start = end
-        return images, wrong
+        return _read_across(self._ends, self._sources.__getitem__, start, stop, prepare)
 
     def shards(self, count: int | None = None) -> Sequence[Shard]:
         shards: list[Shard] = []
@@ -75,6 +69,26 @@ class Joined(ImageSource):
                 for shard in source.shards()
             ]
         return shards
+
+
+def _read_across(
+    ends: Sequence[int], source_at: Callable[[int], Source], start: int, stop: int,
+    prepare: Prepare | None,
+) -> tuple[list[Tensor], dict[int, str]]:  # fmt: skip
+    """Read the images from ``start`` to ``stop`` of sources that end at ``ends``."""
+    images: list[Tensor] = []
+    wrong: dict[int, str] = {}
+    while start < stop:
+        i = bisect_right(ends, start)
+        first = ends[i - 1] if i else 0
+        end = min(stop, ends[i])
+        source = source_at(i)
+        assert isinstance(source, ImageSource)
+        found, problems = source.read(start - first, end - first, prepare)
+        images += found
+        wrong |= {first + number: words for number, words in problems.items()}
+        start = end
+    return images, wrong
 
 
 class _Shifted(Sequence[int]):
@@ -91,7 +105,11 @@ class _Shifted(Sequence[int]):
 
 
 class Several(ImageSource):
-    """Files that are opened one by one: each is a shard, and only their names are held."""
+    """Files that are opened one by one: each is a shard, and only their names are held.
+
+    To read them as one source each is opened to count its items, and again to read them, unless
+    it is among the last `_OPEN` files, of `_ON_DISK` bytes, that were fetched.
+    """
 
     def __init__(
         self,
@@ -109,6 +127,7 @@ class Several(ImageSource):
         self.name, self.channels = name, channels
         self._files, self._key = files, key
         self._open = lru_cache(1)(open_file)
+        self._kept: dict[str, Source] = {}
         self.is_features = not of_images and self._open(files[0]).is_features
 
     @cached_property
@@ -116,24 +135,46 @@ class Several(ImageSource):
         return _key_of_all([self._key(file) for file in self._files])
 
     @cached_property
-    def _all(self) -> Joined:
-        return Joined(self.name, [(file, self._open(file)) for file in self._files])
+    def _found(self) -> tuple[list[int], list[str] | None]:
+        """Return where the items of each file end, and the class of each item."""
+        sizes: list[int] = []
+        labels: list[str] = []
+        known = True
+        for file in self._files:
+            source = self._at_hand(file)
+            sizes.append(len(source))
+            of_file = source.labels if known else None
+            known = of_file is not None
+            labels += map(sys.intern, of_file or ())
+        return list(accumulate(sizes)), labels if known else None
+
+    def _at_hand(self, file: str) -> Source:
+        """Open a file, and close those that were used longest ago."""
+        source = self._kept.pop(file, None) or self._open(file)
+        self._kept[file] = source
+        while len(self._kept) > 1 and (
+            len(self._kept) > _OPEN or sum(map(_on_disk, self._kept.values())) > _ON_DISK
+        ):
+            del self._kept[next(iter(self._kept))]
+        return source
 
     @property
     def labels(self) -> Sequence[str] | None:
-        return self._all.labels
+        return self._found[1]
 
     @property
     def count(self) -> int | None:
         return None
 
     def __len__(self) -> int:
-        return len(self._all)
+        return self._found[0][-1]
 
     def read(
         self, start: int, stop: int, prepare: Prepare | None = None
     ) -> tuple[list[Tensor], dict[int, str]]:
-        return self._all.read(start, stop, prepare)
+        return _read_across(
+            self._found[0], lambda i: self._at_hand(self._files[i]), start, stop, prepare
+        )
 
     def image(self, number: int, prepare: Prepare) -> Tensor:
         position, index = divmod(number, _OWN)
@@ -147,6 +188,12 @@ class Several(ImageSource):
                   partial(self._key, file))
             for i, file in enumerate(self._files)
         ]  # fmt: skip
+
+
+def _on_disk(source: Source) -> int:
+    """Return how many bytes of a source were fetched to this machine."""
+    folder = getattr(source.held, "name", None)
+    return sum(entry.stat().st_size for entry in os.scandir(folder)) if folder else 0
 
 
 def _key_of_all(keys: Sequence[str | None]) -> str | None:

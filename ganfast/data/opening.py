@@ -2,8 +2,10 @@
 
 import glob
 import json
+import os
 import re
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import suppress
 from itertools import pairwise
 from pathlib import Path, PurePosixPath
 
@@ -42,6 +44,7 @@ _READERS: dict[str, _Open] = {
     ".parquet": lambda path, *rest: table_source.open_parquet(str(path), *rest),
     **dict.fromkeys(_LISTS, file_source.read_list),
 }
+_IN_PARTS = (".parquet", ".zip", ".npz", ".npy")  # which are read so from stores
 _OF_IMAGES = (".tar", ".zip", *_LISTS)  # never of features
 #: Endings of files that may hold features.
 OF_FEATURES = tuple(kind for kind in _READERS if kind not in _OF_IMAGES)
@@ -151,6 +154,7 @@ def _braces(text: str) -> Iterator[str]:
 
 def _files(name: str, files: Sequence[str], channels: int, background: Colour | None) -> Source:
     """Open files of one kind."""
+    _refuse_twice(name, files)
     if all(listing.is_image_name(PurePosixPath(file).name) for file in files):
         if any(map(stores.is_url, files)):
             raise ValueError(f"{name} must be a folder or archives of images, got single images")
@@ -165,15 +169,10 @@ def _files(name: str, files: Sequence[str], channels: int, background: Colour | 
     kind = kinds[0]
 
     def open_file(file: str) -> Source:
-        if kind == ".parquet":
-            source = table_source.open_parquet(file, channels, background)
-        elif stores.is_url(file):
-            path, folder = stores.fetched(file)
-            source = _READERS[kind](path, channels, background)
-            source.name = printable(file)
-            source.held = folder  # which goes with the source
-        else:
+        if not stores.is_url(file):
             source = _READERS[kind](Path(file), channels, background)
+        else:
+            source = _remote_file(file, kind, channels, background)
         if isinstance(source, file_source.Files) and len(files) > 1:
             source.without_folders()
         return source
@@ -181,7 +180,7 @@ def _files(name: str, files: Sequence[str], channels: int, background: Colour | 
     missing = [f for f in files if not stores.is_url(f) and not Path(f).is_file()]
     if missing:
         raise FileNotFoundError(f"{printable(missing[0])} must be a file, got nothing")
-    at_once = kind == ".parquet" or not any(map(stores.is_url, files))
+    at_once = kind in _IN_PARTS or not any(map(stores.is_url, files))
     if at_once and len(files) <= _FEW:
         opened = [open_file(file) for file in files]
         return opened[0] if len(files) == 1 else Joined(name, list(zip(files, opened, strict=True)))
@@ -192,6 +191,44 @@ def _files(name: str, files: Sequence[str], channels: int, background: Colour | 
         return None if state is None else digest(state, channels, background)
 
     return Several(name, files, open_file, key, channels, kind in _OF_IMAGES)
+
+
+def _remote_file(url: str, kind: str, channels: int, background: Colour | None) -> Source:
+    """Open a file of a store in parts, or fetch it where that is impossible."""
+    if kind == ".parquet":
+        return table_source.open_parquet(url, channels, background)
+    if kind == ".zip":
+        with suppress(stores.NoRanges):
+            return file_source.RemoteZip(url, channels, background)
+    if kind in (".npz", ".npy"):
+        found = array_source.open_remote(url, channels)
+        if found is not None:
+            return found
+    path, folder = stores.fetched(url)
+    try:
+        source = _READERS[kind](path, channels, background)
+    except ValueError as error:
+        raise ValueError(str(error).replace(str(path), printable(url))) from error
+    source.name = printable(url)
+    source.held = folder  # which goes with the source
+    return source
+
+
+def _refuse_twice(name: str, files: Sequence[str]) -> None:
+    """Raise ValueError if a file is there twice: its images would count twice.
+
+    Links and other paths lead to the same file. A list of images may name one several times.
+    """
+    seen: dict[str, str] = {}
+    for file in files:
+        url = file.rpartition("::")[2]  # of the store itself, however it is cached
+        path = url.removeprefix("file://")
+        place = url if stores.is_url(path) else os.path.realpath(path)
+        if place in seen:
+            one = seen[place]
+            got = f"{file} twice" if one == file else f"{one} and {file}, which are one"
+            raise ValueError(f"{name} must hold each file once, got {printable(got)}")
+        seen[place] = file
 
 
 def _state(file: str) -> str | None:

@@ -3,17 +3,20 @@
 import io
 import random
 import re
-import shutil
 import tempfile
+import threading
 import time
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path, PurePosixPath
-from typing import IO, Any, TypeVar
+from typing import IO, Any, NamedTuple, TypeVar
 
 from ganfast.data.listing import is_hidden
 
 _TRIES = 3  # of each request, besides those that a file system makes by itself
 _WAIT = 0.5  # seconds before the second one, twice as many before the third
+_TAIL = 1 << 16  # bytes at the end of a file, where tables and archives say what they hold
+_PART = 1 << 20  # bytes that are copied or read ahead at a time
 _EXTRAS = {"s3": "s3fs", "gs": "gcsfs", "gcs": "gcsfs", "hf": "huggingface_hub", "az": "adlfs",
            "abfs": "adlfs", "http": "aiohttp", "https": "aiohttp"}  # fmt: skip
 
@@ -34,16 +37,40 @@ def is_url(spec: str) -> bool:
     return re.match(r"[a-z][a-z0-9+.-]*(::[a-z][a-z0-9+.-]*)*://", spec) is not None
 
 
-def read(url: str) -> bytes:
-    """Return the bytes of a file.
+class NoRanges(StoreError):
+    """A store sends files only whole."""
+
+
+class Listed(NamedTuple):
+    """What a store says of a file: its `state`, and how many bytes it has, if that is known."""
+
+    state: str | None
+    size: int | None
+
+
+def read(url: str, size: int | None, most: int) -> bytes:
+    """Return the bytes of a file, and of one that turns out to be larger one more than ``most``.
+
+    Args:
+        url: of the file.
+        size: how many there are, if that is known; these fit.
+        most: bytes that are read.
 
     Raises:
         FileNotFoundError, PermissionError, ModuleNotFoundError: it cannot be read.
         StoreError: its store does not answer.
     """
     system, path = _system(url)
-    content: bytes = _tried(url, lambda: system.cat_file(path))
-    return content
+
+    def content() -> bytes:
+        if size is not None:
+            found: bytes = system.cat_file(path)
+            return found
+        with system.open(path, "rb") as file:
+            part: bytes = file.read(most + 1)
+            return part
+
+    return _tried(url, content)
 
 
 def fetched(url: str) -> tuple[Path, "tempfile.TemporaryDirectory[str]"]:
@@ -51,6 +78,7 @@ def fetched(url: str) -> tuple[Path, "tempfile.TemporaryDirectory[str]"]:
 
     Raises:
         FileNotFoundError, PermissionError, ModuleNotFoundError, StoreError: as `read`.
+        OSError: there is too little space.
     """
     folder = tempfile.TemporaryDirectory(prefix="ganfast-")
     target = Path(folder.name) / PurePosixPath(url.partition("?")[0]).name
@@ -58,25 +86,63 @@ def fetched(url: str) -> tuple[Path, "tempfile.TemporaryDirectory[str]"]:
 
     def copy() -> None:
         with system.open(path, "rb", block_size=1 << 22) as source, open(target, "wb") as file:
-            shutil.copyfileobj(source, file, 1 << 20)
+            while part := source.read(_PART):
+                try:
+                    file.write(part)
+                    file.flush()
+                except OSError as error:
+                    raise _DiskFull(
+                        f"{url} must fit into {tempfile.gettempdir()}, got {error.strerror}: set "
+                        "TMPDIR to a folder on another disk"
+                    ) from error
 
     _tried(url, copy)
     return target, folder
 
 
+class _DiskFull(OSError):
+    """A file that was fetched does not fit."""
+
+
 def opened(url: str) -> IO[bytes]:
-    """Open a file that can be read at any place. Raises as `read`, also when it is read."""
-    return io.BufferedReader(_Ranges(url), 1 << 20)
+    """Open a file that can be read at any place. Raises as `Ranges`, also when it is read."""
+    return io.BufferedReader(Ranges(url), _PART)
 
 
-class _Ranges(io.RawIOBase):
-    """A file whose parts are asked for one by one, each until it comes."""
+class Ranges(io.RawIOBase):
+    """A file whose parts are asked for one by one, each until it comes.
+
+    Attributes:
+        name: the URL.
+        size: in bytes.
+
+    Raises:
+        FileNotFoundError, PermissionError, ModuleNotFoundError, StoreError: as `read`.
+        NoRanges: the store sends no parts of files.
+    """
 
     def __init__(self, url: str) -> None:
-        self._url = url
+        self.name = url
         self._system, self._path = _system(url)
-        self._size = int(_tried(url, lambda: self._system.info(self._path))["size"])
+        self.size, self._tail = _tried(url, self._end)
         self._place = 0
+        self._own = threading.local()  # what each thread has asked for
+
+    def _end(self) -> tuple[int, bytes]:
+        """Return the size and the last bytes, without reading all if the store ignores ranges."""
+        with self._system.open(self._path, "rb") as file:
+            try:
+                size = file.seek(0, io.SEEK_END)
+                file.seek(max(0, size - _TAIL))
+                return size, file.read()
+            except (ValueError, NotImplementedError) as error:
+                raise self._no_ranges() from error
+
+    def _no_ranges(self) -> NoRanges:
+        return NoRanges(
+            f"{self.name} cannot be read in parts, as its store ignores ranges: copy it, or "
+            "put simplecache:: before the URL"
+        )
 
     def readable(self) -> bool:
         return True
@@ -85,24 +151,45 @@ class _Ranges(io.RawIOBase):
         return True
 
     def seek(self, offset: int, whence: int = io.SEEK_SET) -> int:
-        start = {io.SEEK_SET: 0, io.SEEK_CUR: self._place, io.SEEK_END: self._size}[whence]
+        start = {io.SEEK_SET: 0, io.SEEK_CUR: self._place, io.SEEK_END: self.size}[whence]
         self._place = max(0, start + offset)
         return self._place
 
+    def part(self, start: int, end: int) -> bytes:
+        """Return the bytes from ``start`` to ``end``; fewer at the end of the file."""
+        end = min(self.size, end)
+        if start >= end:
+            return b""
+        found: bytes = _tried(
+            self.name, lambda: self._system.cat_file(self._path, start=start, end=end)
+        )
+        if len(found) != end - start:
+            raise self._no_ranges()
+        return found
+
+    @contextmanager
+    def ahead(self, start: int, end: int) -> Iterator[None]:
+        """Ask for a part at once, from which this thread reads in this block."""
+        self._own.part = start, self.part(start, end)
+        try:
+            yield
+        finally:
+            del self._own.part
+
     def readinto(self, buffer: Any) -> int:
-        end = min(self._size, self._place + len(buffer))
-        if self._place >= end:
-            return 0
-        place = self._place
-        part = _tried(self._url, lambda: self._system.cat_file(self._path, start=place, end=end))
-        if len(part) != end - place:
-            raise StoreError(
-                f"{self._url} cannot be read in parts, as its store ignores ranges: copy it, or "
-                "put simplecache:: before the URL"
-            )
-        buffer[: len(part)] = part
-        self._place = end
-        return len(part)
+        place, end = self._place, self._place + len(buffer)
+        for start, held in (
+            (self.size - len(self._tail), self._tail),
+            getattr(self._own, "part", (0, b"")),
+        ):
+            if start <= place < start + len(held):
+                found = held[place - start : end - start]
+                break
+        else:
+            found = self.part(place, end)
+        buffer[: len(found)] = found
+        self._place += len(found)
+        return len(found)
 
 
 def state(url: str) -> str | None:
@@ -128,8 +215,8 @@ def is_folder(url: str) -> bool:
     return _tried(url, look)
 
 
-def below(url: str) -> Iterator[tuple[str, str | None]]:
-    """Yield the name and the `state` of each file below a folder; hidden ones are skipped."""
+def below(url: str) -> Iterator[tuple[str, Listed]]:
+    """Yield the name of each file below a folder, and what is known of it; no hidden ones."""
     system, path = _system(url)
     root = path.rstrip("/")
     left = [root]
@@ -143,7 +230,7 @@ def below(url: str) -> Iterator[tuple[str, str | None]]:
             if info["type"] == "directory":
                 left.append(name)
             else:
-                yield relative, _state(info)
+                yield relative, Listed(_state(info), info.get("size"))
 
 
 def matching(pattern: str) -> list[str]:
@@ -193,6 +280,8 @@ def _tried(url: str, call: Callable[[], T]) -> T:
             return call()
         except PermissionError as error:
             raise PermissionError(f"{url} cannot be read: {error}") from error
+        except (NoRanges, _DiskFull):
+            raise
         except Exception as raised:  # each client has types of its own
             why = _meant(raised)
             if isinstance(why, FileNotFoundError):

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from itertools import islice
+from pathlib import PurePath
 from typing import Any
 
 import numpy as np
@@ -210,7 +211,9 @@ def _pixels(image: Any, name: str) -> Tensor:
         parts = [_pixels(part, name) for part in image]
         if len({part.shape for part in parts}) == 1:
             return torch.stack(parts)
-    raise TypeError(f"{name} must hold images, got {type(image).__name__}")
+    kind = type(image).__name__
+    more = ": join paths with '::'" if isinstance(image, str | PurePath) else ""
+    raise TypeError(f"{name} must hold images, got {kind}{more}")
 
 
 def _channels_first(array: Tensor) -> Tensor:

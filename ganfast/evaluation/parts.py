@@ -103,7 +103,9 @@ def merge_files(paths: Iterable[Path]) -> Made:
     states = [(str(path), State.load(path)) for path in paths]
     need_all(states)
     total = merged(state for _, state in states)
-    return Made(total, remarks([], total.problems.words, len(total.problems)))
+    several = sorted(part.name for part in total.parts.values())
+    notes = [f"images of {len(several)} sources: {', '.join(several)}"] if several[1:] else []
+    return Made(total, remarks(notes, total.problems.words, len(total.problems)))
 
 
 def save_statistics(path: Path, state: State) -> Moments:

@@ -3,6 +3,7 @@
 import io
 import json
 import re
+import shutil
 from pathlib import Path
 
 import image_formats as formats
@@ -118,6 +119,52 @@ def test_patterns(tmp_path: Path, monkeypatch) -> None:
     ):
         with pytest.raises((FileNotFoundError, ValueError), match=sentence):
             open_images(wrong, 3)
+
+
+@pytest.mark.parametrize("few", [32, 0], ids=["opened at once", "opened one by one"])
+@pytest.mark.parametrize("ending", ["tar", "zip", "npy", "txt", "parquet", "png"])
+def test_a_file_that_is_named_twice_is_refused(
+    tmp_path: Path, monkeypatch, ending: str, few: int
+) -> None:
+    """By the same name, by a pattern, through a link, by another path or another URL."""
+    monkeypatch.setattr(opening, "_FEW", few)
+    monkeypatch.chdir(tmp_path)
+    images = pictures(2)
+    (tmp_path / "0.png").write_bytes(png(images[0]))
+    formats.write_tar(tmp_path / "a.tar", [("0.png", png(images[0]))])
+    formats.npy(images, tmp_path).rename("a.npy")
+    formats.zip_file(images, tmp_path).rename("a.zip")
+    pyarrow.parquet.write_table(formats.table(images), "a.parquet")
+    Path("a.txt").write_text("0.png\n")
+    Path("a.png").write_bytes(png(images[0]))
+    Path("linked").mkdir()
+    Path("linked", f"b.{ending}").symlink_to(tmp_path / f"a.{ending}")
+    for spec in ("a.X::a.X", "{a,a}.X", "a.X::./a.X", "a.X::*a.X", f"a.X::{tmp_path}/a.X",
+                 "linked/b.X::a.X", f"file://{tmp_path}/a.X::simplecache::file://{tmp_path}/a.X",
+                 f"a.X::file://{tmp_path}/a.X"):  # fmt: skip
+        with pytest.raises(ValueError, match=r"must hold each file once, got .*a\.\w+"):
+            open_images(spec.replace("X", ending), 3)
+    if ending not in ("txt", "png"):
+        shutil.copy(f"a.{ending}", "linked")
+        assert len(open_images("linked", 3)) in (2, 4)  # two files
+        Path("linked", f"c.{ending}").symlink_to(f"a.{ending}")
+        with pytest.raises(ValueError, match=r"linked must hold each file once, got .* are one"):
+            open_images("linked", 3)
+
+
+def test_images_that_a_list_names_again_are_counted(tmp_path: Path) -> None:
+    """They count as often as they are named, as resampled sets mean it, and a note says so."""
+    for i, image in enumerate(pictures(3)):
+        (tmp_path / f"{i}.png").write_bytes(png(image))
+    for name, lines in (("a", ["0", "1", "./0", "2", "1", "0"]), ("b", ["0", "1"])):
+        (tmp_path / f"{name}.txt").write_text("".join(f"{line}.png\n" for line in lines))
+    source = open_images(tmp_path / "a.txt", 3)
+    assert len(source) == 6
+    assert image_source.notes_of(source) == [
+        f"{tmp_path}/a.txt: 3 images are named again, and count again"
+    ]
+    assert open_images(f"{tmp_path}/{{a,b}}.txt", 3).repeats == 3
+    assert image_source.notes_of(open_images(tmp_path / "b.txt", 3)) == []
 
 
 def test_images_by_pattern(tmp_path: Path) -> None:

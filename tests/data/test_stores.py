@@ -128,6 +128,7 @@ def test_a_store_that_fails_is_asked_again(
     images: MemoryFileSystem, monkeypatch: pytest.MonkeyPatch, spec: str, failures: int
 ) -> None:
     """Twice it does no harm. If it goes on no image is counted as broken: the run stops."""
+    monkeypatch.setattr(stores, "_TAIL", 8)
     source = open_images(f"memory://set/{spec}", 3)
     left = [failures]
 
@@ -217,9 +218,11 @@ def test_credentials_and_permission(memory: MemoryFileSystem, monkeypatch) -> No
 
 
 def test_a_server_without_ranges(tmp_path: Path) -> None:
-    """Python's own: archives are fetched whole, tables cannot be read in parts."""
+    """Python's own: archives and arrays are fetched whole, tables cannot be read in parts."""
     pytest.importorskip("aiohttp")
     formats.tars(formats.pictures(6), tmp_path)
+    formats.zip_file(formats.pictures(200, side=32), tmp_path)
+    np.save(tmp_path / "large.npy", formats.pictures(200, side=32))
     formats.parquet(formats.pictures(200, side=64), tmp_path)
     np.savez(tmp_path / "images.npz", np.zeros((2, 4, 4, 3), np.uint8))
     np.savez(tmp_path / "moments.npz", mu=np.zeros(2), sigma=np.eye(2))
@@ -229,6 +232,8 @@ def test_a_server_without_ranges(tmp_path: Path) -> None:
         root = f"http://127.0.0.1:{server.server_port}"
         try:
             assert len(open_images(f"{root}/tars/{{a,b}}.tar", 3)) == 6
+            for name in ("images.zip", "large.npy"):
+                assert len(open_images(f"{root}/{name}", 3).read(0, 200)[0]) == 200
             table = f"{root}/hub/data/train-00000-of-00002.parquet"
             with pytest.raises(stores.StoreError, match="its store ignores ranges: copy it, or"):
                 open_images(table, 3)

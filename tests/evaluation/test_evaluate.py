@@ -203,7 +203,7 @@ def test_protocol(tmp_path, monkeypatch):
         (iter([]), ValueError, "fake must hold at least 2 images, got 0"),
         (np.ones((2, 2), int), ValueError, "fake must be images"),
         ([{"label": 1}, {"label": 2}], ValueError, "fake must have one of image, img"),
-        (["a", "b"], TypeError, "fake must hold images, got str"),
+        (["a", "b"], TypeError, "fake must hold images, got str: join paths with '::'"),
         (nn.Linear(2, 2), ValueError, "fake must be a module with an int latent_dim, got None"),
         (FAKE.double().flatten(1), ValueError, "must both be images or both features"),
     ],

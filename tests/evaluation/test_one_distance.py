@@ -81,7 +81,7 @@ def test_formats_through_a_network(tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("kind", ["folder", "tars", "zip", "parquet", "webdataset"])
+@pytest.mark.parametrize("kind", ["folder", "tars", "zip", "parquet", "webdataset", "npz"])
 def test_a_store(images, reference, distance, tmp_path: Path, bucket: str, kind: str) -> None:
     path = getattr(formats, "zip_file" if kind == "zip" else kind)(images, tmp_path)
     store = fsspec.filesystem("s3")
@@ -94,6 +94,36 @@ def test_a_store(images, reference, distance, tmp_path: Path, bucket: str, kind:
     for _ in range(2):  # the second time from the state, known by the ETags
         settings = Settings(features=SETTINGS.features, state=state)
         assert scored(spec, reference[0], settings) == pytest.approx(distance, rel=1e-9)
+
+
+@pytest.mark.parametrize("kind", ["zip_file", "npz"])
+def test_a_part_of_a_file_in_s3_asks_for_this_part(
+    tmp_path: Path, bucket: str, monkeypatch: pytest.MonkeyPatch, kind: str
+) -> None:
+    s3fs = pytest.importorskip("s3fs")
+    path = getattr(formats, kind)(formats.pictures(300, 32), tmp_path)
+    url, size = f"{bucket}/part/{path.name}", path.stat().st_size
+    fsspec.filesystem("s3").put_file(str(path), url)
+    asked = []
+    cat = s3fs.S3FileSystem._cat_file
+
+    async def counted(*arguments, **options):
+        found = await cat(*arguments, **options)
+        asked.append(len(found))
+        return found
+
+    monkeypatch.setattr(s3fs.S3FileSystem, "_cat_file", counted)
+    states, read = [], []
+    for i in range(3):
+        states.append(statistics(url, SETTINGS, part=(i, 3), quiet=True).state)
+        read.append(sum(asked))
+        asked.clear()
+    assert sum(read) < 1.3 * size
+    assert max(read) < 0.6 * size
+    whole = statistics(str(path), SETTINGS, quiet=True).state
+    found, want = (x.statistics()["features"] for x in (merged(states), whole))
+    torch.testing.assert_close(found.mean, want.mean, rtol=1e-12, atol=1e-10)
+    torch.testing.assert_close(found.covariance(), want.covariance(), rtol=1e-12, atol=1e-9)
 
 
 def parts(path: Path, count: int, sample: int = 100) -> list[State]:
@@ -191,7 +221,15 @@ def test_few_images_in_some_formats(reference, tmp_path: Path, monkeypatch) -> N
         path = tmp_path / f"{i}.state"
         statistics(str(tmp_path / "folder" / "images"), SETTINGS, part=(i, 3)).state.save(path)
         states.append(path)
-    total = merge_files(states).state.statistics()["features"]
+    joined = merge_files(states)
+    assert joined.remarks == []
+    total = joined.state.statistics()["features"]
     x = corner(few)
     assert total.mean.numpy() == pytest.approx(x.mean(0), rel=1e-12)
     assert total.covariance().numpy() == pytest.approx(np.cov(x, rowvar=False), rel=1e-12, abs=1e-9)
+    statistics(str(tmp_path / "npz" / "samples.npz"), SETTINGS).state.save(tmp_path / "other.state")
+    both = merge_files([*states, tmp_path / "other.state"])
+    assert both.state.n == 240
+    assert both.remarks == [
+        f"note: images of 2 sources: {tmp_path}/folder/images, {tmp_path}/npz/samples.npz"
+    ]
