@@ -14,6 +14,7 @@ from ganfast.losses import (
     adaptive_weight_loss,
     feature_matching,
     mel_filters,
+    one_pass,
 )
 
 _SCALES = ((2048, 320), (1024, 160), (512, 80), (256, 40), (128, 20), (64, 10), (32, 5))
@@ -69,6 +70,7 @@ class DAC(Trainer):
     import_freezes = True
 
     def __init__(self, swapped: bool) -> None:
+        self.swapped = swapped
         self.generator = codec(24, (2, 4, 8, 8))
         self.discriminator = networks.Several(
             [
@@ -92,6 +94,8 @@ class DAC(Trainer):
         return self.generator(self.audio)
 
     def criticize(self, fakes: Outputs) -> Outputs:
+        if self.swapped:
+            return one_pass(self.discriminator, self.audio, fakes)[::-1]
         return self.discriminator(fakes), self.discriminator(self.audio)
 
     def judge(self, fakes: Outputs) -> Outputs:
@@ -251,6 +255,7 @@ class Tokenizer(Trainer):
     freezes = True
 
     def __init__(self, swapped: bool) -> None:
+        self.swapped = swapped
         self.generator = Autoencoder()
         self.discriminator = networks.PatchDiscriminator(3, 128, nn.InstanceNorm2d)
         self.perception = networks.Perception()
@@ -265,7 +270,11 @@ class Tokenizer(Trainer):
         return self.generator(self.images)
 
     def criticize(self, fakes: Outputs) -> Outputs:
-        return self.discriminator(self.images)[-1], self.discriminator(fakes)[-1]
+        if self.swapped:
+            real, fake = one_pass(self.discriminator, self.images, fakes)
+        else:
+            real, fake = self.discriminator(self.images), self.discriminator(fakes)
+        return real[-1], fake[-1]
 
     def judge(self, fakes: Outputs) -> Outputs:
         real, fake = self.perception(self.images), self.perception(fakes)
