@@ -14,6 +14,7 @@ from ganfast.losses import (
     adaptive_weight_loss,
     feature_matching,
     mel_filters,
+    one_pass,
 )
 
 _SCALES = ((2048, 320), (1024, 160), (512, 80), (256, 40), (128, 20), (64, 10), (32, 5))
@@ -69,6 +70,7 @@ class DAC(Trainer):
     import_freezes = True
 
     def __init__(self, swapped: bool) -> None:
+        self.swapped = swapped
         self.generator = codec(24, (2, 4, 8, 8))
         self.discriminator = networks.Several(
             [
@@ -92,6 +94,8 @@ class DAC(Trainer):
         return self.generator(self.audio)
 
     def criticize(self, fakes: Outputs) -> Outputs:
+        if self.swapped:
+            return one_pass(self.discriminator, self.audio, fakes)[::-1]
         return self.discriminator(fakes), self.discriminator(self.audio)
 
     def judge(self, fakes: Outputs) -> Outputs:
@@ -182,9 +186,13 @@ class Autoencoder(nn.Module):
 
 
 class VQGAN(Trainer):
-    """Hinge, L1 and LPIPS, weighted by their gradients at the last layer."""
+    """Hinge, L1 and LPIPS, weighted by their gradients at the last layer.
 
-    import_freezes = True
+    Lightning freezes each network in the other's half and runs the autoencoder in both; the
+    project's loss measures the reconstruction in both, too.
+    """
+
+    freezes = True
 
     def __init__(self, swapped: bool) -> None:
         self.generator = Autoencoder()
@@ -196,23 +204,33 @@ class VQGAN(Trainer):
         return [*super().modules(), self.perception]
 
     def generate(self) -> Outputs:
+        with torch.no_grad():
+            return self.generator(self.images)
+
+    def regenerate(self, fakes: Outputs) -> Outputs:
         return self.generator(self.images)
 
     def criticize(self, fakes: Outputs) -> Outputs:
-        return self.discriminator(self.images)[-1], self.discriminator(fakes)[-1]
+        return fakes, self.discriminator(self.images)[-1], self.discriminator(fakes)[-1]
 
     def judge(self, fakes: Outputs) -> Outputs:
-        real, fake = self.perception(self.images), self.perception(fakes)
-        return fakes, real, fake, self.discriminator(fakes)[-1]
+        return fakes, *self._features(fakes), self.discriminator(fakes)[-1]
+
+    def _features(self, fakes: Tensor) -> tuple[networks.Features, networks.Features]:
+        return self.perception(self.images), self.perception(fakes)
+
+    def _nll(self, fakes: Tensor, real: networks.Features, fake: networks.Features) -> Tensor:
+        distance = networks.perceptual_distance(real, fake)
+        return torch.mean(torch.abs(self.images - fakes) + distance)
 
     def own_discriminator(self, outputs: Outputs) -> Tensor:
-        real, fake = outputs
+        fakes, real, fake = outputs
+        self._nll(fakes, *self._features(fakes))
         return 0.5 * (torch.mean(F.relu(1 - real)) + torch.mean(F.relu(1 + fake)))
 
     def own_generator(self, outputs: Outputs) -> Tensor:
         fakes, real, fake, logits = outputs
-        rec = torch.abs(self.images - fakes)
-        nll = torch.mean(rec + networks.perceptual_distance(real, fake))
+        nll = self._nll(fakes, real, fake)
         g = -torch.mean(logits)
         layer = self.generator.last.weight
         of_nll = torch.autograd.grad(nll, layer, retain_graph=True)[0]
@@ -221,7 +239,7 @@ class VQGAN(Trainer):
         return nll + torch.clamp(weight, 0, 1e4).detach() * 0.8 * g
 
     def discriminator_loss(self, outputs: Outputs) -> Tensor:
-        return AdversarialLoss("hinge", scale=0.5).discriminator(*outputs)
+        return AdversarialLoss("hinge", scale=0.5).discriminator(*outputs[1:])
 
     def generator_loss(self, outputs: Outputs) -> Tensor:
         fakes, real, fake, logits = outputs
@@ -237,6 +255,7 @@ class Tokenizer(Trainer):
     freezes = True
 
     def __init__(self, swapped: bool) -> None:
+        self.swapped = swapped
         self.generator = Autoencoder()
         self.discriminator = networks.PatchDiscriminator(3, 128, nn.InstanceNorm2d)
         self.perception = networks.Perception()
@@ -251,7 +270,11 @@ class Tokenizer(Trainer):
         return self.generator(self.images)
 
     def criticize(self, fakes: Outputs) -> Outputs:
-        return self.discriminator(self.images)[-1], self.discriminator(fakes)[-1]
+        if self.swapped:
+            real, fake = one_pass(self.discriminator, self.images, fakes)
+        else:
+            real, fake = self.discriminator(self.images), self.discriminator(fakes)
+        return real[-1], fake[-1]
 
     def judge(self, fakes: Outputs) -> Outputs:
         real, fake = self.perception(self.images), self.perception(fakes)

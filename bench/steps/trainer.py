@@ -97,9 +97,11 @@ class Precomputed:
     def __call__(self, outputs: Outputs) -> Tensor:
         found = leaves(outputs)
         if not self.gradients:
-            value = self.loss(outputs)
+            # Of views, since some outputs are computed from others: each has its own part.
+            views = tree.tree_map_only(Tensor, lambda t: t.view_as(t), outputs)
+            value = self.loss(views)
             self.gradients = list(
-                torch.autograd.grad(value, found, retain_graph=True, allow_unused=True)
+                torch.autograd.grad(value, leaves(views), retain_graph=True, allow_unused=True)
             )
         given = [(t, g) for t, g in zip(found, self.gradients, strict=True) if g is not None]
         torch.autograd.backward([t for t, _ in given], [g for _, g in given])
@@ -136,8 +138,8 @@ class Step:
         own = trainer.own_discriminator, trainer.own_generator
         ours = trainer.discriminator_loss, trainer.generator_loss
         self.losses: list[Callable[[Outputs], Tensor]]
-        if way == "floor":
-            self.losses = [Precomputed(loss) for loss in ours]
+        if way == "floor":  # of the project's losses: some of ours free graphs behind the outputs
+            self.losses = [Precomputed(loss) for loss in own]
         else:
             self.losses = [partial(backward, loss) for loss in (own if way == "own" else ours)]
 

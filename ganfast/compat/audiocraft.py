@@ -5,9 +5,10 @@ In ``audiocraft/adversarial/__init__.py``, change ``from .losses import (`` to::
     from ganfast.compat.audiocraft import (
 
 With the losses of this module, all sub-discriminators take one launch, and so do all their
-features. In the generator's step the pass over real samples keeps no graph, and the features get
-no scale, which the project computes and does not use. As in the project, flashy exchanges the
-discriminator's gradients between processes.
+features. The adversary's step takes one pass over real and fake samples together
+(:func:`ganfast.losses.one_pass`). In the generator's step the pass over real samples keeps no
+graph, and the features get no scale, which the project computes and does not use. As in the
+project, flashy exchanges the discriminator's gradients between processes.
 """
 
 from collections.abc import Callable
@@ -23,6 +24,7 @@ from ganfast.distributed import process_count
 from ganfast.losses import feature_matching, frozen
 from ganfast.losses.features import FeatureDistance
 from ganfast.losses.formulas import Formula
+from ganfast.losses.one_pass import joined
 
 ADVERSARIAL_LOSSES = ["mse", "hinge", "hinge2"]
 
@@ -205,8 +207,9 @@ class AdversarialLoss(nn.Module):
             fake: signals, which are detached.
             real: signals.
         """
-        logits_fake, _ = self.get_adversary_pred(fake.detach())
-        logits_real, _ = self.get_adversary_pred(real.detach())
+        (logits_real, _), (logits_fake, _) = joined(
+            self.adversary, self.get_adversary_pred, real.detach(), fake.detach()
+        )
         scale = 1 / len(logits_fake) if self.normalize else 1.0
         loss = _reduce(self.loss_fake, logits_fake, scale) + _reduce(
             self.loss_real, logits_real, scale

@@ -6,9 +6,10 @@ In ``scripts/train.py``, after the line of ``losses``, which still provides its 
 
 and remove ``losses.`` before these names.
 
-In the generator's step the pass over real samples keeps no graph, and the discriminator's
-parameters get no gradients; the project computes both and discards them. A stacked tensor of
-features counts as the list of its slices.
+The discriminator's step takes one pass over real and fake samples together, if the discriminator
+allows it (:func:`ganfast.losses.one_pass`; the project's does). In the generator's step the pass
+over real samples keeps no graph, and the discriminator's parameters get no gradients; the project
+computes both and discards them. A stacked tensor of features counts as the list of its slices.
 """
 
 from collections.abc import Callable, Sequence
@@ -20,6 +21,7 @@ from torch.nn.parallel import DistributedDataParallel
 
 from ganfast.compat._spectral import MultiScale
 from ganfast.losses import AdversarialLoss, feature_matching, frozen
+from ganfast.losses.one_pass import joined
 
 _LEAST_SQUARES = AdversarialLoss("least_squares")
 
@@ -53,8 +55,13 @@ class GANLoss(nn.Module):
             fake: signal whose ``audio_data`` is detached.
             real: signal with ``audio_data``.
         """
-        d_fake = _lists(self.discriminator(fake.audio_data.detach()))
-        return _LEAST_SQUARES.discriminator(_lists(self.discriminator(real.audio_data)), d_fake)
+        d_real, d_fake = joined(
+            self.discriminator,
+            lambda x: _lists(self.discriminator(x)),
+            real.audio_data,
+            fake.audio_data.detach(),
+        )
+        return _LEAST_SQUARES.discriminator(d_real, d_fake)
 
     def generator_loss(self, fake: Any, real: Any) -> tuple[Tensor, Tensor]:
         r"""The sum of m[(1 - f)^2] over the logits, and that of m\|G - R\| over all other features.

@@ -10,9 +10,10 @@ In ``utils/train_utils.py``, change the import of the two classes to::
 The discriminator and the perceptual loss are the project's, so checkpoints load. The losses of
 tokens, which are cross-entropies, are left to the project.
 
-The discriminator's step does not differentiate the discriminator with respect to real images, as
-the project does without use. In the generator's step the discriminator is frozen, and afterwards
-its parameters require gradients as before.
+The discriminator's step takes one pass over real and reconstructed images together
+(:func:`ganfast.losses.one_pass`), and does not differentiate the discriminator with respect to real
+images, as the project does without use. In the generator's step the discriminator is frozen, and
+afterwards its parameters require gradients as before.
 """
 
 from collections.abc import Mapping
@@ -23,7 +24,7 @@ from torch import Tensor, nn
 
 from ganfast._names import check_name
 from ganfast.compat._autoencoders import hinge_d_loss
-from ganfast.losses import frozen, generator_loss, pixel_loss
+from ganfast.losses import frozen, generator_loss, one_pass, pixel_loss
 from ganfast.losses.reduction import means_of_maps
 
 __all__ = [
@@ -178,8 +179,7 @@ class ReconstructionLoss_Stage2(nn.Module):
     def _forward_discriminator(
         self, inputs: Tensor, reconstructions: Tensor, global_step: int
     ) -> tuple[Tensor, Mapping[str, Any]]:
-        real = self.discriminator(inputs.detach())
-        fake = self.discriminator(reconstructions.detach())
+        real, fake = one_pass(self.discriminator, inputs.detach(), reconstructions.detach())
         loss = self._factor(global_step) * hinge_d_loss(real, fake)
         real_mean, fake_mean = means_of_maps([real, fake]).unbind()
         lecam = torch.zeros((), device=inputs.device)

@@ -18,6 +18,7 @@ from ganfast.losses.gradient_balance import Balancer, adaptive_weight_loss
 from ganfast.losses.images import ImagePool, cycle_loss, identity_loss, pixel_loss
 from ganfast.losses.lecam import LeCam
 from ganfast.losses.mel import mel_filters
+from ganfast.losses.one_pass import one_pass
 from ganfast.losses.patches import patch_nce
 from ganfast.losses.relativistic import (
     RelativisticAverageLoss,
@@ -52,6 +53,7 @@ __all__ = [
     "identity_loss",
     "length_masks",
     "mel_filters",
+    "one_pass",
     "patch_nce",
     "pixel_loss",
     "relativistic_average_discriminator_loss",

@@ -167,7 +167,8 @@ class _Linear(nn.Module):
 
 def _normalized(features: Tensor) -> Tensor:
     x = compute_dtype(features)
-    norms: Tensor = torch.linalg.vector_norm(x, dim=1, keepdim=True)
+    # Not vector_norm, which is slow over the second dimension. The root of 0 has no derivative.
+    norms = x.square().sum(1, keepdim=True).clamp_min(1e-24).sqrt()
     return x / (norms + 1e-10)
 
 

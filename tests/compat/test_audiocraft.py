@@ -139,6 +139,7 @@ def test_train_adv(kind: str, normalize: bool) -> None:
     expected = expected / 3 if normalize else expected
     before = copy.deepcopy(loss.adversary)
     got = loss.train_adv(fake, real)
+    assert loss.adversary.passes == 1
     expected.backward(inputs=list(expected_of.parameters()))
     torch.testing.assert_close(got, expected, rtol=1e-12, atol=0)
     assert_same_networks(loss.adversary, expected_of)

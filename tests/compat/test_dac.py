@@ -66,6 +66,23 @@ def test_discriminator_loss() -> None:
     assert fake.audio_data.grad is None
 
 
+def test_the_discriminators_step_takes_one_pass() -> None:
+    fake, real = signals()
+    real.audio_data = real.audio_data.detach()
+    discriminator = Discriminator()
+    expected_of = copy.deepcopy(discriminator)
+    d_fake, d_real = expected_of(fake.audio_data.detach()), expected_of(real.audio_data)
+    expected = sum((d[-1] ** 2).mean() for d in d_fake) + sum(
+        ((1 - d[-1]) ** 2).mean() for d in d_real
+    )
+    got = GANLoss(discriminator).discriminator_loss(fake, real)
+    torch.testing.assert_close(got, expected, rtol=1e-12, atol=0)
+    got.backward()
+    expected.backward()
+    assert_same_networks(discriminator, expected_of)
+    assert discriminator.passes == 1
+
+
 def test_generator_loss() -> None:
     fake, real = signals()
     discriminator = Discriminator()
