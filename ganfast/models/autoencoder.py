@@ -40,7 +40,8 @@ class Autoencoder(_Coder):
         shape: tuple[int, int, int] = (1, 28, 28),
     ) -> None:
         super().__init__()
-        self.latent_dim, self.shape = latent_dim, tuple(shape)
+        channels, height, width = shape
+        self.latent_dim, self.shape = latent_dim, (channels, height, width)
         sizes = [math.prod(shape), *widths]
         layers: list[nn.Module] = [nn.Flatten()]
         for inner, outer in pairwise(sizes):
