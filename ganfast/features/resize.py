@@ -71,7 +71,7 @@ def _in_bands(image: Tensor, size: int) -> Tensor:
 def _bands(n: int, size: int) -> list[tuple[int, int, Tensor]]:
     """Return for each 16 outputs of `_bicubic` the range of inputs that they see, and weights."""
     found = []
-    for rows in _bicubic(n, size).split(16):
+    for rows in torch.split(_bicubic(n, size), 16):
         seen = rows.any(0).nonzero()
         first, last = int(seen[0]), int(seen[-1]) + 1
         found.append((first, last, rows[:, first:last].contiguous()))
