@@ -11,6 +11,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import NamedTuple
 
+import h5py
 import numpy as np
 import pyarrow
 import pyarrow.ipc
@@ -232,6 +233,14 @@ def features_table() -> bytes:
     return file.getvalue()
 
 
+def hdf5() -> bytes:
+    file = io.BytesIO()
+    with h5py.File(file, "w") as out:
+        out.create_dataset("imgs", data=IMAGES, chunks=(2, *IMAGES.shape[1:]), compression="gzip")
+        out["labels"] = np.arange(len(IMAGES))
+    return file.getvalue()
+
+
 def array(values: np.ndarray) -> Callable[[], bytes]:
     def make() -> bytes:
         file = io.BytesIO()
@@ -286,6 +295,7 @@ READERS = {
     "parquet": Reader("parquet", parquet, all_images),
     "arrow stream": Reader("arrow", arrow, all_images),
     "parquet of features": Reader("parquet", features_table, all_features),
+    "HDF5": Reader("h5", hdf5, all_images),
     "npy": Reader("npy", array(IMAGES), all_images),
     "npy of features": Reader("npy", array(FEATURES.numpy()), all_features),
     "saved images": Reader("pt", saved, all_images),

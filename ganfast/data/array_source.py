@@ -5,7 +5,7 @@ import math
 import warnings
 from collections.abc import Mapping, Sequence
 from pathlib import Path, PurePosixPath
-from typing import IO, Any, cast
+from typing import IO, Any, Protocol, cast
 
 import numpy as np
 import torch
@@ -37,12 +37,12 @@ def open_npz(path: Path, channels: int) -> Source:
         ValueError: it is no such file, or does not hold exactly one such array.
     """
     headers = _npz.headers(path)
-    shapes = {name: (shape, _torch_type(dtype)) for name, (shape, dtype) in headers.items()}
-    name, labels = _chosen(path, shapes)
+    shapes = {name: (shape, torch_type(dtype)) for name, (shape, dtype) in headers.items()}
+    name, labels = chosen(path, shapes)
 
     def read(name: str) -> Tensor:
         found = _npz.mapped(path, name)
-        return _tensor(_npz.read(path, [name])[name] if found is None else found)
+        return tensor(_npz.read(path, [name])[name] if found is None else found)
 
     return _opened(path, read(name), read(labels) if labels else None, channels)
 
@@ -50,8 +50,8 @@ def open_npz(path: Path, channels: int) -> Source:
 def open_npy(path: Path, channels: int) -> Source:
     """Open a .npy file of images or features, mapped into memory. Raises as `open_npz`."""
     array = _npz.mapped_npy(path)
-    _chosen(path, {"the array": (array.shape, _torch_type(array.dtype))})
-    return _opened(path, _tensor(array), None, channels)
+    chosen(path, {"the array": (array.shape, torch_type(array.dtype))})
+    return _opened(path, tensor(array), None, channels)
 
 
 def open_remote(url: str, channels: int) -> Source | None:
@@ -72,52 +72,67 @@ def open_remote(url: str, channels: int) -> Source | None:
     labels = None
     if PurePosixPath(url.partition("?")[0]).suffix.lower() == ".npz":
         headers = _npz.headers(reader)
-        shapes = {name: (shape, _torch_type(dtype)) for name, (shape, dtype) in headers.items()}
-        chosen, of_classes = _chosen(url, shapes)
-        place = _npz.placed(reader, chosen)
+        shapes = {name: (shape, torch_type(dtype)) for name, (shape, dtype) in headers.items()}
+        key, of_classes = chosen(url, shapes)
+        place = _npz.placed(reader, key)
         if of_classes is not None:
             labels = [str(y) for y in _npz.read(reader, [of_classes])[of_classes].tolist()]
     else:
         place = _npz.placed_npy(reader)
-        _chosen(url, {"the array": (place.shape, _torch_type(place.dtype))})
+        chosen(url, {"the array": (place.shape, torch_type(place.dtype))})
     if place is None or place.fortran:
         return None
-    if 0 in place.shape:
-        raise ValueError(f"{printable(url)} must hold images or features, got {place.shape}")
-    rows, name, state = _Rows(file, place), printable(url), stores.state(url)
-    key = None if state is None else digest(state, channels)
-    if len(place.shape) == 2:
-        return _RemoteFeatures(rows, name, key, labels)
-    return _RemoteImages(rows, name, key, labels, channels)
+    state = stores.state(url)
+    whole = None if state is None else digest(state, channels)
+    return of_rows(_RemoteRows(file, place), printable(url), whole, labels, channels)
 
 
-class _Rows:
-    """An array in a store."""
+class Rows(Protocol):
+    """An array that is read in parts."""
 
-    def __init__(self, file: stores.Ranges, place: _npz.Place) -> None:
-        self._file, self._place = file, place
-        self._row = math.prod(place.shape[1:]) * place.dtype.itemsize
-
-    def __len__(self) -> int:
-        return self._place.shape[0]
+    shape: tuple[int, ...]
 
     def read(self, start: int, stop: int) -> Tensor:
-        """Return the rows from ``start`` to ``stop``, which are asked for at once."""
+        """Return the rows from ``start`` to ``stop``."""
+
+
+def of_rows(
+    rows: Rows, name: str, key: str | None, labels: list[str] | None, channels: int
+) -> Source:
+    """Return the images (N, H, W, C) or features (N, D) of an array that is read in parts.
+
+    Raises:
+        ValueError: there are none, or the images have another number of channels.
+    """
+    if 0 in rows.shape:
+        raise ValueError(f"{name} must hold images or features, got {rows.shape}")
+    if len(rows.shape) == 2:
+        return _RowFeatures(rows, name, key, labels)
+    return _RowImages(rows, name, key, labels, channels)
+
+
+class _RemoteRows:
+    """An array in a store, whose rows are asked for at once."""
+
+    def __init__(self, file: stores.Ranges, place: _npz.Place) -> None:
+        self._file, self._place, self.shape = file, place, place.shape
+        self._row = math.prod(place.shape[1:]) * place.dtype.itemsize
+
+    def read(self, start: int, stop: int) -> Tensor:
         _, shape, dtype, _ = self._place
         first = self._place.start + start * self._row
         raw = self._file.part(first, first + (stop - start) * self._row)
-        return _tensor(np.frombuffer(raw, dtype).reshape(stop - start, *shape[1:]))
+        return tensor(np.frombuffer(raw, dtype).reshape(stop - start, *shape[1:]))
 
 
-class _RemoteImages(ImageSource):
-    """Images of an array in a store."""
+class _RowImages(ImageSource):
+    """Images of an array that is read in parts."""
 
     def __init__(
-        self, rows: _Rows, name: str, key: str | None, labels: list[str] | None, channels: int
+        self, rows: Rows, name: str, key: str | None, labels: list[str] | None, channels: int
     ) -> None:
         self._rows, self.name, self._key, self._labels = rows, name, key, labels
-        self.channels = channels
-        self.read(0, min(1, len(rows)))
+        self.channels, self._are_last = channels, _are_last(rows.shape, name)
 
     @property
     def key(self) -> str | None:
@@ -128,20 +143,22 @@ class _RemoteImages(ImageSource):
         return self._labels
 
     def __len__(self) -> int:
-        return len(self._rows)
+        return self._rows.shape[0]
 
     def read(
         self, start: int, stop: int, prepare: Prepare | None = None
     ) -> tuple[list[Tensor], dict[int, str]]:
-        found = _channels_first(self._rows.read(start, stop), self.name)
-        images = list(as_channels(found, self.channels))
+        found = self._rows.read(start, stop)
+        images = list(
+            as_channels(found.permute(0, 3, 1, 2) if self._are_last else found, self.channels)
+        )
         return images if prepare is None else [prepare(image) for image in images], {}
 
 
-class _RemoteFeatures(FeatureSource):
-    """Features of an array in a store."""
+class _RowFeatures(FeatureSource):
+    """Features of an array that is read in parts."""
 
-    def __init__(self, rows: _Rows, name: str, key: str | None, labels: list[str] | None) -> None:
+    def __init__(self, rows: Rows, name: str, key: str | None, labels: list[str] | None) -> None:
         self._rows, self.name, self._key, self._labels = rows, name, key, labels
 
     @property
@@ -153,7 +170,7 @@ class _RemoteFeatures(FeatureSource):
         return self._labels
 
     def __len__(self) -> int:
-        return len(self._rows)
+        return self._rows.shape[0]
 
     def rows(self, start: int, stop: int) -> Tensor:
         return self._rows.read(start, stop)
@@ -198,11 +215,11 @@ def open_saved(path: Path, channels: int) -> Source | None:
 
 def _of_tensors(path: Path, found: Mapping[str, Tensor], channels: int) -> Source:
     shapes = {name: (tuple(x.shape), x.dtype) for name, x in found.items()}
-    name, labels = _chosen(path, shapes)
+    name, labels = chosen(path, shapes)
     return _opened(path, found[name], found[labels] if labels else None, channels)
 
 
-def _chosen(path: Path | str, shapes: _Shapes) -> tuple[str, str | None]:
+def chosen(path: Path | str, shapes: _Shapes) -> tuple[str, str | None]:
     """Return the name of the one array of images or features, and that of the labels, if any."""
     images = [name for name, (shape, dtype) in shapes.items() if _is_images(shape, dtype)]
     features = [name for name, (shape, dtype) in shapes.items() if is_features(shape, dtype)]
@@ -227,21 +244,22 @@ def _opened(path: Path, found: Tensor, labels: Tensor | None, channels: int) -> 
     key = digest(file_state(path), channels)
     if found.ndim == 2:
         return FeatureArray(found, name, key, words)
-    return Arrays(_channels_first(found, name), name, channels, words, key)
+    images = found.permute(0, 3, 1, 2) if _are_last(found.shape, name) else found
+    return Arrays(images, name, channels, words, key)
 
 
-def _channels_first(found: Tensor, name: str) -> Tensor:
-    images = found.permute(0, 3, 1, 2) if found.shape[3] in (1, 3) else found
-    if images.shape[1] not in (1, 3):
-        raise ValueError(f"{name} must hold images of 1 or 3 channels, got {tuple(found.shape)}")
-    return images
+def _are_last(shape: Sequence[int], name: str) -> bool:
+    """Say whether channels come after pixels. Raises ValueError if they are neither 1 nor 3."""
+    if shape[3] not in (1, 3) and shape[1] not in (1, 3):
+        raise ValueError(f"{name} must hold images of 1 or 3 channels, got {tuple(shape)}")
+    return shape[3] in (1, 3)
 
 
 def _is_images(shape: Sequence[int], dtype: torch.dtype) -> bool:
     return len(shape) == 4 and dtype == torch.uint8
 
 
-def _torch_type(dtype: np.dtype[Any]) -> torch.dtype:
+def torch_type(dtype: np.dtype[Any]) -> torch.dtype:
     """Return the type of a tensor of these numbers; bool for what is none."""
     if dtype.hasobject or dtype.kind not in "iuf" or dtype.itemsize not in (1, 2, 4, 8):
         return torch.bool
@@ -250,7 +268,7 @@ def _torch_type(dtype: np.dtype[Any]) -> torch.dtype:
     return found
 
 
-def _tensor(array: np.ndarray[Any, Any]) -> Tensor:
+def tensor(array: np.ndarray[Any, Any]) -> Tensor:
     if array.dtype.byteorder not in "=|<":
         array = array.astype(array.dtype.newbyteorder("="))
     return torch.from_numpy(array if array.flags.writeable else np.array(array))

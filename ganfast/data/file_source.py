@@ -332,7 +332,7 @@ class ZipArchive(Files):
         if info.file_size > _LARGE_ENTRY:
             held.enter_context(_ONE_LARGE)
         with self._zip.open(entry) as file:
-            return _limited(entry, info.file_size, min(info.compress_size, self._size), file)
+            return limited(entry, info.file_size, min(info.compress_size, self._size), file)
 
 
 class RemoteZip(ZipArchive):
@@ -415,7 +415,7 @@ class TarArchive(Files):
             held.enter_context(_ONE_LARGE)
         with self._lock:
             file = self._tar.extractfile(member) or io.BytesIO()
-            return _limited(entry, member.size, member.size, file)
+            return limited(entry, member.size, member.size, file)
 
     def state(self, entry: str) -> str:
         try:
@@ -459,7 +459,7 @@ def _plain(name: str) -> str:
     return posixpath.normpath(name)
 
 
-def _limited(entry: str, size: int, stored: int, file: IO[bytes]) -> io.BytesIO:
+def limited(entry: str, size: int, stored: int, file: IO[bytes]) -> io.BytesIO:
     """Read an entry into memory, unless it says that it is too large or turns out to be."""
     refuse_bomb(entry, size, stored)
     _refuse_large(entry, size)

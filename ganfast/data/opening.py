@@ -10,7 +10,15 @@ from itertools import pairwise
 from pathlib import Path, PurePosixPath
 
 from ganfast._names import printable
-from ganfast.data import array_source, file_source, listing, stores, table_source
+from ganfast.data import (
+    array_source,
+    file_source,
+    hdf5_source,
+    listing,
+    lmdb_source,
+    stores,
+    table_source,
+)
 from ganfast.data.image_files import Colour
 from ganfast.data.image_source import Source, digest, file_state
 from ganfast.data.joined import Joined, Several
@@ -40,12 +48,16 @@ _READERS: dict[str, _Open] = {
     ".safetensors": lambda path, channels, _: array_source.open_safetensors(path, channels),
     ".pt": _saved,
     ".pth": _saved,
+    **dict.fromkeys(
+        (".h5", ".hdf5"), lambda path, channels, _: hdf5_source.open_hdf5(path, channels)
+    ),
+    **dict.fromkeys((".mdb", ".lmdb"), lmdb_source.LmdbFile),
     ".arrow": table_source.open_arrow,
     ".parquet": lambda path, *rest: table_source.open_parquet(str(path), *rest),
     **dict.fromkeys(_LISTS, file_source.read_list),
 }
 _IN_PARTS = (".parquet", ".zip", ".npz", ".npy")  # which are read so from stores
-_OF_IMAGES = (".tar", ".zip", *_LISTS)  # never of features
+_OF_IMAGES = (".tar", ".zip", ".mdb", ".lmdb", *_LISTS)  # never of features
 #: Endings of files that may hold features.
 OF_FEATURES = tuple(kind for kind in _READERS if kind not in _OF_IMAGES)
 
@@ -70,8 +82,8 @@ def open_images(spec: str | Path, channels: int, background: Colour | None = Non
     ``train-{000..099}.tar``, ``*.parquet`` or ``a.tar::b.tar``.
 
     Args:
-        spec: a folder; a .tar, .zip, .npz, .npy, .pt, .safetensors, .parquet or .arrow file; a list
-            of images (.txt, .csv); or a pattern or URL of these.
+        spec: a folder; a .tar, .zip, .npz, .npy, .pt, .safetensors, .parquet, .arrow, .h5 or .mdb
+            file; a list of images (.txt, .csv); or a pattern or URL of these.
         channels: 1 or 3.
         background: of files, as for :func:`ganfast.data.image_files.decode`.
 
@@ -267,7 +279,8 @@ def _kinds_of(names: Iterator[str]) -> list[str]:
     for name in names:
         if listing.is_image_name(name):
             return []
-        if ending(name) in _READERS and ending(name) not in _LISTS:
+        of_lmdb = PurePosixPath(name).name == "lock.mdb"  # beside its data
+        if ending(name) in _READERS and ending(name) not in _LISTS and not of_lmdb:
             found.append(name)
     return found
 

@@ -15,6 +15,7 @@ from torch import Tensor
 from ganfast._files import refuse_bomb
 from ganfast._names import printable
 from ganfast.data import stores
+from ganfast.data.extras import needed
 from ganfast.data.feature_source import FeatureSource
 from ganfast.data.file_source import decoded, decoders
 from ganfast.data.image_files import Colour
@@ -185,7 +186,7 @@ def open_parquet(place: str, channels: int, background: Colour | None) -> Source
         ModuleNotFoundError: pyarrow is not installed.
         ValueError: it is damaged, or has no one column of images or features.
     """
-    parquet = _pyarrow(place, "parquet")
+    parquet = needed("pyarrow.parquet", "parquet", place)
     name = printable(place)
     remote = stores.is_url(place)
     with _readable(name):
@@ -222,7 +223,7 @@ def open_arrow(path: Path, channels: int, background: Colour | None) -> Source:
 
     Raises as `open_parquet`.
     """
-    arrow = _pyarrow(str(path), "ipc")
+    arrow = needed("pyarrow.ipc", "parquet", str(path))
     import pyarrow
 
     name = printable(str(path))
@@ -352,14 +353,3 @@ def _readable(name: str) -> Iterator[None]:
     ) as error:
         words = " ".join(str(error).split()) or type(error).__name__
         raise ValueError(f"{name} must be a readable table: {words[:300]}") from error
-
-
-def _pyarrow(place: str, module: str) -> Any:
-    import importlib
-
-    try:
-        return importlib.import_module(f"pyarrow.{module}")
-    except ImportError as error:
-        raise ModuleNotFoundError(
-            f"{place} needs pyarrow: pip install 'ganfast[parquet]'", name="pyarrow"
-        ) from error

@@ -139,6 +139,29 @@ def npz(images: Pixels, path: Path) -> Path:
     return path / "samples.npz"
 
 
+def hdf5(images: Pixels, path: Path) -> Path:
+    """As BigGAN writes them: packed chunks of images with channels first."""
+    import h5py
+
+    with h5py.File(path / "images.hdf5", "w") as file:
+        first = np.ascontiguousarray(images.transpose(0, 3, 1, 2))
+        file.create_dataset("imgs", data=first, chunks=(50, *first.shape[1:]), compression="lzf")
+        file.create_dataset("labels", data=np.arange(len(images)) % 3)
+    return path / "images.hdf5"
+
+
+def lmdb(images: Pixels, path: Path) -> Path:
+    """As rosinality writes them: a folder, keys with the size, and the number of images."""
+    import lmdb as package
+
+    place = str(path / "images_lmdb")
+    with package.open(place, map_size=1 << 26) as data, data.begin(write=True) as writing:
+        for i, pixels in enumerate(images):
+            writing.put(f"8-{i:05}".encode(), png(pixels))
+        writing.put(b"length", str(len(images)).encode())
+    return path / "images_lmdb"
+
+
 def npy(images: Pixels, path: Path) -> Path:
     np.save(path / "images.npy", images)
     return path / "images.npy"
@@ -182,6 +205,8 @@ FORMATS: dict[str, tuple[Callable[[Pixels, Path], Path], str]] = {
     "arrow": (arrow, "names"),
     "npz": (npz, "numbers"),
     "npy": (npy, ""),
+    "HDF5": (hdf5, "numbers"),
+    "LMDB": (lmdb, ""),
     "saved tensors": (saved, "numbers"),
     "text list": (text_list, "names"),
     "csv list": (csv_list, "names"),

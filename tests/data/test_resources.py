@@ -266,7 +266,7 @@ def test_whatever_an_archive_raises_for_one_entry_is_a_problem_of_one_image(
     def broken(*arguments: object) -> io.BytesIO:
         raise error
 
-    monkeypatch.setattr(file_source, "_limited", broken)
+    monkeypatch.setattr(file_source, "limited", broken)
     problems = source.read(0, 1)[1]
     assert problems[0].startswith("a.png: ")
     assert problems[0] != "a.png: "

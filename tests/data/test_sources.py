@@ -4,9 +4,12 @@ import io
 import json
 import re
 import shutil
+import sys
 from pathlib import Path
 
+import h5py
 import image_formats as formats
+import lmdb
 import numpy as np
 import pyarrow
 import pyarrow.parquet
@@ -343,6 +346,116 @@ def test_features_in_files(tmp_path: Path, kind: str) -> None:
     assert (rows.numpy() == x).all()
     with pytest.raises(ValueError, match="must hold images, got features"):
         data.open_source(path, 3)
+
+
+@pytest.mark.parametrize("dtype", ["<f2", ">f4", "<f8"])
+def test_features_in_hdf5(tmp_path: Path, dtype: str) -> None:
+    x = np.random.default_rng(0).normal(size=(300, 7)).astype(dtype)
+    with h5py.File(tmp_path / "a.h5", "w") as file:
+        file.create_dataset("group/features", data=x, chunks=(7, 7), compression="gzip")
+        file["ids"] = np.arange(300)
+    source = open_images(tmp_path / "a.h5", 3)
+    assert source.is_features
+    rows = torch.cat([shard.open().rows(0, len(shard.numbers)) for shard in source.shards()])
+    assert rows.dtype == {"<f2": torch.float16, ">f4": torch.float32, "<f8": torch.float64}[dtype]
+    assert (rows.numpy() == x).all()
+
+
+def _external(file) -> None:
+    file.create_dataset("imgs", (2, 4, 4, 3), "u1", external=[("other.bin", 0, 96)])
+
+
+def _virtual(file) -> None:
+    layout = h5py.VirtualLayout((2, 4, 4, 3), "u1")
+    layout[:] = h5py.VirtualSource("other.h5", "imgs", (2, 4, 4, 3))
+    file.create_virtual_dataset("imgs", layout)
+
+
+@pytest.mark.parametrize(
+    ("make", "words"),
+    [
+        (_external, "must hold its images itself, got imgs in other files"),
+        (_virtual, "must hold its images itself, got imgs in other files"),
+        (lambda file: file.__setitem__("imgs", h5py.ExternalLink("other.h5", "imgs")),
+         r"must hold one uint8 array of images .*, got \{\}"),
+        (lambda file: file.create_dataset("imgs", (1 << 30, 4, 4, 3), "u1", chunks=True),
+         "must not expand to more than 100 times its size"),
+        (lambda file: file.create_dataset("imgs", data=np.zeros((2, 5, 5, 4), "u1")),
+         r"must hold images of 1 or 3 channels, got \(2, 5, 5, 4\)"),
+        (lambda file: file.create_dataset("imgs", (0, 4, 4, 3), "u1"), "must hold images or"),
+    ],
+    ids=["external", "virtual", "link", "bomb", "channels", "empty"],
+)  # fmt: skip
+def test_hdf5_that_is_refused(tmp_path: Path, make, words: str) -> None:
+    with h5py.File(tmp_path / "other.h5", "w") as file:
+        file["imgs"] = np.zeros((2, 4, 4, 3), "u1")
+    with h5py.File(tmp_path / "a.h5", "w") as file:
+        make(file)
+    with pytest.raises(ValueError, match=f"a.h5 {words}"):
+        open_images(tmp_path / "a.h5", 3)
+
+
+def test_a_damaged_chunk_is_named(tmp_path: Path) -> None:
+    with h5py.File(tmp_path / "a.h5", "w") as file:
+        array = file.create_dataset(
+            "imgs", data=pictures(100), chunks=(10, 8, 8, 3), compression="gzip"
+        )
+        place = array.id.get_chunk_info(5).byte_offset
+    content = bytearray((tmp_path / "a.h5").read_bytes())
+    content[place : place + 20] = bytes(20)
+    (tmp_path / "a.h5").write_bytes(content)
+    source = open_images(tmp_path / "a.h5", 3)
+    assert len(source.read(0, 50)[0]) == 50
+    with pytest.raises(ValueError, match=r"a\.h5 must be a readable HDF5 file: .*data"):
+        source.read(50, 60)
+    (tmp_path / "b.h5").write_bytes(content[:500])
+    with pytest.raises(ValueError, match=r"b\.h5 must be a readable HDF5 file"):
+        open_images(tmp_path / "b.h5", 3)
+
+
+def test_lmdb_of_one_file_and_of_several_folders(tmp_path: Path) -> None:
+    images = pictures(6)
+    one = formats.lmdb(images, tmp_path) / "data.mdb"
+    assert open_images(one, 3).unread == {"no ending": 1}
+    shutil.copy(one, tmp_path / "b.lmdb")
+    assert (pixels_of(open_images(tmp_path / "b.lmdb", 3)).numpy() == images).all()
+    (tmp_path / "more").mkdir()
+    formats.lmdb(pictures(5), tmp_path / "more")
+    (tmp_path / "b.lmdb").unlink()
+    assert len(open_images(tmp_path, 3)) == 6 + 5
+    key = open_images(one, 3).key
+    assert key is not None
+    formats.lmdb(pictures(7)[1:], tmp_path)  # writes over it
+    assert open_images(one, 3).key != key
+
+
+def test_lmdb_that_is_refused(tmp_path: Path) -> None:
+    path = formats.lmdb(pictures(60), tmp_path) / "data.mdb"
+    content = path.read_bytes()
+    path.write_bytes(content[: len(content) // 2])
+    with pytest.raises(ValueError, match=r"data\.mdb must have [\d,]+ bytes, got"):
+        open_images(path, 3)
+    path.write_bytes(b"no database" * 1000)
+    with pytest.raises(ValueError, match=r"data\.mdb must be an LMDB file"):
+        open_images(path, 3)
+    path.write_bytes(content)
+    with lmdb.open(str(path.parent), map_size=1 << 26) as data, data.begin(write=True) as writing:
+        writing.put(b"16-00000", png(pictures(1, 16)[0]))
+    words = "must hold each image once, got the sizes 16, 8, with keys such as 16-00000"
+    with pytest.raises(ValueError, match=words):
+        open_images(path, 3)
+
+
+@pytest.mark.parametrize("package", ["h5py", "lmdb", "pyarrow"])
+def test_files_whose_package_is_missing(tmp_path: Path, monkeypatch, package: str) -> None:
+    for name in [name for name in sys.modules if name.partition(".")[0] == package]:
+        monkeypatch.delitem(sys.modules, name)
+    monkeypatch.setitem(sys.modules, package, None)
+    kind, extra = {"h5py": ("h5", "hdf5"), "lmdb": ("mdb", "lmdb"),
+                   "pyarrow": ("parquet", "parquet")}[package]  # fmt: skip
+    (tmp_path / f"a.{kind}").write_bytes(b"x")
+    with pytest.raises(ModuleNotFoundError, match=rf"needs {package}: pip install .*\[{extra}\]"):
+        open_images(tmp_path / f"a.{kind}", 3)
 
 
 def test_lists_of_unequal_length_are_no_features(tmp_path: Path) -> None:
