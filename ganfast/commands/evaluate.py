@@ -170,7 +170,7 @@ def fid(
 
 
 def stats(
-    images: Annotated[str, typer.Argument(help="A folder, or what else ganfast eval takes.")],
+    images: Annotated[str, typer.Argument(help="A folder, or other images, see ganfast eval.")],
     out: Annotated[
         Path, typer.Option("--out", "-o", help="The .npz file to write, or .state to merge.")
     ],
