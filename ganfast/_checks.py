@@ -10,6 +10,8 @@ from functools import reduce
 import torch
 from torch import Tensor
 
+from ganfast.reference import FUNCTORS
+
 #: The caller's name of an argument's k-th tensor, such as ``real[0]`` for ``("x", 0)``.
 Name = Callable[[str, int], str]
 
@@ -18,10 +20,7 @@ _COMPLEX = frozenset({torch.complex128, torch.complex64, torch.complex32})
 _DOUBLE = frozenset({torch.float64, torch.complex128})
 _DTYPES = "float64, float32, float16 or bfloat16"
 
-FUNCTORS = (
-    "softplus", "bce_with_logits", "bce", "square", "identity", "hinge", "squared_hinge", "l1",
-)  # fmt: skip
-#: Those that also apply to differences of x and y.
+#: Functors that also apply to differences of x and y.
 DIFFERENCES = ("softplus", "square", "hinge", "squared_hinge", "l1")
 PHIS = ("centred", "one_sided", "square", "power", "maximum")
 
@@ -49,9 +48,7 @@ def in_one_dtype(*lists: Sequence[Tensor]) -> Sequence[Sequence[Tensor]]:
     return [[x.to(wide) for x in part] for part in lists]
 
 
-def check_list(
-    x: Sequence[Tensor], name: Name = place, argument: str = "x", complex_too: bool = False
-) -> None:
+def check_list(x: Sequence[Tensor], name: Name = place, complex_too: bool = False) -> None:
     """Raise unless one launch can take the tensors together.
 
     Raises:
@@ -59,10 +56,10 @@ def check_list(
         ValueError: the list or a tensor is empty, or devices differ.
     """
     if not x:
-        raise ValueError(f"{argument} must hold at least one tensor, got an empty list")
-    _check_tensors(name, argument, x)
+        raise ValueError("x must hold at least one tensor, got an empty list")
+    _check_tensors(name, "x", x)
     for k, xk in enumerate(x):
-        what, first = name(argument, k), name(argument, 0)
+        what, first = name("x", k), name("x", 0)
         _check_dtype(what, xk, complex_too)
         if xk.device != x[0].device:
             raise ValueError(
@@ -140,7 +137,7 @@ def check_flat(
     name: Name = place,
     broadcast: bool = True,
 ) -> None:
-    """Raise what :func:`ganfast.ops.flat` raises."""
+    """Raise the errors of :func:`ganfast.ops.flat`."""
     of_moduli = f == "l1"
     check_list(x, name, complex_too=of_moduli)
     _check_parameters(x, y, f, weight, a, b)
@@ -214,7 +211,7 @@ def check_rows(
     sample_a: Sequence[Tensor | None],
     name: Name = place,
 ) -> None:
-    """Raise what :func:`ganfast.ops.rows` raises."""
+    """Raise the errors of :func:`ganfast.ops.rows`."""
     check_samples(x, name)
     _check_parameters(x, y, f, weight, a, b)
     if y and len(y) != len(x):
@@ -226,7 +223,7 @@ def check_rows(
 
 
 def check_norms(x: Sequence[Tensor], phi: str, pixel: bool, name: Name = place) -> None:
-    """Raise what :func:`ganfast.ops.norms` raises."""
+    """Raise the errors of :func:`ganfast.ops.norms`."""
     check_samples(x, name, pixel)
     if phi not in PHIS:
         raise ValueError(f"phi must be one of {' '.join(PHIS)}, got {phi}")

@@ -51,7 +51,7 @@ def _end(sentence: str, code: int) -> NoReturn:
 
 
 def _of_memory(error: Exception, words: str) -> bool:
-    """Say whether this is a lack of memory, of which torch tells on the CPU in words alone."""
+    """Say whether memory ran out; on the CPU torch says so in words alone."""
     return isinstance(error, MemoryError) or "allocate memory" in words or "out of memory" in words
 
 

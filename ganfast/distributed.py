@@ -91,15 +91,6 @@ def is_first() -> bool:
     return process_rank() == 0
 
 
-def gather_objects(value: T) -> list[T]:
-    """Return the values of all processes, in order of rank."""
-    values: list[Any] = [value]
-    if process_count() > 1:
-        values = [None] * process_count()
-        dist.all_gather_object(values, value)
-    return values
-
-
 def collective_device(like: torch.device, group: Any = None) -> torch.device:
     """Return ``like`` if collectives of the group take its tensors, or else a device that they do.
 

@@ -129,7 +129,7 @@ def _emoji(chosen: argparse.Namespace) -> None:
             continue
         of_run = {"steps": settings.steps, "batch": settings.batch_size, "seed": seed}
         rows.append((name, words, {**of_run, **_reached(folder)}))
-    score = gan.make_score(settings, gan.real_images(settings), "cpu")
+    score = gan.score_of(settings, gan.real_images(settings), "cpu")
     assert score is not None
     _write_emoji(chosen.docs, chosen.out, rows, missing, score.real_against_real(), chosen.steps)
 

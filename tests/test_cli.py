@@ -54,7 +54,7 @@ def test_version_and_module_run():
     ("arguments", "wanted", "sentence"),
     [
         (["--resume"], 1, "there is no checkpoint"),
-        (["--steps", "0"], 2, "steps must be >= 1, got 0"),
+        (["--steps", "0"], 2, "steps must be at least 1, got 0"),
         (["--seed", "-1"], 2, "seed"),
         (["--device", "abacus"], 2, "device must be cpu"),
     ],

@@ -16,7 +16,7 @@ PACKAGE = Path(ganfast.__file__).parent
 
 # The floors, lowest first: a module imports from its own floor and from those below.
 FLOORS = (
-    ("_ext", "_files", "_lock", "_names", "_npz", "_precision", "_C"),
+    ("_ext", "_files", "_lock", "_names", "_npz", "_numbers", "_precision", "_C"),
     ("_checks", "reference"),
     ("ops", "distributed"),
     ("losses", "penalties", "regularizers", "augment", "stylegan", "models", "data"),

@@ -170,7 +170,7 @@ def fid(
 
 
 def stats(
-    images: Annotated[str, typer.Argument(help="A folder, or what else ganfast eval takes.")],
+    images: Annotated[str, typer.Argument(help="A folder, or other images, see ganfast eval.")],
     out: Annotated[
         Path, typer.Option("--out", "-o", help="The .npz file to write, or .state to merge.")
     ],
@@ -193,16 +193,14 @@ def stats(
     threads: Threads = None,
 ) -> None:  # fmt: skip
     """Write the mean and covariance of features: mu and sigma, as pytorch-fid reads them."""
-    from ganfast.evaluation import Options, save_statistics, statistics
+    from ganfast.evaluation import Options, statistics
     from ganfast.evaluation.parts import SAMPLE
 
     with usage():
         part = _part(shard)
-    if out.suffix not in (".npz", ".state"):  # before the work, not after it
-        raise UsageError(f"out must end in .npz or .state, got {str(out)!r}")
     if shard is not None and out.suffix != ".state":
         raise UsageError(f"out must end in .state with --shard, got {str(out)!r}")
-    check_writable(out)
+    _check_out(out)
     settings = _settings(
         Options(seed=seed), threads,
         features=features, resize=resize, dims=dims, weights=weights, sha256=sha256, dtype=dtype,
@@ -216,11 +214,7 @@ def stats(
         found, remarks = statistics(images, settings, part=part, sample=sample)
         if not first:
             return
-        if out.suffix == ".state":
-            found.save(out)
-        else:
-            save_statistics(out, found)
-        _describe(out, found, remarks)
+        _save(out, found, remarks)
 
 
 def merge(
@@ -231,17 +225,18 @@ def merge(
 
     Parts that are missing, damaged, there twice, or of another network are an error.
     """
-    from ganfast.evaluation import merge_files, save_statistics
+    from ganfast.evaluation import merge_files
 
+    _check_out(out)
+    found, remarks = merge_files(states)
+    _save(out, found, remarks)
+
+
+def _check_out(out: Path) -> None:
+    """Raise before the work, not after it."""
     if out.suffix not in (".npz", ".state"):
         raise UsageError(f"out must end in .npz or .state, got {str(out)!r}")
     check_writable(out)
-    found, remarks = merge_files(states)
-    if out.suffix == ".state":
-        found.save(out)
-    else:
-        save_statistics(out, found)
-    _describe(out, found, remarks)
 
 
 def _part(shard: str | None) -> tuple[int, int]:
@@ -254,8 +249,15 @@ def _part(shard: str | None) -> tuple[int, int]:
     raise ValueError(f"shard must be I/N with I from 0 to N - 1, got {shard!r}")
 
 
-def _describe(out: Path, state: "evaluation.State", remarks: list[str]) -> None:
+def _save(out: Path, state: "evaluation.State", remarks: list[str]) -> None:
+    """Write statistics, or the state that others are merged with, and say what they are of."""
+    from ganfast.evaluation import save_statistics
     from ganfast.evaluation.run import label_of
+
+    if out.suffix == ".state":
+        state.save(out)
+    else:
+        save_statistics(out, state)
 
     size = next((moments.dim for moments in state.statistics().values()), 0)
     sample = f", a sample of {len(state.numbers):,}" if len(state.numbers) else ""

@@ -26,7 +26,7 @@ Source = Annotated[
     str | None,
     typer.Argument(
         metavar="[PATH]",
-        help="Images: a folder, .zip, .tar, .npz or what else ganfast eval takes; or a .yaml file.",
+        help="A folder, .zip, .tar, .npz or other images that ganfast eval takes; or a .yaml file.",
         show_default="the embedded digits",
     ),
 ]

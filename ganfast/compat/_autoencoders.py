@@ -32,7 +32,17 @@ def vanilla_d_loss(logits_real: Tensor, logits_fake: Tensor) -> Tensor:
     return discriminator_loss(logits_real, logits_fake, scale=0.5)
 
 
-_DISCRIMINATOR_LOSSES = {"hinge": hinge_d_loss, "vanilla": vanilla_d_loss}
+DISCRIMINATOR_LOSSES = {"hinge": hinge_d_loss, "vanilla": vanilla_d_loss}
+
+
+def plain_weight(nll: Tensor, g: Tensor, last_layer: Tensor) -> Tensor:
+    """The adaptive weight |grad nll| / (|grad g| + 1e-4), keeping the graphs of both losses."""
+    top, bottom = (
+        torch.linalg.vector_norm(torch.autograd.grad(x, last_layer, retain_graph=True)[0])
+        for x in (nll, g)
+    )
+    weight: Tensor = (top / (bottom + 1e-4)).clamp(0, 1e4).detach()
+    return weight
 
 
 def _taming_networks(
@@ -77,11 +87,11 @@ class AutoencoderLoss(nn.Module):
         layers: dict[str, Any],
     ) -> None:
         super().__init__()
-        check_name("disc_loss", disc_loss, _DISCRIMINATOR_LOSSES)
+        check_name("disc_loss", disc_loss, DISCRIMINATOR_LOSSES)
         self.pixel_weight = pixelloss_weight  # unused, as in the projects
         self.perceptual_weight = perceptual_weight
         self.discriminator_iter_start = disc_start
-        self.disc_loss = _DISCRIMINATOR_LOSSES[disc_loss]
+        self.disc_loss = DISCRIMINATOR_LOSSES[disc_loss]
         self.disc_factor = disc_factor
         self.discriminator_weight = disc_weight
         self.disc_conditional = disc_conditional
@@ -148,7 +158,9 @@ class AutoencoderLoss(nn.Module):
                     "last_layer must be a tensor while gradients are recorded, got None"
                 )
             if weighted is not None:
-                d_weight = factor * self._plain_weight(nll_loss, g_loss, last_layer)
+                if last_layer is not None and torch.is_grad_enabled():
+                    own = self.discriminator_weight * factor
+                    d_weight = own * plain_weight(nll_loss, g_loss, last_layer)
                 loss = weighted + d_weight * g_loss
             elif last_layer is not None:
                 loss, d_weight = adaptive_weight_loss(
@@ -170,17 +182,6 @@ class AutoencoderLoss(nn.Module):
             "g_loss": g_loss,
         }
         return loss, {f"{split}/{name}": value.detach() for name, value in log.items()}
-
-    def _plain_weight(self, nll_loss: Tensor, g_loss: Tensor, last_layer: Tensor | None) -> Tensor:
-        """The adaptive weight, keeping the graphs of both losses."""
-        if last_layer is None or not torch.is_grad_enabled():
-            return nll_loss.new_zeros(())
-        nll, g = (
-            torch.linalg.vector_norm(torch.autograd.grad(x, last_layer, retain_graph=True)[0])
-            for x in (nll_loss, g_loss)
-        )
-        weight: Tensor = self.discriminator_weight * (nll / (g + 1e-4)).clamp(0, 1e4)
-        return weight
 
     def _discriminator_step(
         self,

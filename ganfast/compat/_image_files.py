@@ -9,25 +9,22 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from ganfast import features
+from ganfast import features, metrics
 from ganfast.data.image_files import decode
 from ganfast.evaluation.progress import progress_bar
 from ganfast.features import Encoder
 from ganfast.features.resize import Mode
 from ganfast.features.weight_files import sha256_of
-from ganfast.metrics import (
-    FrechetStatistics,
-    Moments,
-    frechet_distance,
-    frechet_distance_from_features,
-)
+from ganfast.metrics import FrechetStatistics, Moments, frechet_distance_from_features
 
 Device = str | torch.device | None
 Weights = str | Path | None
 Change = Callable[[Any], Any]
+_Array = npt.NDArray[np.floating]
 _AT_ONCE = 8  # threads
 
 
@@ -120,12 +117,24 @@ def features_of(
     return {layer: torch.cat(rows) for layer, rows in parts.items()}
 
 
+def frechet_distance(
+    mu1: _Array, sigma1: _Array, mu2: _Array, sigma2: _Array, eps: float = 1e-6
+) -> float:
+    """Return the Fréchet distance of two means (D,) and covariances (D, D).
+
+    ``eps`` has no effect: singular covariances need no offset here.
+    """
+    means = [np.atleast_1d(mu) for mu in (mu1, mu2)]
+    one, two = (np.atleast_2d(sigma) for sigma in (sigma1, sigma2))
+    return float(metrics.frechet_distance(means[0], one, means[1], two))
+
+
 def distance(one: Tensor | Moments, two: Tensor | Moments) -> float:
     """Return the Fréchet distance with covariances of ddof 1, of features or moments."""
     if isinstance(one, Tensor) and isinstance(two, Tensor):
         return float(frechet_distance_from_features(one, two))
     (mean, covariance, _), (other, others, _) = (moments_of(side) for side in (one, two))
-    return float(frechet_distance(mean, covariance, other, others))
+    return float(metrics.frechet_distance(mean, covariance, other, others))
 
 
 def moments_of(side: Tensor | Moments) -> Moments:

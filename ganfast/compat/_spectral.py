@@ -5,6 +5,7 @@ from collections.abc import Callable, Sequence
 from functools import lru_cache, partial
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
 from ganfast._names import check_name
@@ -49,6 +50,14 @@ def spectrogram(
         low=low,
         high=high,
     ).to(device)
+
+
+def padded(y: Tensor, n_fft: int, hop: int, center: bool) -> tuple[Tensor, int]:
+    """Signals (N, T), which HiFi-GAN's ``center`` pads once more, and the spectrogram's padding."""
+    padding = (n_fft - hop) // 2
+    if not center:
+        return y, padding
+    return F.pad(y.unsqueeze(1), (padding, padding), "reflect").squeeze(1), n_fft // 2
 
 
 class MultiScale(nn.Module):

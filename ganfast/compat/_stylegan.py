@@ -31,6 +31,11 @@ def check_phase(phase: str) -> None:
         raise ValueError(f"phase must be G or D with main, reg or both, got {phase!r}")
 
 
+def faded(sigma: float, kimg: float, images: int) -> float:
+    """Return a blur that falls to 0 along a line over so many thousands of images."""
+    return sigma * max(1 - images / (kimg * 1e3), 0) if kimg > 0 else 0.0
+
+
 def blur(img: Tensor, sigma: float) -> Tensor:
     """Convolve rows and columns with 2^-(t / sigma)^2 for t up to 3 sigma, with zero padding."""
     size = math.floor(sigma * 3)

@@ -11,7 +11,7 @@ The chroma scale and the random resolutions are left to the project. ``scale_inv
 factor for each signal; the project's factors fit batches of one signal alone.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 import torch
@@ -21,6 +21,16 @@ from torch import Tensor, nn
 from ganfast._names import check_name
 from ganfast.losses import Spectrogram, mel_filters
 from ganfast.losses.spectral import convergence
+
+__all__ = [
+    "FIRFilter",
+    "MelSTFTLoss",
+    "MultiResolutionSTFTLoss",
+    "STFTLoss",
+    "STFTMagnitudeLoss",
+    "SpectralConvergenceLoss",
+    "SumAndDifferenceSTFTLoss",
+]
 
 _DISTANCES: dict[str, Callable[..., Tensor]] = {"L1": F.l1_loss, "L2": F.mse_loss}
 _REDUCTIONS = ("mean", "sum", "none")
@@ -287,7 +297,28 @@ class MelSTFTLoss(STFTLoss):
         )  # fmt: skip
 
 
-class MultiResolutionSTFTLoss(nn.Module):
+class MeanOverResolutions(nn.Module):
+    """The mean of losses of several resolutions."""
+
+    def __init__(self, losses: Iterable[nn.Module]) -> None:
+        super().__init__()
+        self.stft_losses = nn.ModuleList(losses)
+
+    def forward(self, x: Tensor, y: Tensor) -> Any:
+        """Return the loss of signals x from targets y, (B, C, T).
+
+        Returns:
+            Scalar, or (B C,) with ``retain_batch_dim``; with ``output="full"`` also a list of each
+            term.
+        """
+        found = [loss(x, y) for loss in self.stft_losses]
+        if not isinstance(found[0], tuple):
+            return sum(found) / len(found)
+        losses, *terms = ([term[k] for term in found] for k in range(len(found[0])))
+        return sum(losses) / len(losses), *terms
+
+
+class MultiResolutionSTFTLoss(MeanOverResolutions):
     """The mean of :class:`STFTLoss` over resolutions; further arguments are those of STFTLoss.
 
     Raises:
@@ -317,24 +348,14 @@ class MultiResolutionSTFTLoss(nn.Module):
         log_eps: float = 0.0,
         log_fac: float = 1.0,
     ) -> None:
-        super().__init__()
-        resolutions = resolutions_of(fft_sizes, hop_sizes, win_lengths)
-        self.stft_losses = nn.ModuleList(
+        super().__init__(
             STFTLoss(
                 fft_size, hop_size, win_length, window, w_sc, w_log_mag, w_lin_mag, w_phs,
                 sample_rate, scale, n_bins, perceptual_weighting, scale_invariance, eps, output,
                 reduction, mag_distance, device, log_eps, log_fac,
             )
-            for fft_size, hop_size, win_length in resolutions
+            for fft_size, hop_size, win_length in resolutions_of(fft_sizes, hop_sizes, win_lengths)
         )  # fmt: skip
-
-    def forward(self, x: Tensor, y: Tensor) -> Any:
-        """Return the loss of signals x from targets y, (B, C, T).
-
-        Returns:
-            Scalar; with ``output="full"`` also a list of each term.
-        """
-        return mean_over_resolutions([f(x, y) for f in self.stft_losses])
 
 
 def resolutions_of(
@@ -349,15 +370,31 @@ def resolutions_of(
     return list(zip(fft_sizes, hop_sizes, win_lengths, strict=True))
 
 
-def mean_over_resolutions(found: Sequence[Any]) -> Any:
-    """The mean of losses, or the mean of the losses of tuples and the lists of their terms."""
-    if not isinstance(found[0], tuple):
-        return sum(found) / len(found)
-    losses, *terms = ([term[k] for term in found] for k in range(len(found[0])))
-    return sum(losses) / len(losses), *terms
+class SumAndDifference(nn.Module):
+    """Half the weighted sum of a loss of left + right and of left - right."""
+
+    def __init__(self, mrstft: nn.Module, w_sum: float, w_diff: float, output: str) -> None:
+        super().__init__()
+        check_name("output", output, ("loss", "full"))
+        self.mrstft, self.w_sum, self.w_diff, self.output = mrstft, w_sum, w_diff, output
+
+    def forward(self, input: Tensor, target: Tensor) -> Any:
+        """Return the loss of stereo signals from targets, (B, 2, T).
+
+        Raises:
+            ValueError: the signals are not stereo.
+        """
+        for name, x in (("input", input), ("target", target)):
+            if x.dim() != 3 or x.shape[1] != 2:
+                raise ValueError(f"{name} must be stereo, (B, 2, T), got shape {list(x.shape)}")
+        added, subtracted = (
+            self.mrstft(*(x[:, :1] + sign * x[:, 1:] for x in (input, target))) for sign in (1, -1)
+        )
+        combined = (self.w_sum * added + self.w_diff * subtracted) / 2
+        return combined if self.output == "loss" else (combined, added, subtracted)
 
 
-class SumAndDifferenceSTFTLoss(nn.Module):
+class SumAndDifferenceSTFTLoss(SumAndDifference):
     """Multi-resolution losses of the sum and of the difference of two channels.
 
     Args:
@@ -394,33 +431,9 @@ class SumAndDifferenceSTFTLoss(nn.Module):
         log_eps: float = 0.0,
         log_fac: float = 1.0,
     ) -> None:
-        super().__init__()
-        check_name("output", output, ("loss", "full"))
-        self.w_sum, self.w_diff, self.output = w_sum, w_diff, output
-        self.mrstft = MultiResolutionSTFTLoss(
+        mrstft = MultiResolutionSTFTLoss(
             fft_sizes, hop_sizes, win_lengths, window, w_sc, w_log_mag, w_lin_mag, w_phs,
             sample_rate, scale, n_bins, perceptual_weighting, scale_invariance, eps, "loss",
             reduction, mag_distance, device, log_eps, log_fac,
         )  # fmt: skip
-
-    def forward(self, input: Tensor, target: Tensor) -> Any:
-        """Return the loss of stereo signals from targets, (B, 2, T).
-
-        Raises:
-            ValueError: the signals are not stereo.
-        """
-        return sum_and_difference(self, self.mrstft, input, target)
-
-
-def sum_and_difference(
-    loss: Any, of_resolutions: Callable[[Tensor, Tensor], Tensor], input: Tensor, target: Tensor
-) -> Any:
-    """Half the weighted sum of the losses of left + right and of left - right."""
-    for name, x in (("input", input), ("target", target)):
-        if x.dim() != 3 or x.shape[1] != 2:
-            raise ValueError(f"{name} must be stereo, (B, 2, T), got shape {list(x.shape)}")
-    added, subtracted = (
-        of_resolutions(*(x[:, :1] + sign * x[:, 1:] for x in (input, target))) for sign in (1, -1)
-    )
-    combined = (loss.w_sum * added + loss.w_diff * subtracted) / 2
-    return combined if loss.output == "loss" else (combined, added, subtracted)
+        super().__init__(mrstft, w_sum, w_diff, output)

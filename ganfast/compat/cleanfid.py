@@ -34,6 +34,7 @@ from ganfast.compat._image_files import (
     Weights,
     distance,
     features_of,
+    frechet_distance,
     inception,
     moments_of,
 )
@@ -63,18 +64,6 @@ _EXTENSIONS = frozenset(
 _URL = "https://www.cs.cmu.edu/~clean-fid/stats"
 _Array = npt.NDArray[np.floating]
 Generator = Callable[[Tensor], Tensor]
-
-
-def frechet_distance(
-    mu1: _Array, sigma1: _Array, mu2: _Array, sigma2: _Array, eps: float = 1e-6
-) -> float:
-    """Return the Fréchet distance of two means (D,) and covariances (D, D).
-
-    ``eps`` has no effect: singular covariances need no offset here.
-    """
-    means = [np.atleast_1d(mu) for mu in (mu1, mu2)]
-    one, two = (np.atleast_2d(sigma) for sigma in (sigma1, sigma2))
-    return float(metrics.frechet_distance(means[0], one, means[1], two))
 
 
 def fid_from_feats(feats1: _Array, feats2: _Array) -> float:

@@ -66,8 +66,8 @@ class PatchNCELoss(nn.Module):
     at its temperature of 0.07, which is left out here.
 
     Args:
-        opt: the project's options, of which it reads ``nce_T``, ``batch_size`` and
-            ``nce_includes_all_negatives_from_minibatch`` in each call.
+        opt: the project's options. Each call reads ``nce_T``, ``batch_size`` and
+            ``nce_includes_all_negatives_from_minibatch``.
     """
 
     def __init__(self, opt: Any) -> None:

@@ -84,7 +84,19 @@ class GANLoss(nn.Module):
         return _LEAST_SQUARES.generator(d_fake), feature_matching(d_real, d_fake, skip_last=True)
 
 
-class MultiScaleSTFTLoss(MultiScale):
+class _OfSignals(MultiScale):
+    """A loss of signals with ``audio_data`` and ``sample_rate``, which plain spectra ignore."""
+
+    def forward(self, x: Any, y: Any) -> Tensor:
+        """Return the loss of estimated from reference signals with ``audio_data`` (B, C, T).
+
+        Raises:
+            TypeError, ValueError: as :class:`ganfast.losses.SpectralLoss`.
+        """
+        return self.distance(x.audio_data, y.audio_data, getattr(x, "sample_rate", None))
+
+
+class MultiScaleSTFTLoss(_OfSignals):
     r"""Distance of magnitudes of spectrograms of several window lengths w, with hop w / 4.
 
     .. math:: \sum \lambda_{log} m|\log_{10} X^p - \log_{10} Y^p| + \lambda_{mag} m|X - Y|
@@ -129,16 +141,8 @@ class MultiScaleSTFTLoss(MultiScale):
             [None] * n,
         )
 
-    def forward(self, x: Any, y: Any) -> Tensor:
-        """Return the loss of estimated from reference signals with ``audio_data`` (B, C, T).
 
-        Raises:
-            TypeError, ValueError: as :class:`ganfast.losses.SpectralLoss`.
-        """
-        return self.distance(x.audio_data, y.audio_data, None)
-
-
-class MelSpectrogramLoss(MultiScale):
+class MelSpectrogramLoss(_OfSignals):
     """The distance of :class:`MultiScaleSTFTLoss`, of mel spectrograms (Slaney's scale).
 
     Args:
@@ -174,11 +178,3 @@ class MelSpectrogramLoss(MultiScale):
             mel_fmin,
             mel_fmax,
         )
-
-    def forward(self, x: Any, y: Any) -> Tensor:
-        """Return the loss of estimated from reference signals with ``audio_data`` (B, C, T).
-
-        Raises:
-            TypeError, ValueError: as :class:`ganfast.losses.SpectralLoss`.
-        """
-        return self.distance(x.audio_data, y.audio_data, x.sample_rate)

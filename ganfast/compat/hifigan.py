@@ -24,10 +24,9 @@ wait for the device to look for samples outside [-1, 1], and needs no librosa.
 
 from collections.abc import Callable, Sequence
 
-import torch.nn.functional as F
 from torch import Tensor
 
-from ganfast.compat._spectral import MultiScale, spectrogram
+from ganfast.compat._spectral import MultiScale, padded, spectrogram
 from ganfast.losses import AdversarialLoss, feature_matching
 
 _LEAST_SQUARES = AdversarialLoss("least_squares")
@@ -108,10 +107,7 @@ def mel_spectrogram(
     Raises:
         TypeError, ValueError: as :class:`ganfast.losses.Spectrogram`.
     """
-    padding = (n_fft - hop_size) // 2
-    if center:
-        y = F.pad(y.unsqueeze(1), (padding, padding), "reflect").squeeze(1)
-        padding = n_fft // 2
+    y, padding = padded(y, n_fft, hop_size, center)
     mel = spectrogram(
         y.device,
         n_fft,

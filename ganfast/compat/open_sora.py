@@ -14,9 +14,13 @@ import torch
 from torch import Tensor, nn
 
 from ganfast._names import check_name
-from ganfast.compat._autoencoders import adopt_weight, hinge_d_loss, vanilla_d_loss
+from ganfast.compat._autoencoders import (
+    adopt_weight,
+    hinge_d_loss,
+    plain_weight,
+    vanilla_d_loss,
+)
 from ganfast.compat.latent_diffusion import measure_perplexity
-from ganfast.compat.sgm import plain_weight
 from ganfast.compat.tokenizer_1d import compute_lecam_loss
 from ganfast.losses import discriminator_loss, generator_loss, pixel_loss
 from ganfast.penalties import wgan_gp_from_logits

@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 
 from ganfast import ops
-from ganfast.compat._stylegan import Phase, Report, blur, check_phase, report_of_project
+from ganfast.compat._stylegan import Phase, Report, blur, check_phase, faded, report_of_project
 
 __all__ = ["ProjectedGANLoss"]
 
@@ -78,10 +78,8 @@ class ProjectedGANLoss:
         check_phase(phase)
         if phase in ("Greg", "Dreg"):
             return
-        sigma = 0.0
-        if self.blur_fade_kimg > 1:
-            fade = max(1 - cur_nimg / (self.blur_fade_kimg * 1e3), 0)
-            sigma = fade * self.blur_init_sigma
+        kimg = self.blur_fade_kimg if self.blur_fade_kimg > 1 else 0  # as in the project
+        sigma = faded(self.blur_init_sigma, kimg, cur_nimg)
         if phase[0] == "G":
             logits = self.run_D(self.run_G(gen_z, gen_c), gen_c, sigma)
             self._backward("fake", logits, "identity", -1.0, "Loss/G/loss")

@@ -13,8 +13,6 @@ import os
 from collections.abc import Sequence
 from pathlib import Path
 
-import numpy as np
-import numpy.typing as npt
 from torch import Tensor
 
 from ganfast import metrics
@@ -24,6 +22,7 @@ from ganfast.compat._image_files import (
     Weights,
     distance,
     features_of,
+    frechet_distance,
     inception,
     moments_of,
 )
@@ -37,19 +36,9 @@ __all__ = [
 ]
 
 IMAGE_EXTENSIONS = frozenset(("bmp", "jpg", "jpeg", "pgm", "png", "ppm", "tif", "tiff", "webp"))
-_Array = npt.NDArray[np.floating]
 
 
-def calculate_frechet_distance(
-    mu1: _Array, sigma1: _Array, mu2: _Array, sigma2: _Array, eps: float = 1e-6
-) -> float:
-    """Return the Fréchet distance of two means (D,) and covariances (D, D).
-
-    ``eps`` has no effect: singular covariances need no offset here.
-    """
-    means = [np.atleast_1d(mu) for mu in (mu1, mu2)]
-    one, two = (np.atleast_2d(sigma) for sigma in (sigma1, sigma2))
-    return float(metrics.frechet_distance(means[0], one, means[1], two))
+calculate_frechet_distance = frechet_distance
 
 
 def calculate_fid_given_paths(

@@ -21,6 +21,7 @@ Two bugs of the project are fixed: without ``lecam_loss_weight`` the discriminat
 name, as does the video's loss with ``disc_loss="non_saturate"``.
 """
 
+from importlib import import_module
 from typing import Any
 
 import torch
@@ -101,6 +102,34 @@ _DISCRIMINATOR_LOSSES = {
     "vanilla": vanilla_d_loss,
     "non_saturate": non_saturate_discriminator_loss,
 }
+
+
+def _part(project: str, name: str) -> Any:
+    """Return a module of a project."""
+    return import_module(f"src.{project}.modules.{name}")
+
+
+def _networks(
+    project: str,
+    kind: str,
+    perceptual_loss: nn.Module | None,
+    discriminator: nn.Module | None,
+    channels: int,
+    layers: int,
+    use_actnorm: bool,
+    ndf: int,
+) -> tuple[nn.Module, nn.Module]:
+    """Return the networks; those that are None come from the project."""
+    perceptual = perceptual_loss
+    if perceptual is None:
+        perceptual = _part(project, "losses.lpips").LPIPS()
+    if discriminator is None:
+        model = _part(project, "discriminator.model")
+        made = getattr(model, kind)(
+            input_nc=channels, n_layers=layers, use_actnorm=use_actnorm, ndf=ndf
+        )
+        return perceptual, made.apply(model.weights_init)
+    return perceptual, discriminator
 
 
 class _SeedVokenLoss(AutoencoderLoss):
@@ -327,28 +356,18 @@ class MAGVIT2Loss(_MAGVIT2):
         discriminator: nn.Module | None = None,
         scaler: torch.amp.GradScaler | None = None,
     ) -> None:
-        if perceptual_loss is None:
-            from src.Open_MAGVIT2.modules.losses.lpips import LPIPS  # type: ignore[import-not-found]
-
-            perceptual_loss = LPIPS()
-        if discriminator is None:
-            from src.Open_MAGVIT2.modules.discriminator import model  # type: ignore[import-not-found]
-
-            if use_blur:
-                discriminator = model.NLayerDiscriminatorv2(
-                    num_channels=disc_num_channels,
-                    num_stages=disc_num_stages,
-                    hidden_channels=disc_hidden_channels,
-                    blur_resample=blur_resample,
-                    blur_kernel_size=blur_kernel_size,
-                )
-            else:
-                discriminator = model.NLayerDiscriminator(
-                    input_nc=disc_in_channels,
-                    n_layers=disc_num_layers,
-                    use_actnorm=use_actnorm,
-                    ndf=disc_ndf,
-                ).apply(model.weights_init)
+        if discriminator is None and use_blur:
+            discriminator = _part("Open_MAGVIT2", "discriminator.model").NLayerDiscriminatorv2(
+                num_channels=disc_num_channels,
+                num_stages=disc_num_stages,
+                hidden_channels=disc_hidden_channels,
+                blur_resample=blur_resample,
+                blur_kernel_size=blur_kernel_size,
+            )
+        perceptual_loss, discriminator = _networks(
+            "Open_MAGVIT2", "NLayerDiscriminator", perceptual_loss, discriminator,
+            disc_in_channels, disc_num_layers, use_actnorm, disc_ndf,
+        )  # fmt: skip
         super().__init__(
             disc_start, pixelloss_weight, disc_factor, disc_weight, perceptual_weight,
             disc_conditional, disc_loss, ("hinge", "vanilla", "non_saturate"), gen_loss_weight,
@@ -398,19 +417,10 @@ class MAGVIT2VideoLoss(_MAGVIT2):
         discriminator: nn.Module | None = None,
         scaler: torch.amp.GradScaler | None = None,
     ) -> None:
-        if perceptual_loss is None:
-            from src.Open_MAGVIT2.modules.losses.lpips import LPIPS
-
-            perceptual_loss = LPIPS()
-        if discriminator is None:
-            from src.Open_MAGVIT2.modules.discriminator import model
-
-            discriminator = model.NLayerDiscriminator3D(
-                input_nc=disc_in_channels,
-                n_layers=disc_num_layers,
-                use_actnorm=use_actnorm,
-                ndf=disc_ndf,
-            ).apply(model.weights_init)
+        perceptual_loss, discriminator = _networks(
+            "Open_MAGVIT2", "NLayerDiscriminator3D", perceptual_loss, discriminator,
+            disc_in_channels, disc_num_layers, use_actnorm, disc_ndf,
+        )  # fmt: skip
         super().__init__(
             disc_start, pixelloss_weight, disc_factor, disc_weight, perceptual_weight,
             disc_conditional, disc_loss, ("hinge", "vanilla", "non_saturate"), gen_loss_weight,
@@ -465,19 +475,10 @@ class IBQLoss(_SeedVokenLoss):
         discriminator: nn.Module | None = None,
         scaler: torch.amp.GradScaler | None = None,
     ) -> None:
-        if perceptual_loss is None:
-            from src.IBQ.modules.losses.lpips import LPIPS  # type: ignore[import-not-found]
-
-            perceptual_loss = LPIPS()
-        if discriminator is None:
-            from src.IBQ.modules.discriminator import model  # type: ignore[import-not-found]
-
-            discriminator = model.NLayerDiscriminator(
-                input_nc=disc_in_channels,
-                n_layers=disc_num_layers,
-                use_actnorm=use_actnorm,
-                ndf=disc_ndf,
-            ).apply(model.weights_init)
+        perceptual_loss, discriminator = _networks(
+            "IBQ", "NLayerDiscriminator", perceptual_loss, discriminator,
+            disc_in_channels, disc_num_layers, use_actnorm, disc_ndf,
+        )  # fmt: skip
         super().__init__(
             disc_start, pixelloss_weight, disc_factor, disc_weight, perceptual_weight,
             disc_conditional, disc_loss, ("hinge", "vanilla"), gen_loss_weight, lecam_loss_weight,

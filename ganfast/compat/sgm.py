@@ -24,13 +24,16 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from ganfast._names import check_name
-from ganfast.compat._autoencoders import hinge_d_loss, vanilla_d_loss
+from ganfast.compat._autoencoders import (
+    DISCRIMINATOR_LOSSES,
+    hinge_d_loss,
+    plain_weight,
+    vanilla_d_loss,
+)
 from ganfast.losses import adaptive_weight_loss, frozen, generator_loss, pixel_loss
 from ganfast.losses.reduction import means_of_maps
 
 __all__ = ["GeneralLPIPSWithDiscriminator", "hinge_d_loss", "vanilla_d_loss"]
-
-_DISCRIMINATOR_LOSSES = {"hinge": hinge_d_loss, "vanilla": vanilla_d_loss}
 
 
 class GeneralLPIPSWithDiscriminator(nn.Module):
@@ -77,7 +80,7 @@ class GeneralLPIPSWithDiscriminator(nn.Module):
         scaler: torch.amp.GradScaler | None = None,
     ) -> None:
         super().__init__()
-        check_name("disc_loss", disc_loss, _DISCRIMINATOR_LOSSES)
+        check_name("disc_loss", disc_loss, DISCRIMINATOR_LOSSES)
         self.dims, self.scale_input_to_tgt_size = dims, scale_input_to_tgt_size
         self.perceptual_weight = perceptual_weight
         self.logvar = nn.Parameter(torch.full((), float(logvar_init)), requires_grad=learn_logvar)
@@ -98,7 +101,7 @@ class GeneralLPIPSWithDiscriminator(nn.Module):
         self.perceptual_loss: nn.Module = perceptual_loss.eval()
         self.discriminator: nn.Module = discriminator
         self.discriminator_iter_start = disc_start
-        self.disc_loss = _DISCRIMINATOR_LOSSES[disc_loss]
+        self.disc_loss = DISCRIMINATOR_LOSSES[disc_loss]
         self.disc_factor, self.discriminator_weight = disc_factor, disc_weight
         self.regularization_weights = dict(regularization_weights or {})
         self.forward_keys = [
@@ -244,16 +247,6 @@ class GeneralLPIPSWithDiscriminator(nn.Module):
             f"{split}/logits/real": means[0],
             f"{split}/logits/fake": means[1],
         }
-
-
-def plain_weight(nll: Tensor, g: Tensor, last_layer: Tensor) -> Tensor:
-    """The adaptive weight |grad nll| / (|grad g| + 1e-4), keeping the graphs of both losses."""
-    norms = [
-        torch.linalg.vector_norm(torch.autograd.grad(x, last_layer, retain_graph=True)[0])
-        for x in (nll, g)
-    ]
-    weight: Tensor = (norms[0] / (norms[1] + 1e-4)).clamp(0, 1e4).detach()
-    return weight
 
 
 def _discriminator_of_project(

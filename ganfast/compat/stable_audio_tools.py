@@ -17,9 +17,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from ganfast._names import check_name
 from ganfast.compat import auraloss
-from ganfast.compat.auraloss import mean_over_resolutions, resolutions_of, sum_and_difference
+from ganfast.compat.auraloss import MeanOverResolutions, SumAndDifference, resolutions_of
 
 
 class SpectralConvergenceLoss(nn.Module):
@@ -88,7 +87,7 @@ class STFTLoss(auraloss.STFTLoss):
         return super()._reduced(loss)
 
 
-class MultiResolutionSTFTLoss(nn.Module):
+class MultiResolutionSTFTLoss(MeanOverResolutions):
     """The mean of :class:`STFTLoss` over resolutions; further arguments are those of STFTLoss.
 
     Args:
@@ -122,7 +121,6 @@ class MultiResolutionSTFTLoss(nn.Module):
         log_eps: float = 0.0,
         log_fac: float = 1.0,
     ) -> None:
-        super().__init__()
         resolutions = resolutions_of(fft_sizes, hop_sizes, win_lengths)
         bins = [None] * len(resolutions) if n_bins is None or scale != "mel" else list(n_bins)
         if len(bins) < len(resolutions):
@@ -130,7 +128,7 @@ class MultiResolutionSTFTLoss(nn.Module):
                 f"n_bins must have one number for each of the {len(resolutions)} resolutions, "
                 f"got {len(bins)}"
             )
-        self.stft_losses = nn.ModuleList(
+        super().__init__(
             STFTLoss(
                 fft_size, hop_size, win_length, window, w_sc, w_log_mag, w_lin_mag, w_phs,
                 sample_rate, scale, count, perceptual_weighting, scale_invariance, eps, output,
@@ -139,17 +137,8 @@ class MultiResolutionSTFTLoss(nn.Module):
             for (fft_size, hop_size, win_length), count in zip(resolutions, bins, strict=False)
         )  # fmt: skip
 
-    def forward(self, x: Tensor, y: Tensor) -> Any:
-        """Return the loss of signals x from targets y, (B, C, T).
 
-        Returns:
-            Scalar, or (B C,) with ``retain_batch_dim``; with ``output="full"`` also a list of each
-            term.
-        """
-        return mean_over_resolutions([f(x, y) for f in self.stft_losses])
-
-
-class SumAndDifferenceSTFTLoss(nn.Module):
+class SumAndDifferenceSTFTLoss(SumAndDifference):
     """Multi-resolution losses of the sum and of the difference of two channels.
 
     Args:
@@ -187,19 +176,9 @@ class SumAndDifferenceSTFTLoss(nn.Module):
         log_eps: float = 0.0,
         log_fac: float = 1.0,
     ) -> None:
-        super().__init__()
-        check_name("output", output, ("loss", "full"))
-        self.w_sum, self.w_diff, self.output = w_sum, w_diff, output
-        self.mrstft = MultiResolutionSTFTLoss(
+        mrstft = MultiResolutionSTFTLoss(
             fft_sizes, hop_sizes, win_lengths, window, w_sc, w_log_mag, w_lin_mag, w_phs,
             sample_rate, scale, n_bins, perceptual_weighting, scale_invariance, eps, "loss",
             reduction, mag_distance, device, retain_batch_dim, log_eps, log_fac,
         )  # fmt: skip
-
-    def forward(self, input: Tensor, target: Tensor) -> Any:
-        """Return the loss of stereo signals from targets, (B, 2, T).
-
-        Raises:
-            ValueError: the signals are not stereo.
-        """
-        return sum_and_difference(self, self.mrstft, input, target)
+        super().__init__(mrstft, w_sum, w_diff, output)

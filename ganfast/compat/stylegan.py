@@ -18,7 +18,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from ganfast.compat._stylegan import Phase, Phases, Report, blur, mixed_styles
+from ganfast.compat._stylegan import Phase, Phases, Report, blur, faded, mixed_styles
 
 __all__ = ["StyleGAN2Loss"]
 
@@ -113,10 +113,7 @@ class StyleGAN2Loss(Phases):
         Raises:
             ValueError: the phase is unknown.
         """
-        self._sigma = 0.0
-        if self.blur_fade_kimg > 0:
-            fade = max(1 - cur_nimg / (self.blur_fade_kimg * 1e3), 0)
-            self._sigma = fade * self.blur_init_sigma
+        self._sigma = faded(self.blur_init_sigma, self.blur_fade_kimg, cur_nimg)
         self._accumulate(phase, real_img, real_c, gen_z, gen_c, gain, sync=True)
 
     def _images(self, z: Tensor, c: Tensor, for_D: bool, sync: bool) -> tuple[Tensor, Tensor]:

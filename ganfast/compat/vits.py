@@ -19,10 +19,9 @@ plain torch.
 from functools import lru_cache
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 
-from ganfast.compat._spectral import spectrogram
+from ganfast.compat._spectral import padded, spectrogram
 from ganfast.compat.hifigan import discriminator_loss, feature_loss, generator_loss
 from ganfast.losses import mel_filters
 from ganfast.reference import compute_dtype
@@ -56,10 +55,7 @@ def spectrogram_torch(
     Raises:
         TypeError, ValueError: as :class:`ganfast.losses.Spectrogram`.
     """
-    padding = (n_fft - hop_size) // 2
-    if center:
-        y = F.pad(y.unsqueeze(1), (padding, padding), "reflect").squeeze(1)
-        padding = n_fft // 2
+    y, padding = padded(y, n_fft, hop_size, center)
     magnitudes: Tensor = spectrogram(y.device, n_fft, hop_size, win_size, padding, eps=1e-6)(y)
     return magnitudes
 

@@ -39,7 +39,7 @@ def open_source(
 
     Args:
         source: a name wins over a path; write ``./digits`` for the folder. A path is a folder of
-            images or of idx files, or what else :func:`ganfast.data.opening.open_images` takes.
+            images or of idx files, or anything that :func:`ganfast.data.opening.open_images` takes.
         channels: 1 (grey) or 3 (RGB).
         background: of image files, as for :func:`ganfast.data.image_files.decode`.
         split: of idx files; other sources have only ``"train"``.

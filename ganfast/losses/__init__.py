@@ -15,7 +15,6 @@ from ganfast.losses.functional import (
     top_k_schedule,
 )
 from ganfast.losses.gradient_balance import Balancer, adaptive_weight_loss
-from ganfast.losses.images import ImagePool, cycle_loss, identity_loss, pixel_loss
 from ganfast.losses.lecam import LeCam
 from ganfast.losses.mel import mel_filters
 from ganfast.losses.one_pass import one_pass
@@ -29,6 +28,7 @@ from ganfast.losses.relativistic import (
     relativistic_generator_loss,
 )
 from ganfast.losses.spectral import SpectralLoss, Spectrogram
+from ganfast.losses.translation import ImagePool, cycle_loss, identity_loss, pixel_loss
 
 __all__ = [
     "AdversarialLoss",

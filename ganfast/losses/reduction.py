@@ -134,7 +134,7 @@ class Terms(NamedTuple):
         )
 
     def check(self, samples: bool = False) -> None:
-        """Raise what the ops raise; with ``samples``, also if the numbers of samples differ."""
+        """Raise the errors of the ops; with ``samples``, also if the numbers of samples differ."""
         (check_samples if samples else check_list)(self.x, self.name)
 
 

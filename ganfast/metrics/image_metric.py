@@ -1,6 +1,5 @@
 """What the metrics of images have in common: `ganfast.metrics.image_metrics` describes it."""
 
-import math
 import warnings
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, ClassVar
@@ -9,6 +8,7 @@ import torch
 from torch import Tensor, nn
 from typing_extensions import Self
 
+from ganfast._numbers import check_truth
 from ganfast.data.image_data import check_range
 from ganfast.distributed import gather_rows
 from ganfast.features.registry import DIMS
@@ -66,8 +66,7 @@ class ImageMetric(Metric):
             "compute_with_cache": compute_with_cache,
         }  # fmt: skip
         for name, value in switches.items():
-            if not isinstance(value, bool):
-                raise TypeError(f"{name} must be a bool, got {value!r}")
+            check_truth(name, value)
         super().__init__(
             compute_on_cpu=compute_on_cpu, dist_sync_on_step=dist_sync_on_step,
             process_group=process_group, dist_sync_fn=dist_sync_fn,
@@ -267,7 +266,7 @@ class ImageMetric(Metric):
             )
 
     def _sync_dist(self, dist_sync_fn: Any = None, process_group: Any = None) -> None:
-        """Replace the states by those of all processes, of which some may have none."""
+        """Replace the states by those of all processes, some of which may have none."""
         group = process_group or self.process_group
         for name in self._sides:
             parts = self._parts(name)
@@ -312,17 +311,3 @@ class ImageMetric(Metric):
 
 def _first(stacked: Tensor) -> Tensor:
     return stacked[0]
-
-
-def check_whole(name: str, value: int, least: int) -> None:
-    if not isinstance(value, int) or isinstance(value, bool):
-        raise TypeError(f"{name} must be a whole number, got {value!r}")
-    if value < least:
-        raise ValueError(f"{name} must be at least {least}, got {value}")
-
-
-def check_positive(name: str, value: float) -> None:
-    if not isinstance(value, int | float) or isinstance(value, bool):
-        raise TypeError(f"{name} must be a number, got {value!r}")
-    if not 0 < value < math.inf:
-        raise ValueError(f"{name} must be above 0, got {value}")

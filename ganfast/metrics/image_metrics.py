@@ -36,6 +36,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from ganfast._numbers import check_between, check_whole
 from ganfast.distributed import gather_numbers
 from ganfast.features.registry import DIMS
 from ganfast.metrics.frechet import frechet_distance
@@ -45,8 +46,6 @@ from ganfast.metrics.image_metric import (
     Group,
     ImageMetric,
     Path,
-    check_positive,
-    check_whole,
 )
 from ganfast.metrics.image_network import LOGITS, Feature
 from ganfast.metrics.kernel_distance import kid
@@ -99,7 +98,7 @@ class FrechetInceptionDistance(_TwoSided):
     Args:
         feature, reset_real_features, normalize, feature_extractor_weights_path, antialias, and
             those from features on: see the module.
-        input_img_size: of no use here, since the first batch tells the number of features.
+        input_img_size: unused, since the first batch gives the number of features.
         ddof: covariances are divided by N - ddof.
     """
 
@@ -232,9 +231,9 @@ class KernelInceptionDistance(_TwoSided):
         check_whole("subsets", subsets, 1)
         check_whole("subset_size", subset_size, 2)
         check_whole("degree", degree, 1)
-        check_positive("coef", coef)
+        check_between("coef", coef, math.inf, zero=False)
         if gamma is not None:
-            check_positive("gamma", gamma)
+            check_between("gamma", gamma, math.inf, zero=False)
         super().__init__(
             feature, features, feature_extractor_weights_path, antialias, normalize,
             reset_real_features, compute_on_cpu, dist_sync_on_step, process_group, dist_sync_fn,
@@ -318,9 +317,7 @@ class MemorizationInformedFrechetInceptionDistance(_TwoSided):
         distributed_available_fn: Available = None, sync_on_compute: bool = True,
         compute_with_cache: bool = True,
     ) -> None:  # fmt: skip
-        check_positive("cosine_distance_eps", cosine_distance_eps)
-        if cosine_distance_eps > 1:
-            raise ValueError(f"cosine_distance_eps must be at most 1, got {cosine_distance_eps}")
+        check_between("cosine_distance_eps", cosine_distance_eps, 1, zero=False, last=True)
         super().__init__(
             feature, features, feature_extractor_weights_path, antialias, normalize,
             reset_real_features, compute_on_cpu, dist_sync_on_step, process_group, dist_sync_fn,

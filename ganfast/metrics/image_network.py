@@ -127,7 +127,7 @@ def fingerprint(net: nn.Module, *settings: object) -> Tensor:
 
 
 def as_rows(found: object, n: int) -> Tensor:
-    """Return what a network has made of ``n`` images as features (n, D).
+    """Return a network's result for ``n`` images as features (n, D).
 
     (n, D, 1, 1) and other shapes are flattened, and a network that drops the axis of a single
     image is understood.

@@ -1,4 +1,4 @@
-"""`torchmetrics.Metric` as far as the metrics of images use it, for where it is not installed."""
+"""The part of `torchmetrics.Metric` that metrics of images use, where it is not installed."""
 
 import copy
 from abc import ABC, abstractmethod

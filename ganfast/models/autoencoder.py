@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from ganfast.models import dcgan, mlp
-from ganfast.models.parts import wrong_shape
+from ganfast.models.common import wrong_shape
 
 
 class _Coder(nn.Module):

@@ -2,7 +2,7 @@
 
 from torch import Tensor, nn
 
-from ganfast.models.parts import wrong_shape
+from ganfast.models.common import wrong_shape
 
 
 class Classifier(nn.Module):

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor, nn
 
 from ganfast.models import dcgan
-from ganfast.models.parts import check_labels, start_dcgan, wrong_shape
+from ganfast.models.common import check_labels, start_dcgan, wrong_shape
 
 
 class Generator(nn.Module):

@@ -2,7 +2,7 @@
 
 from torch import Tensor, nn
 
-from ganfast.models.parts import start_dcgan
+from ganfast.models.common import start_dcgan
 
 
 class Generator(nn.Module):

@@ -5,7 +5,7 @@ from typing import Literal
 
 from torch import Tensor, nn
 
-from ganfast.models.parts import ending, stages, start_dcgan, wrong_shape
+from ganfast.models.common import ending, stages, start_dcgan, wrong_shape
 
 Norm = Literal["batch", "instance", "none"]
 

@@ -6,7 +6,7 @@ from itertools import pairwise
 
 from torch import Tensor, nn
 
-from ganfast.models.parts import wrong_shape
+from ganfast.models.common import wrong_shape
 
 
 class Generator(nn.Module):

@@ -15,7 +15,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor, nn
 
-from ganfast.models.parts import check_labels, stages, wrong_shape
+from ganfast.models.common import check_labels, stages, wrong_shape
 from ganfast.stylegan import bias_act, conv2d, downsample2d, upsample2d
 
 _EXPANSION = 2  # hidden channels of a block, over its channels

@@ -9,7 +9,7 @@ import math
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from ganfast.models.parts import stages, wrong_shape
+from ganfast.models.common import stages, wrong_shape
 
 
 class Generator(nn.Module):

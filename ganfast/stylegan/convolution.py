@@ -1,4 +1,4 @@
-"""Convolutions whose derivatives of every order are a few convolutions, whatever the groups.
+"""Convolutions whose derivatives of every order are a few convolutions, with any number of groups.
 
 PyTorch's own second derivative of a grouped convolution runs one convolution per group. Here the
 gradients are the same functions again: the input's is a transposed convolution, the weight's is
@@ -97,7 +97,7 @@ class _Convolution(torch.autograd.Function):
 class _WeightGradient(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, dy: Tensor, x: Tensor, w: Tensor, geometry: _Geometry) -> Tensor:
-        """Compute the gradient of a weight, of which only shape and layout matter."""
+        """Compute the gradient of a weight; only its shape and layout matter."""
         ctx.geometry = geometry
         ctx.save_for_backward(dy, x)
         dw: Tensor = torch.ops.aten.convolution_backward(

@@ -16,7 +16,7 @@ def setup_filter(
     gain: float = 1,
     separable: bool | None = None,
 ) -> Tensor:
-    """Make a filter for :func:`ganfast.stylegan.upfirdn2d`; what was given is left as it is.
+    """Make a filter for :func:`ganfast.stylegan.upfirdn2d`; the argument is not changed.
 
     Args:
         f: numbers of shape (height, width) or (taps); one number for one tap, None for 1.
@@ -56,3 +56,21 @@ def setup_filter(
 def filter_size(f: Tensor | None) -> tuple[int, int]:
     """Return a filter's width and height; a separable one has its taps on both axes."""
     return (1, 1) if f is None else (f.shape[-1], f.shape[0])
+
+
+def padded_to_upsample(padding: Sequence[int], f: Tensor | None, up: tuple[int, int]) -> list[int]:
+    """Add the padding that keeps a filter centred on images that are upsampled by (x, y)."""
+    size = zip(filter_size(f), up, strict=True)
+    return _added(padding, [side for n, u in size for side in ((n + u - 1) // 2, (n - u) // 2)])
+
+
+def padded_to_downsample(
+    padding: Sequence[int], f: Tensor | None, down: tuple[int, int]
+) -> list[int]:
+    """Add the padding that keeps a filter centred on images that are downsampled by (x, y)."""
+    size = zip(filter_size(f), down, strict=True)
+    return _added(padding, [side for n, d in size for side in ((n - d + 1) // 2, (n - d) // 2)])
+
+
+def _added(padding: Sequence[int], more: list[int]) -> list[int]:
+    return [p + m for p, m in zip(padding, more, strict=True)]

@@ -73,7 +73,7 @@ class _GridSample(torch.autograd.Function):
 class _GridSampleGradient(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, dy: Tensor, x: Tensor, grid: Tensor) -> Tensor:
-        """Compute the gradient of images, of which only the shape matters."""
+        """Compute the gradient of images; only their shape matters."""
         ctx.save_for_backward(grid)
         dx: Tensor = torch.ops.aten.grid_sampler_2d_backward(
             dy, x, grid, 0, 0, False, [True, False]

@@ -7,7 +7,7 @@ from torch import Tensor
 
 from ganfast.stylegan._arguments import Padding, check_convolution, check_filter, pair, sides
 from ganfast.stylegan.convolution import conv2d, conv_transpose2d
-from ganfast.stylegan.filters import filter_size
+from ganfast.stylegan.filters import padded_to_downsample, padded_to_upsample
 from ganfast.stylegan.resampling import upfirdn2d
 
 
@@ -51,13 +51,10 @@ def conv2d_resample(
     up, down = pair("up", operator.index(up))[0], pair("down", operator.index(down))[0]
     kernel = (w.shape[3], w.shape[2])
     pads = list(sides("padding", padding))
-    for i, taps in enumerate(filter_size(f)):
-        if up > 1:
-            pads[2 * i] += (taps + up - 1) // 2
-            pads[2 * i + 1] += (taps - up) // 2
-        if down > 1:
-            pads[2 * i] += (taps - down + 1) // 2
-            pads[2 * i + 1] += (taps - down) // 2
+    if up > 1:
+        pads = padded_to_upsample(pads, f, (up, up))
+    if down > 1:
+        pads = padded_to_downsample(pads, f, (down, down))
     if not flip_weight:
         w = w.flip([2, 3])
 

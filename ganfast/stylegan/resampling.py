@@ -7,7 +7,7 @@ from torch import Tensor
 from ganfast import ops
 from ganfast.stylegan._arguments import Factor, Padding, check_filter, check_images, pair, sides
 from ganfast.stylegan.convolution import conv2d, conv_transpose2d, without_autocast
-from ganfast.stylegan.filters import filter_size
+from ganfast.stylegan.filters import filter_size, padded_to_downsample, padded_to_upsample
 
 
 def upfirdn2d(
@@ -160,9 +160,7 @@ def filter2d(
         TypeError, ValueError: as :func:`upfirdn2d`.
     """
     check_filter("f", f, x)
-    x0, x1, y0, y1 = sides("padding", padding)
-    fw, fh = filter_size(f)
-    pads = (x0 + fw // 2, x1 + (fw - 1) // 2, y0 + fh // 2, y1 + (fh - 1) // 2)
+    pads = padded_to_upsample(sides("padding", padding), f, (1, 1))
     return upfirdn2d(x, f, padding=pads, flip_filter=flip_filter, gain=gain)
 
 
@@ -192,11 +190,7 @@ def upsample2d(
     """
     check_filter("f", f, x)
     ux, uy = pair("up", up)
-    x0, x1, y0, y1 = sides("padding", padding)
-    fw, fh = filter_size(f)
-    pads = (
-        x0 + (fw + ux - 1) // 2, x1 + (fw - ux) // 2, y0 + (fh + uy - 1) // 2, y1 + (fh - uy) // 2,
-    )  # fmt: skip
+    pads = padded_to_upsample(sides("padding", padding), f, (ux, uy))
     return upfirdn2d(x, f, up=up, padding=pads, flip_filter=flip_filter, gain=gain * ux * uy)
 
 
@@ -225,10 +219,5 @@ def downsample2d(
         TypeError, ValueError: as :func:`upfirdn2d`.
     """
     check_filter("f", f, x)
-    dx, dy = pair("down", down)
-    x0, x1, y0, y1 = sides("padding", padding)
-    fw, fh = filter_size(f)
-    pads = (
-        x0 + (fw - dx + 1) // 2, x1 + (fw - dx) // 2, y0 + (fh - dy + 1) // 2, y1 + (fh - dy) // 2,
-    )  # fmt: skip
+    pads = padded_to_downsample(sides("padding", padding), f, pair("down", down))
     return upfirdn2d(x, f, down=down, padding=pads, flip_filter=flip_filter, gain=gain)

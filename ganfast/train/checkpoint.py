@@ -181,7 +181,7 @@ def restore(
     needed = {"device", "rng", "random", *parts}
     if random.device.type == "cuda":
         needed.add("rng_cuda")
-    refuse_missing(state, needed)
+    refuse_incomplete(state, needed)
     if state["device"] != random.device.type:
         raise ValueError(
             f"the checkpoint was made on {state['device']}, the generator is on {random.device}"
@@ -205,7 +205,7 @@ def restore(
             torch.cuda.set_rng_state(processes.own(state["rng_cuda"]), random.device)
 
 
-def refuse_missing(state: State, names: Iterable[str]) -> None:
+def refuse_incomplete(state: State, names: Iterable[str]) -> None:
     """Raise ValueError if a checkpoint lacks one of its parts."""
     missing = sorted(set(names) - state.keys())
     if missing:

@@ -16,7 +16,7 @@ from torch import Tensor
 from ganfast._lock import hold
 from ganfast.distributed import Processes
 from ganfast.models.checkpoint import State
-from ganfast.train.checkpoint import Checkpoints, capture, refuse_missing, refused, restore
+from ganfast.train.checkpoint import Checkpoints, capture, refuse_incomplete, refused, restore
 from ganfast.train.journal import Journal, Record
 from ganfast.train.options import CADENCE, refuse_other
 
@@ -166,7 +166,7 @@ class Loop(ABC):
                 other than ``steps``, architecture, device or number of processes differ.
         """
         state = self._checkpoints.load(None if path is None else Path(path))
-        refuse_missing(state, ("options",))
+        refuse_incomplete(state, ("options",))
         refuse_other(self._options, state["options"], self._free)
         self._restore(state)
         self._begun = True
@@ -178,7 +178,7 @@ class Loop(ABC):
         return {"step": self.step, "options": asdict(self._options), **own, **parts}
 
     def _restore(self, state: State) -> None:
-        refuse_missing(state, ("step", *self._own_names))
+        refuse_incomplete(state, ("step", *self._own_names))
         if not isinstance(state["step"], int):
             raise ValueError(f"the checkpoint's step must be an int, got {state['step']!r}")
         restore(self._parts(), self._random, self._processes, state)

@@ -1,10 +1,11 @@
-"""The options of a training run, and the checks of settings."""
+"""The options of a training run."""
 
 import math
 from dataclasses import MISSING, dataclass, fields, replace
 from typing import TYPE_CHECKING, Any, Literal, get_args
 
 from ganfast._names import check_name
+from ganfast._numbers import check_between, check_truth, check_whole
 
 if TYPE_CHECKING:
     from _typeshed import DataclassInstance
@@ -123,38 +124,38 @@ class TrainOptions:
     def __post_init__(self) -> None:
         positive = ("steps", "d_steps", "g_steps", "accumulate", "penalty_every", "log_every")
         for name in (*positive, "keep_checkpoints", "samples"):
-            whole(name, getattr(self, name), minimum=1)
+            check_whole(name, getattr(self, name), minimum=1)
         counts = ("seed", "score_every", "sample_every", "checkpoint_every")
         for name in (*counts, "classes", "patience", "lr_decay_start"):
-            whole(name, getattr(self, name), minimum=0)
+            check_whole(name, getattr(self, name), minimum=0)
         for name in ("lr_g", "lr_d"):
-            between(name, getattr(self, name), math.inf, zero=False)
+            check_between(name, getattr(self, name), math.inf, zero=False)
         weights = ("penalty_weight", "consistency", "lecam", "clip_gradients", "clip_weights")
         schedule = ("burn_in_kimg", "lr_end", "penalty_end", "ema_kimg")
         for name in (*weights, *schedule):
-            between(name, getattr(self, name), math.inf)
+            check_between(name, getattr(self, name), math.inf)
         for name in ("ema", "lecam_decay"):
-            between(name, getattr(self, name), 1.0)
+            check_between(name, getattr(self, name), 1.0)
         if self.beta2_end is not None:
-            between("beta2_end", self.beta2_end, 1.0)
+            check_between("beta2_end", self.beta2_end, 1.0)
         if self.augment_p is not None:
-            between("augment_p", self.augment_p, 1.0, last=True)
+            check_between("augment_p", self.augment_p, 1.0, last=True)
         for name in ("betas_g", "betas_d"):
             betas = getattr(self, name)
             if not isinstance(betas, tuple) or len(betas) != 2:
                 raise TypeError(f"{name} must be a tuple of two numbers, got {betas!r}")
             for beta in betas:
-                between(name, beta, 1.0)
+                check_between(name, beta, 1.0)
         if self.seed >= 2**63:
             raise ValueError(f"seed must be below 2**63, got {self.seed}")
         for size in self.latent_shape:
-            whole("latent_dim", size, minimum=1)
-        one_of("lr_decay", self.lr_decay, get_args(Decay))
-        one_of("precision", self.precision, get_args(Precision))
-        one_of("penalty", self.penalty, get_args(Penalty))
-        one_of("divergence", self.divergence, get_args(Divergence))
+            check_whole("latent_dim", size, minimum=1)
+        check_name("lr_decay", self.lr_decay, get_args(Decay))
+        check_name("precision", self.precision, get_args(Precision))
+        check_name("penalty", self.penalty, get_args(Penalty))
+        check_name("divergence", self.divergence, get_args(Divergence))
         for name in ("channels_last", "reuse_fakes", "compile", "cuda_graphs"):
-            truth(name, getattr(self, name))
+            check_truth(name, getattr(self, name))
         if self.lr_decay != "constant" and self.lr_decay_start >= self.steps:
             raise ValueError(
                 f"lr_decay_start must be below steps, {self.steps}, got {self.lr_decay_start}"
@@ -212,32 +213,3 @@ def refuse_other(
                 f"the checkpoint was made with {field.name}={theirs!r}, "
                 f"this run has {field.name}={mine!r}"
             )
-
-
-def whole(name: str, value: object, minimum: int) -> None:
-    """Raise unless a value is an int of at least ``minimum``."""
-    if not isinstance(value, int) or isinstance(value, bool):
-        raise TypeError(f"{name} must be an int, got {value!r}")
-    if value < minimum:
-        raise ValueError(f"{name} must be >= {minimum}, got {value}")
-
-
-def truth(name: str, value: object) -> None:
-    """Raise unless a value is a bool."""
-    if not isinstance(value, bool):
-        raise TypeError(f"{name} must be true or false, got {value!r}")
-
-
-def between(name: str, value: object, end: float, zero: bool = True, last: bool = False) -> None:
-    """Raise unless 0 <= value < end; ``zero`` and ``last`` say if 0 and the end are allowed."""
-    if not isinstance(value, int | float) or isinstance(value, bool):
-        raise TypeError(f"{name} must be a number, got {value!r}")
-    within = 0 <= value < end or (last and value == end)
-    if not within or (value == 0 and not zero):
-        interval = f"{'[' if zero else '('}0, {end}{']' if last else ')'}"
-        raise ValueError(f"{name} must be in {interval}, got {value}")
-
-
-def one_of(name: str, value: object, known: tuple[str, ...]) -> None:
-    """Raise unless a value is one of the ``known`` words."""
-    check_name(name, value, known)

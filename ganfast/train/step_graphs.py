@@ -40,7 +40,7 @@ def graphed(
     - open autocast inside; draw random numbers on the device, by default or from ``generators``;
     - leave weights and the optimizers' states in place: make a new one after loading a checkpoint.
 
-    What it sees of the contrary is refused in one sentence.
+    Violations that it can detect raise an error that says what to change.
 
     Args:
         step: takes tensors on one device, in lists, tuples or dicts if it likes, and numbers,
@@ -234,7 +234,7 @@ _RECORDERS = {"cuda": _Recorder}
 
 
 def _constant(leaf: object) -> object:
-    """What an argument adds to the kind of a call: itself, or of a tensor nothing."""
+    """Return an argument's part of the key of a call: its value, or only that it is a tensor."""
     if isinstance(leaf, Tensor):
         return Tensor
     if leaf is None or isinstance(leaf, (bool, int, float, str)):

@@ -14,12 +14,12 @@ from ganfast.losses.adversarial import frozen
 from ganfast.losses.reduction import last_maps
 from ganfast.train.acceleration import Compiled
 from ganfast.train.batches import Batch
+from ganfast.train.burn_in import Schedule
 from ganfast.train.first_batch import check_ranges, refuse_probabilities
 from ganfast.train.journal import Record
 from ganfast.train.objective import Loss, gives_probabilities
 from ganfast.train.options import TrainOptions
 from ganfast.train.regularizer import Regularizer
-from ganfast.train.schedule import Schedule
 
 _AUTOCAST = {"bf16": torch.bfloat16, "fp16": torch.float16}
 

@@ -15,12 +15,12 @@ from ganfast.augment import Augment
 from ganfast.models.checkpoint import State
 from ganfast.train.acceleration import Graphs
 from ganfast.train.batches import Batch, Batches
+from ganfast.train.burn_in import as_record, scheduled, varies
 from ganfast.train.health import Health
 from ganfast.train.journal import Record
 from ganfast.train.loop import Loop
 from ganfast.train.objective import Loss, LossName, gives_probabilities, loss_by_name
 from ganfast.train.options import TrainOptions
-from ganfast.train.schedule import as_record, scheduled, varies
 from ganfast.train.steps import StepMetrics, Steps
 
 _MAX_ROLLBACKS = 3  # in one run

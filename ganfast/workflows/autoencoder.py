@@ -12,6 +12,8 @@ from torch import Tensor, nn
 
 from ganfast import data
 from ganfast._files import atomic_write
+from ganfast._names import check_name
+from ganfast._numbers import check_whole
 from ganfast.data.squares import OnError
 from ganfast.distributed import Processes
 from ganfast.models import autoencoder
@@ -19,8 +21,8 @@ from ganfast.models.checkpoint import State
 from ganfast.reporting import images, report
 from ganfast.train.journal import Record
 from ganfast.train.loop import Descent, Loop
-from ganfast.train.options import CADENCE, one_of, whole
-from ganfast.workflows import classifiers, gan, scores
+from ganfast.train.options import CADENCE
+from ganfast.workflows import classifiers, gan, training_scores
 from ganfast.workflows.run_folder import one_writer, refuse_no_run, run_or_resume
 
 MODELS = ("autoencoder", "conv-autoencoder", "denoising-autoencoder")
@@ -60,10 +62,10 @@ class AutoencoderConfig:
     checkpoint_every: int = 250
 
     def __post_init__(self) -> None:
-        one_of("model", self.model, MODELS)
+        check_name("model", self.model, MODELS)
         for name in ("steps", "batch_size", "latent_dim", "log_every", "checkpoint_every"):
-            whole(name, getattr(self, name), minimum=1)
-        whole("seed", self.seed, minimum=0)
+            check_whole(name, getattr(self, name), minimum=1)
+        check_whole("seed", self.seed, minimum=0)
         if not self.lr > 0:
             raise ValueError(f"lr must be positive, got {self.lr}")
 
@@ -143,7 +145,7 @@ def autoencode(
         real = data.to_float(held)
         back = net(real)
         made = net.decoder(sample_normal(codes, len(codes), config.seed))
-    score = scores.make_score(fit.score, pool, (config.latent_dim,))
+    score = training_scores.make_score(fit.score, pool, (config.latent_dim,))
     of_back, of_made = (score.of_images(data.to_uint8(x))[score.name] for x in (back, made))
     mean = data.to_float(pool.images[:_MOST]).mean(0)
     result = Result(

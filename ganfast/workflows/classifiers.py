@@ -14,10 +14,10 @@ from tqdm import tqdm
 from ganfast import data
 from ganfast._files import atomic_write, read_tensors
 from ganfast._names import user_code
+from ganfast._numbers import check_between, check_whole
 from ganfast.features.user_models import import_callable
 from ganfast.models.classifier import Classifier
 from ganfast.train.loop import Descent
-from ganfast.train.options import between, whole
 
 Labelled = tuple[Tensor, Tensor]  # uint8 images (N, C, H, W), labels (N,)
 
@@ -43,8 +43,8 @@ class Fit:
 
     def __post_init__(self) -> None:
         for name in ("steps", "batch_size", "check_every", "patience"):
-            whole(name, getattr(self, name), minimum=1)
-        between("lr", self.lr, math.inf, zero=False)
+            check_whole(name, getattr(self, name), minimum=1)
+        check_between("lr", self.lr, math.inf, zero=False)
 
 
 def fit(

@@ -8,13 +8,13 @@ import torch
 from torch import Tensor, nn
 
 from ganfast import data
+from ganfast._numbers import check_between, check_whole
 from ganfast.losses import AdversarialLoss
 from ganfast.models import cyclegan
 from ganfast.reporting import images, report
 from ganfast.train import TrainOptions
 from ganfast.train.cyclegan import CycleTrainer, Discriminators, Generators, PairStream
 from ganfast.train.journal import Record, read_records
-from ganfast.train.options import between, whole
 from ganfast.workflows.run_folder import one_writer, run_or_resume
 
 CHANGES: dict[str, Callable[[Tensor], Tensor]] = {
@@ -70,10 +70,10 @@ class CycleConfig(TrainOptions):
     def __post_init__(self) -> None:
         super().__post_init__()
         for name in ("size", "channels", "batch_size", "width", "blocks", "depth"):
-            whole(name, getattr(self, name), minimum=1)
-        whole("pool", self.pool, minimum=0)
+            check_whole(name, getattr(self, name), minimum=1)
+        check_whole("pool", self.pool, minimum=0)
         for name in ("cycle", "identity"):
-            between(name, getattr(self, name), float("inf"))
+            check_between(name, getattr(self, name), float("inf"))
         if self.size % 4:
             raise ValueError(f"size must be a multiple of 4, got {self.size}")
 

@@ -16,8 +16,8 @@ from ganfast.reporting import plot, report
 from ganfast.train.journal import Record, read_records
 from ganfast.workflows import gan
 from ganfast.workflows.run_folder import one_writer, run_or_resume
-from ganfast.workflows.scores import FrechetScore, encode
 from ganfast.workflows.train import make_trainer
+from ganfast.workflows.training_scores import FrechetScore, encode
 
 STEPS = 2000
 BATCH = 64

@@ -11,9 +11,10 @@ import torch
 from torch import Tensor, nn
 
 from ganfast import data
+from ganfast._names import check_name
+from ganfast._numbers import check_between, check_whole
 from ganfast.models.classifier import Classifier
 from ganfast.reporting import plot, report
-from ganfast.train.options import between, one_of, whole
 from ganfast.workflows import classifiers
 from ganfast.workflows.classifiers import Fit, Labelled
 from ganfast.workflows.gan import gan_config, images_of
@@ -84,10 +85,10 @@ class Settings:
         if self.sizes and min(self.sizes) < _FEWEST:
             raise ValueError(f"sizes must be 20 images or more, got {self.sizes}")
         for name in ("seeds", "synthetic"):
-            whole(name, getattr(self, name), minimum=1)
-        whole("test", self.test, minimum=0)
-        between("ratio", self.ratio, math.inf, zero=False)
-        one_of("labels", self.labels, get_args(Labels))
+            check_whole(name, getattr(self, name), minimum=1)
+        check_whole("test", self.test, minimum=0)
+        check_between("ratio", self.ratio, math.inf, zero=False)
+        check_name("labels", self.labels, get_args(Labels))
 
     def fitted(self, count: int) -> "Settings":
         """Return the settings with what they leave open chosen for so many images.
@@ -175,7 +176,7 @@ def finetune(
         settings: the settings.
         out: folder of the run; ``rounds.json`` in it keeps the accuracies.
         device: ``cpu`` or ``cuda``.
-        overwrite: start again, whatever ``out`` holds.
+        overwrite: start again even if ``out`` holds results.
         on_result: called with a line of text for each accuracy.
         on_note: called with a line that says what the data are.
 

@@ -12,6 +12,8 @@ import torch
 from torch import Tensor, nn
 
 from ganfast import data, models
+from ganfast._names import check_name
+from ganfast._numbers import check_between, check_truth, check_whole
 from ganfast.augment import AdaptiveAugment, Augment, DiffAugment
 from ganfast.augment.adaptive import STRENGTHS, check_policy
 from ganfast.data.image_files import colour
@@ -21,12 +23,10 @@ from ganfast.distributed import Processes
 from ganfast.models.checkpoint import load, load_gan
 from ganfast.models.registry import CONDITIONAL, check_model, is_r3gan
 from ganfast.train import Loss, TrainOptions, loss_by_name
-from ganfast.train.checkpoint import refuse_missing, refused
+from ganfast.train.checkpoint import refuse_incomplete, refused
 from ganfast.train.config import from_mapping, values_of
 from ganfast.train.objective import LossName
-from ganfast.train.options import between, one_of, truth, whole
-from ganfast.workflows import scores
-from ganfast.workflows.scores import Score
+from ganfast.workflows.training_scores import Score, make_score
 
 CHOSEN = (28, 32, 64)  # sides that are chosen for images of any size
 _MAX_CLASSES = 1000  # that a class-conditional model is chosen for
@@ -130,14 +130,14 @@ class Config(TrainOptions):
             object.__setattr__(self, "latent_dim", models.LATENTS[self.model])
         super().__post_init__()
         for name in ("size", "channels", "batch_size", "labels", "limit", "freeze_d"):
-            whole(name, getattr(self, name), minimum=0)
+            check_whole(name, getattr(self, name), minimum=0)
         if self.channels not in (0, 1, 3):
             raise ValueError(f"channels must be 1 (grey) or 3 (RGB), got {self.channels}")
         colour(self.background)
-        one_of("on_error", self.on_error, get_args(OnError))
+        check_name("on_error", self.on_error, get_args(OnError))
         for name in ("sigmoid", "spectral_norm", "tensorboard", "mirror"):
-            truth(name, getattr(self, name))
-        between("label_smoothing", self.label_smoothing, 1.0)
+            check_truth(name, getattr(self, name))
+        check_between("label_smoothing", self.label_smoothing, 1.0)
         self.make_loss()
         self._check_augment()
 
@@ -168,9 +168,9 @@ class Config(TrainOptions):
 
     def _check_augment(self) -> None:
         check_policy(self.augment, "augment")
-        between("adaptive", self.adaptive, 1.0)
-        between("adaptive_kimg", self.adaptive_kimg, math.inf, zero=False)
-        between("adaptive_limit", self.adaptive_limit, 1.0, zero=False, last=True)
+        check_between("adaptive", self.adaptive, 1.0)
+        check_between("adaptive_kimg", self.adaptive_kimg, math.inf, zero=False)
+        check_between("adaptive_limit", self.adaptive_limit, 1.0, zero=False, last=True)
         if self.augment == "ada" and self.augment_p is None:
             self._choose(adaptive=0.6)
         for name in ("adaptive", "augment_p"):
@@ -251,7 +251,7 @@ def make(config: Config) -> models.Gan:
     )
     if config.start:
         state = load(Path(config.start))
-        refuse_missing(state, ("generator", "discriminator"))
+        refuse_incomplete(state, ("generator", "discriminator"))
         for name in ("generator", "discriminator"):
             with refused(name):
                 getattr(gan, name).load_state_dict(state[name])
@@ -361,7 +361,7 @@ def first_of_each(images: data.ImageData, count: int) -> data.ImageData:
     return replace(images, images=images.images[kept], labels=images.labels[kept])
 
 
-def make_score(config: Config, real: data.ImageData, device: str) -> Score | None:
+def score_of(config: Config, real: data.ImageData, device: str) -> Score | None:
     """Make the score of a config, or None if it has none."""
     if config.score == "none" or not config.score_every:
         return None
@@ -370,7 +370,7 @@ def make_score(config: Config, real: data.ImageData, device: str) -> Score | Non
             "score digits is made for grey digits, and says little of images in colour: try swd",
             stacklevel=2,
         )
-    return scores.make_score(config.score, real, config.latent_shape, config.classes, device)
+    return make_score(config.score, real, config.latent_shape, config.classes, device)
 
 
 def from_checkpoint(path: Path) -> tuple[Config, models.Gan]:

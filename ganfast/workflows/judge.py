@@ -6,18 +6,16 @@ from pathlib import Path
 
 import torch
 from torch import Tensor, nn
-from tqdm import tqdm
 
 from ganfast import data, features
 from ganfast.data.squares import square
 from ganfast.features import Encoder
 from ganfast.features.resize import Mode
 from ganfast.models.classifier import Classifier
-from ganfast.train.loop import Descent
 from ganfast.workflows import classifiers
 from ganfast.workflows.classifiers import Fit
-from ganfast.workflows.pretext import contrastive_loss, view
-from ganfast.workflows.scores import encode
+from ganfast.workflows.pretext import fit_to_task, two_views
+from ganfast.workflows.training_scores import encode
 
 _WIDTH = 16  # of the networks that are trained here
 _HELD = 0.2  # share of the images that says when to stop, and how good the classifier is
@@ -25,7 +23,6 @@ _FIT = Fit(steps=600, check_every=50)
 _STEPS = 300  # without labels
 _FEATURES = 64
 _MOST, _SIDE = 20_000, 32  # images, and their size in pixels
-_TEMPERATURE = 0.5
 
 
 @dataclass(frozen=True)
@@ -60,7 +57,7 @@ def judge_of(
         real: the images.
         folder: where the network is kept.
         classifier: file or ``module:callable`` of a classifier to take instead.
-        overwrite: train again, whatever ``folder`` holds.
+        overwrite: train again even if ``folder`` holds a network.
 
     Raises:
         ValueError: the classifier does not take these images, or tells fewer classes apart.
@@ -105,13 +102,7 @@ def _recognizer(real: data.ImageData) -> Classifier:
     """Train a network to recognize two views of one image (Chen et al. 2020)."""
     torch.manual_seed(0)
     net = Classifier(_FEATURES, _WIDTH, real.images.shape[1], real.images.shape[2])
-    descent, random = Descent(net.parameters(), 1e-3), torch.Generator().manual_seed(0)
-    stream = data.BatchStream(real, min(64, len(real)), seed=0)
-    net.train()
-    for _ in tqdm(range(_STEPS), "training on views", leave=False, disable=None):
-        images, _ = next(stream)
-        one, two = (net(view(images, random)) for _ in range(2))
-        descent.step(contrastive_loss(one, two, _TEMPERATURE))
+    fit_to_task(net, real, _STEPS, 0, two_views(net, seed=0), "training on views")
     return net.eval()
 
 
@@ -165,7 +156,7 @@ def _encoder(
 
 
 class _Layers(nn.Module):
-    """A classifier's hidden layer as features, or its logits where it is not one of ours."""
+    """A classifier's hidden layer as features; of a foreign classifier, its logits."""
 
     def __init__(self, net: nn.Module) -> None:
         super().__init__()

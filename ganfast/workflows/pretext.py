@@ -7,17 +7,19 @@ from typing import Literal, NamedTuple
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+from tqdm import tqdm
 
 from ganfast import data
 from ganfast.models import autoencoder, dcgan
 from ganfast.models.checkpoint import load
-from ganfast.train.checkpoint import refuse_missing
+from ganfast.train.checkpoint import refuse_incomplete
 from ganfast.train.loop import Descent
 from ganfast.train.regularizer import shifted
 from ganfast.workflows.gan import Config
 
 Method = Literal["autoencoder", "denoising", "rotation", "contrastive", "classifier", "transfer"]
 Weights = dict[str, Tensor]
+Task = Callable[[Tensor, Tensor], Tensor]  # the loss of images and their labels
 
 _TEMPERATURE = 0.5
 _NOISE = 0.1  # standard deviation, in the views of the contrastive task
@@ -46,7 +48,7 @@ def pretext_weights(
     """
     if method == "transfer":
         state = load(Path(source))
-        refuse_missing(state, ("ema", "discriminator"))
+        refuse_incomplete(state, ("ema", "discriminator"))
         return {"generator": state["ema"], "discriminator": state["discriminator"]}
     if config.model not in ("dcgan", "wgan"):
         raise ValueError(f"model must be dcgan or wgan for {method!r}, got {config.model!r}")
@@ -56,22 +58,19 @@ def pretext_weights(
         if config.model == "wgan":
             net.encoder = _discriminator(config, 64)
         whole = net if method == "autoencoder" else autoencoder.Denoising(net)
-        _fit(whole, real, steps, seed, lambda x, y: F.mse_loss(whole(x), x))
+        fit_to_task(whole, real, steps, seed, lambda x, y: F.mse_loss(whole(x), x))
         return {"generator": net.decoder.state_dict(), "discriminator": net.encoder.state_dict()}
     if method == "classifier" and real.labels is None:
         raise ValueError(f"data must have labels for 'classifier', got none in {real.name}")
     classes = 0 if real.labels is None else int(real.labels.max()) + 1
     outputs = {"rotation": 4, "contrastive": 64, "classifier": classes}[method]
     d = _discriminator(config, outputs)
-    random = torch.Generator().manual_seed(seed)
-    losses: dict[str, Callable[[Tensor, Tensor], Tensor]] = {
+    losses: dict[str, Task] = {
         "rotation": lambda x, y: rotation_loss(d, x),
-        "contrastive": lambda x, y: contrastive_loss(
-            d(view(x, random)), d(view(x, random)), _TEMPERATURE
-        ),
+        "contrastive": two_views(d, seed),
         "classifier": lambda x, y: F.cross_entropy(d(x), y),
     }
-    _fit(d, real, steps, seed, losses[method])
+    fit_to_task(d, real, steps, seed, losses[method])
     return {"discriminator": d.state_dict()}
 
 
@@ -103,6 +102,17 @@ def contrastive_loss(a: Tensor, b: Tensor, temperature: float) -> Tensor:
     return F.cross_entropy(similar, partners)
 
 
+def two_views(net: nn.Module, seed: int) -> Task:
+    """Return the task of recognizing two views of one image."""
+    random = torch.Generator().manual_seed(seed)
+
+    def loss(images: Tensor, _: Tensor) -> Tensor:
+        one, two = (net(view(images, random)) for _ in range(2))
+        return contrastive_loss(one, two, _TEMPERATURE)
+
+    return loss
+
+
 def view(images: Tensor, random: torch.Generator) -> Tensor:
     """Return images shifted by a few pixels at random, with noise."""
     return shifted(images, random) + _NOISE * torch.randn(images.shape, generator=random)
@@ -113,22 +123,19 @@ def _discriminator(config: Config, outputs: int) -> dcgan.Discriminator:
     return dcgan.Discriminator(32, config.channels, config.size, outputs, norm)
 
 
-def _fit(
-    net: nn.Module,
-    real: data.ImageData,
-    steps: int,
-    seed: int,
-    loss: Callable[[Tensor, Tensor], Tensor],
+def fit_to_task(
+    net: nn.Module, real: data.ImageData, steps: int, seed: int, loss: Task, name: str = ""
 ) -> None:
+    """Train a network on batches of real images; ``name`` is that of a progress bar."""
     descent = Descent(net.parameters(), 1e-3)
     stream = data.BatchStream(real, min(64, len(real)), seed)
     net.train()
-    for _ in range(steps):
+    for _ in tqdm(range(steps), name, leave=False, disable=None if name else True):
         images, labels = next(stream)
         descent.step(loss(images, labels if labels is not None else images))
 
 
-class Row(NamedTuple):
+class TakenWeight(NamedTuple):
     """One weight: its name, and ``taken`` or the reason why it was not."""
 
     name: str
@@ -136,7 +143,7 @@ class Row(NamedTuple):
 
 
 @torch.no_grad()
-def take(module: nn.Module, weights: Mapping[str, Tensor]) -> list[Row]:
+def take(module: nn.Module, weights: Mapping[str, Tensor]) -> list[TakenWeight]:
     """Copy every weight with the same name and shape, and report every other with the reason.
 
     Args:
@@ -150,14 +157,14 @@ def take(module: nn.Module, weights: Mapping[str, Tensor]) -> list[Row]:
     for name, value in mine.items():
         other = weights.get(name)
         if other is None:
-            rows.append(Row(name, "not in the source"))
+            rows.append(TakenWeight(name, "not in the source"))
         elif other.shape != value.shape:
             shapes = f"{_shape(other)} in the source, {_shape(value)} here"
-            rows.append(Row(name, f"{shapes}: not taken"))
+            rows.append(TakenWeight(name, f"{shapes}: not taken"))
         else:
             value.copy_(other)
-            rows.append(Row(name, "taken"))
-    rows += [Row(name, "not in the network") for name in weights if name not in mine]
+            rows.append(TakenWeight(name, "taken"))
+    rows += [TakenWeight(name, "not in the network") for name in weights if name not in mine]
     if not any(row.status == "taken" for row in rows):
         raise ValueError(
             f"weights must have names and shapes of {type(module).__name__}, such as "

@@ -11,19 +11,20 @@ from safetensors.torch import load, save
 from torch import Tensor
 
 from ganfast._files import atomic_write
+from ganfast._names import check_name
+from ganfast._numbers import check_whole
 from ganfast.data import ImageData
 from ganfast.models import Gan
 from ganfast.reporting import plot, report
 from ganfast.train.config import from_mapping, values_of
 from ganfast.train.journal import read_records
-from ganfast.train.options import whole
 from ganfast.workflows import gan, pretext
 from ganfast.workflows.gan import Config
 from ganfast.workflows.pretext import Method, Weights, pretext_weights
 from ganfast.workflows.run_folder import claim, one_writer, run_to_end
-from ganfast.workflows.scores import Score
 from ganfast.workflows.seed_statistics import Summary, difference, in_words, summary
 from ganfast.workflows.train import make_trainer
+from ganfast.workflows.training_scores import Score
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -55,14 +56,12 @@ class Settings:
     seeds: int = 3
 
     def __post_init__(self) -> None:
-        if self.method not in get_args(Method):
-            known = ", ".join(get_args(Method))
-            raise ValueError(f"method must be one of {known}, got {self.method!r}")
+        check_name("method", self.method, get_args(Method))
         if (self.method == "transfer") != bool(self.source):
             needed = "given" if self.method == "transfer" else "empty"
             raise ValueError(f"source must be {needed} for {self.method}, got {self.source!r}")
         for name in ("seeds", "pretrain_steps"):
-            whole(name, getattr(self, name), minimum=1)
+            check_whole(name, getattr(self, name), minimum=1)
 
     @property
     def extra(self) -> int:
@@ -88,7 +87,7 @@ class Result:
     score: str  # what the distances are called
     scratch: list[Curve]
     pretrained: list[Curve]
-    taken: dict[str, list[pretext.Row]]
+    taken: dict[str, list[pretext.TakenWeight]]
 
     @property
     def last(self) -> tuple[Summary, Summary, Summary]:
@@ -111,7 +110,7 @@ def pretrain(
         settings: the settings.
         out: folder of the run.
         device: ``cpu`` or ``cuda``.
-        overwrite: start again, whatever ``out`` holds.
+        overwrite: start again even if ``out`` holds results.
         on_note: called with a line that says what is trained on what.
 
     Raises:
@@ -158,7 +157,7 @@ def _weights(
     return weights
 
 
-def _take(pair: Gan, weights: dict[str, Weights]) -> dict[str, list[pretext.Row]]:
+def _take(pair: Gan, weights: dict[str, Weights]) -> dict[str, list[pretext.TakenWeight]]:
     return {part: pretext.take(getattr(pair, part), w) for part, w in weights.items()}
 
 
@@ -180,7 +179,7 @@ def _run(
     device: str,
     overwrite: bool,
     weights: dict[str, Weights],
-) -> tuple[Curve, str, dict[str, list[pretext.Row]]]:
+) -> tuple[Curve, str, dict[str, list[pretext.TakenWeight]]]:
     """Train from weights; return the distances over rounds, their name, and the weights taken."""
     pair = gan.make(config)
     taken = _take(pair, weights)

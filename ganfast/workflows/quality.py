@@ -10,7 +10,7 @@ from ganfast.metrics.logit_scores import inception_score
 from ganfast.metrics.precision_recall import prdc
 from ganfast.metrics.pyramid import swd
 from ganfast.workflows.judge import Judge
-from ganfast.workflows.scores import encode
+from ganfast.workflows.training_scores import encode
 
 _NEAREST = 5  # the radius of a sample reaches to this neighbour
 _ROWS = 1000  # rows of the distance matrix computed at a time

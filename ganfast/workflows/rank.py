@@ -12,8 +12,8 @@ from torch import Tensor, nn
 
 from ganfast import data
 from ganfast._files import atomic_write
+from ganfast._numbers import check_whole
 from ganfast.reporting import plot, report
-from ganfast.train.options import whole
 from ganfast.workflows import classifiers, correlation
 from ganfast.workflows.classifiers import Fit, Labelled
 from ganfast.workflows.correlation import Correlation
@@ -75,8 +75,8 @@ class Settings:
         if len(self.models) == 1:
             raise ValueError(f"models must be two or more to be ranked, got {self.models}")
         for name in ("synthetic", "draws"):
-            whole(name, getattr(self, name), minimum=1)
-        whole("test", self.test, minimum=0)
+            check_whole(name, getattr(self, name), minimum=1)
+        check_whole("test", self.test, minimum=0)
 
 
 class Standing(NamedTuple):
@@ -134,7 +134,7 @@ def rank(
         settings: the settings.
         out: folder of the run.
         device: ``cpu`` or ``cuda``.
-        overwrite: start again, whatever ``out`` holds.
+        overwrite: start again even if ``out`` holds results.
         on_note: called with a line that says what the data are.
 
     Raises:

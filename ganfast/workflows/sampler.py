@@ -184,7 +184,7 @@ def trained_sampler(
         source: where the images come from.
         folder: folder of the training run.
         device: ``cpu`` or ``cuda``.
-        overwrite: train again, whatever the folder holds.
+        overwrite: train again even if the folder holds a GAN.
 
     Raises:
         KeyboardInterrupt: the training was stopped and saved.

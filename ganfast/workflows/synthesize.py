@@ -13,6 +13,8 @@ from torch import Tensor
 
 from ganfast import _npz
 from ganfast._files import atomic_write, read_tensors
+from ganfast._names import check_name
+from ganfast.features.weight_files import sha256_of
 from ganfast.metrics.validation import as_tensor
 from ganfast.workflows import gan
 from ganfast.workflows.dataset_card import write_card
@@ -49,9 +51,7 @@ class Order:
     def __post_init__(self) -> None:
         if self.samples < 14:
             raise ValueError(f"samples must be at least 14, got {self.samples}")
-        if self.format not in get_args(Format):
-            known = ", ".join(get_args(Format))
-            raise ValueError(f"format must be one of {known}, got {self.format!r}")
+        check_name("format", self.format, get_args(Format))
 
 
 @one_writer
@@ -69,7 +69,7 @@ def synthesize(
         out: folder of the data set.
         order: the data set to make.
         device: ``cpu`` or ``cuda``.
-        overwrite: start again, whatever ``out`` holds.
+        overwrite: start again even if ``out`` holds results.
 
     Raises:
         FileNotFoundError: there is no checkpoint.
@@ -87,7 +87,7 @@ def synthesize(
     shares = list(order.shares) or [1.0] * sampler.classes
     if len(shares) != sampler.classes:
         raise ValueError(f"shares must be {sampler.classes}, one for each class, got {len(shares)}")
-    claim(out / "order.json", {"checkpoint": _identity(checkpoint), **asdict(order)}, overwrite)
+    claim(out / "order.json", {"checkpoint": sha256_of(checkpoint), **asdict(order)}, overwrite)
     labels = shuffled_labels(order.samples, shares, order.seed)
     made = torch.cat(
         [
@@ -135,10 +135,6 @@ def load_dataset(path: Path, like: Tensor | None = None) -> tuple[Tensor, Tensor
             f"got {tuple(images.shape[1:])}"
         )
     return images, labels
-
-
-def _identity(checkpoint: Path) -> str:
-    return hashlib.sha256(checkpoint.read_bytes()).hexdigest()
 
 
 def _shard(out: Path, number: int, labels: Tensor, sampler: Sampler, seed: int) -> Tensor:

@@ -18,7 +18,7 @@ from ganfast.train.objective import gives_probabilities
 from ganfast.workflows import gan
 from ganfast.workflows.gan import Config
 from ganfast.workflows.run_folder import one_writer, refuse_no_run, run_or_resume
-from ganfast.workflows.scores import Score
+from ganfast.workflows.training_scores import Score
 
 if TYPE_CHECKING:
     from PIL.Image import Image
@@ -103,7 +103,7 @@ def make_trainer(
         config.make_loss(),
         config,
         out,
-        score=gan.make_score(config, real, device),
+        score=gan.score_of(config, real, device),
         on_sample=keep,
         on_record=_logs(config, out) if processes.first else None,
         augment=gan.augmentation(config, distributed=processes.count > 1),

@@ -10,7 +10,7 @@ import torch.nn.functional as F
 
 from ganfast.augment import AdaptiveAugment, Augment
 from ganfast.train import TrainOptions
-from ganfast.train.schedule import scheduled
+from ganfast.train.burn_in import scheduled
 
 sys.path.insert(0, str(Path(__file__).parent))
 import toy

@@ -89,7 +89,7 @@ def test_draws_have_the_codes_moments():
     ("changes", "error", "message"),
     [
         ({"model": "vae"}, ValueError, "model must be one of autoencoder"),
-        ({"steps": 0}, ValueError, "steps must be >= 1"),
+        ({"steps": 0}, ValueError, "steps must be at least 1"),
         ({"lr": 0.0}, ValueError, "lr must be positive"),
         ({"latent_dim": 1.5}, TypeError, "latent_dim must be an int"),
     ],

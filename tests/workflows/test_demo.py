@@ -16,7 +16,7 @@ from ganfast.metrics import frechet_distance_from_features
 from ganfast.train.options import refuse_other
 from ganfast.workflows import demo
 from ganfast.workflows.demo import Result, options
-from ganfast.workflows.scores import FrechetScore
+from ganfast.workflows.training_scores import FrechetScore
 
 
 def start(out, *arguments):

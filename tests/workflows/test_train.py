@@ -13,8 +13,8 @@ from ganfast.models.checkpoint import load
 from ganfast.train.journal import read_records
 from ganfast.workflows import gan
 from ganfast.workflows.gan import Config
-from ganfast.workflows.scores import encode
 from ganfast.workflows.train import interpolation, train
+from ganfast.workflows.training_scores import encode
 
 SMALL = {"model": "mlp-128", "limit": 20, "steps": 6, "score_every": 3, "checkpoint_every": 3}
 
@@ -92,7 +92,7 @@ def test_images_of_other_sizes(tmp_path):
     large = data.load("digits", size=64)
     read = encode(features.load("digits"), large.images[::10], ("logits",))["logits"].argmax(1)
     assert (read == digits.labels[::10]).float().mean() > 0.98
-    score = gan.make_score(config(), real, "cpu")
+    score = gan.score_of(config(), real, "cpu")
     assert score.distance(score._of_real) == pytest.approx(0, abs=1e-6)
 
 
