@@ -4,8 +4,9 @@ import logging
 import os
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
+from ganfast.data.image_source import Shard
 from ganfast.evaluation.collect import Engine, Work, map_shards
 from ganfast.evaluation.state import State
 
@@ -46,14 +47,14 @@ def engine(spec: str, settings: "Settings", work: Work) -> Engine:
             return
         if not ray.is_initialized():
             ray.init(include_dashboard=False, log_to_driver=False, logging_level=logging.ERROR)
-        actors = _actors(ray, spec, settings, work, (count, buckets), len(positions))
+        actors, order = _actors(ray, spec, settings, work, (count, buckets), len(positions))
         left = list(positions)
         running = {}
 
         def start(actor: Any) -> None:
             if left:
                 position = left.pop(0)
-                running[actor.map.remote(position)] = position, actor
+                running[actor.map.remote(order, position)] = position, actor
 
         for actor in actors:
             start(actor)
@@ -71,10 +72,25 @@ def engine(spec: str, settings: "Settings", work: Work) -> Engine:
     return mapped
 
 
+class _Order(NamedTuple):
+    """What an actor needs to map shards of an input.
+
+    It goes with every shard, as arguments of a constructor may be lost before a restart.
+    """
+
+    spec: str
+    settings: "Settings"
+    work: dict[str, Any]
+    counts: tuple[int, int | None]
+    folder: str
+    threads: int | None
+
+
 def _actors(
     ray: Any, spec: str, settings: "Settings", work: Work, counts: tuple[int, int | None],
     shards: int,
-) -> list[Any]:  # fmt: skip
+) -> tuple[list[Any], _Order]:  # fmt: skip
+    """Return actors, and what they are told."""
     found = ray.cluster_resources()
     gpus, cpus = int(found.get("GPU", 0)), int(found.get("CPU", 1))
     wanted = settings.workers or gpus or cpus // _CPUS or 1
@@ -85,8 +101,8 @@ def _actors(
     remote = ray.remote(**options)(_Mapper)
     settings = replace(settings, device="cuda" if on_gpu else "cpu", engine="here")
     plain = {name: value for name, value in vars(work).items() if name != "encoder"}
-    arguments = (spec, settings, plain, counts, os.getcwd(), options.get("num_cpus"))
-    return [remote.remote(*arguments) for _ in range(number)]
+    order = _Order(spec, settings, plain, counts, os.getcwd(), options.get("num_cpus"))
+    return [remote.remote() for _ in range(number)], order
 
 
 def _result(ray: Any, done: Any) -> bytes:
@@ -104,38 +120,35 @@ def _result(ray: Any, done: Any) -> bytes:
 
 
 class _Mapper:
-    """An actor: the network, and the shards of an input."""
+    """An actor: the network, and the shards of an input, once it is told of them."""
 
-    def __init__(
-        self, spec: str, settings: "Settings", work: dict[str, Any],
-        counts: tuple[int, int | None], folder: str, threads: int | None,
-    ) -> None:  # fmt: skip
+    def __init__(self) -> None:
+        self._shards: Sequence[Shard] = ()
+
+    def map(self, order: _Order, position: int) -> bytes:
+        """Return the state of a shard as bytes."""
+        if not self._shards:
+            self._open(order)
+        (state,) = map_shards([self._shards[position]], self._work)
+        return state.limited(self._work.limit).to_bytes()
+
+    def _open(self, order: _Order) -> None:
         import torch
 
         from ganfast.evaluation.settings import encoder_for, open_side
 
+        spec, settings, work, (count, buckets), folder, threads = order
         if os.path.isdir(folder):  # where relative paths start
             os.chdir(folder)
         if threads is not None:
             torch.set_num_threads(threads)
-        self._error: Exception | None = None
-        try:
-            encoder = encoder_for([spec], settings)
-            self._work = Work(encoder, **work)
-            source = open_side(spec, encoder, settings, settings.samples)
-            count, buckets = counts
-            self._shards = source.shards(buckets)
-            if len(self._shards) != count:
-                raise ValueError(
-                    f"{spec} must have the same files on every machine, got {len(self._shards)} "
-                    f"shards here and {count} there"
-                )
-        except Exception as error:  # told by `map`, as Ray would start a failed actor again
-            self._error = error
-
-    def map(self, position: int) -> bytes:
-        """Return the state of a shard as bytes."""
-        if self._error is not None:
-            raise self._error
-        (state,) = map_shards([self._shards[position]], self._work)
-        return state.limited(self._work.limit).to_bytes()
+        encoder = encoder_for([spec], settings)
+        self._work = Work(encoder, **work)
+        source = open_side(spec, encoder, settings, settings.samples)
+        shards = source.shards(buckets)
+        if len(shards) != count:
+            raise ValueError(
+                f"{spec} must have the same files on every machine, got {len(shards)} shards here "
+                f"and {count} there"
+            )
+        self._shards = shards

@@ -176,7 +176,9 @@ def test_processes(images, reference, distance, tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
-def test_ray_loses_a_worker_and_no_image(images, reference, distance, tmp_path: Path) -> None:
+def test_ray_loses_a_worker_and_no_image(
+    images, reference, distance, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
     ray = pytest.importorskip("ray")
     path = formats.webdataset(images, tmp_path)
     (tmp_path / "marks").mkdir()
@@ -195,6 +197,7 @@ def test_ray_loses_a_worker_and_no_image(images, reference, distance, tmp_path: 
             settings = Settings(features="exact_net:deadly", engine="ray", workers=2)
             assert scored(path, reference[0], settings) == pytest.approx(distance, rel=1e-9)
             assert len(list((tmp_path / "marks").glob("died-*"))) == 1
+            assert "constructor arguments" not in capfd.readouterr().err
             # An error of a shard is that of the command.
             with open(str(path).replace("{0000..0002}", "0001"), "r+b") as file:
                 file.truncate(10_000)

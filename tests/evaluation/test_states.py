@@ -234,11 +234,10 @@ def test_workers_find_the_shards_of_a_folder_that_shrank(folder: Path, tmp_path:
     def engine(
         positions: Sequence[int], count: int, buckets: int | None
     ) -> Iterator[tuple[int, State]]:
-        worker = ray_engine._Mapper(
-            str(folder), settings, plain, (count, buckets), os.getcwd(), None
-        )
+        order = ray_engine._Order(str(folder), settings, plain, (count, buckets), os.getcwd(), None)
+        worker = ray_engine._Mapper()
         for i in positions:
-            yield i, State.from_bytes(worker.map(i), str(i))
+            yield i, State.from_bytes(worker.map(order, i), str(i))
 
     source = opening.open_images(folder, 1)
     found = collect(source, work, state=kept, engine=engine, quiet=True)
