@@ -41,6 +41,7 @@ def cases() -> list[Case]:
             modes=("forward",),
             reference=partial(_run, name, "own"),
             unvalued=("floor",),
+            rounds=10,
         )
         for name in TRAINERS
     ]

@@ -47,7 +47,8 @@ class Case:
     `make` gives the inputs, on the CPU and the same at every call. `reference` is the provider
     that is exact in float64 (the eager formula, where none is named). `once` names providers so
     slow that the first call is the measurement. The last `constants` inputs require no gradient.
-    `peak` counts memory on the CPU. `unvalued` names providers whose value means nothing.
+    `peak` counts memory on the CPU. `unvalued` names providers whose value means nothing. Each
+    provider is timed at least `rounds` times.
     """
 
     family: str
@@ -61,6 +62,7 @@ class Case:
     peak: Callable[[Callable[[], object]], int | None] = memory.torch_peak
     constants: int = 0
     unvalued: tuple[str, ...] = ()
+    rounds: int = _LEAST_ROUNDS
 
 
 class Inputs(NamedTuple):
@@ -149,7 +151,7 @@ def _measure(case: Case, mode: str, device: str, budget: float, replays: bool) -
             row["unavailable"] = _sentence(error)
             continue
         seconds[name], blocks[name] = [], recorded
-    _time(blocks, device, budget, pool, seconds)
+    _time(blocks, device, budget, pool, seconds, case.rounds)
     for name, samples in seconds.items():
         rows[name] |= _percentiles(samples) | {"rounds": len(samples)}
         rows[name]["ratio"] = _rounded(np.median(samples) / np.median(seconds[SUBJECT]))
@@ -178,6 +180,7 @@ def _time(
     budget: float,
     pool: Iterator[Inputs],
     seconds: dict[str, list[float]],
+    rounds: int,
 ) -> None:
     """Add to the samples of every provider that has none: seconds of a call, mean over a block.
 
@@ -200,7 +203,7 @@ def _time(
     try:
         end = time.perf_counter() + budget * len(names)
         for index in range(_MOST_ROUNDS):
-            if index >= _LEAST_ROUNDS and time.perf_counter() > end:
+            if index >= rounds and time.perf_counter() > end:
                 break
             turn = index % len(names)
             for name in names[turn:] + names[:turn]:

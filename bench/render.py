@@ -1,14 +1,16 @@
 """Write the figures of README.md and the tables of docs/benchmarks.md from bench/results/*.json."""
 
 import json
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from pathlib import Path
 from typing import Annotated, Any, NamedTuple
 
 import typer
 
+from bench.cells import Row, distinct, duration, error, line, size
 from bench.collect import HERE, RESULTS
 from bench.kit import BACKWARD_MODES, SUBJECT
+from bench.render_steps import steps_table
 from ganfast._files import atomic_write
 
 BEGIN, END = "<!-- bench:begin -->", "<!-- bench:end -->"
@@ -21,9 +23,6 @@ _MODES = {
 _NO_RESULT = "There is no result yet: `python -m bench.collect` writes one."
 _NO_CUDA = "There is no CUDA result yet, so no CUDA speed is claimed."
 
-_BOUNDS = ("floor",)  # no alternatives: what no loss can beat
-
-Row = dict[str, Any]
 Result = dict[str, Any]
 
 
@@ -89,12 +88,17 @@ def tables(results: list[Result]) -> str:
     """Markdown of all results: CPUs first, a section for each machine, a table for each family."""
     if not results:
         return _NO_RESULT
-    parts = []
+    parts: list[str] = []
+    before = None
     for result in sorted(results, key=lambda result: (result["device"], result["machine"])):
+        if result["machine"] != before:
+            parts.append(f"## {result['device_name']}")
+        before = result["machine"]
         parts.append(_head(result))
-        for family in _distinct(result["results"], "family"):
+        for family in distinct(result["results"], "family"):
             rows = [r for r in result["results"] if r["family"] == family]
-            parts += [_table(family, group) for group in _with_equal_providers(rows)]
+            table = steps_table if family == "steps" else _table
+            parts += [table(family, group) for group in _with_equal_providers(rows)]
     if all(result["device"] == "cpu" for result in results):
         parts.append(_NO_CUDA)
     return "\n\n".join(parts)
@@ -114,7 +118,6 @@ def _head(result: Result) -> str:
     compiler = f" by compiler {versions['compiler']}" if versions["compiler"] else ""
     changed = " with changes" if result["dirty"] else ""
     return (
-        f"## {result['device_name']}\n\n"
         f"torch {versions['torch']}, Python {versions['python']}, "
         f"ganfast {versions['ganfast']} (kernels: {versions['kernels']}{compiler}), "
         f"{result['threads']} threads, {result['date']}, "
@@ -125,32 +128,32 @@ def _head(result: Result) -> str:
 def _with_equal_providers(rows: list[Row]) -> list[list[Row]]:
     """The rows of the cases that were measured against the same, one list for each such set."""
     groups: dict[tuple[str, ...], list[Row]] = {}
-    for case in _distinct(rows, "case"):
+    for case in distinct(rows, "case"):
         of_case = [row for row in rows if row["case"] == case]
-        groups.setdefault(tuple(_distinct(of_case, "provider")), []).extend(of_case)
+        groups.setdefault(tuple(distinct(of_case, "provider")), []).extend(of_case)
     return list(groups.values())
 
 
 def _table(family: str, rows: list[Row]) -> str:
-    modes = _distinct(rows, "mode")
-    providers = [SUBJECT, *(p for p in _distinct(rows, "provider") if p != SUBJECT)]
+    modes = distinct(rows, "mode")
+    providers = [SUBJECT, *(p for p in distinct(rows, "provider") if p != SUBJECT)]
     found = {(row["case"], row["mode"], row["provider"]): row for row in rows}
-    cases = _distinct(rows, "case")
+    cases = distinct(rows, "case")
     measured = {case: _last_of_both(case, providers, found) for case in cases}
     known = [row for of_case in measured.values() for row in of_case]
     columns = [c for c in _COLUMNS if any(row.get(c.key) is not None for row in known)]
     others = " / ".join(providers[1:])
     heads = [f"{_MODES[mode]}<br>vs {others}" for mode in modes]
     lines = [
-        _line([family, *heads, *(column.name for column in columns)]),
-        _line([":--", *["--:"] * (len(modes) + len(columns))]),
+        line([family, *heads, *(column.name for column in columns)]),
+        line([":--", *["--:"] * (len(modes) + len(columns))]),
     ]
     for case in cases:
         cells = [_cell([found.get((case, mode, p)) for p in providers]) for mode in modes]
         for column in columns:
             values = [row.get(column.key) for row in measured[case]]
             cells.append(" / ".join("n/a" if v is None else column.text(v) for v in values))
-        lines.append(_line([case, *cells]))
+        lines.append(line([case, *cells]))
     notes = {
         f"—: {row['provider']}, {_MODES[row['mode']]}: {row['unavailable']}."
         for row in rows
@@ -172,7 +175,7 @@ def _cell(rows: list[Row | None]) -> str:
     subject, *others = rows
     if subject is None:
         return "n/a" if any(others) else ""
-    return f"{_time(subject['median_us'])} · " + " / ".join(_ratio(row) for row in others)
+    return f"{duration(subject['median_us'])} · " + " / ".join(_ratio(row) for row in others)
 
 
 def _ratio(row: Row | None) -> str:
@@ -182,25 +185,7 @@ def _ratio(row: Row | None) -> str:
         return "—"
     ratio = row["ratio"]
     text = f"{ratio:.{0 if ratio >= 10 else 1 if ratio >= 2 else 2}f}x"
-    return f"**{text} ✗**" if ratio < 0.995 and row["provider"] not in _BOUNDS else text
-
-
-def _time(microseconds: float) -> str:
-    for unit, size in (("s", 1e6), ("ms", 1e3)):
-        if microseconds >= size:
-            return f"{microseconds / size:.3g} {unit}"
-    return f"{microseconds:.3g} µs"
-
-
-def _bytes(count: int) -> str:
-    for unit, size in (("GB", 1e9), ("MB", 1e6), ("kB", 1e3)):
-        if count >= size:
-            return f"{count / size:.3g} {unit}"
-    return f"{count} B"
-
-
-def _error(error: float) -> str:
-    return f"{error:.0e}"
+    return f"**{text} ✗**" if ratio < 0.995 else text
 
 
 class _Column(NamedTuple):
@@ -210,18 +195,10 @@ class _Column(NamedTuple):
 
 
 _COLUMNS = (
-    _Column("memory", "peak_bytes", _bytes),
-    _Column("error", "error", _error),
+    _Column("memory", "peak_bytes", size),
+    _Column("error", "error", error),
     _Column("kernels", "launches", str),
 )
-
-
-def _line(cells: Iterable[str]) -> str:
-    return f"| {' | '.join(cells)} |"
-
-
-def _distinct(rows: list[Row], key: str) -> list[str]:
-    return list(dict.fromkeys(row[key] for row in rows))
 
 
 def main(

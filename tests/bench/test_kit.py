@@ -94,6 +94,12 @@ def test_providers_take_turns_in_changing_order(clock: Clock) -> None:
     assert len(set(rounds[:3])) == 3
 
 
+def test_a_case_has_its_own_least_number_of_rounds(clock: Clock) -> None:
+    case = toy(ganfast=clock.provider("ganfast", 1.0))
+    for rounds, made in ((case, 5), (dataclasses.replace(case, rounds=7), 7)):
+        assert kit.measure(rounds, "cpu", budget=0.0)[0]["rounds"] == made
+
+
 def test_inputs_rotate_over_the_whole_pool(clock: Clock, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(kit, "copies", lambda size, device: 7)
     case = toy(eager=clock.provider("eager", 1e-4), ganfast=clock.provider("ganfast", 1e-4))

@@ -14,7 +14,7 @@ QUOTED = Ratio("my-cpu", "f", "c", "forward", "eager")
 
 
 def row(provider: str, case: str = "c", mode: str = "forward", **more: object) -> render.Row:
-    return {"family": "f", "case": case, "mode": mode, "provider": provider, **more}
+    return {"family": "f", "case": case, "mode": mode, "provider": provider} | more
 
 
 def result(*rows: render.Row, device: str = "cpu") -> render.Result:
@@ -93,9 +93,57 @@ def test_a_table_says_where_the_alternative_wins(ratio: float, cell: str) -> Non
     assert "—: compile, forward: it cannot." in lines
 
 
-def test_a_floor_is_no_alternative() -> None:
-    rows = [row("floor", median_us=10.0, ratio=0.5), row("ganfast", median_us=20.0, ratio=1.0)]
-    assert "| c | 20 µs · 0.50x |" in render.tables([result(*rows)])
+def steps(case: str = "c", **medians: float) -> list[render.Row]:
+    """Rows of whole steps: times of the ways in ms, whose spread is a tenth to either side."""
+    return [
+        {
+            **row(way, case, family="steps"),
+            "median_us": 1e3 * t,
+            "p20_us": 0.9e3 * t,
+            "p80_us": 1.1e3 * t,
+            "peak_bytes": 3_000_000 if way == "own" else 2_000_000,
+        }
+        for way, t in medians.items()
+    ]
+
+
+def test_steps_are_compared_with_the_project() -> None:
+    lines = render.tables([result(*steps(own=99.0, **{"import": 100.0}, ganfast=66, floor=60))])
+    head = "| steps | own | own / import | own / ganfast | own / floor | memory,<br>own / ganfast |"
+    assert f"{head} aims |" in lines.splitlines()
+    assert (
+        "| c | 99 ms (89.1 ms to 109 ms) | **0.99x (0.90 to 1.10) ✗** | 1.50x (1.36 to 1.67) | "
+        "1.65x (1.50 to 1.83) | 3 MB / 2 MB | missed: 10.0% above the floor |"
+    ) in lines.splitlines()
+
+
+@pytest.mark.parametrize(
+    ("case", "own", "swap", "floor", "aims"),
+    [
+        ("c", 120.0, 102.0, 100.0, "reached"),  # 90 % of what the floor saves
+        ("c", 120.0, 102.1, 100.0, "missed: 2.1% above the floor"),
+        ("c", 102.0, 101.0, 100.0, "reached"),  # within 1 %
+        ("c", 116.0, 101.6, 100.0, "reached"),  # the floor is below 1.17
+        ("c", 117.1, 101.9, 100.0, "missed: 1.9% above the floor, below 1.15x"),
+        ("c", 100.0, 101.0, 102.0, "reached"),  # a slower floor is noise
+        ("HiFi-GAN v3", 129.0, 100.0, 100.0, "missed: below 1.3x"),
+        ("HiFi-GAN v3", 131.0, 100.0, 100.0, "reached"),
+    ],
+)
+def test_the_aims_of_a_step(case: str, own: float, swap: float, floor: float, aims: str) -> None:
+    rows = steps(case, own=own, ganfast=swap, floor=floor)
+    assert render.tables([result(*rows)]).splitlines()[-3].endswith(f"| {aims} |")
+
+
+def test_a_step_without_a_floor_has_no_aims() -> None:
+    line = render.tables([result(*steps(own=2.0, ganfast=1.0))]).splitlines()[-3]
+    assert line.endswith("| 2.00x (1.82 to 2.22) | 3 MB / 2 MB | n/a |")
+
+
+def test_files_of_one_machine_share_a_heading() -> None:
+    text = render.tables([against_eager(2.0), result(*steps(own=2.0, ganfast=1.0))])
+    assert text.count("## My cpu") == 1
+    assert text.count("commit abc1234") == 2
 
 
 def test_a_column_that_nothing_is_known_of_is_left_out() -> None:

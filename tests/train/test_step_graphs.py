@@ -4,7 +4,9 @@ Like a graph, it reads the tensors of the recording and knows nothing of later a
 tests/cuda/test_cuda_step_graphs.py runs real graphs.
 """
 
+import sys
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -12,6 +14,9 @@ import torch
 from torch import Tensor, nn
 
 from ganfast.train import graphed, step_graphs
+
+sys.path.insert(0, str(Path(__file__).parent))
+from loops import LOOPS, trained, wgan
 
 
 class Recorder:
@@ -82,6 +87,22 @@ def test_every_call_is_one_step(recorder: type[Recorder]) -> None:
         assert not found.requires_grad
         assert torch.equal(plain.net.weight, recorded.net.weight)
     assert recorder.log == ["warm up"] * 3 + ["capture"] + ["replay"] * 4
+
+
+@pytest.mark.parametrize("make", LOOPS)
+def test_loops_of_projects_train_the_same(make: Any, recorder: type[Recorder]) -> None:
+    """Also where a flag chooses the graph, and with random numbers in the step."""
+    expected = trained(make, "cpu", lambda step: step)
+    found = trained(make, "cpu", graphed)
+    assert recorder.log.count("capture") == (2 if make is wgan else 1)
+    for a, b in zip(found, expected, strict=True):
+        assert torch.equal(a, b)
+
+
+@pytest.mark.parametrize("make", LOOPS)
+def test_loops_of_projects_run_as_they_are_on_a_cpu(make: Any) -> None:
+    for a, b in zip(*(trained(make, "cpu", w) for w in (lambda s: s, graphed)), strict=True):
+        assert torch.equal(a, b)
 
 
 def test_results_are_copies(recorder: type[Recorder]) -> None:
