@@ -90,12 +90,18 @@ def collect(
 
     Raises:
         ValueError: images cannot be used and ``on_error`` is ``"stop"``, with their names; or no
-            image can be used; or the folder is one of an older version.
+            image can be used; or there is no shard in this part; or the folder is one of an older
+            version.
     """
     folder = None if source.is_features else state
     buckets = None if folder is None else _buckets(source, folder)
     shards = source.shards(buckets)
     chosen = range(part[0], len(shards), part[1])
+    if not chosen:
+        raise ValueError(
+            f"{source.name} has {len(shards)} shards, so there must be no more parts, got part "
+            f"{part[0]} of {part[1]}"
+        )
     mine = chosen[process_rank() :: process_count()]
     whole = digest(source.name, *(shard.name for shard in shards))
     files: dict[int, Path] = {}
