@@ -99,8 +99,7 @@ def collect(
     chosen = range(part[0], len(shards), part[1])
     if not chosen:
         raise ValueError(
-            f"{source.name} has {len(shards)} shards, so there must be no more parts, got part "
-            f"{part[0]} of {part[1]}"
+            f"{source.name} must have a shard for each part, got {len(shards)} for {part[1]} parts"
         )
     mine = chosen[process_rank() :: process_count()]
     whole = digest(source.name, *(shard.name for shard in shards))

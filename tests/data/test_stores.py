@@ -223,7 +223,7 @@ def test_public_files_need_no_credentials() -> None:
     config = {}
     fsspec.config.set_conf_env(config, {"FSSPEC_S3_ANON": "true"})
     kind = fsspec.get_filesystem_class("s3")
-    assert fsspec.config.apply_config(kind, {}, config) == {"anon": "true"}
+    assert fsspec.config.apply_config(kind, {}, config) == {"anon": True}
 
 
 def test_a_server_without_ranges(tmp_path: Path) -> None:

@@ -133,7 +133,7 @@ def test_parts_of_a_folder(ganfast, folder: Path, tmp_path: Path) -> None:
     assert ganfast("stats", folder, *last, *digits, *skip, "--resize", "torch")[0] == 0
     code, _, said = ganfast("stats", folder, "--shard", "8/9", "-o", parts[0], *digits, *skip)
     assert code == 1
-    assert "has 8 shards, so there must be no more parts, got part 8 of 9" in said
+    assert "must have a shard for each part, got 8 for 9 parts" in said
     # States of merged parts merge on.
     ganfast("merge", *parts, "-o", tmp_path / "all.state")
     code, printed, _ = ganfast("merge", tmp_path / "all.state", "-o", tmp_path / "again.npz")
