@@ -380,7 +380,7 @@ class TarArchive(Files):
         except PermissionError:
             raise
         except (ValueError, *_UNREADABLE) as error:
-            words = " ".join(str(error).split())
+            words = " ".join(str(error).split()) if path.stat().st_size else "it is empty"
             raise ValueError(f"{path} must be a tar file: {words}") from error
         self._beside = webdataset.beside(self._members, super()._is_image)
         super().__init__(str(path), list(self._members), channels, background)

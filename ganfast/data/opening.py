@@ -166,6 +166,10 @@ def _braces(text: str) -> Iterator[str]:
 
 def _files(name: str, files: Sequence[str], channels: int, background: Colour | None) -> Source:
     """Open files of one kind."""
+    for file in files:
+        if not stores.is_url(file) and not Path(file).is_file():
+            got = "no name" if not file else "a folder" if Path(file).is_dir() else "nothing"
+            raise FileNotFoundError(f"{printable(file) or name} must be a file, got {got}")
     _refuse_twice(name, files)
     if all(listing.is_image_name(PurePosixPath(file).name) for file in files):
         if any(map(stores.is_url, files)):
@@ -189,9 +193,6 @@ def _files(name: str, files: Sequence[str], channels: int, background: Colour | 
             source.without_folders()
         return source
 
-    missing = [f for f in files if not stores.is_url(f) and not Path(f).is_file()]
-    if missing:
-        raise FileNotFoundError(f"{printable(missing[0])} must be a file, got nothing")
     at_once = kind in _IN_PARTS or not any(map(stores.is_url, files))
     if at_once and len(files) <= _FEW:
         opened = [open_file(file) for file in files]

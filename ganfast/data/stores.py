@@ -287,7 +287,8 @@ def _tried(url: str, call: Callable[[], T]) -> T:
             if isinstance(why, FileNotFoundError):
                 raise FileNotFoundError(f"{url} must be there, got nothing") from raised
             if "Credential" in type(why).__name__:
-                raise PermissionError(f"{url} needs credentials: {why}") from raised
+                anonymous = "; FSSPEC_S3_ANON=true reads public files without" * ("s3://" in url)
+                raise PermissionError(f"{url} needs credentials: {why}{anonymous}") from raised
             if again == _TRIES - 1:
                 words = " ".join(f"{type(why).__name__}: {why}".split())
                 raise StoreError(f"{url} cannot be reached: {words}") from raised

@@ -90,12 +90,17 @@ def collect(
 
     Raises:
         ValueError: images cannot be used and ``on_error`` is ``"stop"``, with their names; or no
-            image can be used; or the folder is one of an older version.
+            image can be used; or there is no shard in this part; or the folder is one of an older
+            version.
     """
     folder = None if source.is_features else state
     buckets = None if folder is None else _buckets(source, folder)
     shards = source.shards(buckets)
     chosen = range(part[0], len(shards), part[1])
+    if not chosen:
+        raise ValueError(
+            f"{source.name} must have a shard for each part, got {len(shards)} for {part[1]} parts"
+        )
     mine = chosen[process_rank() :: process_count()]
     whole = digest(source.name, *(shard.name for shard in shards))
     files: dict[int, Path] = {}

@@ -67,6 +67,14 @@ def need_all(states: Sequence[tuple[str, State]]) -> None:
     """
     found: dict[str, Part] = {}
     for name, state in states:
+        first, settings = states[0][0], states[0][1].settings
+        for key in sorted(settings.keys() | state.settings.keys()):
+            one, other = (kept.get(key, "none") for kept in (settings, state.settings))
+            if one != other:
+                raise ValueError(
+                    f"{name} must have {key} {one} as {first} has, got {other}: merge states of "
+                    "one feature network and one way to resize"
+                )
         if not state.parts:
             raise ValueError(f"{name} must be the state of a part, got that of a single shard")
         for key, part in state.parts.items():

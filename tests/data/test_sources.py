@@ -114,11 +114,19 @@ def test_patterns(tmp_path: Path, monkeypatch) -> None:
         "simplecache::s3://bucket/0.tar", "simplecache::s3://bucket/1.tar", "s3://other/2.tar"
     ]  # fmt: skip
     assert len(open_images("x{1}.tar", 3)) == 1  # a file of this name wins
+    Path("folder").mkdir()
+    Path("d.zip").write_bytes(b"")
+    Path("empty.tar").write_bytes(b"")
     for wrong, sentence in (
         ("c-*.tar", r"c-\*\.tar must match files, got none"),
         ("a-{09..11}.tar", r"a-11\.tar must be a file, got nothing"),
         ("{1}.tar", r"must have \{000\.\.099\} or \{a,b\} in braces, got \{1\}"),
-        ("{b.tar,c.zip}", "files of one of the kinds .*, got .tar and .zip"),
+        ("{b.tar,a-{09..10}.tar,c.zip}", r"c\.zip must be a file, got nothing"),
+        ("{b.tar,d.zip}", "files of one of the kinds .*, got .tar and .zip"),
+        ("b.tar::folder", "folder must be a file, got a folder"),
+        ("b.tar::", r"b\.tar:: must be a file, got no name"),
+        ("::", ":: must be a file, got no name"),
+        ("empty.tar", r"empty\.tar must be a tar file: it is empty"),
     ):
         with pytest.raises((FileNotFoundError, ValueError), match=sentence):
             open_images(wrong, 3)

@@ -217,6 +217,15 @@ def test_credentials_and_permission(memory: MemoryFileSystem, monkeypatch) -> No
             stores.state("memory://x/a.tar")
 
 
+def test_public_files_need_no_credentials() -> None:
+    """What the error advises."""
+    pytest.importorskip("s3fs")
+    config = {}
+    fsspec.config.set_conf_env(config, {"FSSPEC_S3_ANON": "true"})
+    kind = fsspec.get_filesystem_class("s3")
+    assert fsspec.config.apply_config(kind, {}, config) == {"anon": True}
+
+
 def test_a_server_without_ranges(tmp_path: Path) -> None:
     """Python's own: archives and arrays are fetched whole, tables cannot be read in parts."""
     pytest.importorskip("aiohttp")

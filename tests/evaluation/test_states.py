@@ -129,6 +129,11 @@ def test_parts_of_a_folder(ganfast, folder: Path, tmp_path: Path) -> None:
     one, two = (metrics.load_moments(tmp_path / f"{n}.npz") for n in ("merged", "whole"))
     torch.testing.assert_close(one.mean, two.mean, rtol=1e-12, atol=1e-12)
     torch.testing.assert_close(one.covariance, two.covariance, rtol=1e-12, atol=1e-12)
+    other, last = tmp_path / "other.state", ("--shard", "1/3", "-o", tmp_path / "other.state")
+    assert ganfast("stats", folder, *last, *digits, *skip, "--resize", "torch")[0] == 0
+    code, _, said = ganfast("stats", folder, "--shard", "8/9", "-o", parts[0], *digits, *skip)
+    assert code == 1
+    assert "must have a shard for each part, got 8 for 9 parts" in said
     # States of merged parts merge on.
     ganfast("merge", *parts, "-o", tmp_path / "all.state")
     code, printed, _ = ganfast("merge", tmp_path / "all.state", "-o", tmp_path / "again.npz")
@@ -136,6 +141,7 @@ def test_parts_of_a_folder(ganfast, folder: Path, tmp_path: Path) -> None:
     for wrong, words in (
         (parts[:2], "states must hold all 8 shards of "),
         ((parts[0], parts[0], *parts[1:]), "states must hold each shard once, got some of"),
+        ((parts[0], other), f"{other} must have resize clean as {parts[0]} has, got torch"),
         ((tmp_path / "whole.npz",), "whole.npz must be a whole state file"),
     ):
         code, _, said = ganfast("merge", *wrong, "-o", tmp_path / "none.npz")
