@@ -23,7 +23,7 @@ from ganfast.compat import pix2pix, r3gan, taming
 from ganfast.losses import frozen
 
 Run = Callable[[], object]
-_PARTS = ("own", "import")
+_LOSSES_ALONE = ("own", "import")
 
 
 class Project(NamedTuple):
@@ -248,7 +248,7 @@ PROJECTS = (
     Project(
         "pix2pix, 256 x 256",
         "models/pix2pix_model.py",
-        _PARTS,
+        _LOSSES_ALONE,
         _translator(
             "pix2pix", 256, netG="unet_256", norm="batch", gan_mode="vanilla", pool_size=0,
             lambda_L1=100.0, no_dropout=False,
@@ -257,7 +257,7 @@ PROJECTS = (
     Project(
         "CycleGAN, 128 x 128",
         "models/cycle_gan_model.py",
-        _PARTS,
+        _LOSSES_ALONE,
         _translator(
             "cycle_gan", 128, netG="resnet_9blocks", norm="instance", normG="instance",
             normD="instance", gan_mode="lsgan", pool_size=50, lambda_A=10.0, lambda_B=10.0,
@@ -265,7 +265,7 @@ PROJECTS = (
         ),
     ),
     Project(
-        "VQGAN, 2 x 64 x 64", "taming/modules/losses/vqperceptual.py", _PARTS, _taming
+        "VQGAN, 2 x 64 x 64", "taming/modules/losses/vqperceptual.py", _LOSSES_ALONE, _taming
     ),
-    Project("R3GAN, 4 x 32 x 32", "R3GAN/Trainer.py", _PARTS, _r3gan),
+    Project("R3GAN, 4 x 32 x 32", "R3GAN/Trainer.py", _LOSSES_ALONE, _r3gan),
 )  # fmt: skip
