@@ -53,12 +53,6 @@ TORCH_LIBRARY(ganfast, m) {
       "Tensor?[] sample_weight, Tensor?[] sample_a, str f, float[] weight, float[] a, float[] b, "
       "bool normalize, bool pixel, int[] given, int[] wanted) -> Tensor[]");
 
-  // Polar factors u of matrices a (matrices, rows, columns), with <u, a> and |a - a u^T u|_F^2 of
-  // each; the first steps in float32
-  m.def(
-      "polar(Tensor a, float[] coefficients, int single_steps) -> (Tensor u, Tensor inner, Tensor "
-      "residual)");
-
   // The affine map of math/augment.h on each sample of x (samples, channels, height, width), with
   // the numbers u drawn for it, and its linear part or the adjoint of that
   m.def("augment(Tensor x, Tensor u, bool color, bool translation, bool cutout) -> Tensor");

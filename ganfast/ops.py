@@ -29,7 +29,6 @@ if _ext.DEVICES:
     from ganfast._C import flat as _flat
     from ganfast._C import rows as _rows
 
-    _polar = torch.ops.ganfast.polar.default._op
     _augment = torch.ops.ganfast.augment.default._op
     _bias_act = torch.ops.ganfast.bias_act.default._op
     _upfirdn2d = torch.ops.ganfast.upfirdn2d.default._op
@@ -291,57 +290,8 @@ def _norms(x: Sequence[Tensor], phi: str, weight: float, a: float, b: float, pix
     return loss
 
 
-def _check_polar(a: Tensor, coefficients: Sequence[float], single_steps: int) -> None:
-    """Raise what :func:`polar` raises."""
-    if a.dtype != torch.float64:
-        raise TypeError(f"polar: a must have dtype float64, got {a.dtype}")
-    if a.ndim != 3 or not a.shape[1] >= a.shape[2] >= 1:
-        expected = "(matrices, rows, columns) with rows >= columns >= 1"
-        raise ValueError(f"polar: a must have shape {expected}, got {list(a.shape)}")
-    if not coefficients or len(coefficients) % 3 or not 0 <= 3 * single_steps < len(coefficients):
-        raise ValueError(
-            "polar: coefficients must be three for each step and single_steps less than the steps, "
-            f"got {len(coefficients)} coefficients and {single_steps}"
-        )
-
-
-def polar(
-    a: Tensor, coefficients: Sequence[float], single_steps: int
-) -> tuple[Tensor, Tensor, Tensor]:
-    r"""Polar factors by a fixed number of matrix products.
-
-    .. math:: X_0 = A / \lambda, \quad X_{k+1} = X_k (a_k I + b_k G_k + c_k G_k^2), \quad
-              G_k = X_k^T X_k
-
-    with :math:`\lambda \ge \|A\|_2` taken from A. Nothing waits for the device.
-
-    Args:
-        a: matrices (B, m, n) with m >= n >= 1, float64.
-        coefficients: a_k, b_k, c_k of each step: those of `ganfast.metrics.polar`.
-        single_steps: the first steps that are computed in float32; fewer than all.
-
-    Returns:
-        u (B, m, n), the inner products <u, a> (B,), and |a - a u^T u|_F^2 (B,), which is 0 where
-        all singular values have come to 1; float64. They carry no gradient.
-
-    Raises:
-        TypeError: a is not float64.
-        ValueError: a has another shape, or the steps do not fit.
-    """
-    if _compiled([a]) and _plain([a]):
-        try:
-            u, inner, residual = _polar(a, coefficients, single_steps)
-        except (TypeError, ValueError):
-            _check_polar(a, coefficients, single_steps)
-            raise
-        return u, inner, residual
-    _check_polar(a, coefficients, single_steps)
-    with torch.no_grad():
-        return reference.polar(a, coefficients, single_steps)
-
-
 def _check_augment(x: Tensor, u: Tensor) -> None:
-    """Refuse what the kernels refuse, in the same words."""
+    """Say what the kernels refuse, and refuse it where they do not serve."""
     if x.dtype not in FLOATING:
         floating = "float64, float32, float16 or bfloat16"
         raise TypeError(f"augment: x must have dtype {floating}, got {x.dtype}")
@@ -387,8 +337,11 @@ def augment(x: Tensor, u: Tensor, color: bool, translation: bool, cutout: bool) 
         ValueError: x or u has another shape, or they are on different devices.
     """
     if _compiled([x]) and _plain([x, u]):
-        y: Tensor = _augment(x, u, color, translation, cutout)
-        return y
+        try:
+            return cast(Tensor, _augment(x, u, color, translation, cutout))
+        except ValueError:
+            _check_augment(x, u)
+            raise
     _check_augment(x, u)
     return reference.augment(x, u, color, translation, cutout)
 
@@ -415,7 +368,7 @@ ACTIVATIONS = {
 
 
 def _check_bias_act(x: Tensor, b: Tensor | None, dim: int, act: str, clamp: float | None) -> None:
-    """Refuse what the kernels refuse, in the same words."""
+    """Say what the kernels refuse, and refuse it where they do not serve."""
     if act not in ACTIVATIONS:
         *first, last = ACTIVATIONS
         raise ValueError(f"bias_act: act must be {', '.join(first)} or {last}, got {act}")
@@ -476,8 +429,11 @@ def bias_act(
     alpha = default.alpha if alpha is None else alpha
     gain = default.gain if gain is None else gain
     if _compiled([x]) and _plain([x, b]):
-        y: Tensor = _bias_act(x, b, dim, act, alpha, gain, clamp)
-        return y
+        try:
+            return cast(Tensor, _bias_act(x, b, dim, act, alpha, gain, clamp))
+        except ValueError:
+            _check_bias_act(x, b, dim, act, clamp)
+            raise
     _check_bias_act(x, b, dim, act, clamp)
     return reference.bias_act(x, b, dim, act, alpha, gain, clamp)
 
@@ -497,8 +453,8 @@ def lrelu(x: Tensor, alpha: float, gain: float, clamp: float | None) -> Tensor:
     Returns:
         y, like x.
     """
-    records = torch.is_grad_enabled() and x.requires_grad
-    if records and x.ndim == 4 and alpha >= 0 and gain > 0 and _compiled([x]) and _plain([x]):
+    fits = x.ndim == 4 and alpha >= 0 and gain > 0 and (clamp is None or clamp >= 0)
+    if torch.is_grad_enabled() and x.requires_grad and fits and _compiled([x]) and _plain([x]):
         y: Tensor = _lrelu_mask(x, alpha, gain, clamp)[0]
         return y
     return bias_act(x, None, act="lrelu", alpha=alpha, gain=gain, clamp=clamp)
@@ -507,7 +463,7 @@ def lrelu(x: Tensor, alpha: float, gain: float, clamp: float | None) -> Tensor:
 def _check_upfirdn2d(
     x: Tensor, f: Tensor, up: Sequence[int], down: Sequence[int], padding: Sequence[int]
 ) -> None:
-    """Refuse what the kernels refuse, in the same words, and filters of other ranks."""
+    """Say what the kernels refuse, and refuse it where they do not serve."""
     if x.dtype not in FLOATING:
         floating = "float64, float32, float16 or bfloat16"
         raise TypeError(f"upfirdn2d: x must have dtype {floating}, got {x.dtype}")
@@ -577,7 +533,11 @@ def upfirdn2d(
     """
     if _compiled([x]) and _plain([x, f]):
         if f.ndim != 1:
-            return cast(Tensor, _upfirdn2d(x, f, up, down, padding, flip_filter, gain))
+            try:
+                return cast(Tensor, _upfirdn2d(x, f, up, down, padding, flip_filter, gain))
+            except ValueError:
+                _check_upfirdn2d(x, f, up, down, padding)
+                raise
         _check_upfirdn2d(x, f, up, down, padding)
         left, right, top, bottom = padding
         along = (up[0], 1), (down[0], 1), (left, right, 0, 0), flip_filter, 1.0

@@ -161,29 +161,6 @@ def rows(
     return _sum(terms)
 
 
-def polar(
-    a: Tensor, coefficients: Sequence[float], single_steps: int
-) -> tuple[Tensor, Tensor, Tensor]:
-    """See :func:`ganfast.ops.polar`."""
-    norm = torch.linalg.matrix_norm(a, keepdim=True)
-    x = a / torch.where(norm == 0, torch.ones_like(norm), norm)
-    x = x.float() if single_steps > 0 else x
-    for k in range(0, len(coefficients), 3):
-        x = x if k < 3 * single_steps else x.double()
-        gram = x.mT @ x
-        if k == 0:
-            bound = torch.linalg.matrix_norm(gram, keepdim=True).sqrt()
-            bound = torch.where(bound == 0, torch.ones_like(bound), bound)
-            x, gram = x / bound, gram / bound**2
-        first, third, fifth = coefficients[k : k + 3]
-        square = third * gram + fifth * (gram @ gram)
-        square.diagonal(dim1=-2, dim2=-1).add_(first)
-        x = x @ square
-    inner = (x * a).sum((-2, -1))
-    residual = (a - a @ (x.mT @ x)).square().sum((-2, -1))
-    return x, inner, residual
-
-
 def _powered(s: Tensor, exponent: float) -> Tensor:
     """s^exponent, with zero for the derivatives that are not finite at zero."""
     if exponent >= 2 or exponent == 1:

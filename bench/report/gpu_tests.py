@@ -15,7 +15,7 @@ from typing import NamedTuple
 from bench.report.build import ROOT
 from bench.report.child import Context, Missing
 
-_SMALL = ("tests/ops/test_polar.py",)  # where there is no GPU
+_SMALL = ("tests/metrics/test_polar_iteration.py",)  # where there is no GPU
 _MOST_WORKERS = 4
 
 

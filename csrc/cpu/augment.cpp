@@ -1,9 +1,12 @@
 // Augmentations of samples, their linear parts and the adjoints of these on the CPU.
 #include "../ops/augment.h"
 
-#include <algorithm>
+#include <ATen/Parallel.h>
 
-#include "tiles.h"
+#include <algorithm>
+#include <vector>
+
+#include "sum.h"
 
 namespace ganfast::cpu {
 namespace {

@@ -11,7 +11,6 @@
 namespace ganfast::cpu {
 namespace {
 
-constexpr int64_t kGrain = 8;  // tiles that are worth a thread
 // Least elements of a row whose channels are side by side; shorter rows are taken several at a
 // time.
 constexpr int64_t kRow = 64;
@@ -141,44 +140,10 @@ void run(const Body& body, BiasActShape shape, const void* b, const void* c, voi
 
 }  // namespace
 
-void bias_act(const BiasActParameters& parameters, DType dtype, BiasActShape shape, const void* x,
-              const void* b, void* y) {
-  with_dtype(dtype, [&]<class T>() {
-    with_activation<T>(parameters, [&]<class F>(const BiasAct<F, T>& f) {
-      run<T>(BiasActForward<T, F>{f, static_cast<const T*>(x), static_cast<T*>(y)}, shape, b,
-             nullptr, nullptr);
-    });
-  });
-}
-
-void bias_act_backward(const BiasActParameters& parameters, DType dtype, BiasActShape shape,
-                       const void* grad, const void* saved, const void* b, void* dx, void* db) {
-  with_dtype(dtype, [&]<class T>() {
-    with_activation<T>(parameters, [&]<class F>(const BiasAct<F, T>& f) {
-      run<T>(BiasActBackward<T, F>{f, static_cast<const T*>(grad), static_cast<const T*>(saved),
-                                   static_cast<T*>(dx)},
-             shape, b, nullptr, db);
-    });
-  });
-}
-
-void bias_act_double_backward(const BiasActParameters& parameters, DType dtype, BiasActShape shape,
-                              const void* grad, const void* saved, const void* b, const void* v,
-                              const void* c, void* d_grad, void* d_saved, void* d_b) {
-  with_dtype(dtype, [&]<class T>() {
-    const auto *of_grad = static_cast<const T*>(grad), *of_saved = static_cast<const T*>(saved),
-               *of_v = static_cast<const T*>(v);
-    auto *to_grad = static_cast<T*>(d_grad), *to_saved = static_cast<T*>(d_saved);
-    with_activation<T>(parameters, [&]<class F>(const BiasAct<F, T>& f) {
-      if constexpr (F::kCurved) {
-        if (grad != nullptr) {
-          return run<T>(BiasActCurvature<T, F>{f, of_grad, of_saved, of_v, to_grad, to_saved},
-                        shape, b, c, d_b);
-        }
-      }
-      run<T>(BiasActTangent<T, F>{f, of_saved, of_v, to_grad}, shape, b, c, nullptr);
-    });
-  });
+void bias_act(const BiasActParameters& parameters, DType dtype, BiasActShape shape,
+              const BiasActPass& pass) {
+  with_pass(parameters, dtype, pass,
+            [&]<class T>(const auto& body) { run<T>(body, shape, pass.b, pass.c, pass.sums); });
 }
 
 }  // namespace ganfast::cpu

@@ -13,8 +13,6 @@
 namespace ganfast::cpu {
 namespace {
 
-constexpr int64_t kGrain = 8;  // tiles that are worth a thread
-
 template <class T>
 GANFAST_SIMD void mask_tile(const LeakyReluMask<T>& act_, const T* x, T* y, uint8_t* mask,
                             int64_t n) {

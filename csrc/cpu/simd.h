@@ -22,5 +22,7 @@ namespace ganfast::cpu {
 // Elements that one call of a kernel's loop takes: small enough to stay in the first cache, large
 // enough to hide the call.
 constexpr int64_t kTile = 4096;
+// Tiles that are worth a thread.
+constexpr int64_t kGrain = 8;
 
 }  // namespace ganfast::cpu

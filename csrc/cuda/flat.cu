@@ -5,7 +5,6 @@
 #include <algorithm>
 
 #include "operands.cuh"
-#include "stats.cuh"
 
 namespace ganfast::cuda {
 namespace {
@@ -49,7 +48,7 @@ struct Rows {
   }
 
   // The end of a row's tiles.
-  GANFAST_HD int64_t end(int k) const { return k + 1 < count ? rows[k + 1].first_tile : tiles; }
+  __device__ int64_t end(int k) const { return k + 1 < count ? rows[k + 1].first_tile : tiles; }
 };
 
 // What comes back to the result: a number for each term, or with a step of 0 one for all.
@@ -78,53 +77,73 @@ __global__ void __launch_bounds__(kThreads)
   finish_sum(sum, partial, loss);
 }
 
-// The tiles that each block takes for statistics, one after the other. Block i's part of row k has
-// its place i + k among the partial sums: no two parts share a place.
-GANFAST_HD int64_t tiles_of_block(int64_t tiles, int blocks) {
-  return (tiles + blocks - 1) / blocks;
+// What statistics sum over a row, or over a tile of it: f, x, and how many x are above and below
+// the threshold.
+struct Sums {
+  double of[4];
+
+  __device__ void operator+=(const Sums& more) {
+    for (int j = 0; j < 4; ++j) of[j] += more.of[j];
+  }
+};
+
+__device__ inline Sums warp_sums(const Sums& sums) {
+  return {warp_sum(sums.of[0]), warp_sum(sums.of[1]), warp_sum(sums.of[2]), warp_sum(sums.of[3])};
 }
 
-// The partial sums of each block; where there is one block, the results too.
+template <class C>
+struct StatsOut {
+  C threshold;
+  Sums* partial;          // (tiles)
+  C* stats;               // (rows, 4): weight sum f, mean logit, shares above and below
+  double* partial_total;  // the sum of the first of these numbers, for another launch to add up
+  C* total;               // that sum, or null
+};
+
+// The partial sums of each tile, and where there is one block, the results; in a second launch
+// these alone.
 template <class F, class T>
 __global__ void __launch_bounds__(kThreads, kBlocksOfProcessor)
-    flat_stats_kernel(const __grid_constant__ Rows<F, T, Single<T>> table,
-                      StatsOut<Compute<T>> out) {
+    flat_stats_kernel(const __grid_constant__ Rows<F, T, Single<T>> table, StatsOut<Compute<T>> out,
+                      bool second) {
   GANFAST_SHARED(Sums, of_warps, kThreads / kWarp);
-  const int64_t size = tiles_of_block(table.tiles, gridDim.x);
-  int64_t tile = blockIdx.x * size;
-  const int64_t last = tile + size < table.tiles ? tile + size : table.tiles;
-  while (tile < last) {
-    const int k = table.index(tile);
-    const auto& row = table.rows[k];
-    const int64_t next = table.end(k);
-    Sums sums{};
-    for (const int64_t end = next < last ? next : last; tile < end; ++tile) {
-      const auto share = row.share(tile);
-      const auto x = row.of.d(share);
-      Compute<T> f = 0, sum = 0;
-      int above = 0, below = 0;
-      share.for_each_inside([&](int i, int j) {
-        f += row.functor.f(x(i, j));
-        sum += x(i, j);
-        above += x(i, j) > out.threshold;
-        below += x(i, j) < out.threshold;
-      });
-      add(sums, {double(f), double(sum), double(above), double(below)});
-    }
-    sums = warp_sums(sums);
-    __syncthreads();  // thread 0 has read the sums of the row before
-    if (threadIdx.x % kWarp == 0) of_warps[threadIdx.x / kWarp] = sums;
+  const int lane = threadIdx.x % kWarp, own_warp = threadIdx.x / kWarp;
+  for (int64_t tile = blockIdx.x; tile < table.tiles && !second; tile += gridDim.x) {
+    const auto& row = table.rows[table.index(tile)];
+    const auto share = row.share(tile);
+    const auto x = row.of.d(share);
+    Compute<T> f = 0, sum = 0;
+    int above = 0, below = 0;
+    share.for_each_inside([&](int i, int j) {
+      f += row.functor.f(x(i, j));
+      sum += x(i, j);
+      above += x(i, j) > out.threshold;
+      below += x(i, j) < out.threshold;
+    });
+    Sums sums = warp_sums({double(f), double(sum), double(above), double(below)});
+    __syncthreads();  // thread 0 has read the sums of the tile before
+    if (lane == 0) of_warps[own_warp] = sums;
     __syncthreads();
     if (threadIdx.x > 0) continue;
-    for (int warp = 1; warp < kThreads / kWarp; ++warp) add(sums, of_warps[warp]);
-    out.partial[blockIdx.x + k] = sums;
+    for (int warp = 1; warp < kThreads / kWarp; ++warp) sums += of_warps[warp];
+    out.partial[tile] = sums;
   }
   if (gridDim.x > 1) return;
   __syncthreads();
-  const auto row_of = [&](int k) {
-    return StatsRow{k, 1, table.rows[k].weight, static_cast<double>(table.rows[k].n)};
-  };
-  finish_stats(table.count, row_of, out);
+  double total = 0;
+  for (int k = own_warp; k < table.count; k += kThreads / kWarp) {  // warps take turns
+    const auto& row = table.rows[k];
+    Sums sums{};
+    for (int64_t i = row.first_tile + lane; i < table.end(k); i += kWarp) sums += out.partial[i];
+    sums = warp_sums(sums);
+    if (lane > 0) continue;
+    const double value = row.weight * sums.of[0];
+    total += value;
+    Compute<T>* const to = out.stats + 4 * k;
+    to[0] = static_cast<Compute<T>>(value);
+    for (int j = 1; j < 4; ++j) to[j] = static_cast<Compute<T>>(sums.of[j] / row.n);
+  }
+  finish_sum(total, out.partial_total, out.total);
 }
 
 // dx_ki = grad weight_k f'(d_ki),  dy_ki = -dx_ki; where y repeats, dy_partial = the blocks' sums
@@ -285,36 +304,31 @@ struct Call {
            grad);
   }
 
-  // Runs a summing kernel, run(table, blocks, partial, result or null), over all tables; then what
-  // adds up the partial sums to the result.
+  // Runs a summing kernel, run(table, blocks, partial, result or null), over all tables, and adds
+  // up the partial sums to the result.
   template <class Run>
   void sum(void* result_, Run run) const {
     const auto result = static_cast<C*>(result_);
-    int64_t partials = 0;
-    double* partial = nullptr;
+    double* const of_tables = workspace.doubles(tables > 1 && !list.per_term ? tables : 0);
     for_each_table([&](const Table& table, int blocks) {
+      if (blocks == 1 && tables == 1 && !list.per_term) return run(table, blocks, nullptr, result);
+      double* const partial = workspace.doubles(blocks);
+      run(table, blocks, partial, nullptr);
       if (list.per_term) {
-        partial = workspace.doubles(blocks);
-        run(table, blocks, partial, nullptr);
         add_tiles(table, partial, {},
                   [&](const Term& term) { return result + (&term - list.terms.data()); });
-      } else if (blocks == 1 && tables == 1) {
-        run(table, blocks, nullptr, result);
+      } else if (tables == 1) {
+        add_up(partial, blocks, result);
       } else {
-        if (partial == nullptr) partial = workspace.doubles(most_partials());
-        run(table, blocks, partial + partials, nullptr);
-        partials += blocks;
+        add_up(partial, blocks, of_tables + table.first / kMaxRows);
       }
     });
-    if (partials > 0) {
-      launch("sum_partials", sum_partials<C>, 1, kThreads, stream, partial, partials, result);
-    }
+    if (of_tables != nullptr) add_up(of_tables, tables, result);
   }
 
-  int64_t most_partials() const {
-    int64_t tiles = 0;
-    for (const Term& term : list.terms) tiles += tiles_of(term);
-    return std::max(tiles, tables * kMaxBlocks);
+  template <class Result>
+  void add_up(const double* partial, int64_t count, Result* result) const {
+    launch("sum_partials", sum_partials<Result>, 1, kThreads, stream, partial, count, result);
   }
 
   void forward(void* loss, void* stats, double threshold) const {
@@ -331,38 +345,21 @@ struct Call {
 
   // Runs the two stages of statistics in a number of blocks.
   void sum_stats(const Table& table, int blocks, const StatsOut<C>& out) const {
-    launch("flat_stats", flat_stats_kernel<F, T>, blocks, kThreads, stream, table, out);
-    if (blocks == 1) return;
-    const int64_t size = tiles_of_block(table.tiles, blocks);
-    StatsRows rows;
-    rows.count = table.count;
-    for (int k = 0; k < table.count; ++k) {
-      const int64_t begin = table.rows[k].first_tile / size, last = (table.end(k) - 1) / size;
-      rows.rows[k] = {begin + k, last - begin + 1, table.rows[k].weight,
-                      static_cast<double>(table.rows[k].n)};
-    }
-    launch("finish_stats", finish_stats_kernel<C>, 1, kThreads, stream, rows, out);
+    launch("flat_stats", flat_stats_kernel<F, T>, blocks, kThreads, stream, table, out, false);
+    if (blocks > 1)
+      launch("flat_stats", flat_stats_kernel<F, T>, 1, kThreads, stream, table, out, true);
   }
 
   void forward_stats(C* loss, C* stats, C threshold) const {
-    constexpr int doubles = sizeof(Sums) / sizeof(double);
-    const auto partial =
-        reinterpret_cast<Sums*>(workspace.doubles(doubles * (kSharingBlocks + kMaxRows)));
-    double* const losses = workspace.doubles(tables);
+    double* const of_tables = workspace.doubles(tables);
     for_each_table([&](const Table& table, int blocks) {
-      StatsOut<C> out{threshold, partial, stats + 4 * table.first};
-      if (list.per_term) {
-        out.values = loss + table.first;
-      } else {
-        out.partial_total = losses + table.first / kMaxRows;
-        if (tables == 1) out.total = loss;
-      }
-      // A single warp may have to add up what they leave.
-      sum_stats(table, std::min<int>(blocks, kSharingBlocks), out);
+      constexpr int doubles = sizeof(Sums) / sizeof(double);
+      const auto partial = reinterpret_cast<Sums*>(workspace.doubles(doubles * table.tiles));
+      sum_stats(table, blocks,
+                {threshold, partial, stats + 4 * table.first, of_tables + table.first / kMaxRows,
+                 tables == 1 ? loss : nullptr});
     });
-    if (tables > 1 && !list.per_term) {
-      launch("sum_partials", sum_partials<C>, 1, kThreads, stream, losses, tables, loss);
-    }
+    if (tables > 1) add_up(of_tables, tables, loss);
   }
 
   // Runs run(grad, partial of dy or null), then completes the dy of rows whose y repeats.
@@ -405,28 +402,22 @@ struct Call {
   }
 };
 
-// Calls body(call) with the list's types.
-template <class Body>
-void with_call(const FlatList& list, const Workspace& workspace, Body body) {
-  with_list<true>(list, [&]<class F, class T, Subtrahend kind>() {
-    body(Call<F, T, OperandsOf<T, kind>>{list, workspace});
-  });
-}
-
 }  // namespace
 
 void flat_forward(const FlatList& list, void* loss, void* stats, double threshold,
                   const Workspace& workspace) {
-  with_call(list, workspace, [&](const auto& call) { call.forward(loss, stats, threshold); });
+  with_call<Call, true>(list, workspace,
+                        [&](const auto& call) { call.forward(loss, stats, threshold); });
 }
 
 void flat_backward(const FlatList& list, const void* grad, const Workspace& workspace) {
-  with_call(list, workspace, [&](const auto& call) { call.backward(grad); });
+  with_call<Call, true>(list, workspace, [&](const auto& call) { call.backward(grad); });
 }
 
 void flat_double_backward(const FlatList& list, const void* grad, void* dgrad,
                           const Workspace& workspace) {
-  with_call(list, workspace, [&](const auto& call) { call.double_backward(grad, dgrad); });
+  with_call<Call, true>(list, workspace,
+                        [&](const auto& call) { call.double_backward(grad, dgrad); });
 }
 
 }  // namespace ganfast::cuda

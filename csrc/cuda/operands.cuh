@@ -29,8 +29,6 @@ struct Single {
             static_cast<T*>(term.dx)};
   }
 
-  void want_none() { dx = nullptr; }
-
   // 16-byte accesses are allowed.
   bool whole() const { return aligned(x) && aligned(vx) && aligned(dx); }
 
@@ -62,8 +60,6 @@ struct Pair : Single<T> {
     return {Single<T>::of(term), static_cast<const T*>(term.y), static_cast<const T*>(term.vy),
             static_cast<T*>(term.dy)};
   }
-
-  void want_none() { this->dx = dy = nullptr; }
 
   bool whole() const { return Single<T>::whole() && aligned(y) && aligned(vy) && aligned(dy); }
 
@@ -135,5 +131,14 @@ template <class T, Subtrahend kind>
 using OperandsOf =
     std::conditional_t<kind == Subtrahend::none, Single<T>,
                        std::conditional_t<kind == Subtrahend::same, Pair<T>, Repeated<T>>>;
+
+// Calls body(call) with the Call of the list's types.
+template <template <class F, class T, class Operands> class Call, bool may_repeat, class List,
+          class Body>
+void with_call(const List& list, const Workspace& workspace, Body body) {
+  with_list<may_repeat>(list, [&]<class F, class T, Subtrahend kind>() {
+    body(Call<F, T, OperandsOf<T, kind>>{list, workspace});
+  });
+}
 
 }  // namespace ganfast::cuda

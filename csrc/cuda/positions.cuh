@@ -41,14 +41,7 @@ struct Sharing {
   }
 };
 
-// What a thread has of a tile that is all inside its sample, with 16-byte accesses.
-template <class T>
-struct WholeTile : Share<T, 2> {
-  __device__ explicit WholeTile(int64_t begin) : Share<T, 2>(begin, WholeTile::kTile, true) {}
-  __device__ bool inside(int, int) const { return true; }
-};
-
-// What a thread has at once otherwise: elements `step` apart, before `end`.
+// What a thread has at once of a sample that lanes share: elements `step` apart, before `end`.
 template <class T>
 struct Elements {
   static constexpr int kCount = 2;
@@ -92,7 +85,7 @@ struct Elements {
 // last.
 template <class T, class Rows, class Body, class Finish>
 __device__ void for_each_position(const Rows& list, Body body, Finish finish) {
-  constexpr int64_t kTile = WholeTile<T>::kTile;
+  using Tile = Share<T, 2>;
   const auto [positions, inner, lanes, splits] = list.sharing;
   const bool of_lanes = lanes > 0;
   const int per_block = of_lanes ? kThreads / lanes : 1;
@@ -102,24 +95,20 @@ __device__ void for_each_position(const Rows& list, Body body, Finish finish) {
     const int64_t outer = inner == 1 ? p : p / inner;
     // The thread's first element; of blocks the block's next tile, in turns over all rows.
     int64_t start =
-        of_lanes ? p - outer * inner + threadIdx.x % lanes : blockIdx.x % splits * kTile;
+        of_lanes ? p - outer * inner + threadIdx.x % lanes : blockIdx.x % splits * Tile::kTile;
     for (int k = 0; p < positions && k < list.count; ++k) {
       const auto& row = list.rows[k];
       body(row, k, p, [&](auto use) {
         const int64_t size = row.size * inner, begin = outer * size, end = begin + size;
-        int64_t at = begin + start;
-        for (; at < end; at += of_lanes ? size : splits * kTile) {
-          if (!of_lanes && row.whole && end - at >= kTile) {
-            use(WholeTile<T>(at));
-            continue;
-          }
-          const int64_t step = of_lanes ? lanes * inner : kThreads;
-          const int64_t stop = of_lanes || end - at < kTile ? end : at + kTile;
-          for (int64_t from = of_lanes ? at : at + threadIdx.x; from < stop;
-               from += Elements<T>::kCount * step)
-            use(Elements<T>{from, step, stop});
+        if (of_lanes) {
+          const int64_t step = lanes * inner;
+          for (int64_t at = begin + start; at < end; at += Elements<T>::kCount * step)
+            use(Elements<T>{at, step, end});
+          return;
         }
-        if (!of_lanes) start = at - begin - (size + kTile - 1) / kTile * kTile;
+        for (; start < size; start += splits * Tile::kTile)
+          use(Tile(begin + start, size - start, row.whole));
+        start -= (size + Tile::kTile - 1) / Tile::kTile * Tile::kTile;
       });
     }
     finish(p);

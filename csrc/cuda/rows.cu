@@ -43,22 +43,15 @@ struct Rows {
   int weight_parts;
 };
 
-template <class C>
-struct SampleWeights {
-  const C* rows[kMaxRows];  // (positions), or null for ones
-  int64_t positions;
-  int parts;
-};
-
 // sums[row, part] = sum of the part of the row's sample weights. One block for each.
-template <class C>
+template <class F, class T, class Operands>
 __global__ void __launch_bounds__(kThreads, kBlocksOfProcessor)
-    rows_weights_kernel(const __grid_constant__ SampleWeights<C> weights, double* sums) {
-  const C* row = weights.rows[blockIdx.x / weights.parts];
-  const int64_t step = int64_t(weights.parts) * kThreads;
-  int64_t p = int64_t(blockIdx.x % weights.parts) * kThreads + threadIdx.x;
+    rows_weights_kernel(const __grid_constant__ Rows<F, T, Operands> list, double* sums) {
+  const Compute<T>* row = list.rows[blockIdx.x / list.weight_parts].sample_weight;
+  const int64_t step = int64_t(list.weight_parts) * kThreads;
+  int64_t p = int64_t(blockIdx.x % list.weight_parts) * kThreads + threadIdx.x;
   double sum = 0;
-  for (; row != nullptr && p < weights.positions; p += step) sum += row[p];
+  for (; row != nullptr && p < list.sharing.positions; p += step) sum += row[p];
   sum = block_sum(sum);
   if (threadIdx.x == 0) sums[blockIdx.x] = sum;
 }
@@ -202,7 +195,7 @@ __global__ void __launch_bounds__(kThreads, kBlocksOfProcessor)
             store(dx.at(j...), with_t ? dj + slope_scale * slope : dj);
             if (share.inside(j...)) part += u(j...) * slope;
           });
-          row.of.store_gradients(share, dx);
+          if (with_t || grad.derivatives == nullptr) row.of.store_gradients(share, dx);
           total += part;
         });
         sum += weight * total;
@@ -289,7 +282,6 @@ struct Call {
       Table table;
       table.sharing = sharing;
       table.weight_parts = static_cast<int>(parts);
-      SampleWeights<C> weights{{}, sharing.positions, table.weight_parts};
       for (size_t k = first; k < std::min(first + kMaxRows, list.terms.size()); ++k) {
         const Term& term = list.terms[k];
         const auto of = Operands::of(term);
@@ -298,13 +290,11 @@ struct Call {
         const F functor{static_cast<C>(term.a), static_cast<C>(term.b)};
         const bool whole = of.whole() && term.n % Pack<T>::size == 0;
         if (list.normalize && weight != nullptr) table.weights = sums;
-        weights.rows[table.count] = weight;
         table.rows[table.count++] = {of, weight, a, term.n, term.weight, functor, whole};
       }
-      if (table.weights != nullptr) {
-        launch("rows_weights", rows_weights_kernel<C>, table.count * table.weight_parts, kThreads,
-               stream, weights, sums);
-      }
+      if (table.weights != nullptr)
+        launch("rows_weights", rows_weights_kernel<F, T, Operands>,
+               table.count * table.weight_parts, kThreads, stream, table, sums);
       body(table, first);
     }
   }
@@ -367,8 +357,7 @@ struct Call {
     const auto dgrad = static_cast<C*>(dgrad_);
     const bool identity = grad.derivatives == nullptr;
     double* const partial = partial_sums(!identity);
-    for_each_table([&](Table& table, size_t first) {
-      for (int k = 0; k < table.count && !identity; ++k) table.rows[k].of.want_none();
+    for_each_table([&](const Table& table, size_t first) {
       launch("rows_double_backward", rows_double_backward_kernel<F, T, Operands, false>,
              sharing.blocks(), kThreads, stream, table, typed(grad), nullptr,
              {partial, first > 0, dgrad});
@@ -384,28 +373,22 @@ struct Call {
   }
 };
 
-// Calls body(call) with the list's types.
-template <class Body>
-void with_call(const RowsList& list, const Workspace& workspace, Body body) {
-  with_list<false>(list, [&]<class F, class T, Subtrahend kind>() {
-    body(Call<F, T, OperandsOf<T, kind>>{list, workspace});
-  });
-}
-
 }  // namespace
 
 void rows_forward(const RowsList& list, const RowsPhi& phi, void* result, void* derivatives,
                   const Workspace& workspace) {
-  with_call(list, workspace, [&](const auto& call) { call.forward(phi, result, derivatives); });
+  with_call<Call, false>(list, workspace,
+                         [&](const auto& call) { call.forward(phi, result, derivatives); });
 }
 
 void rows_backward(const RowsList& list, const RowsGrad& grad, const Workspace& workspace) {
-  with_call(list, workspace, [&](const auto& call) { call.backward(grad); });
+  with_call<Call, false>(list, workspace, [&](const auto& call) { call.backward(grad); });
 }
 
 void rows_double_backward(const RowsList& list, const RowsGrad& grad, void* dgrad,
                           const Workspace& workspace) {
-  with_call(list, workspace, [&](const auto& call) { call.double_backward(grad, dgrad); });
+  with_call<Call, false>(list, workspace,
+                         [&](const auto& call) { call.double_backward(grad, dgrad); });
 }
 
 }  // namespace ganfast::cuda

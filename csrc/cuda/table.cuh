@@ -45,31 +45,6 @@ __device__ void store_whole(const Pack<T>& pack, T* to) {
   __stwb(reinterpret_cast<uint4*>(to), bit_cast<uint4>(pack));
 }
 
-// The elements from `from` on; past `end` they are left zero. `whole` says that 16-byte accesses
-// are allowed.
-template <class T>
-__device__ Pack<T> load_pack(const T* from, const T* end, bool whole) {
-  if (whole && from + Pack<T>::size <= end) return load_whole(from);
-  Pack<T> pack{};
-  GANFAST_UNROLL
-  for (int j = 0; j < Pack<T>::size; ++j) {
-    if (from + j < end) pack.values[j] = from[j];
-  }
-  return pack;
-}
-
-template <class T>
-__device__ void store_pack(const Pack<T>& pack, T* to, const T* end, bool whole) {
-  if (whole && to + Pack<T>::size <= end) {
-    store_whole(pack, to);
-    return;
-  }
-  GANFAST_UNROLL
-  for (int j = 0; j < Pack<T>::size; ++j) {
-    if (to + j < end) to[j] = pack.values[j];
-  }
-}
-
 // What a thread has of a tile: packs of T, kThreads packs apart from one another.
 template <class T, int kPacks = sizeof(T) == 2 ? 2 : 4>
 struct Share {
@@ -82,13 +57,13 @@ struct Share {
     __device__ const T& at(int i, int j) const { return packs[i].values[j]; }
   };
 
-  bool whole;     // 16-byte accesses are allowed
-  bool full;      // they are, and the tile is all inside the row
+  bool full;      // 16-byte accesses are allowed, and the tile is all inside the row
   int64_t start;  // of the thread's first pack, in the row
   int left;       // elements of the tile from there on, none if negative
 
-  // Of the tile that begins at `begin` and has `rest` elements of the row before it ends.
-  __device__ Share(int64_t begin, int64_t rest, bool whole) : whole(whole) {
+  // Of the tile that begins at `begin` and has `rest` elements of the row before it ends; `whole`
+  // says that 16-byte accesses are allowed.
+  __device__ Share(int64_t begin, int64_t rest, bool whole) {
     const int first = threadIdx.x * Pack<T>::size;
     full = whole && rest >= kTile;
     start = begin + first;
@@ -100,15 +75,13 @@ struct Share {
   // The share of one of the row's tensors, all of it asked for before the first use; zeros past the
   // end.
   __device__ Values load(const T* tensor) const {
-    Values to;
+    Values to{};
     const T* from = tensor + start;
     if (full) {
       GANFAST_UNROLL
       for (int i = 0; i < kPacks; ++i) to.packs[i] = load_whole(from + i * kStep);
     } else {
-      GANFAST_UNROLL
-      for (int i = 0; i < kPacks; ++i)
-        to.packs[i] = load_pack(from + i * kStep, from + left, whole);
+      for_each_inside([&](int i, int j) { to.at(i, j) = from[i * kStep + j]; });
     }
     return to;
   }
@@ -119,8 +92,7 @@ struct Share {
       GANFAST_UNROLL
       for (int i = 0; i < kPacks; ++i) store_whole(from.packs[i], to + i * kStep);
     } else {
-      GANFAST_UNROLL
-      for (int i = 0; i < kPacks; ++i) store_pack(from.packs[i], to + i * kStep, to + left, whole);
+      for_each_inside([&](int i, int j) { to[i * kStep + j] = from.at(i, j); });
     }
   }
 

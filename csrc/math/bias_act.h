@@ -256,4 +256,37 @@ void with_activation(const BiasActParameters& p, Body&& body) {
   }
 }
 
+// What a pass reads and writes. What is not there is null: numbers of channels b and c; sums that
+// are not wanted; grad and d_saved in a double backward that gives d_grad alone.
+struct BiasActPass {
+  enum { forward, backward, double_backward } order;
+  const void *grad, *saved, *v;  // in a forward, saved is x
+  const void *b, *c;
+  void* out;      // y, dx or d_grad
+  void* d_saved;  // in a double backward
+  void* sums;     // db, or d_b
+};
+
+// Calls run.operator()<T>(body) with the body of a pass, for elements stored as T.
+template <class Run>
+void with_pass(const BiasActParameters& p, DType dtype, const BiasActPass& pass, Run run) {
+  with_dtype(dtype, [&]<class T>() {
+    with_activation<T>(p, [&]<class F>(const BiasAct<F, T>& f) {
+      const auto *grad = static_cast<const T*>(pass.grad), *v = static_cast<const T*>(pass.v),
+                 *saved = static_cast<const T*>(pass.saved);
+      auto *out = static_cast<T*>(pass.out), *d_saved = static_cast<T*>(pass.d_saved);
+      if (pass.order == BiasActPass::forward)
+        return run.template operator()<T>(BiasActForward<T, F>{f, saved, out});
+      if (pass.order == BiasActPass::backward)
+        return run.template operator()<T>(BiasActBackward<T, F>{f, grad, saved, out});
+      if constexpr (F::kCurved) {
+        if (grad != nullptr)
+          return run.template operator()<T>(
+              BiasActCurvature<T, F>{f, grad, saved, v, out, d_saved});
+      }
+      run.template operator()<T>(BiasActTangent<T, F>{f, saved, v, out});
+    });
+  });
+}
+
 }  // namespace ganfast

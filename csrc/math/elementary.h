@@ -38,49 +38,53 @@ GANFAST_HD T power_of_two(typename Binary<T>::Int k) {
   return bit_cast<T>((k + Binary<T>::bias) << Binary<T>::mantissa_bits);
 }
 
-// e^t = 2^k e^r with k = round(t / ln 2), |r| <= ln(2) / 2, and e^r = sum_n r^n / n!, for t <= 0
+// t = k ln 2 + r with the nearest whole number k, so that |r| <= ln(2) / 2
+template <class T>
+struct Reduced {
+  typename Binary<T>::Int k;
+  T r;
+};
+template <class T>
+GANFAST_HD Reduced<T> reduced(T t) {
+  using B = Binary<T>;
+  using Int = typename B::Int;
+  // Adding 1.5 * 2^mantissa_bits rounds to an integer and leaves it in the low bits.
+  constexpr T shift = T(3) * T(Int(1) << (B::mantissa_bits - 1));
+  const T shifted = t * T(1.4426950408889634) + shift;
+  const T k = shifted - shift;
+  return {bit_cast<Int>(shifted) - bit_cast<Int>(shift), (t - k * B::ln2_high) - k * B::ln2_low};
+}
+
+// e^t = 2^k e^r, with e^r = sum_n r^n / n!, for t <= 0
 template <class T>
 GANFAST_HD T exp_nonpositive(T t) {
 #if defined(__CUDA_ARCH__)
   return exp(t);
 #else
   using B = Binary<T>;
-  using Int = typename B::Int;
-  t = t < B::exp_zero ? B::exp_zero : t;
-  // Adding 1.5 * 2^mantissa_bits rounds to an integer and leaves it in the low bits.
-  constexpr T shift = T(3) * T(Int(1) << (B::mantissa_bits - 1));
-  const T shifted = t * T(1.4426950408889634) + shift;
-  const T k = shifted - shift;
-  const Int exponent = bit_cast<Int>(shifted) - bit_cast<Int>(shift);
-  const T r = (t - k * B::ln2_high) - k * B::ln2_low;
+  const auto [k, r] = reduced(t < B::exp_zero ? B::exp_zero : t);
   T sum = T(1);
   GANFAST_UNROLL
   for (int n = B::exp_terms - 1; n > 0; --n) sum = T(1) + sum * (r * (T(1) / T(n)));
   // In two steps, so that a subnormal result is rounded once and never lost.
-  const Int half = exponent >> 1;
-  return sum * power_of_two<T>(half) * power_of_two<T>(exponent - half);
+  return sum * power_of_two<T>(k >> 1) * power_of_two<T>(k - (k >> 1));
 #endif
 }
 
-// e^t - 1 for t <= 0, exact relative to its own size: 2^k (e^r - 1) + (2^k - 1), with k and r as
-// above, where k = 0 leaves the first term alone
+// e^t - 1 for t <= 0, exact relative to its own size: 2^k (e^r - 1) + (2^k - 1), where k = 0 leaves
+// the first term alone
 template <class T>
 GANFAST_HD T expm1_nonpositive(T t) {
 #if defined(__CUDA_ARCH__)
   return expm1(t);
 #else
   using B = Binary<T>;
-  using Int = typename B::Int;
   // Below, the result is -1; and 2^k remains a normal number.
-  t = t < T(-B::mantissa_bits - 1) ? T(-B::mantissa_bits - 1) : t;
-  constexpr T shift = T(3) * T(Int(1) << (B::mantissa_bits - 1));
-  const T shifted = t * T(1.4426950408889634) + shift;
-  const T k = shifted - shift;
-  const T r = (t - k * B::ln2_high) - k * B::ln2_low;
+  const auto [k, r] = reduced(t < T(-B::mantissa_bits - 1) ? T(-B::mantissa_bits - 1) : t);
   T sum = T(1);
   GANFAST_UNROLL
   for (int n = B::exp_terms; n > 1; --n) sum = T(1) + sum * (r * (T(1) / T(n)));
-  const T power = power_of_two<T>(bit_cast<Int>(shifted) - bit_cast<Int>(shift));
+  const T power = power_of_two<T>(k);
   return power * (sum * r) + (power - T(1));
 #endif
 }

@@ -21,14 +21,9 @@ struct AugmentShape {
 // y = the map of x. Sums are taken in a fixed order: equal input gives equal bits, whatever the
 // number of threads.
 
-namespace cpu {
-void augment(AugmentMap map, AugmentPieces pieces, DType dtype, AugmentShape shape, const float* u,
-             const void* x, void* y);
-}  // namespace cpu
-
-namespace cuda {
-void augment(AugmentMap map, AugmentPieces pieces, DType dtype, AugmentShape shape, const float* u,
-             const void* x, void* y, const Workspace& workspace);
-}  // namespace cuda
+#define GANFAST_AUGMENT_KERNELS(...)                                                  \
+  void augment(AugmentMap map, AugmentPieces pieces, DType dtype, AugmentShape shape, \
+               const float* u, const void* x, void* y __VA_ARGS__);
+GANFAST_ON_BOTH(GANFAST_AUGMENT_KERNELS)
 
 }  // namespace ganfast

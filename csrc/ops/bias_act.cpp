@@ -27,36 +27,16 @@ constexpr Name kNames[] = {"linear", "relu", "lrelu",    "tanh", "sigmoid",
 
 BiasActParameters parameters_of(Name act, double alpha, double gain, std::optional<double> clamp) {
   const auto* const found = std::find(std::begin(kNames), std::end(kNames), act);
-  TORCH_CHECK_VALUE(found != std::end(kNames),
-                    "bias_act: act must be linear, relu, lrelu, tanh, sigmoid, elu, selu, softplus "
-                    "or swish, got ",
-                    act);
-  TORCH_CHECK_VALUE(!clamp || *clamp >= 0, "bias_act: clamp must be None or >= 0, got ",
-                    clamp.value_or(0));
+  GANFAST_CHECK("bias_act", found != std::end(kNames) && (!clamp || *clamp >= 0));
   return {static_cast<Activation>(found - kNames), alpha, gain,
           clamp.value_or(std::numeric_limits<double>::quiet_NaN())};
 }
 
 void check(const Tensor& x, const Maybe& b, int64_t dim) {
-  TORCH_CHECK_TYPE(is_floating(x),
-                   "bias_act: x must have dtype float64, float32, float16 or bfloat16, got ",
-                   toString(x.scalar_type()));
+  GANFAST_CHECK("bias_act", is_floating(x));
   if (!b) return;
-  TORCH_CHECK_VALUE(0 <= dim && dim < x.dim(), "bias_act: dim must be one of the ", x.dim(),
-                    " dimensions of x, got ", dim);
-  TORCH_CHECK_TYPE(b->scalar_type() == x.scalar_type(), "bias_act: b must have the dtype of x, ",
-                   toString(x.scalar_type()), ", got ", toString(b->scalar_type()));
-  TORCH_CHECK_VALUE(b->dim() == 1 && b->sym_size(0) == x.sym_size(dim),
-                    "bias_act: b must have shape (", x.sym_size(dim), "), got ", b->sym_sizes());
-  TORCH_CHECK_VALUE(b->device() == x.device(), "bias_act: b must be on the device of x, ",
-                    x.device(), ", got ", b->device());
-}
-
-// A second tensor of x's shape.
-void check_like(const char* name, const Tensor& t, const Tensor& x) {
-  TORCH_CHECK_VALUE(is_like(t, x, x.scalar_type()) && t.sym_sizes() == x.sym_sizes(),
-                    "bias_act: ", name,
-                    " must have the shape, dtype and device of the other tensors");
+  GANFAST_CHECK("bias_act", 0 <= dim && dim < x.dim() && is_like(*b, x, x.scalar_type()));
+  GANFAST_CHECK("bias_act", b->dim() == 1 && b->sym_size(0) == x.sym_size(dim));
 }
 
 BiasActShape shape_of(const Tensor& x, int64_t dim, bool by_channel) {
@@ -82,8 +62,11 @@ Tensor forward(const Tensor& x_, const Maybe& b_, int64_t dim, Name act, double 
   const Maybe b = contiguous(b_);
   Tensor y = at::empty_like(x);
   if (x.is_meta() || x.numel() == 0) return y;
-  GANFAST_RUN(x, bias_act, parameters, dtype_of(x), shape_of(x, dim, b.has_value()),
-              x.const_data_ptr(), data(b), y.mutable_data_ptr());
+  const BiasActPass pass{.order = BiasActPass::forward,
+                         .saved = x.const_data_ptr(),
+                         .b = data(b),
+                         .out = y.mutable_data_ptr()};
+  GANFAST_RUN(x, bias_act, parameters, dtype_of(x), shape_of(x, dim, b.has_value()), pass);
   return y;
 }
 
@@ -92,7 +75,7 @@ variable_list backward(const Tensor& grad_, const Tensor& saved_, const Maybe& b
                        bool bias) {
   const BiasActParameters parameters = parameters_of(act, alpha, gain, clamp);
   check(saved_, b_, dim);
-  check_like("grad", grad_, saved_);
+  GANFAST_CHECK("bias_act", are_alike(grad_, saved_));
   const Tensor saved = dense(saved_), grad = dense_like(grad_, saved);
   const Maybe b = contiguous(b_);
   variable_list made{at::empty_like(saved)};
@@ -102,9 +85,13 @@ variable_list backward(const Tensor& grad_, const Tensor& saved_, const Maybe& b
     if (bias) made[1].zero_();
     return made;
   }
-  GANFAST_RUN(saved, bias_act_backward, parameters, dtype_of(saved),
-              shape_of(saved, dim, bias || b), grad.const_data_ptr(), saved.const_data_ptr(),
-              data(b), made[0].mutable_data_ptr(), bias ? made[1].mutable_data_ptr() : nullptr);
+  const BiasActPass pass{.order = BiasActPass::backward,
+                         .grad = grad.const_data_ptr(),
+                         .saved = saved.const_data_ptr(),
+                         .b = data(b),
+                         .out = made[0].mutable_data_ptr(),
+                         .sums = bias ? made[1].mutable_data_ptr() : nullptr};
+  GANFAST_RUN(saved, bias_act, parameters, dtype_of(saved), shape_of(saved, dim, bias || b), pass);
   return made;
 }
 
@@ -114,8 +101,8 @@ variable_list double_backward(const Maybe& grad_, const Tensor& saved_, const Ma
   const BiasActParameters parameters = parameters_of(act, alpha, gain, clamp);
   check(saved_, b_, dim);
   check(saved_, c_, dim);
-  if (v_) check_like("v", *v_, saved_);
-  if (grad_) check_like("grad", *grad_, saved_);
+  GANFAST_CHECK("bias_act", are_alike(v_.value_or(saved_), saved_));
+  GANFAST_CHECK("bias_act", are_alike(grad_.value_or(saved_), saved_));
   const Tensor saved = dense(saved_);
   const Tensor v = v_ ? dense_like(*v_, saved) : at::zeros_like(saved);
   const Maybe b = contiguous(b_), c = contiguous(c_);
@@ -129,11 +116,16 @@ variable_list double_backward(const Maybe& grad_, const Tensor& saved_, const Ma
     if (curved && b) made[2].zero_();
     return made;
   }
-  GANFAST_RUN(saved, bias_act_double_backward, parameters, dtype_of(saved),
-              shape_of(saved, dim, b || c), curved ? grad.const_data_ptr() : nullptr,
-              saved.const_data_ptr(), data(b), v.const_data_ptr(), data(c),
-              made[0].mutable_data_ptr(), curved ? made[1].mutable_data_ptr() : nullptr,
-              made.size() > 2 ? made[2].mutable_data_ptr() : nullptr);
+  const BiasActPass pass{.order = BiasActPass::double_backward,
+                         .grad = curved ? grad.const_data_ptr() : nullptr,
+                         .saved = saved.const_data_ptr(),
+                         .v = v.const_data_ptr(),
+                         .b = data(b),
+                         .c = data(c),
+                         .out = made[0].mutable_data_ptr(),
+                         .d_saved = curved ? made[1].mutable_data_ptr() : nullptr,
+                         .sums = made.size() > 2 ? made[2].mutable_data_ptr() : nullptr};
+  GANFAST_RUN(saved, bias_act, parameters, dtype_of(saved), shape_of(saved, dim, b || c), pass);
   return made;
 }
 

@@ -9,9 +9,6 @@ namespace {
 
 constexpr auto kName = "flat";
 
-// Arguments that all orders share.
-#define GANFAST_TERMS std::string_view f, Floats weight, Floats a, Floats b
-
 // One number, or one sample with or without an axis for it, or all of x's shape; of the dtype of
 // the loss.
 bool repeats(const Tensor& y, const Tensor& x) {
@@ -25,36 +22,21 @@ bool repeats(const Tensor& y, const Tensor& x) {
 struct Flat : Lists {
   FlatList list;
 
-  Flat(TensorList xs, TensorList ys, GANFAST_TERMS, bool per_term, bool broadcast = true) {
-    const size_t count = xs.size();
-    const Functor functor = functor_named(f);
-    GANFAST_CHECK("flat", is_list(xs));
-    GANFAST_CHECK("flat", weight.size() == count && a.size() == count && b.size() == count);
-    GANFAST_CHECK("flat", ys.empty() || (ys.size() == count && takes_differences(functor)));
+  Flat(TensorList xs, TensorList ys, GANFAST_TERMS, bool per_term, bool broadcast = true)
+      : Lists(kName, xs, ys, f, weight, a, b) {
     const Subtrahend kind = ys.empty()          ? Subtrahend::none
                             : are_alike(ys, xs) ? Subtrahend::same
                                                 : Subtrahend::repeated;
-    x.reserve(count);
-    y.reserve(ys.size());
-    for (size_t k = 0; k < count; ++k) {
+    for (size_t k = 0; k < xs.size(); ++k) {
       const bool by_sample = kind == Subtrahend::repeated && ys[k].sym_numel() != 1;
-      GANFAST_CHECK("flat", kind != Subtrahend::repeated || (broadcast && repeats(ys[k], xs[k])));
+      GANFAST_CHECK(kName, kind != Subtrahend::repeated || (broadcast && repeats(ys[k], xs[k])));
       x.push_back(by_sample ? xs[k].contiguous() : dense(xs[k]));
       if (!ys.empty())
         y.push_back(kind == Subtrahend::same ? dense_like(ys[k], x[k]) : ys[k].contiguous());
     }
     if (xs[0].is_meta()) return;
-    terms.reserve(count);
-    for (size_t k = 0; k < count; ++k) {
-      const int64_t n = x[k].numel();
-      terms.push_back({.x = x[k].const_data_ptr(),
-                       .y = y.empty() ? nullptr : y[k].const_data_ptr(),
-                       .n = n,
-                       .period = y.empty() ? n : y[k].numel(),
-                       .weight = weight[k] / n,
-                       .a = a[k],
-                       .b = b[k]});
-    }
+    make_terms(1, weight, a, b);
+    for (size_t k = 0; k < terms.size(); ++k) terms[k].period = (y.empty() ? x[k] : y[k]).numel();
     list = {{functor, dtype_of(xs[0]), kind, terms}, per_term};
   }
 };
@@ -68,7 +50,7 @@ Tensor empty_result(TensorList x, bool per_term) {
 variable_list forward(TensorList x, TensorList y, GANFAST_TERMS, bool per_term,
                       std::optional<double> threshold, bool broadcast) {
   const Flat flat(x, y, f, weight, a, b, per_term, broadcast);
-  GANFAST_CHECK("flat", !threshold || y.empty());
+  GANFAST_CHECK(kName, !threshold || (y.empty() && !per_term));
   variable_list made{empty_result(x, per_term)};
   if (threshold) made.push_back(at::empty({static_cast<int64_t>(x.size()), 4}, made[0].options()));
   GANFAST_RUN(x[0], flat_forward, flat.list, made[0].mutable_data_ptr(),
@@ -78,8 +60,8 @@ variable_list forward(TensorList x, TensorList y, GANFAST_TERMS, bool per_term,
 
 // The gradient that comes back: a scalar, or one number for each term.
 Tensor checked_grad(const Tensor& grad, TensorList x) {
-  GANFAST_CHECK("flat", is_like(grad, x[0], loss_dtype(x[0])));
-  GANFAST_CHECK("flat", grad.dim() == 0 || (grad.dim() == 1 && grad.sym_size(0) == x.size()));
+  GANFAST_CHECK(kName, is_like(grad, x[0], loss_dtype(x[0])));
+  GANFAST_CHECK(kName, grad.dim() == 0 || (grad.dim() == 1 && grad.sym_size(0) == x.size()));
   return grad.contiguous();
 }
 
@@ -87,7 +69,7 @@ variable_list backward(const Tensor& grad_, TensorList x, TensorList y, GANFAST_
                        Places wanted) {
   Flat flat(x, y, f, weight, a, b, grad_.dim() == 1);
   const Tensor grad = checked_grad(grad_, x);
-  variable_list gradients = flat.want(kName, wanted);
+  variable_list gradients = flat.want(wanted);
   GANFAST_RUN(x[0], flat_backward, flat.list, grad.const_data_ptr());
   return gradients;
 }
@@ -96,8 +78,8 @@ variable_list double_backward(const Tensor& grad_, TensorList x, TensorList y, T
                               GANFAST_TERMS, Places given, Places wanted) {
   Flat flat(x, y, f, weight, a, b, grad_.dim() == 1);
   const Tensor grad = checked_grad(grad_, x);
-  flat.take(kName, v, given);
-  variable_list made = flat.want(kName, wanted);
+  flat.take(v, given);
+  variable_list made = flat.want(wanted);
   made.insert(made.begin(), empty_result(x, grad.dim() == 1));
   GANFAST_RUN(x[0], flat_double_backward, flat.list, grad.const_data_ptr(),
               made[0].mutable_data_ptr());
@@ -122,7 +104,8 @@ variable_list forward_autograd(TensorList x, TensorList y, GANFAST_TERMS, bool p
     return handle.call(x, y, f, weight, a, b, per_term, threshold, broadcast);
   };
   if (!records(x) && !records(y)) return below_autograd(make);
-  return with_graph(Inputs(x, y), c10::make_intrusive<OfFlat::Call>(x, y, f, weight, a, b), make);
+  const auto call = c10::make_intrusive<OfFlat::Call>(x, y, f, weight, a, b);
+  return OfFlat::Forward::apply(TensorList(joined(x, y)), call, make);
 }
 
 constexpr auto backward_autograd = OfFlat::backward;

@@ -17,23 +17,15 @@ struct FlatList : List {
 //                    dy_kp = -sum of that over the i with i mod period = p
 //   double_backward  dgrad = sum_k weight_k sum_i u_ki f'(d_ki),
 //                    dx_ki = grad weight_k u_ki f''(d_ki),   dy_kp as in backward
-// Unless `stats` is null, which it must be where there is a y, row k of `stats` (terms, 4) becomes
-// weight_k sum_i f(x_ki), the mean of x_ki, and the shares of the x_ki above and below `threshold`;
-// on the CPU the bits of `loss` do not depend on it. Sums are taken in a fixed order: equal input
-// gives equal bits, whatever the number of threads.
+// Unless `stats` is null, which it must be where there is a y or per_term, row k of `stats` (terms,
+// 4) becomes weight_k sum_i f(x_ki), the mean of x_ki, and the shares of the x_ki above and below
+// `threshold`; on the CPU the bits of `loss` do not depend on it. Sums are taken in a fixed order:
+// equal input gives equal bits, whatever the number of threads.
 
-namespace cpu {
-void flat_forward(const FlatList& list, void* loss, void* stats, double threshold);
-void flat_backward(const FlatList& list, const void* grad);
-void flat_double_backward(const FlatList& list, const void* grad, void* dgrad);
-}  // namespace cpu
-
-namespace cuda {
-void flat_forward(const FlatList& list, void* loss, void* stats, double threshold,
-                  const Workspace& workspace);
-void flat_backward(const FlatList& list, const void* grad, const Workspace& workspace);
-void flat_double_backward(const FlatList& list, const void* grad, void* dgrad,
-                          const Workspace& workspace);
-}  // namespace cuda
+#define GANFAST_FLAT_KERNELS(...)                                                                 \
+  void flat_forward(const FlatList& list, void* loss, void* stats, double threshold __VA_ARGS__); \
+  void flat_backward(const FlatList& list, const void* grad __VA_ARGS__);                         \
+  void flat_double_backward(const FlatList& list, const void* grad, void* dgrad __VA_ARGS__);
+GANFAST_ON_BOTH(GANFAST_FLAT_KERNELS)
 
 }  // namespace ganfast

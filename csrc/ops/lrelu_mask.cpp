@@ -2,45 +2,25 @@
 // all that its derivatives need. They are lrelu_masked, which is its own adjoint.
 #include "lrelu_mask.h"
 
-#include <ATen/ops/empty_like.h>
-#include <torch/csrc/autograd/custom_function.h>
-
 #include <limits>
 #include <tuple>
 
+#include "adjoint.h"
 #include "dispatch.h"
 
 namespace ganfast {
 namespace {
 
-using torch::autograd::AutogradContext;
-using torch::autograd::Function;
-
 void check(const char* op, const Tensor& x, double alpha, double gain) {
-  TORCH_CHECK_TYPE(is_floating(x), op,
-                   ": x must have dtype float64, float32, float16 or bfloat16, got ",
-                   toString(x.scalar_type()));
-  TORCH_CHECK_VALUE(x.dim() == 4, op,
-                    ": x must have shape (samples, channels, height, width), got ", x.sym_sizes());
-  TORCH_CHECK_VALUE(alpha >= 0, op, ": alpha must be >= 0, got ", alpha);
-  TORCH_CHECK_VALUE(gain > 0, op, ": gain must be > 0, got ", gain);
+  GANFAST_CHECK(op, is_floating(x) && x.dim() == 4 && alpha >= 0 && gain > 0);
 }
 
-// The mask follows the memory of images in one of these two layouts.
-at::MemoryFormat format_of(bool channels_last) {
-  return channels_last ? at::MemoryFormat::ChannelsLast : at::MemoryFormat::Contiguous;
-}
-
-bool is_channels_last(const Tensor& x) {
-  return !x.is_contiguous() && x.is_contiguous(at::MemoryFormat::ChannelsLast);
-}
-
+// The mask follows the memory of images in one of two layouts.
 std::tuple<Tensor, Tensor> forward(const Tensor& x_, double alpha, double gain,
                                    std::optional<double> clamp) {
   check("lrelu_mask", x_, alpha, gain);
-  TORCH_CHECK_VALUE(!clamp || *clamp >= 0, "lrelu_mask: clamp must be None or >= 0, got ",
-                    clamp.value_or(0));
-  const Tensor x = x_.contiguous(format_of(is_channels_last(x_)));
+  GANFAST_CHECK("lrelu_mask", !clamp || *clamp >= 0);
+  const Tensor x = x_.contiguous(image_format(interleaved(x_)));
   Tensor y = at::empty_like(x);
   Tensor mask = at::empty_symint({(x.sym_numel() + 3) / 4}, x.options().dtype(at::kByte));
   if (x.is_meta() || x.numel() == 0) return {y, mask};
@@ -52,11 +32,9 @@ std::tuple<Tensor, Tensor> forward(const Tensor& x_, double alpha, double gain,
 
 Tensor masked(const Tensor& v_, const Tensor& mask, bool channels_last, double alpha, double gain) {
   check("lrelu_masked", v_, alpha, gain);
-  TORCH_CHECK_VALUE(mask.scalar_type() == at::kByte && mask.device() == v_.device() &&
-                        mask.dim() == 1 && mask.is_contiguous() &&
-                        mask.sym_size(0) == (v_.sym_numel() + 3) / 4,
-                    "lrelu_masked: mask must be that of lrelu_mask for images like x");
-  const Tensor v = v_.contiguous(format_of(channels_last));
+  GANFAST_CHECK("lrelu_masked", is_like(mask, v_, at::kByte) && mask.is_contiguous());
+  GANFAST_CHECK("lrelu_masked", mask.dim() == 1 && mask.sym_size(0) == (v_.sym_numel() + 3) / 4);
+  const Tensor v = v_.contiguous(image_format(channels_last));
   Tensor y = at::empty_like(v);
   if (v.is_meta() || v.numel() == 0) return y;
   GANFAST_RUN(v, lrelu_masked, dtype_of(v), alpha, gain, v.numel(), v.const_data_ptr(),
@@ -64,79 +42,26 @@ Tensor masked(const Tensor& v_, const Tensor& mask, bool channels_last, double a
   return y;
 }
 
-struct Masked : Function<Masked> {
-  static Tensor call(const Tensor& v, const Tensor& mask, bool channels_last, double alpha,
-                     double gain) {
-    static const auto call = op<decltype(masked)>("ganfast::lrelu_masked");
-    return call.call(v, mask, channels_last, alpha, gain);
-  }
-
-  static Tensor forward(AutogradContext* ctx, const Tensor& v, const Tensor& mask,
-                        bool channels_last, double alpha, double gain) {
-    at::AutoDispatchBelowADInplaceOrView guard;
-    save(ctx, mask, channels_last, alpha, gain);
-    return call(v, mask, channels_last, alpha, gain);
-  }
-
-  static void save(AutogradContext* ctx, const Tensor& mask, bool channels_last, double alpha,
-                   double gain) {
-    ctx->save_for_backward({mask});
-    ctx->saved_data["channels_last"] = channels_last;
-    ctx->saved_data["alpha"] = alpha;
-    ctx->saved_data["gain"] = gain;
-  }
-
-  static Tensor times_slopes(AutogradContext* ctx, const Tensor& v) {
-    return call(v, ctx->get_saved_variables()[0], ctx->saved_data["channels_last"].toBool(),
-                ctx->saved_data["alpha"].toDouble(), ctx->saved_data["gain"].toDouble());
-  }
-
-  static variable_list backward(AutogradContext* ctx, const variable_list& grad) {
-    variable_list grads(5);
-    if (grad[0].defined()) grads[0] = times_slopes(ctx, grad[0]);
-    return grads;
-  }
-};
-
-struct Forward : Function<Forward> {
-  static variable_list forward(AutogradContext* ctx, const Tensor& x, double alpha, double gain,
-                               std::optional<double> clamp) {
-    at::AutoDispatchBelowADInplaceOrView guard;
-    const auto [y, mask] = call(x, alpha, gain, clamp);
-    ctx->mark_non_differentiable({mask});
-    Masked::save(ctx, mask, is_channels_last(y), alpha, gain);
-    return {y, mask};
-  }
-
-  static variable_list backward(AutogradContext* ctx, const variable_list& grad) {
-    variable_list grads(4);
-    if (grad[0].defined()) grads[0] = Masked::times_slopes(ctx, grad[0]);
-    return grads;
-  }
-
-  static std::tuple<Tensor, Tensor> call(const Tensor& x, double alpha, double gain,
-                                         std::optional<double> clamp) {
-    static const auto call = op<decltype(ganfast::forward)>("ganfast::lrelu_mask");
-    return call.call(x, alpha, gain, clamp);
-  }
-};
+Tensor masked_autograd(const Tensor& v, const Tensor& mask, bool channels_last, double alpha,
+                       double gain) {
+  static const auto handle = op<decltype(masked)>("ganfast::lrelu_masked");
+  const auto call = [=](const Tensor& v, const Tensor& mask) {
+    return handle.call(v, mask, channels_last, alpha, gain);
+  };
+  return with_adjoint(v, mask, call, [&] { return call(v, mask); });
+}
 
 std::tuple<Tensor, Tensor> forward_autograd(const Tensor& x, double alpha, double gain,
                                             std::optional<double> clamp) {
-  if (at::GradMode::is_enabled() && x.requires_grad()) {
-    const variable_list made = Forward::apply(x, alpha, gain, clamp);
-    return {made[0], made[1]};
-  }
-  at::AutoDispatchBelowADInplaceOrView guard;
-  return Forward::call(x, alpha, gain, clamp);
-}
-
-Tensor masked_autograd(const Tensor& v, const Tensor& mask, bool channels_last, double alpha,
-                       double gain) {
-  if (at::GradMode::is_enabled() && v.requires_grad())
-    return Masked::apply(v, mask, channels_last, alpha, gain);
-  at::AutoDispatchBelowADInplaceOrView guard;
-  return Masked::call(v, mask, channels_last, alpha, gain);
+  static const auto handle = op<decltype(forward)>("ganfast::lrelu_mask");
+  const auto [y, mask] = [&] {
+    at::AutoDispatchBelowADInplaceOrView guard;
+    return handle.call(x, alpha, gain, clamp);
+  }();
+  const auto adjoint = [=, last = interleaved(y)](const Tensor& grad, const Tensor& mask) {
+    return masked_autograd(grad, mask, last, alpha, gain);
+  };
+  return {with_adjoint(x, mask, adjoint, [&y = y] { return y; }), mask};
 }
 
 }  // namespace

@@ -14,12 +14,6 @@ namespace ganfast {
   void lrelu_masked(DType dtype, double alpha, double gain, int64_t n, const void* v,             \
                     const uint8_t* mask, void* y __VA_ARGS__);
 
-namespace cpu {
-GANFAST_LRELU_MASK_KERNELS()
-}  // namespace cpu
-
-namespace cuda {
-GANFAST_LRELU_MASK_KERNELS(, const Workspace& workspace)
-}  // namespace cuda
+GANFAST_ON_BOTH(GANFAST_LRELU_MASK_KERNELS)
 
 }  // namespace ganfast

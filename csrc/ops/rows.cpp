@@ -13,20 +13,18 @@ namespace {
 
 constexpr auto kName = "rows";
 
-Phi phi_named(std::string_view name) {
+std::optional<Phi> phi_named(std::string_view name) {
 #define GANFAST_ROW(row, type) \
   if (name == #row) return Phi::row;
   GANFAST_PHIS(GANFAST_ROW)
 #undef GANFAST_ROW
-#define GANFAST_ROW(row, type) " " #row
-  TORCH_CHECK_VALUE(false, "phi must be one of" GANFAST_PHIS(GANFAST_ROW) ", got ", name);
-#undef GANFAST_ROW
+  return std::nullopt;
 }
 
 // Arguments that all orders share, and how they are passed on.
-#define GANFAST_ROWS                                                                            \
-  const OfSamples &sample_weight, const OfSamples &sample_a, std::string_view f, Floats weight, \
-      Floats a, Floats b, bool normalize, bool pixel
+#define GANFAST_ROWS                                                                        \
+  const OfSamples &sample_weight, const OfSamples &sample_a, GANFAST_TERMS, bool normalize, \
+      bool pixel
 #define GANFAST_PASS_ROWS sample_weight, sample_a, f, weight, a, b, normalize, pixel
 
 // The number of positions: samples, or pixels.
@@ -52,10 +50,11 @@ bool are_of_samples(const OfSamples& numbers, TensorList x) {
   return numbers.empty() || numbers.size() == x.size();
 }
 
-variable_list those_of(const OfSamples& numbers) {
+variable_list those_of(const OfSamples& sample_weight, const OfSamples& sample_a) {
   variable_list given;
-  for (const std::optional<Tensor> of_samples : numbers)
-    if (of_samples) given.push_back(*of_samples);
+  for (const OfSamples* numbers : {&sample_weight, &sample_a})
+    for (const std::optional<Tensor> of_samples : *numbers)
+      if (of_samples) given.push_back(*of_samples);
   return given;
 }
 
@@ -63,36 +62,22 @@ struct Rows : Lists {
   RowsList list;
   std::vector<Tensor> of_samples;
 
-  Rows(TensorList xs, TensorList ys, GANFAST_ROWS) {
-    const size_t count = xs.size();
-    const Functor functor = functor_named(f);
-    GANFAST_CHECK("rows", is_list(xs) && have_samples(xs, pixel));
-    GANFAST_CHECK("rows", weight.size() == count && a.size() == count && b.size() == count);
-    GANFAST_CHECK("rows", are_of_samples(sample_weight, xs) && are_of_samples(sample_a, xs));
-    GANFAST_CHECK("rows", ys.empty() || (ys.size() == count && takes_differences(functor)));
-    GANFAST_CHECK("rows", are_alike(ys, xs));
-    GANFAST_CHECK("rows",
-                  !pixel || (functor == Functor::square && ys.empty() &&
-                             those_of(sample_weight).empty() && those_of(sample_a).empty()));
-    x.reserve(count);
-    for (size_t k = 0; k < count; ++k) {
+  Rows(TensorList xs, TensorList ys, GANFAST_ROWS) : Lists(kName, xs, ys, f, weight, a, b) {
+    GANFAST_CHECK(kName, have_samples(xs, pixel) && are_alike(ys, xs));
+    GANFAST_CHECK(kName, are_of_samples(sample_weight, xs) && are_of_samples(sample_a, xs));
+    GANFAST_CHECK(kName, !pixel || (functor == Functor::square && ys.empty() &&
+                                    those_of(sample_weight, sample_a).empty()));
+    for (size_t k = 0; k < xs.size(); ++k) {
       x.push_back(pixel ? xs[k].contiguous() : dense_samples(xs[k]));
       if (!ys.empty()) y.push_back(dense_like(ys[k], x[k]));
     }
     if (xs[0].is_meta()) return;
     const int64_t outer = xs[0].size(0);
     const int64_t inner = pixel ? xs[0].numel() / outer / xs[0].size(1) : 1;
-    terms.reserve(count);
-    for (size_t k = 0; k < count; ++k) {
-      const int64_t n = x[k].numel() / outer / inner;
-      terms.push_back({.x = x[k].const_data_ptr(),
-                       .y = y.empty() ? nullptr : y[k].const_data_ptr(),
-                       .n = n,
-                       .weight = weight[k] / n,
-                       .a = a[k],
-                       .b = b[k],
-                       .sample_weight = numbers(sample_weight, k),
-                       .sample_a = numbers(sample_a, k)});
+    make_terms(outer * inner, weight, a, b);
+    for (size_t k = 0; k < terms.size(); ++k) {
+      terms[k].sample_weight = numbers(sample_weight, k);
+      terms[k].sample_a = numbers(sample_a, k);
     }
     const Subtrahend kind = ys.empty() ? Subtrahend::none : Subtrahend::same;
     list = {{functor, dtype_of(xs[0]), kind, terms}, normalize, outer, inner};
@@ -109,16 +94,18 @@ struct Rows : Lists {
 variable_list forward(TensorList x, TensorList y, GANFAST_ROWS, std::string_view phi_name,
                       Floats of_phi) {
   const Rows rows(x, y, GANFAST_PASS_ROWS);
-  RowsPhi phi{phi_named(phi_name), 1, 0, 0};
+  const auto named = phi_named(phi_name);
+  GANFAST_CHECK(kName, named.has_value());
+  RowsPhi phi{*named, 1, 0, 0};
   const auto options = x[0].options().dtype(loss_dtype(x[0]));
   const c10::SymInt count = positions(x[0], pixel);
   variable_list made;
   if (phi.phi == Phi::identity) {
     made = {at::empty_symint({count}, options)};
   } else {
-    const bool plain = f == "square" && y.empty() && those_of(sample_a).empty() &&
+    const bool plain = f == "square" && y.empty() && those_of(OfSamples(), sample_a).empty() &&
                        std::all_of(a.begin(), a.end(), [](double ak) { return ak == 0; });
-    GANFAST_CHECK("rows", plain && of_phi.size() == 3);
+    GANFAST_CHECK(kName, plain && of_phi.size() == 3);
     phi = {phi.phi, of_phi[0], of_phi[1], of_phi[2]};
     made = {at::empty({}, options), at::empty_symint({2, count}, options)};
   }
@@ -134,11 +121,11 @@ struct Gradient {
 
   Gradient(const Tensor& given, const std::optional<Tensor>& of_phi, TensorList x, bool pixel) {
     const c10::SymInt count = positions(x[0], pixel);
-    GANFAST_CHECK("rows", is_like(given, x[0], loss_dtype(x[0])));
-    GANFAST_CHECK("rows",
+    GANFAST_CHECK(kName, is_like(given, x[0], loss_dtype(x[0])));
+    GANFAST_CHECK(kName,
                   of_phi ? given.sym_numel() == 1 : given.dim() == 1 && given.sym_size(0) == count);
-    GANFAST_CHECK("rows", !of_phi || (is_like(*of_phi, x[0], loss_dtype(x[0])) &&
-                                      of_phi->sym_sizes().equals({2, count})));
+    GANFAST_CHECK(kName, !of_phi || (is_like(*of_phi, x[0], loss_dtype(x[0])) &&
+                                     of_phi->sym_sizes().equals({2, count})));
     grad = of_phi || given.sym_stride(0) == 0 ? given : given.contiguous();
     if (of_phi) derivatives = of_phi->contiguous();
   }
@@ -153,7 +140,7 @@ variable_list backward(const Tensor& grad, TensorList x, TensorList y,
                        const std::optional<Tensor>& derivatives, GANFAST_ROWS, Places wanted) {
   Rows rows(x, y, GANFAST_PASS_ROWS);
   const Gradient outer(grad, derivatives, x, pixel);
-  variable_list gradients = rows.want(kName, wanted);
+  variable_list gradients = rows.want(wanted);
   GANFAST_RUN(x[0], rows_backward, rows.list, outer.view());
   return gradients;
 }
@@ -163,8 +150,8 @@ variable_list double_backward(const Tensor& grad, TensorList x, TensorList y, Te
                               Places wanted) {
   Rows rows(x, y, GANFAST_PASS_ROWS);
   const Gradient outer(grad, derivatives, x, pixel);
-  rows.take(kName, v, given);
-  variable_list made = rows.want(kName, wanted);
+  rows.take(v, given);
+  variable_list made = rows.want(wanted);
   made.insert(made.begin(), at::empty_symint(grad.sym_sizes(), grad.options()));
   GANFAST_RUN(x[0], rows_double_backward, rows.list, outer.view(), made[0].mutable_data_ptr());
   return made;
@@ -180,9 +167,7 @@ struct Family {
     return derivatives ? "norms" : kName;
   }
   static variable_list constants(const std::optional<Tensor>& derivatives, GANFAST_ROWS) {
-    variable_list all = those_of(sample_weight);
-    for (Tensor& of_samples : those_of(sample_a)) all.push_back(std::move(of_samples));
-    return all;
+    return those_of(sample_weight, sample_a);
   }
 };
 using OfRows = Autograd<Family, const std::optional<Tensor>&, const OfSamples&, const OfSamples&,
@@ -194,7 +179,7 @@ variable_list forward_autograd(TensorList x, TensorList y, GANFAST_ROWS, std::st
   const auto make = [&] { return handle.call(x, y, GANFAST_PASS_ROWS, phi, of_phi); };
   if (!records(x) && !records(y)) return below_autograd(make);
   const auto call = c10::make_intrusive<OfRows::Call>(x, y, std::nullopt, GANFAST_PASS_ROWS);
-  return with_graph(Inputs(x, y), call, [&] {
+  return OfRows::Forward::apply(TensorList(joined(x, y)), call, [&] {
     variable_list made = make();
     if (made.size() > 1) std::get<0>(call->arguments) = made[1];  // the derivatives of phi
     return made;

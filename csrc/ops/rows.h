@@ -43,18 +43,11 @@ struct RowsGrad {
 //                    the last term not for identity; dy = -dx
 // Sums are taken in a fixed order: equal input gives equal bits, whatever the number of threads.
 
-namespace cpu {
-void rows_forward(const RowsList& list, const RowsPhi& phi, void* result, void* derivatives);
-void rows_backward(const RowsList& list, const RowsGrad& grad);
-void rows_double_backward(const RowsList& list, const RowsGrad& grad, void* dgrad);
-}  // namespace cpu
-
-namespace cuda {
-void rows_forward(const RowsList& list, const RowsPhi& phi, void* result, void* derivatives,
-                  const Workspace& workspace);
-void rows_backward(const RowsList& list, const RowsGrad& grad, const Workspace& workspace);
-void rows_double_backward(const RowsList& list, const RowsGrad& grad, void* dgrad,
-                          const Workspace& workspace);
-}  // namespace cuda
+#define GANFAST_ROWS_KERNELS(...)                                             \
+  void rows_forward(const RowsList& list, const RowsPhi& phi, void* result,   \
+                    void* derivatives __VA_ARGS__);                           \
+  void rows_backward(const RowsList& list, const RowsGrad& grad __VA_ARGS__); \
+  void rows_double_backward(const RowsList& list, const RowsGrad& grad, void* dgrad __VA_ARGS__);
+GANFAST_ON_BOTH(GANFAST_ROWS_KERNELS)
 
 }  // namespace ganfast

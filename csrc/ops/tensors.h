@@ -1,4 +1,4 @@
-// Tensors as the kernels read them.
+// Tensors as the kernels read them, and the check that they fit.
 #pragma once
 
 #include <ATen/core/Tensor.h>
@@ -7,6 +7,13 @@
 #include <c10/util/Exception.h>
 
 #include "../math/scalar.h"
+
+// What does not fit is refused in one sentence, which keeps the kernels within their memory;
+// ganfast/ops.py then says which argument it is, and what is expected of it.
+#define GANFAST_CHECK(op, ...)                                         \
+  TORCH_CHECK_VALUE((__VA_ARGS__), op,                                 \
+                    ": the arguments must fit together (" #__VA_ARGS__ \
+                    "); ganfast.ops says what does not")
 
 namespace ganfast {
 
@@ -43,10 +50,23 @@ inline bool is_like(const Tensor& x, const Tensor& like, at::ScalarType type) {
   return x.scalar_type() == type && x.device() == like.device();
 }
 
+inline bool are_alike(const Tensor& x, const Tensor& y) {
+  return is_like(x, y, y.scalar_type()) && x.sym_sizes() == y.sym_sizes();
+}
+
 // x itself where its elements fill a block of memory without gaps, in whatever order; else a copy
 // that does.
 inline Tensor dense(const Tensor& x) {
   return x.is_non_overlapping_and_dense() ? x : x.contiguous();
+}
+
+// Are the channels of images side by side?
+inline bool interleaved(const Tensor& x) {
+  return !x.is_contiguous() && x.is_contiguous(at::MemoryFormat::ChannelsLast);
+}
+
+inline at::MemoryFormat image_format(bool interleaved) {
+  return interleaved ? at::MemoryFormat::ChannelsLast : at::MemoryFormat::Contiguous;
 }
 
 // x itself where each sample fills a block of memory and the blocks follow each other; else a

@@ -27,13 +27,9 @@ struct UpfirdnShape {
   }
 };
 
-namespace cpu {
-void upfirdn2d(DType dtype, const UpfirdnShape& shape, const void* x, const float* filter, void* y);
-}  // namespace cpu
-
-namespace cuda {
-void upfirdn2d(DType dtype, const UpfirdnShape& shape, const void* x, const float* filter, void* y,
-               const Workspace& workspace);
-}  // namespace cuda
+#define GANFAST_UPFIRDN2D_KERNELS(...)                                                       \
+  void upfirdn2d(DType dtype, const UpfirdnShape& shape, const void* x, const float* filter, \
+                 void* y __VA_ARGS__);
+GANFAST_ON_BOTH(GANFAST_UPFIRDN2D_KERNELS)
 
 }  // namespace ganfast

@@ -15,3 +15,12 @@ struct Workspace {
 };
 
 }  // namespace ganfast
+
+// Declares kernels on both devices: `declarations` takes what those on CUDA have besides.
+#define GANFAST_ON_BOTH(declarations)        \
+  namespace cpu {                            \
+  declarations()                             \
+  }                                          \
+  namespace cuda {                           \
+  declarations(, const Workspace& workspace) \
+  }

@@ -7,14 +7,14 @@ have left (Amsel et al. 2025, The Polar Express).
 """
 
 import math
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from functools import lru_cache
 from typing import NamedTuple
 
 import numpy as np
 import torch
 from torch import Tensor
-
-from ganfast import ops
 
 
 class Iteration(NamedTuple):
@@ -51,14 +51,52 @@ def polar_iteration(a: Tensor, iteration: Iteration) -> tuple[Tensor, Tensor, Te
 
     A singular value s of a becomes t in u, so that <u, a> misses sum s (1 - t), which is at most
     sum s |1 - t^2| <= sqrt(n) |a (I - u^T u)|_F: the bound. Rounding also turns u by an angle,
-    which enters squared and is not in the bound. There is no host sync.
+    which enters squared and is not in the bound. There is no host sync, and no gradient.
     """
     if a.shape[1] < a.shape[2]:
         u, inner, missed = polar_iteration(a.mT, iteration)
         return u.mT, inner, missed
+    a = a.detach().contiguous()
     coefficients = minimax_quintics(iteration.least, iteration.steps)
-    u, inner, residual = ops.polar(a.detach(), coefficients, iteration.single_steps)
-    return u, inner, residual.mul(a.shape[2]).sqrt()
+    u = _iterate(a, coefficients, iteration.single_steps)
+    inner = (u * a).sum((1, 2))
+    missed = (a - a @ (u.mT @ u)).square().sum((1, 2)).mul(a.shape[2]).sqrt()
+    return u, inner, missed
+
+
+@contextmanager
+def _exact_products() -> Iterator[None]:
+    """Float32 products take neither TF32 nor bfloat16."""
+    precision = torch.get_float32_matmul_precision()
+    torch.set_float32_matmul_precision("highest")
+    try:
+        yield
+    finally:
+        torch.set_float32_matmul_precision(precision)
+
+
+def _norms(x: Tensor) -> Tensor:
+    """Frobenius norms (B, 1, 1), with 1 for 0, which stays 0."""
+    norms = torch.linalg.vector_norm(x, 2, (1, 2), keepdim=True)
+    return norms.masked_fill(norms == 0, 1)
+
+
+@torch.no_grad()
+def _iterate(a: Tensor, coefficients: Sequence[float], single_steps: int) -> Tensor:
+    """Take a / |a|_2 through the quintics, the first of them in float32."""
+    x = a / _norms(a)
+    with _exact_products():
+        for k in range(0, len(coefficients), 3):
+            x = x.float() if k < 3 * single_steps else x.double()
+            gram = x.mT @ x
+            if k == 0:  # |x|_2^2 = |gram|_2 <= |gram|_F: singular values up to 1
+                square = _norms(gram)
+                x, gram = x / square.sqrt(), gram / square
+            first, third, fifth = coefficients[k : k + 3]
+            p = torch.baddbmm(gram, gram, gram, beta=third, alpha=fifth)
+            p.diagonal(0, 1, 2).add_(first)
+            x = x @ p
+    return x
 
 
 @lru_cache(maxsize=8)

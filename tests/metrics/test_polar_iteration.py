@@ -12,6 +12,7 @@ from ganfast.metrics.polar import (
     DOUBLE,
     MIXED,
     Iteration,
+    _iterate,
     _quintic,
     minimax_quintics,
     polar_iteration,
@@ -88,3 +89,34 @@ def test_the_bound_holds(kind: str, n: int, extra: int, iteration: Iteration, se
     assert float((nuclear - inner).abs()) <= float(missed + rounding * nuclear)
     if kind in ("0", "2", "4"):
         assert float(missed) <= 1e-8 * float(nuclear)
+
+
+def test_one_step_exactly() -> None:
+    # Of diag(3, 4), whose norm is 5: G = diag(.36, .64), and the scale is |G|_F^(1/2).
+    a = torch.tensor([[[3.0, 0.0], [0.0, 4.0]]], dtype=torch.float64)
+    s = torch.tensor([0.6, 0.8], dtype=torch.float64) / (0.36**2 + 0.64**2) ** 0.25
+    t = 1.5 * s - 0.75 * s**3 + 0.25 * s**5
+    u = _iterate(a, (1.5, -0.75, 0.25), 0)
+    torch.testing.assert_close(u[0], t.diag(), rtol=1e-15, atol=1e-16)
+
+
+def test_zero_stays_zero_and_strides_do_not_matter() -> None:
+    g = torch.Generator().manual_seed(0)
+    a = torch.randn(3, 9, 7, dtype=torch.float64, generator=g)
+    a[0] = 0
+    want = polar_iteration(a, DOUBLE)
+    assert not any(part[0].any() for part in want)
+    for same in (a.clone(), a.mT.contiguous().mT, torch.stack([a, -a], dim=-1)[..., 0]):
+        for x, y in zip(polar_iteration(same, DOUBLE), want, strict=True):
+            assert torch.equal(x, y)
+
+
+def test_float32_products_are_exact_and_the_setting_of_others_stays() -> None:
+    a = torch.randn(1, 40, 30, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
+    want = polar_iteration(a, MIXED)[0]
+    torch.set_float32_matmul_precision("medium")
+    try:
+        assert torch.equal(polar_iteration(a, MIXED)[0], want)
+        assert torch.get_float32_matmul_precision() == "medium"
+    finally:
+        torch.set_float32_matmul_precision("highest")

@@ -197,5 +197,5 @@ def test_what_is_refused(
 
 @pytest.mark.compiled
 def test_the_registered_backward_refuses_what_does_not_fit() -> None:
-    with pytest.raises(ValueError, match="augment: u must have shape"):
+    with pytest.raises(ValueError, match="augment: the arguments must fit"):
         torch.ops.ganfast.augment_linear(X, U[:1], *ALL, True)

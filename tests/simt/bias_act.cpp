@@ -64,15 +64,25 @@ void compare(BiasActParameters p, BiasActShape shape, bool biased, const std::st
   Array<T> y(n, 1), dx(n, 0), db(shape.channels, 1), d_grad(n, 0), d_saved(n, 1),
       d_b(shape.channels, 0);
   Scratch scratch;
-  cuda::bias_act(p, dtype, shape, x.pointer(), b.pointer(), y.data, scratch);
+  const auto run = [&](const BiasActPass& pass) { cuda::bias_act(p, dtype, shape, pass, scratch); };
+  run({.order = BiasActPass::forward, .saved = x.pointer(), .b = b.pointer(), .out = y.data});
   const bool input = from_input(p), curved = is_curved(p.activation);
   const T *saved = input ? x.pointer() : y.data, *bias = input ? b.pointer() : nullptr;
-  cuda::bias_act_backward(p, dtype, shape, grad.pointer(), saved, bias, dx.data,
-                          biased ? db.data : nullptr, scratch);
-  cuda::bias_act_double_backward(p, dtype, shape, curved ? grad.pointer() : nullptr, saved, bias,
-                                 v.pointer(), c.pointer(), d_grad.data,
-                                 curved ? d_saved.data : nullptr,
-                                 curved && bias != nullptr ? d_b.data : nullptr, scratch);
+  run({.order = BiasActPass::backward,
+       .grad = grad.pointer(),
+       .saved = saved,
+       .b = bias,
+       .out = dx.data,
+       .sums = biased ? db.data : nullptr});
+  run({.order = BiasActPass::double_backward,
+       .grad = curved ? grad.pointer() : nullptr,
+       .saved = saved,
+       .v = v.pointer(),
+       .b = bias,
+       .c = c.pointer(),
+       .out = d_grad.data,
+       .d_saved = curved ? d_saved.data : nullptr,
+       .sums = curved && bias != nullptr ? d_b.data : nullptr});
 
   T stored;
   store(stored, static_cast<Compute<T>>(p.clamp));

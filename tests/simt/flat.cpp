@@ -139,9 +139,8 @@ Total compare_row(const List<T, none>& list, size_t k, double threshold, const C
 }
 
 template <template <class> class F, class T>
-void compare_stats(Functor functor, const std::vector<int64_t>& sizes, bool per_term,
-                   const std::string& what) {
-  const List<T, none> list(functor, sizes, per_term, 1);
+void compare_stats(Functor functor, const std::vector<int64_t>& sizes, const std::string& what) {
+  const List<T, none> list(functor, sizes, false, 1);
   std::vector<Compute<T>> stats(4 * sizes.size()), loss(list.grad.size());
   // A value that occurs, so that strict comparisons matter.
   const double threshold = load(list.x[0].data[0]);
@@ -165,9 +164,11 @@ void compare_stats_of_blocks(const std::vector<int64_t>& sizes) {
   const cuda::Call<Square<float>, float, cuda::Single<float>> call{list.of, workspace};
   for (const int blocks : {2, 3, 4, 5}) {
     std::vector<float> stats(4 * sizes.size());
-    std::vector<cuda::Sums> partial(blocks + sizes.size());
+    std::vector<cuda::Sums> partial;
     call.for_each_table([&](const auto& table, int) {
-      call.sum_stats(table, blocks, {0, partial.data(), stats.data()});
+      partial.resize(table.tiles);
+      double total;
+      call.sum_stats(table, blocks, {0, partial.data(), stats.data(), &total, nullptr});
     });
     for (size_t k = 0; k < sizes.size(); ++k)
       compare_row<Square>(list, k, 0, &stats[4 * k], std::to_string(blocks) + " blocks");
@@ -179,7 +180,7 @@ template <template <class> class F, class T>
 void compare_all(Functor functor, const std::vector<int64_t>& sizes, bool per_term,
                  const std::string& what) {
   compare<F, T, none>(functor, sizes, per_term, what);
-  compare_stats<F, T>(functor, sizes, per_term, what);
+  compare_stats<F, T>(functor, sizes, what);
   if (!takes_differences(functor)) return;
   compare<F, T, same>(functor, sizes, per_term, what + " difference");
   compare<F, T, repeated>(functor, sizes, per_term, what + " number");
@@ -212,7 +213,7 @@ int main() {
   const std::vector<int64_t> many(203, 3);
   compare<Hinge, float, none>(Functor::hinge, many, false, "many tensors");
   compare<Hinge, float, repeated>(Functor::hinge, many, true, "many tensors");
-  compare_stats<Hinge, float>(Functor::hinge, many, false, "many tensors");
+  compare_stats<Hinge, float>(Functor::hinge, many, "many tensors");
   // Samples: shorter than a pack, longer, longer than a tile.
   for (int64_t period : {3, 50, 1500}) {
     compare<SquaredHinge, float, repeated>(Functor::squared_hinge, {period, 4 * period, 3 * period},
