@@ -1,24 +1,43 @@
 // L = sum_k w_k * mean_i f(x_ki - y_ki) and its two derivatives on the CPU.
 #include "../ops/flat.h"
 
-#include <array>
-#include <tuple>
-
 #include "terms.h"
 
 namespace ganfast::cpu {
 namespace {
 
-// How many x_i lie above and below a threshold.
+// What statistics take of logits: their sum, and how many lie above and below a threshold.
+struct Logits {
+  double sum;
+  int64_t above, below;
+};
+
 template <class T>
-GANFAST_SIMD std::pair<int32_t, int32_t> count_around(const T* x, int64_t n, Compute<T> threshold) {
+GANFAST_SIMD Logits logits_of(const T* x, int64_t n, Compute<T> threshold) {
   int32_t above = 0, below = 0;
 #pragma omp simd reduction(+ : above, below)
   for (int64_t i = 0; i < n; ++i) {
     above += load(x[i]) > threshold;
     below += load(x[i]) < threshold;
   }
-  return {above, below};
+  return {sum_of(x, n), above, below};
+}
+
+// The sum over the `count` tiles of a tensor, in a fixed order.
+Logits total_of(const Logits* tiles, int64_t count) {
+  if (count <= 1) return count > 0 ? tiles[0] : Logits{};
+  const int64_t half = count / 2;
+  const Logits first = total_of(tiles, half), second = total_of(tiles + half, count - half);
+  return {first.sum + second.sum, first.above + second.above, first.below + second.below};
+}
+
+// row = (value, mean logit, shares above and below the threshold), of n logits
+template <class C>
+void write_stats(double value, const Logits& logits, int64_t n, C* row) {
+  row[0] = value;
+  row[1] = logits.sum / n;
+  row[2] = logits.above / double(n);
+  row[3] = logits.below / double(n);
 }
 
 // sums_i += x_i
@@ -110,16 +129,11 @@ std::vector<double> write_gradients(const FlatList& list, const void* grad, Writ
 void flat_forward(const FlatList& list, void* loss, void* stats, double threshold) {
   with_list<true>(list, [&]<class F, class T, Subtrahend kind>() {
     using C = Compute<T>;
-    // Of each tile: the sum, and how many are above and below the threshold.
-    std::array<std::vector<double>, 3> of_tiles;
-    if (stats != nullptr) of_tiles.fill(std::vector<double>(count_tiles(list.terms)));
+    std::vector<Logits> logits(stats == nullptr ? 0 : count_tiles(list.terms));
     const std::vector<double> sums =
         sum_terms(list.terms, [&](const Term& term, int64_t first, int64_t size, int64_t tile) {
           if (stats != nullptr) {
-            const T* x = at<T>(term.x, first);
-            of_tiles[0][tile] = sum_of(x, size);
-            std::tie(of_tiles[1][tile], of_tiles[2][tile]) =
-                count_around(x, size, static_cast<C>(threshold));
+            logits[tile] = logits_of(at<T>(term.x, first), size, static_cast<C>(threshold));
           }
           double sum = 0;
           for (int64_t begin = first; begin < first + size; begin += kStep<kind>)
@@ -129,11 +143,11 @@ void flat_forward(const FlatList& list, void* loss, void* stats, double threshol
         });
     write_sums<C>(list, sums, loss);
     if (stats == nullptr) return;
-    C* row = static_cast<C*>(stats);
-    for (size_t k = 0; k < sums.size(); ++k) row[4 * k] = sums[k];
-    for (int j = 0; j < 3; ++j) {
-      const std::vector<double> totals = sums_of_terms(list.terms, of_tiles[j]);
-      for (size_t k = 0; k < totals.size(); ++k) row[4 * k + 1 + j] = totals[k] / list.terms[k].n;
+    const Logits* next = logits.data();
+    for (size_t k = 0; k < sums.size(); ++k) {
+      const Term& term = list.terms[k];
+      write_stats(sums[k], total_of(next, tiles_of(term)), term.n, static_cast<C*>(stats) + 4 * k);
+      next += tiles_of(term);
     }
   });
 }
@@ -143,9 +157,8 @@ void flat_backward(const FlatList& list, const void* grad) {
     using C = Compute<T>;
     write_gradients<T, kind, false>(
         list, grad, [](const Term& term, int64_t begin, int64_t n, C scale, auto* to) {
-          with_difference<T, kind>(term, begin, n, [&](auto d) {
-            write_slopes(d, n, All<F>{functor_of<F>(term)}, All<C>{scale}, to);
-          });
+          with_difference<T, kind>(
+              term, begin, n, [&](auto d) { write_slopes(d, n, functor_of<F>(term), scale, to); });
           return 0.0;
         });
   });
@@ -159,7 +172,7 @@ void flat_double_backward(const FlatList& list, const void* grad, void* dgrad) {
           C buffer[kTile];
           const C* u = cotangents<T, kind>(term, begin, n, buffer);
           return with_difference<T, kind>(term, begin, n, [&](auto d) {
-            return term.weight * sum_curvatures(d, u, n, functor_of<F>(term), scale, to);
+            return term.weight * write_curvatures(d, u, n, functor_of<F>(term), scale, to);
           });
         });
     write_sums<C>(list, sums, dgrad);

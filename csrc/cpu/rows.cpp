@@ -3,8 +3,7 @@
 //
 // Positions are taken in runs of up to kStretch elements, over which f is one flat loop however
 // small a sample is; a second loop adds up each position's part. Of pixels, a run is a stretch of
-// one channel. A sample of more elements is taken in tiles, as a term with a weight and an a of its
-// own.
+// one channel. A sample of more elements is a term of flat, with a weight and an a of its own.
 #include "../ops/rows.h"
 
 #include "terms.h"
@@ -12,24 +11,74 @@
 namespace ganfast::cpu {
 namespace {
 
+// Loops over a run, in which each element may have an a of its own, else null: with one loop for
+// both, the compiler would not vectorize it.
+
+// y_i = f(d_i)
+template <class F, class D, class C>
+GANFAST_SIMD void values_of_run(D d, int64_t n, F functor, const C* a, C* y) {
+  if (a == nullptr) {
+#pragma omp simd
+    for (int64_t i = 0; i < n; ++i) y[i] = functor.f(d(i));
+    return;
+  }
+#pragma omp simd
+  for (int64_t i = 0; i < n; ++i) y[i] = F{a[i], functor.b}.f(d(i));
+}
+
+// to_i = factor q_i f'(d_i)
+template <class F, class D, class C, class To>
+GANFAST_SIMD void slopes_of_run(D d, int64_t n, F functor, const C* a, C factor, const C* q,
+                                To* to) {
+  if (a == nullptr) {
+#pragma omp simd
+    for (int64_t i = 0; i < n; ++i) store(to[i], factor * q[i] * functor.df(d(i)));
+    return;
+  }
+#pragma omp simd
+  for (int64_t i = 0; i < n; ++i) store(to[i], factor * q[i] * F{a[i], functor.b}.df(d(i)));
+}
+
+// to_i = factor q_i u_i f''(d_i), y_i = u_i f'(d_i)
+template <class F, class D, class C, class To>
+GANFAST_SIMD void curvatures_of_run(D d, const C* u, int64_t n, F functor, const C* a, C factor,
+                                    const C* q, To* to, C* y) {
+  if (a == nullptr) {
+#pragma omp simd
+    for (int64_t i = 0; i < n; ++i) {
+      const C di = d(i);
+      store(to[i], factor * q[i] * u[i] * functor.d2f(di));
+      y[i] = u[i] * functor.df(di);
+    }
+    return;
+  }
+#pragma omp simd
+  for (int64_t i = 0; i < n; ++i) {
+    const F f{a[i], functor.b};
+    const C di = d(i);
+    store(to[i], factor * q[i] * u[i] * f.d2f(di));
+    y[i] = u[i] * f.df(di);
+  }
+}
+
 // sums_i += weight s_i sum_j y_ij, where s may be null for ones
 template <class C>
 GANFAST_SIMD void add_rows(const C* y, const C* s, double weight, int64_t count, int64_t size,
                            double* sums) {
-  if (size > 1) {
-    for (int64_t i = 0; i < count; ++i) {
-      double sum = 0;
-#pragma omp simd reduction(+ : sum)
-      for (int64_t j = 0; j < size; ++j) sum += y[i * size + j];
-      sums[i] += weight * (s == nullptr ? 1 : s[i]) * sum;
-    }
-  } else if (s == nullptr) {
+  if (size == 1 && s == nullptr) {
 #pragma omp simd
     for (int64_t i = 0; i < count; ++i) sums[i] += weight * y[i];
-  } else {
-#pragma omp simd
-    for (int64_t i = 0; i < count; ++i) sums[i] += weight * s[i] * y[i];
+    return;
   }
+  for (int64_t i = 0; i < count && size > 1; ++i) {
+    double sum = 0;
+#pragma omp simd reduction(+ : sum)
+    for (int64_t j = 0; j < size; ++j) sum += y[i * size + j];
+    sums[i] += weight * (s == nullptr ? 1 : s[i]) * sum;
+  }
+  if (size > 1) return;
+#pragma omp simd
+  for (int64_t i = 0; i < count; ++i) sums[i] += weight * s[i] * y[i];
 }
 
 // sum of x_i y_i
@@ -53,6 +102,21 @@ template <class F, Subtrahend kind>
 bool is_square(const Term& term) {
   return std::is_same_v<F, Square<decltype(F::a)>> && kind == none && term.a == 0;
 }
+
+// The factors of gradients: one for all elements, or one for each.
+template <class C>
+struct Constant {
+  C number;
+
+  GANFAST_HD C operator()(int64_t) const { return number; }
+};
+template <class C>
+struct Each {
+  C factor;
+  const C* numbers;
+
+  GANFAST_HD C operator()(int64_t i) const { return factor * numbers[i]; }
+};
 
 // to_i = p_i u_i + q_i x_i
 template <class T, class C, class Factor>
@@ -95,15 +159,13 @@ struct Strip {
   int64_t index, position, count;
 };
 
-// The elements of a strip in a term, `size` of each position, or one in a channel of pixels; or a
-// tile of one sample, whose term has the sample's own weight and a.
+// The elements of a strip in a term, `size` of each position, or one in a channel of pixels.
 template <class T>
 struct Run {
   using C = Compute<T>;
 
   Term part;
   int64_t position, count, size;
-  bool tile = false;
 
   const C* s() const { return at<C>(part.sample_weight, position); }
   const C* a(C* buffer) const { return spread(at<C>(part.sample_a, position), buffer); }
@@ -121,20 +183,8 @@ struct Run {
     multiply(numbers, step, s(), count, of_positions);
     return spread(of_positions, buffer);
   }
-
-  // The factor of gradients for all elements, and where it is not all, q_p s_p for each element.
-  C scale(const Grad<C>& grad) const {
-    return tile ? part.weight * grad.q(position) : part.weight * grad.outer;
-  }
   const C* factors(const Grad<C>& grad, C* of_positions, C* buffer) const {
     return weighted(grad.numbers + position * grad.step, grad.step, of_positions, buffer);
-  }
-  // Calls body(functors, factors) for the elements of a strip.
-  template <class F, class Body>
-  void with_each(F f, const EachFactor<C>& factor, Body body) const {
-    C buffer[kStretch];
-    const C* own = a(buffer);
-    own ? body(EachFunctor<F, C>{own, f.b}, factor) : body(All<F>{f}, factor);
   }
 
   // sums_p += factor weight s_p sum_j x_pj y_pj, of another of the term's tensors
@@ -195,13 +245,14 @@ struct Rows {
     return term;
   }
 
-  // Calls body(run) for the tiles of all samples; returns the sums of what it returns.
+  // Calls body(sample, position, begin, n) for the tiles of all samples; returns the sum of what it
+  // returns for each.
   template <class Body>
   std::vector<double> sum_samples(Body body) const {
-    return sum_terms(samples, [&](const Term& sample, int64_t begin, int64_t n, int64_t) {
-      const int64_t position = (&sample - samples.data()) % list.outer;
-      return body(Run<T>{part(sample, begin, n), position, 1, n, true});
-    });
+    return sum_terms(std::span(samples),
+                     [&](const Term& sample, int64_t begin, int64_t n, int64_t) {
+                       return body(sample, (&sample - samples.data()) % list.outer, begin, n);
+                     });
   }
 
   // Calls body(strip) for strips of all positions; they end with their image.
@@ -234,15 +285,12 @@ struct Rows {
     }
   }
 
-  // Calls finish(strip, sums) for all positions, with the sums of what add(run, sums) adds for all
-  // runs.
-  template <class Add, class Finish>
-  void sum(Add add, Finish finish) const {
-    const std::vector<double> of_samples = sum_samples([&](const Run<T>& run) {
-      double sum = 0;
-      add(run, &sum);
-      return sum;
-    });
+  // Calls finish(strip, sums) for all positions, with the sums over their terms: of what
+  // of_tile(sample, position, begin, n) returns for tiles of samples, and of what add(run, sums)
+  // adds for runs.
+  template <class OfTile, class Add, class Finish>
+  void sum(OfTile of_tile, Add add, Finish finish) const {
+    const std::vector<double> of_samples = sum_samples(of_tile);
     for_each_strip([&](const Strip& strip) {
       double sums[kStretch];
       std::fill_n(sums, strip.count, 0.0);
@@ -253,16 +301,21 @@ struct Rows {
     });
   }
 
-  // Calls write(run) for all runs in which a gradient is wanted.
-  template <class Write>
-  void for_each_wanted(Write write) const {
-    const auto of_run = [&](const Run<T>& run) {
-      if (run.part.dx || run.part.dy) write(run);
+  // Calls of_tile(sample, position, begin, n) and of_run(run, q) where a gradient is wanted, with
+  // q_p s_p for each element of a run.
+  template <class OfTile, class OfRun>
+  void write(const Grad<C>& grad, OfTile of_tile, OfRun of_run) const {
+    sum_samples([&](const Term& sample, int64_t p, int64_t begin, int64_t n) {
+      if (sample.dx || sample.dy) of_tile(sample, p, begin, n);
       return 0.0;
-    };
-    sum_samples(of_run);
+    });
     if (in_runs.empty()) return;
-    for_each_strip([&](const Strip& strip) { for_each_run(strip, of_run); });
+    for_each_strip([&](const Strip& strip) {
+      for_each_run(strip, [&](const Run<T>& run) {
+        C of_positions[kStretch], buffer[kStretch];
+        if (run.part.dx || run.part.dy) of_run(run, run.factors(grad, of_positions, buffer));
+      });
+    });
   }
 };
 
@@ -293,6 +346,10 @@ void phi_double_backward(const RowsList& list, const RowsGrad& of_result, Comput
   std::vector<C> qt(list.positions());  // result''_p t_p
   std::vector<double> partial(rows.strips);
   rows.sum(
+      [](const Term& sample, int64_t, int64_t begin, int64_t n) {
+        if (!sample.vx) return 0.0;
+        return 2 * sample.weight * dot(at<T>(sample.x, begin), at<T>(sample.vx, begin), n);
+      },
       [](const Run<T>& run, double* t) {
         if (run.part.vx) run.add_products_with(run.part.vx, 2, t);
       },
@@ -304,20 +361,23 @@ void phi_double_backward(const RowsList& list, const RowsGrad& of_result, Comput
         }
       });
   *dgrad = pairwise_sum(partial.data(), partial.size());
-  rows.for_each_wanted([&](const Run<T>& run) {
-    const int64_t n = run.part.n, p = run.position;
-    C buffer[kTile], of_positions[2][kStretch], of_elements[2][kStretch];
-    const T* x = at<T>(run.part.x, 0);
-    const C* u = cotangents<T, none>(run.part, 0, n, buffer);
-    const double factor = 2 * run.part.weight * grad.outer;
-    T* const dx = at<T>(run.part.dx, 0);
-    if (run.tile) {
-      return combine(x, u, n, All<C>{C(factor * grad.numbers[p])}, All<C>{C(factor * qt[p])}, dx);
-    }
-    const C* q = run.factors(grad, of_positions[0], of_elements[0]);
-    const C* t = run.weighted(&qt[p], 1, of_positions[1], of_elements[1]);
-    combine(x, u, n, EachFactor<C>{C(factor), q}, EachFactor<C>{C(factor), t}, dx);
-  });
+  rows.write(
+      grad,
+      [&](const Term& sample, int64_t p, int64_t begin, int64_t n) {
+        C buffer[kTile];
+        const double factor = 2 * sample.weight * grad.outer;
+        combine(at<T>(sample.x, begin), cotangents<T, none>(sample, begin, n, buffer), n,
+                Constant<C>{C(factor * grad.numbers[p])}, Constant<C>{C(factor * qt[p])},
+                at<T>(sample.dx, begin));
+      },
+      [&](const Run<T>& run, const C* q) {
+        const int64_t n = run.part.n;
+        C of_positions[kStretch], flat[kStretch], buffer[kStretch];
+        const C* of_t = run.weighted(&qt[run.position], 1, of_positions, flat);
+        const C factor = 2 * run.part.weight * grad.outer;
+        combine(at<T>(run.part.x, 0), cotangents<T, none>(run.part, 0, n, buffer), n,
+                Each<C>{factor, q}, Each<C>{factor, of_t}, at<T>(run.part.dx, 0));
+      });
 }
 
 }  // namespace
@@ -329,28 +389,24 @@ void rows_forward(const RowsList& list, const RowsPhi& phi, void* result_, void*
     const auto result = static_cast<C*>(result_), derivatives = static_cast<C*>(derivatives_);
     const int64_t count = list.positions();
     std::vector<double> partial(derivatives ? rows.strips : 0);
-    rows.sum(
-        [](const Run<T>& run, double* sums) {
-          const Term& part = run.part;
-          if (run.tile) {
-            *sums += part.weight * sum_of_values<F, T, kind>(part, 0, part.n);
-            return;
-          }
-          if (is_square<F, kind>(part) && !part.sample_a)
-            return run.add_products_with(part.x, 1, sums);
-          C y[kStretch];
-          with_difference<T, kind>(part, 0, part.n, [&](auto d) {
-            run.with_each(functor_of<F>(part), {},
-                          [&](auto f, auto) { write_values(d, part.n, f, y); });
-          });
-          add_rows(y, run.s(), part.weight, run.count, run.size, sums);
-        },
-        [&](const Strip& strip, const double* sums) {
-          if (!derivatives) return convert(sums, result + strip.position, strip.count);
-          C* const first = derivatives + strip.position;
-          partial[strip.index] =
-              write_phi(phi, phi.weight / count, sums, strip.count, first, first + count);
-        });
+    rows.sum([](const Term& sample, int64_t, int64_t begin,
+                int64_t n) { return sample.weight * sum_of_values<F, T, kind>(sample, begin, n); },
+             [](const Run<T>& run, double* sums) {
+               const Term& part = run.part;
+               if (is_square<F, kind>(part) && !part.sample_a)
+                 return run.add_products_with(part.x, 1, sums);
+               C a[kStretch], y[kStretch];
+               with_difference<T, kind>(part, 0, part.n, [&](auto d) {
+                 values_of_run(d, part.n, functor_of<F>(part), run.a(a), y);
+               });
+               add_rows(y, run.s(), part.weight, run.count, run.size, sums);
+             },
+             [&](const Strip& strip, const double* sums) {
+               if (!derivatives) return convert(sums, result + strip.position, strip.count);
+               C* const first = derivatives + strip.position;
+               partial[strip.index] =
+                   write_phi(phi, phi.weight / count, sums, strip.count, first, first + count);
+             });
     if (derivatives) *result = pairwise_sum(partial.data(), partial.size());
   });
 }
@@ -359,18 +415,25 @@ void rows_backward(const RowsList& list, const RowsGrad& of_result) {
   with_list<false>(list, [&]<class F, class T, Subtrahend kind>() {
     using C = Compute<T>;
     const Grad<C> grad(of_result);
-    Rows<T>(list).for_each_wanted([&](const Run<T>& run) {
-      const Term& part = run.part;
-      const F functor = functor_of<F>(part);
-      write_both<T, T, kind>(part, 0, part.n, run.scale(grad), [&](T* to, C scale) {
-        with_difference<T, kind>(part, 0, part.n, [&](auto d) {
-          const auto write = [&](auto f, auto factor) { write_slopes(d, part.n, f, factor, to); };
-          if (run.tile) return write(All<F>{functor}, All<C>{scale});
-          C of_positions[kStretch], q[kStretch];
-          run.with_each(functor, {scale, run.factors(grad, of_positions, q)}, write);
-        });
+    const auto write = [](const Term& part, int64_t begin, int64_t n, C factor, auto loop) {
+      write_both<T, T, kind>(part, begin, n, factor, [&](T* to, C factor) {
+        with_difference<T, kind>(part, begin, n,
+                                 [&](auto d) { loop(d, functor_of<F>(part), factor, to); });
       });
-    });
+    };
+    Rows<T>(list).write(
+        grad,
+        [&](const Term& sample, int64_t p, int64_t begin, int64_t n) {
+          write(sample, begin, n, C(sample.weight * grad.q(p)),
+                [&](auto d, F f, C factor, T* to) { write_slopes(d, n, f, factor, to); });
+        },
+        [&](const Run<T>& run, const C* q) {
+          const int64_t n = run.part.n;
+          C a[kStretch];
+          write(run.part, 0, n, C(run.part.weight * grad.outer), [&](auto d, F f, C factor, T* to) {
+            slopes_of_run(d, n, f, run.a(a), factor, q, to);
+          });
+        });
   });
 }
 
@@ -383,25 +446,31 @@ void rows_double_backward(const RowsList& list, const RowsGrad& of_result, void*
   with_list<false>(list, [&]<class F, class T, Subtrahend kind>() {
     using C = Compute<T>;
     const Grad<C> grad(of_result);
+    const auto write = [](const Term& part, int64_t begin, int64_t n, C factor, auto loop) {
+      C buffer[kTile];
+      const C* u = cotangents<T, kind>(part, begin, n, buffer);
+      write_both<T, T, kind>(part, begin, n, factor, [&](T* to, C factor) {
+        with_difference<T, kind>(part, begin, n,
+                                 [&](auto d) { loop(d, u, functor_of<F>(part), factor, to); });
+      });
+    };
     Rows<T>(list).sum(
+        [&](const Term& sample, int64_t p, int64_t begin, int64_t n) {
+          double sum = 0;
+          write(sample, begin, n, C(sample.weight * grad.q(p)),
+                [&](auto d, const C* u, F f, C factor, T* to) {
+                  sum = write_curvatures(d, u, n, f, factor, to);
+                });
+          return sample.weight * sum;
+        },
         [&](const Run<T>& run, double* sums) {
-          const Term& part = run.part;
-          const F functor = functor_of<F>(part);
-          C buffer[kTile];
-          const C* u = cotangents<T, kind>(part, 0, part.n, buffer);
-          write_both<T, T, kind>(part, 0, part.n, run.scale(grad), [&](T* to, C scale) {
-            with_difference<T, kind>(part, 0, part.n, [&](auto d) {
-              if (run.tile) {
-                *sums += part.weight * sum_curvatures(d, u, part.n, functor, scale, to);
-                return;
-              }
-              C of_positions[kStretch], q[kStretch], y[kStretch];
-              run.with_each(
-                  functor, {scale, run.factors(grad, of_positions, q)},
-                  [&](auto f, auto factor) { write_curvatures(d, u, part.n, f, factor, to, y); });
-              add_rows(y, run.s(), part.weight, run.count, run.size, sums);
-            });
-          });
+          C of_positions[kStretch], flat[kStretch], a[kStretch], y[kStretch];
+          const C* q = run.factors(grad, of_positions, flat);
+          write(run.part, 0, run.part.n, C(run.part.weight),
+                [&](auto d, const C* u, F f, C factor, T* to) {
+                  curvatures_of_run(d, u, run.part.n, f, run.a(a), factor, q, to, y);
+                });
+          add_rows(y, run.s(), run.part.weight, run.count, run.size, sums);
         },
         [&](const Strip& strip, const double* sums) {
           convert(sums, static_cast<C*>(dgrad) + strip.position, strip.count);

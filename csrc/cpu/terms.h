@@ -1,78 +1,24 @@
-// What both list families do with a term: tiles of it on torch's threads, the differences
-// d_i = x_i - y_i, or x_i, in the type of computation, and the loops over f of them and its
-// derivatives.
+// What both list families do with a stretch of a term: the differences d_i = x_i - y_i, or x_i, in
+// the type of computation, and the loops over f of them and its derivatives.
 #pragma once
 
-#include <ATen/Parallel.h>
-
-#include <span>
-#include <vector>
-
 #include "../ops/list.h"
-#include "sum.h"
+#include "tiles.h"
 
 namespace ganfast::cpu {
 namespace {  // each file's own: the linker does not choose among clones
 
 using enum Subtrahend;
-using Terms = std::span<const Term>;
-
-inline int64_t tiles_of(const Term& term) {
-  return (term.n + kTile - 1) / kTile;
-}
-
-inline int64_t count_tiles(Terms terms) {
-  int64_t tiles = 0;
-  for (const Term& term : terms) tiles += tiles_of(term);
-  return tiles;
-}
-
-// For each term, the sum of its tiles' numbers, added up in a fixed order.
-inline std::vector<double> sums_of_terms(Terms terms, const std::vector<double>& of_tiles) {
-  std::vector<double> sums;
-  sums.reserve(terms.size());
-  const double* next = of_tiles.data();
-  for (const Term& term : terms) {
-    sums.push_back(pairwise_sum(next, tiles_of(term)));
-    next += tiles_of(term);
-  }
-  return sums;
-}
-
-// For each term, the sum over its tiles of body(term, begin, size, tile), added up in a fixed
-// order.
-template <class Body>
-std::vector<double> sum_terms(Terms terms, Body body) {
-  std::vector<double> of_tiles(count_tiles(terms));
-  const int64_t tiles = of_tiles.size();
-  int64_t elements = 1;
-  for (const Term& term : terms) elements += term.n;
-  const int64_t grain = std::max(kGrain, kGrain * kTile * tiles / elements);
-  at::parallel_for(0, tiles, grain, [&](int64_t first, int64_t last) {
-    int64_t tile = 0;
-    for (const Term& term : terms) {
-      const int64_t end = tile + tiles_of(term);
-      for (int64_t t = std::max(tile, first); t < std::min(end, last); ++t) {
-        const int64_t begin = (t - tile) * kTile;
-        of_tiles[t] = body(term, begin, std::min(kTile, term.n - begin), t);
-      }
-      tile = end;
-    }
-  });
-  return sums_of_terms(terms, of_tiles);
-}
 
 // Elements that are copied at a time: copies stay in the first cache.
 constexpr int64_t kStretch = 1024;
-
-// The differences.
 
 template <class T>
 struct One {
   const T* x;
 
   GANFAST_HD Compute<T> operator()(int64_t i) const { return load(x[i]); }
-  One from(int64_t begin) const { return {x + begin}; }
+  GANFAST_HD void ask(int64_t begin, int64_t n) const { ask_ahead(x + begin, n); }
 };
 
 template <class T>
@@ -81,66 +27,43 @@ struct Two {
   const T* y;
 
   GANFAST_HD Compute<T> operator()(int64_t i) const { return load(x[i]) - load(y[i]); }
-  Two from(int64_t begin) const { return {x + begin, y + begin}; }
-};
-
-// The functors of elements, and the factors of their gradients: one for all, or one for each.
-
-template <class Item>
-struct All {
-  Item item;
-
-  GANFAST_HD Item operator()(int64_t) const { return item; }
-};
-
-template <class F, class C>
-struct EachFunctor {
-  const C* a;
-  C b;
-
-  GANFAST_HD F operator()(int64_t i) const { return {a[i], b}; }
-};
-
-template <class C>
-struct EachFactor {
-  C factor;
-  const C* numbers;
-
-  GANFAST_HD C operator()(int64_t i) const { return factor * numbers[i]; }
-};
-
-// y_i = f(d_i)
-template <class D, class Functors, class C>
-GANFAST_SIMD void write_values(D d, int64_t n, Functors f, C* y) {
-#pragma omp simd
-  for (int64_t i = 0; i < n; ++i) y[i] = f(i).f(d(i));
-}
-
-// to_i = factor_i f'(d_i)
-template <class D, class Functors, class Factors, class To>
-GANFAST_SIMD void write_slopes(D d, int64_t n, Functors f, Factors factor, To* to) {
-#pragma omp simd
-  for (int64_t i = 0; i < n; ++i) store(to[i], factor(i) * f(i).df(d(i)));
-}
-
-// to_i = factor_i u_i f''(d_i), y_i = u_i f'(d_i)
-template <class D, class C, class Functors, class Factors, class To>
-GANFAST_SIMD void write_curvatures(D d, const C* u, int64_t n, Functors f, Factors factor, To* to,
-                                   C* y) {
-#pragma omp simd
-  for (int64_t i = 0; i < n; ++i) {
-    const C di = d(i);
-    store(to[i], factor(i) * u[i] * f(i).d2f(di));
-    y[i] = u[i] * f(i).df(di);
+  GANFAST_HD void ask(int64_t begin, int64_t n) const {
+    ask_ahead(x + begin, n);
+    ask_ahead(y + begin, n);
   }
+};
+
+// sum of f(d_i)
+template <class F, class D>
+GANFAST_SIMD double sum_values(D d, int64_t n, F functor) {
+  return sum_of_blocks(n, [&](int64_t begin, int64_t size) GANFAST_INLINE {
+    decltype(d(0)) values[kBlock];
+    d.ask(begin, size);
+#pragma omp simd
+    for (int64_t i = 0; i < size; ++i) values[i] = functor.f(d(begin + i));
+    return sum_of_block(values, size);
+  });
 }
 
-// write_curvatures with one functor and one factor; returns the sum of the u_i f'(d_i)
-template <class D, class C, class F, class To>
-double sum_curvatures(D d, const C* u, int64_t n, F f, C factor, To* to) {
-  return sum_of_blocks(n, [&](int64_t begin, int64_t size) {
+// to_i = factor f'(d_i)
+template <class F, class D, class C, class To>
+GANFAST_SIMD void write_slopes(D d, int64_t n, F functor, C factor, To* to) {
+#pragma omp simd
+  for (int64_t i = 0; i < n; ++i) store(to[i], factor * functor.df(d(i)));
+}
+
+// to_i = factor u_i f''(d_i); returns the sum of u_i f'(d_i)
+template <class F, class D, class C, class To>
+GANFAST_SIMD double write_curvatures(D d, const C* u, int64_t n, F functor, C factor, To* to) {
+  return sum_of_blocks(n, [&](int64_t begin, int64_t size) GANFAST_INLINE {
     C slopes[kBlock];
-    write_curvatures(d.from(begin), u + begin, size, All<F>{f}, All<C>{factor}, to + begin, slopes);
+    d.ask(begin, size);
+#pragma omp simd
+    for (int64_t i = 0; i < size; ++i) {
+      const C di = d(begin + i), ui = u[begin + i];
+      store(to[begin + i], factor * ui * functor.d2f(di));
+      slopes[i] = ui * functor.df(di);
+    }
     return sum_of_block(slopes, size);
   });
 }
@@ -245,13 +168,8 @@ double sum_of_values(const Term& term, int64_t begin, int64_t n) {
   if constexpr (std::is_same_v<F, Identity<Compute<T>>>) {
     return sum_of(at<T>(term.x, begin), n);
   } else {
-    return with_difference<T, kind>(term, begin, n, [&](auto d) {
-      return sum_of_blocks(n, [&](int64_t first, int64_t size) {
-        Compute<T> values[kBlock];
-        write_values(d.from(first), size, All<F>{functor_of<F>(term)}, values);
-        return sum_of_block(values, size);
-      });
-    });
+    return with_difference<T, kind>(term, begin, n,
+                                    [&](auto d) { return sum_values(d, n, functor_of<F>(term)); });
   }
 }
 
