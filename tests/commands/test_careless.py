@@ -154,7 +154,7 @@ def test_a_tar_file_is_read_whole_or_not_at_all(
 
 def test_an_empty_tar_file_is_one_line(tmp_path: Path) -> None:
     (tmp_path / "a.tar").touch()
-    with pytest.raises(ValueError, match=r"a\.tar must be a tar file: .*empty file") as error:
+    with pytest.raises(ValueError, match=r"a\.tar must be a tar file: it is empty") as error:
         open_images(tmp_path / "a.tar", 1)
     assert "\n" not in str(error.value)
 
