@@ -183,7 +183,12 @@ def finetune_page(out):
 def pretrain_page(out):
     curves = [[(100, 30.0), (200, 20.0)], [(100, 31.0), (200, 22.0)]]
     status = "(64, 1, 3, 3) in the source, (64, 3, 3, 3) here: not taken"
-    taken = {"generator": [TakenWeight("layers.0.conv.weight", "taken"), Row("layers.1.weight", status)]}
+    taken = {
+        "generator": [
+            TakenWeight("layers.0.conv.weight", "taken"),
+            TakenWeight("layers.1.weight", status),
+        ]
+    }
     pretrain.write_report(
         out, pretrain.Settings(), pretrain.Result("SWD x 1000", curves, curves, taken)
     )
@@ -224,8 +229,8 @@ def evaluate_page(out):
     picture = torch.zeros(3, 64, 64, dtype=torch.uint8)
     result = run.Result(
         rows=[
-            scores.TakenWeight("fid", "FD (dinov2_vitl14)", 12.345678),
-            scores.TakenWeight("kid", "KD (dinov2_vitl14), 100 x 1000", 0.00123, 0.0002),
+            scores.Row("fid", "FD (dinov2_vitl14)", 12.345678),
+            scores.Row("kid", "KD (dinov2_vitl14), 100 x 1000", 0.00123, 0.0002),
         ],
         label="FD (dinov2_vitl14)",
         real=scores.FeatureSet(FOLDER, 50000, {}),
