@@ -13,6 +13,7 @@ from collections.abc import Iterator
 import torch
 from torch import Tensor
 
+from ganfast._precision import has_exact_products
 from ganfast.metrics.inner_products import inner_products
 
 TILE = 1024
@@ -167,7 +168,7 @@ def _error(a: Points, b: Points) -> Tensor:
     The unit roundoff is that of torch's float32 products; the terms beyond D cover the roundings of
     the norms, the sums and the scaled features.
     """
-    exact = torch.get_float32_matmul_precision() == "highest"
+    exact = has_exact_products(a.scaled.device)
     roundings = a.scaled.shape[1] + 16
     return roundings * (2**-24 if exact else 2**-8) * (a.squares + b.squares.max())
 

@@ -7,14 +7,15 @@ have left (Amsel et al. 2025, The Polar Express).
 """
 
 import math
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from functools import lru_cache
 from typing import NamedTuple
 
 import numpy as np
 import torch
 from torch import Tensor
+
+from ganfast._precision import exact_products
 
 
 class Iteration(NamedTuple):
@@ -64,20 +65,9 @@ def polar_iteration(a: Tensor, iteration: Iteration) -> tuple[Tensor, Tensor, Te
     return u, inner, missed
 
 
-@contextmanager
-def _exact_products() -> Iterator[None]:
-    """Float32 products take neither TF32 nor bfloat16."""
-    precision = torch.get_float32_matmul_precision()
-    torch.set_float32_matmul_precision("highest")
-    try:
-        yield
-    finally:
-        torch.set_float32_matmul_precision(precision)
-
-
 def _norms(x: Tensor) -> Tensor:
     """Frobenius norms (B, 1, 1), with 1 for 0, which stays 0."""
-    norms = torch.linalg.vector_norm(x, 2, (1, 2), keepdim=True)
+    norms: Tensor = torch.linalg.vector_norm(x, 2, (1, 2), keepdim=True)
     return norms.masked_fill(norms == 0, 1)
 
 
@@ -85,7 +75,7 @@ def _norms(x: Tensor) -> Tensor:
 def _iterate(a: Tensor, coefficients: Sequence[float], single_steps: int) -> Tensor:
     """Take a / |a|_2 through the quintics, the first of them in float32."""
     x = a / _norms(a)
-    with _exact_products():
+    with exact_products():
         for k in range(0, len(coefficients), 3):
             x = x.float() if k < 3 * single_steps else x.double()
             gram = x.mT @ x

@@ -1,4 +1,6 @@
 import math
+import subprocess
+import sys
 
 import numpy as np
 import pytest
@@ -111,12 +113,34 @@ def test_zero_stays_zero_and_strides_do_not_matter() -> None:
             assert torch.equal(x, y)
 
 
+_SETTINGS = """
+import torch
+from ganfast.metrics import prdc
+from ganfast.metrics.polar import MIXED, polar_iteration
+
+g = torch.Generator().manual_seed(0)
+a = torch.randn(1, 40, 30, dtype=torch.float64, generator=g)
+x, y = torch.randn(2, 300, 64, generator=g)
+iteration = MIXED
+backends = torch.backends.cuda.matmul, torch.backends.mkldnn.matmul
+want = polar_iteration(a, iteration)[0], prdc(x, y)
+for setting in (
+    'torch.set_float32_matmul_precision("high")',
+    'torch.set_float32_matmul_precision("medium")',
+    'torch.backends.cuda.matmul.allow_tf32 = True',
+    'torch.backends.cuda.matmul.fp32_precision = "tf32"',
+    'torch.backends.mkldnn.matmul.fp32_precision = "bf16"',
+    'torch.backends.fp32_precision = "tf32"',
+):
+    exec(setting)
+    before = [backend.fp32_precision for backend in backends]
+    assert torch.equal(polar_iteration(a, iteration)[0], want[0]), setting
+    assert prdc(x, y) == want[1], setting
+    assert [backend.fp32_precision for backend in backends] == before, setting
+"""
+
+
 def test_float32_products_are_exact_and_the_setting_of_others_stays() -> None:
-    a = torch.randn(1, 40, 30, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
-    want = polar_iteration(a, MIXED)[0]
-    torch.set_float32_matmul_precision("medium")
-    try:
-        assert torch.equal(polar_iteration(a, MIXED)[0], want)
-        assert torch.get_float32_matmul_precision() == "medium"
-    finally:
-        torch.set_float32_matmul_precision("highest")
+    """In a process of its own: torch refuses its older settings once a newer one was used."""
+    done = subprocess.run([sys.executable, "-c", _SETTINGS], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
