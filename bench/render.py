@@ -54,6 +54,7 @@ class Ratio(NamedTuple):
 _EPYC, _H100 = "amd-epyc-2-cores", "nvidia-h100-80gb-hbm3"
 _ROUND = Ratio(_H100, "train", "DCGAN-64, batch 64", "forward", "tutorial, detached")
 _FID = Ratio(_EPYC, "eval", "FID of 2 x 250 files of 256 x 256", "forward", "pytorch-fid")
+_HIFI = Ratio(_EPYC, "steps", "HiFi-GAN v3, 2 x 8192 samples", "forward", "own")
 _HINGE = Ratio(_H100, "unary_reduce", "hinge D loss, 2 x 8 maps", "forward_backward", "eager")
 
 # What README.md quotes; each {} is the ratio in its place.
@@ -62,6 +63,11 @@ HIGHLIGHTS = (
         "**A step of the trainer**, DCGAN of 64 pixels at batch 64, on an H100: {} as fast as the "
         "loop of PyTorch's DCGAN tutorial, and {} with `cuda_graphs=True`.",
         (_ROUND, _ROUND._replace(subject="ganfast graphs")),
+    ),
+    (
+        "**A whole training step of HiFi-GAN** with its losses swapped and D frozen in the generator's "
+        "step, on two cores of an AMD EPYC: {} as fast.",
+        (_HIFI,),
     ),
     (
         "**FID of two folders**, 250 PNG files of 256 pixels each, on two cores of an AMD EPYC: "
