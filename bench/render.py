@@ -65,8 +65,8 @@ HIGHLIGHTS = (
         (_ROUND, _ROUND._replace(subject="ganfast graphs")),
     ),
     (
-        "**A whole training step of HiFi-GAN** with its losses swapped and D frozen in the generator's "
-        "step, on two cores of an AMD EPYC: {} as fast.",
+        "**A whole training step of HiFi-GAN** with its losses swapped and D frozen in the "
+        "generator's step, on two cores of an AMD EPYC: {} as fast.",
         (_HIFI,),
     ),
     (
