@@ -175,8 +175,8 @@ def _write_emoji(
         "programs used at the same time: minutes are those of the processor. They are few: these "
         "figures say what a CPU reaches while you wait, not what the systems can reach.",
         "",
-        "Expected: an R3GAN learns more from each image than a DCGAN, but an image costs it about "
-        "ten times the time, also in bf16, so that it is behind for minutes; augmentation helps "
+        "Expected: an R3GAN learns more from each image than a DCGAN, but an image costs it seven "
+        "to ten times the time, also in bf16, so that it is behind for minutes; augmentation helps "
         "once the discriminator overfits, after many passes over the images, of which there are "
         "few here. Compare systems at equal minutes, and R3GANs at equal rounds.",
         "",
