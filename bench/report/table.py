@@ -11,6 +11,7 @@ PARTS = (
     Part("bandwidth", 15, "bench.report.cases:bandwidth"),
     Part("bench", 100, "bench.report.cases:bench"),
     Part("frechet", 20, "bench.report.cases:frechet"),
+    Part("stages", 15, "bench.report.stages:run"),
     Part("fid", 60, "bench.report.fid:run"),
     Part("train", 20, "bench.report.cases:train"),
     Part("launches", 20, "bench.report.cases:launches"),

@@ -18,7 +18,7 @@ from torch import Tensor
 
 import bench.launches
 from bench import bandwidth, collect, kit
-from bench.report import build, cases, fid, gpu_tests, old
+from bench.report import build, cases, fid, gpu_tests, old, stages
 from bench.report.child import Context, Missing, Settings
 
 
@@ -408,3 +408,19 @@ def test_a_tree_that_fails_is_named_and_starts_again(workers: dict[str, old.Proc
     with pytest.raises(RuntimeError, match=r"^the old process ended with code 3$"):
         workers["old"].ask("prepare", "f", "b", "forward")
     assert workers["old"].ask("prepare", "f", "a", "forward") == pytest.approx(3e-3)
+
+
+@pytest.mark.compiled
+def test_stages_of_a_small_loss_and_of_a_distance(tmp_path: Path) -> None:
+    part, told = context(tmp_path, small=True)
+    stages.run(part)
+    assert not told.of("failed")
+    found = {tuple(path): value for path, value in told.of("note")}  # type: ignore[arg-type]
+    host = {path[1:]: value for path, value in found.items() if path[0] == "host, us"}
+    assert {name for name, _ in host} == set(stages._LOSSES)
+    assert {mode for _, mode in host} == {"forward", "forward + backward"}
+    stage = {path[1]: value for path, value in found.items() if path[0] == "Fréchet, d = 64, ms"}
+    assert len(stage) == 7
+    assert all(value > 0 for value in (*host.values(), *stage.values()))  # type: ignore[operator]
+    (operations,) = (v for path, v in found.items() if path == ("Fréchet, d = 64, operations",))
+    assert any("aten::" in name for name in operations)  # type: ignore[attr-defined]
