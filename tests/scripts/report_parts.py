@@ -3,6 +3,7 @@
 ``python report_parts.py OUT FIFO``
 """
 
+import json
 import os
 import signal
 import subprocess
@@ -77,10 +78,17 @@ def waiting(context):
     holder = [sys.executable, "-c", code]
 
     def wait():
+        # The signal must not come before the run has written what this part has told it.
+        while "one" in _parts_of(context)["waiting"].get("not_reached", ["one"]):
+            os.sched_yield()
         with open(os.environ["FIFO"], "wb") as fifo:
             subprocess.run(holder, stdout=fifo)
 
     context.go_through([("one", int), ("two", wait), ("three", int)])
+
+
+def _parts_of(context):
+    return json.loads(context.settings.out.read_text())["parts"]
 
 
 def main() -> None:
