@@ -1,4 +1,4 @@
-"""Differentiable augmentation: DiffAugment of a batch, and its way back."""
+"""Differentiable augmentation: DiffAugment and ADA of a batch, and their way back."""
 
 from functools import partial
 
@@ -8,10 +8,12 @@ from torch import Tensor
 
 from bench.kit import SUBJECT, Case
 from ganfast import augment, ops
+from ganfast.augment.ada import SYM6, colors, draw, places, turns
 from ganfast.reference import drawn_cut, drawn_shift
 
 SHAPES = {"64x3x64x64": (64, 3, 64, 64), "16x3x256x256": (16, 3, 256, 256)}
 POLICIES = ("color,translation,cutout", "color", "translation,cutout")
+P = 0.3  # of each item of ADA
 
 
 def _color(x: Tensor, u: Tensor) -> Tensor:
@@ -65,9 +67,65 @@ def _fused(policy: str, inputs: list[Tensor]) -> Tensor:
     return ops.augment(x, u, *(piece in policy for piece in augment.PIECES))
 
 
+def _filtered(x: Tensor, taps: Tensor, stride: int = 1) -> Tensor:
+    """Each channel's rows and columns, convolved one after the other."""
+    kernel = taps.expand(x.shape[1], 1, 1, -1)
+    x = F.conv2d(x, kernel, stride=(1, stride), groups=x.shape[1])
+    return F.conv2d(x, kernel.transpose(2, 3), stride=(stride, 1), groups=x.shape[1])
+
+
+def _eager_ada(inputs: list[Tensor]) -> Tensor:
+    """ADA's moves and colours by torch's own padding, convolutions and sampling."""
+    x = inputs[0]
+    samples, channels, height, width = x.shape
+    generator = torch.Generator(x.device).manual_seed(0)
+    u, n = draw(samples, x.device, generator, x.dtype)
+    on = turns(u, u.new_full((), P), 1, 1, 1, 0)
+    matrices, shifts = places(on, u, n, height, width)
+    taps = torch.tensor(SYM6, device=x.device, dtype=x.dtype)
+    taps = taps / taps.sum()
+    padded = F.pad(x, [6] * 4, mode="reflect")
+    spread = padded.new_zeros(samples, channels, 2 * height + 24, 2 * width + 24)
+    spread[:, :, ::2, ::2] = padded
+    up = _filtered(F.pad(spread, [6, 5, 6, 5]), 2 * taps.flip(0))
+    sides = torch.tensor([width, height], device=x.device, dtype=x.dtype)
+    xs, ys = (
+        torch.arange(2 * side + 10, device=x.device, dtype=x.dtype) / 2 - side / 2 - 2
+        for side in (width, height)
+    )
+    at = torch.stack(torch.meshgrid(xs, ys, indexing="xy"), 2)
+    at = torch.einsum("nij,hwj->nhwi", matrices, at) + shifts[:, None, None] + (sides - 1) / 2
+    period = 2 * (sides - 1)
+    mirrored = (torch.remainder(at + sides - 1, period) - (sides - 1)).abs()
+    at = torch.where((at >= -3) & (at <= sides + 2), at, mirrored)
+    grid = (2 * (at + 6) + 0.5) / (sides + 12) - 1
+    sampled = F.grid_sample(up, grid, align_corners=False)
+    y = _filtered(sampled, taps, stride=2)
+    matrices, shifts = colors(on, u, n, channels)
+    return torch.baddbmm(shifts, matrices, y.flatten(2)).view_as(y)
+
+
+def _fused_ada(inputs: list[Tensor]) -> Tensor:
+    x = inputs[0]
+    return augment.ada(x, P, generator=torch.Generator(x.device).manual_seed(0))
+
+
 def cases() -> list[Case]:
-    """Every policy at two sizes. What is drawn is an input, the same for all."""
-    return [_case(policy, size) for policy in POLICIES for size in SHAPES]
+    """Every policy and ADA at two sizes. What is drawn is the same for all."""
+    return [_case(policy, size) for policy in POLICIES for size in SHAPES] + [
+        Case(
+            "augment",
+            f"ADA, p {P}, {size}",
+            partial(_images, SHAPES[size]),
+            {
+                "eager": _eager_ada,
+                "compile": torch.compile(_eager_ada, dynamic=False),
+                SUBJECT: _fused_ada,
+            },
+            constants=1,
+        )
+        for size in SHAPES
+    ]
 
 
 def _case(policy: str, size: str) -> Case:
@@ -90,3 +148,8 @@ def _batch(shape: tuple[int, ...]) -> list[Tensor]:
     generator = torch.Generator().manual_seed(0)
     x, v = torch.randn(2, *shape, generator=generator)
     return [x, augment.draw(shape[0], generator=generator), v]
+
+
+def _images(shape: tuple[int, ...]) -> list[Tensor]:
+    """Images, and the gradient that comes back."""
+    return list(torch.randn(2, *shape, generator=torch.Generator().manual_seed(0)))

@@ -29,7 +29,7 @@ _NORMAL = 7
 
 # The low-pass filter of the wavelet sym6 (Daubechies 1992). Shifted by 2, 4, ... taps it is
 # orthogonal to itself, so that downsampling undoes upsampling.
-_SYM6 = (
+SYM6 = (
     *(0.015404109327027373, 0.0034907120842174702, -0.11799011114819057, -0.048311742585633),
     *(0.4910559419267466, 0.787641141030194, 0.3379294217276218, -0.07263752278646252),
     *(-0.021060292512300564, 0.04472490177066578, 0.0017677118642428036, -0.007800708325034148),
@@ -40,7 +40,7 @@ _PAD = 6  # pixels that the filter needs around an image
 
 @cache
 def _filter(device: torch.device, dtype: torch.dtype) -> Tensor:
-    taps = torch.tensor(_SYM6, device=device, dtype=dtype)
+    taps = torch.tensor(SYM6, device=device, dtype=dtype)
     return taps / taps.sum()
 
 

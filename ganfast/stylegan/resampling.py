@@ -9,6 +9,8 @@ from ganfast.stylegan._arguments import Factor, Padding, check_filter, check_ima
 from ganfast.stylegan.convolution import conv2d, conv_transpose2d, without_autocast
 from ganfast.stylegan.filters import filter_size, padded_to_downsample, padded_to_upsample
 
+_VECTOR = 16  # channels that torch's depthwise convolution on a CPU takes at once
+
 
 def upfirdn2d(
     x: Tensor,
@@ -66,8 +68,10 @@ def upfirdn2d(
             f"padded, got {height} x {width}"
         )
     taps = x.new_ones(1, 1, dtype=torch.float32) if f is None else f
-    # On a CPU PyTorch's own convolution is faster, unless there are zeros to skip.
-    gains = x.device.type != "cpu" or (ux, uy) != (1, 1)
+    # On a CPU PyTorch's own convolution is faster, unless there are zeros to skip or fewer planes
+    # of channels than its vectors hold.
+    few = x.shape[1] < _VECTOR and x.is_contiguous()
+    gains = x.device.type != "cpu" or (ux, uy) != (1, 1) or few
     if gains and ops.upfirdn2d_serves(x, taps):
         return ops.upfirdn2d(x, taps, (ux, uy), (dx, dy), pads, flip_filter, float(gain))
     return upfirdn2d_reference(x, f, (ux, uy), (dx, dy), pads, flip_filter, float(gain))

@@ -198,7 +198,7 @@ def test_each_item_is_drawn_by_itself() -> None:
 
 def plainly(x: Tensor, matrix: Tensor, shift: Tensor) -> Tensor:
     """One channel (H, W) resampled by sums over its mirrored pixels, as the definition says."""
-    taps = torch.tensor(pipe._SYM6, dtype=torch.float64)
+    taps = torch.tensor(pipe.SYM6, dtype=torch.float64)
     taps = taps / taps.sum()
     height, width = x.shape
 
