@@ -4,16 +4,21 @@
     python scripts/results.py --steps 20 --out /tmp/results --docs /tmp/docs    # to try it
     python scripts/results.py --emoji noto-64.zip    # GANs on emoji: docs/results-emoji.md
 
-Each system is one ``ganfast train``; its line says how to do it again.
+Each system is one ``ganfast train``; its line says how to do it again. What it reached is kept
+beside the page, in a JSON file, so that the page can be made by parts, on several machines. Remove a
+system there to train it again.
 """
 
 import argparse
 import dataclasses
+import datetime
 import itertools
 import json
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping
+from functools import partial
 from pathlib import Path
+from typing import Any
 
 import torch
 
@@ -24,8 +29,8 @@ from ganfast.train.journal import read_records
 from ganfast.workflows import autoencoder, cyclegan, gan
 from ganfast.workflows import train as recipe
 
-Figures = dict[str, float]
-Row = tuple[str, str, Figures]  # name, words and figures of a system
+Figures = dict[str, Any]  # what a system reached
+Run = Callable[[list[str], Path], Figures]  # trains it with these settings in this folder
 
 GANS = {
     "BCE, MLP 256-512-1024, dropout": "model=mlp-1024 loss=bce steps=4000",
@@ -66,6 +71,7 @@ _R3GAN = (
     " burn_in_kimg=16 ema_kimg=0.5 batch_size=16 precision=bf16 steps=1400 log_every=25"
     " score_every=100 sample_every=200 checkpoint_every=100"
 )
+_COLOUR = ("size=64", "channels=3")
 #: On emoji at 64 pixels, each for some 20 minutes of one core that has products of bf16.
 EMOJI = {
     "DCGAN, emoji": "model=dcgan lr_g=1e-3 lr_d=5e-4 reuse_fakes=true precision=bf16 steps=3000"
@@ -84,198 +90,98 @@ def main() -> None:
     parser.add_argument("--out", type=Path, default=Path("runs/results"))
     parser.add_argument("--docs", type=Path, default=Path("docs"))
     parser.add_argument("--steps", type=int, help="of each system, to try the script")
-    parser.add_argument("--only", default="", help="systems with this in their name")
-    parser.add_argument("--so-far", action="store_true", help="train nothing, write what is there")
+    parser.add_argument("--only", default="", help="train systems with this in their name")
+    parser.add_argument("--so-far", action="store_true", help="train nothing, write the page")
     parser.add_argument("--threads", type=int, default=torch.get_num_threads())
     parser.add_argument("--emoji", help="train the GANs of these 64-pixel images instead")
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1], help="of GANs on emoji")
     chosen = parser.parse_args()
     torch.set_num_threads(chosen.threads)
+    systems: dict[str, tuple[Run, list[str]]] = {}
     if chosen.emoji:
-        _emoji(chosen)
-        return
-    tables: list[list[Row]] = []
-    missing: list[str] = []
-    for systems, run in ((GANS, _gan), (CYCLES, _cycle), (AUTOENCODERS, _autoencoder)):
-        tables.append([])
-        for name, words in systems.items():
-            if chosen.only.lower() not in name.lower():
-                continue
-            folder, parts = chosen.out / _slug(name), _parts(words, chosen.steps)
-            figures = _figures(folder, parts)
-            if figures is None and chosen.so_far:
-                missing.append(name)
-                continue
-            tables[-1].append((name, words, figures or _train(run, folder, parts)))
-    _write(chosen.docs, chosen.out, tables, missing, chosen.steps)
-
-
-def _emoji(chosen: argparse.Namespace) -> None:
-    """Train the systems on emoji, and write their page."""
-    common = [f"data={chosen.emoji}", "size=64", "channels=3"]
-    rows: list[Row] = []
-    missing: list[str] = []
-    for seed, name in itertools.product(chosen.seeds, EMOJI):
-        if chosen.only.lower() not in name.lower():
+        path, write = chosen.docs / "results-emoji.md", _emoji_page
+        for seed, (name, words) in itertools.product(chosen.seeds, EMOJI.items()):
+            run = partial(_emoji, chosen.emoji)
+            systems[f"{name} {seed}"] = run, _settings(f"{words} seed={seed}", chosen.steps)
+    else:
+        path, write = chosen.docs / "results.md", _digits_page
+        for run, words_of in ((_gan, GANS), (_cycle, CYCLES), (_autoencoder, AUTOENCODERS)):
+            for name, words in words_of.items():
+                systems[name] = run, _settings(words, chosen.steps)
+    kept = path.with_suffix(".json")
+    reached = json.loads(kept.read_text()) if kept.exists() else {}
+    for name, (run, settings) in systems.items():
+        known = reached.get(name, {}).get("settings") == settings
+        if known or chosen.so_far or chosen.only.lower() not in name.lower():
             continue
-        words = f"{EMOJI[name]} seed={seed}"
-        folder = chosen.out / _slug(f"{name} {seed}")
-        settings = config.read(gan.Config, None, [*_parts(words, chosen.steps), *common])
-        settings = gan.fitted(settings)
-        if not chosen.so_far:
-            _timed(settings, folder)
-        elif not (folder / "seconds.json").exists():
-            missing.append(f"{name} with seed {seed}")
-            continue
-        of_run = {"steps": settings.steps, "batch": settings.batch_size, "seed": seed}
-        rows.append((name, words, {**of_run, **_reached(folder)}))
-    score = gan.score_of(settings, gan.real_images(settings), "cpu")
-    assert score is not None
-    _write_emoji(chosen.docs, chosen.out, rows, missing, score.real_against_real(), chosen.steps)
+        folder = chosen.out / _slug(name)
+        figures = run(settings, folder)
+        _keep_picture(folder, chosen.docs)
+        reached[name] = {"settings": settings, "machine": _machine(), **figures}
+        _write(kept, [json.dumps(reached, indent=1)])
+    rows = {
+        name: reached[name]
+        for name, (_, settings) in systems.items()
+        if reached.get(name, {}).get("settings") == settings
+    }
+    notes = []
+    if chosen.steps:
+        notes += [f"**A trial with {chosen.steps} steps: these figures say nothing.**", ""]
+    if missing := [name for name in systems if name not in rows]:
+        notes += [f"Not trained yet: {'; '.join(missing)}.", ""]
+    _write(
+        path, [*write(rows, notes, chosen.docs), *_machines(rows), *_pictures(rows, chosen.docs)]
+    )
 
 
-def _timed(settings: gan.Config, folder: Path) -> None:
+# What trains a system of each kind, and says what it reached.
+
+
+def _gan(settings: list[str], folder: Path) -> Figures:
+    resume = (folder / "checkpoint.pt").exists()
+    result = recipe.train(config.read(gan.Config, None, settings), folder, resume=resume)
+    _refuse_stopped(result.finished)
+    return {
+        "untrained": result.scores[0][1],
+        "last": result.scores[-1][1],
+        "best": min(score for _, score in result.scores),
+        "halves": result.real_against_real,
+    }
+
+
+def _emoji(data: str, settings: list[str], folder: Path) -> Figures:
     """Train a GAN to the end, and add up the seconds of the processor over all attempts."""
+    made = config.read(gan.Config, None, settings)
     path, start = folder / "seconds.json", time.process_time()
     before = json.loads(path.read_text()) if path.exists() else 0.0
     try:
-        resume = (folder / "checkpoint.pt").exists()
-        finished = recipe.train(settings, folder, resume=resume).finished
+        figures = _gan([*settings, f"data={data}", *_COLOUR], folder)
     finally:
         folder.mkdir(parents=True, exist_ok=True)
-        with atomic_write(path) as file:
-            file.write(json.dumps(before + time.process_time() - start).encode())
-    _refuse_stopped(finished)
+        _write(path, [json.dumps(before + time.process_time() - start)])
+    minutes = json.loads(path.read_text()) / 60
+    scores = [r for r in read_records(folder / "metrics.jsonl") if "swd" in r]
+    curve = [[round(r["step"] / made.steps * minutes, 2), round(r["swd"], 2)] for r in scores]
+    images = made.steps * made.batch_size
+    return {**figures, "rounds": made.steps, "images": images, "minutes": minutes, "curve": curve}
 
 
-def _reached(folder: Path) -> Figures:
-    """Return what the log of a run says so far."""
-    records = read_records(folder / "metrics.jsonl")
-    found = [r for r in records if "swd" in r]
-    seconds = json.loads((folder / "seconds.json").read_text())
-    return {
-        "start": found[0]["swd"],
-        "last": found[-1]["swd"],
-        "best": min(r["swd"] for r in found),
-        "reached": found[-1]["step"],
-        "minutes": seconds / 60 * found[-1]["step"] / records[-1]["step"],
-    }
-
-
-def _write_emoji(
-    docs: Path, out: Path, rows: list[Row], missing: list[str], floor: float, steps: int | None
-) -> None:
-    lines = [
-        "# GANs on emoji",
-        "",
-        "Made by `python scripts/results.py --emoji FILE`, where FILE holds 3,781 drawings of 64 x "
-        "64 pixels in colour. The score is the sliced Wasserstein distance (SWD x 1,000) between "
-        "1,000 of them and as many samples of the generator's moving average; between two halves "
-        f"of the drawings it is {floor:.1f}. A run has one core of the machine below, which other "
-        "programs used at the same time: minutes are those of the processor. They are few: these "
-        "figures say what a CPU reaches while you wait, not what the systems can reach.",
-        "",
-        "Expected: an R3GAN learns more from each image than a DCGAN, but an image costs it seven "
-        "to ten times the time, also in bf16, so that it is behind for minutes; augmentation helps "
-        "once the discriminator overfits, after many passes over the images, of which there are "
-        "few here. Compare systems at equal minutes, and R3GANs at equal rounds.",
-        "",
-    ]
-    if steps:
-        lines += [f"**A trial with {steps} steps: these figures say nothing of the systems.**", ""]
-    if missing:
-        lines += [f"Not trained yet: {'; '.join(missing)}.", ""]
-    lines += _table(
-        ["system", "seed", "rounds", "images seen", "minutes", "untrained", "last", "best",
-         "excess over halves falls"],
-        [
-            [name, f"{f['seed']:.0f}", f"{f['reached']:.0f} of {f['steps']:.0f}",
-             f"{f['reached'] * f['batch']:,.0f}", f"{f['minutes']:.1f}",
-             *(f"{f[k]:.1f}" for k in ("start", "last", "best")),
-             f"{(f['start'] - floor) / (f['best'] - floor):.1f} x"]
-            for name, _, f in rows
-        ],
-    )  # fmt: skip
-    figure, (axis,) = plot.panels(8.6, 4.2)
-    colours = {name: f"C{k}" for k, name in enumerate(EMOJI)}
-    for name, _, f in rows:
-        log = read_records(out / _slug(f"{name} {f['seed']}") / "metrics.jsonl")
-        points = [
-            (r["step"] * f["minutes"] / f["reached"], r["swd"])
-            for r in log
-            if "swd" in r and r["step"] <= f["reached"]
-        ]
-        first = f["seed"] == min(other["seed"] for system, _, other in rows if system == name)
-        axis.plot(*zip(*points, strict=True), label=name if first else None, lw=1.4, marker=".",
-                  color=colours[name], ls="-" if first else ":")  # fmt: skip
-    axis.axhline(floor, color=plot.INK, lw=1, ls="--", label="two halves of the drawings")
-    plot.logarithmic(axis)
-    axis.set_xlabel("minutes of the processor")
-    axis.set_ylabel("SWD x 1000")
-    axis.legend(frameon=False, ncols=2)
-    plot.write(figure, docs / "pictures" / "emoji-curves.png")
-    lines += ["![SWD over the minutes](pictures/emoji-curves.png)", ""]
-    lines += ["## Again", "", "```"]
-    for name, words, f in rows:
-        options = " ".join(f"--set {word}" for word in [*words.split(), "size=64", "channels=3"])
-        folder = _slug(f"{name} {f['seed']}")
-        lines.append(f"ganfast train FILE --threads 1 --out runs/{folder} {options}")
-    lines += ["```", "", "## Machine", ""]
-    lines += _table(["", ""], [list(row) for row in environment.facts()])
-    # A sheet shows each pixel as 2 x 2.
-    lines += _pictures(docs, out, [f"{name} {f['seed']}" for name, _, f in rows], shrink=2)
-    with atomic_write(docs / "results-emoji.md") as file:
-        file.write(("\n".join(lines).rstrip() + "\n").encode())
-
-
-def _parts(words: str, steps: int | None) -> list[str]:
-    return words.split() + ([f"steps={steps}"] if steps else [])
-
-
-def _figures(folder: Path, parts: list[str]) -> Figures | None:
-    """Those of a system that has been trained so."""
-    path = folder / "figures.json"
-    saved = json.loads(path.read_text()) if path.exists() else None
-    return saved["figures"] if saved and saved["words"] == parts else None
-
-
-def _train(run: Callable[..., Figures], folder: Path, parts: list[str]) -> Figures:
-    figures = run(parts, folder)
-    with atomic_write(folder / "figures.json") as file:
-        file.write(json.dumps({"words": parts, "figures": figures}).encode())
-    return figures
-
-
-def _gan(words: Sequence[str], folder: Path) -> Figures:
-    settings = config.read(gan.Config, None, words)
+def _cycle(settings: list[str], folder: Path) -> Figures:
     resume = (folder / "checkpoint.pt").exists()
-    result = recipe.train(settings, folder, resume=resume)
+    made = config.read(cyclegan.CycleConfig, None, settings)
+    result = cyclegan.cycle(made, folder, resume=resume)
     _refuse_stopped(result.finished)
     return {
-        "start": result.scores[0][1],
-        "last": result.scores[-1][1],
-        "best": min(fd for _, fd in result.scores),
-        "floor": result.real_against_real,
-        "threads": torch.get_num_threads(),
-    }
-
-
-def _cycle(words: Sequence[str], folder: Path) -> Figures:
-    settings = config.read(cyclegan.CycleConfig, None, words)
-    resume = (folder / "checkpoint.pt").exists()
-    result = cyclegan.cycle(settings, folder, resume=resume)
-    _refuse_stopped(result.finished)
-    return {
-        "start": result.errors[0][1],
+        "untrained": result.errors[0][1],
         "last": result.errors[-1][1],
         "translation": result.translation_error,
         "untranslated": result.untranslated,
     }
 
 
-def _autoencoder(words: Sequence[str], folder: Path) -> Figures:
-    settings = config.read(autoencoder.AutoencoderConfig, None, words)
-    return dataclasses.asdict(autoencoder.autoencode(settings, folder, overwrite=True))
+def _autoencoder(settings: list[str], folder: Path) -> Figures:
+    made = config.read(autoencoder.AutoencoderConfig, None, settings)
+    return dataclasses.asdict(autoencoder.autoencode(made, folder, overwrite=True))
 
 
 def _refuse_stopped(finished: bool) -> None:
@@ -283,10 +189,14 @@ def _refuse_stopped(finished: bool) -> None:
         raise SystemExit("stopped; the same command goes on")
 
 
-def _write(
-    docs: Path, out: Path, tables: list[list[Row]], missing: list[str], steps: int | None
-) -> None:
-    gans, cycles, coders = tables
+# The pages.
+
+
+def _digits_page(rows: Mapping[str, Figures], notes: list[str], _: Path) -> list[str]:
+    gans, cycles, coders = (
+        {name: figures for name, figures in rows.items() if name in of_kind}
+        for of_kind in (GANS, CYCLES, AUTOENCODERS)
+    )
     lines = ["# What the systems of the tutorials reach", ""]
     lines += [
         "Made by `python scripts/results.py`. Distances are FD (digits), between the 5,000 "
@@ -295,21 +205,13 @@ def _write(
         "seed each; a machine, a number of threads or a memory format that rounds otherwise ends "
         "elsewhere.",
         "",
+        *notes,
     ]
-    if steps:
-        lines += [f"**A trial with {steps} steps: these figures say nothing of the systems.**", ""]
-    if missing:
-        lines += [f"Not trained yet: {'; '.join(missing)}.", ""]
     if gans:
-        floor = gans[0][2]["floor"]
+        floor = next(iter(gans.values()))["halves"]
         lines += [f"Real against real (two halves) is {floor:.2f}.", ""]
-        lines += _table(
-            ["system", "untrained", "last", "best", "threads"],
-            [
-                [name, *(f"{f[k]:.2f}" for k in ("start", "last", "best")), f"{f['threads']:.0f}"]
-                for name, _, f in gans
-            ],
-        )
+        names = ("untrained", "last", "best")
+        lines += _table(["system", *names], gans, *(f"{{{name}:.2f}}" for name in names))
     if cycles:
         lines += [
             "## CycleGAN",
@@ -321,55 +223,132 @@ def _write(
         lines += _table(
             ["system", "cycle error, untrained", "cycle error", "translation error",
              "error of A untranslated"],
-            [
-                [name, *(f"{f[k]:.3f}" for k in ("start", "last", "translation", "untranslated"))]
-                for name, _, f in cycles
-            ],
+            cycles, "{untrained:.3f}", "{last:.3f}", "{translation:.3f}", "{untranslated:.3f}",
         )  # fmt: skip
     if coders:
         lines += ["## Autoencoders", ""]
         lines += _table(
             ["system", "squared error, held out", "error of the mean image",
              "FD, reconstructions", "FD, samples"],
-            [
-                [name, f"{f['error']:.4f}", f"{f['error_of_mean']:.4f}",
-                 f"{f['fd_reconstructions']:.2f}", f"{f['fd_samples']:.2f}"]
-                for name, _, f in coders
-            ],
+            coders,
+            "{error:.4f}", "{error_of_mean:.4f}", "{fd_reconstructions:.2f}", "{fd_samples:.2f}",
         )  # fmt: skip
-    lines += ["## Again", "", "```"]
-    for name, words, _ in [*gans, *cycles, *coders]:
-        options = " ".join(f"--set {word}" for word in words.split())
-        lines.append(f"ganfast train --out runs/{_slug(name)} {options}")
-    lines += ["```", "", "## Machine", ""]
-    lines += _table(["", ""], [list(row) for row in environment.facts()])
-    lines += _pictures(docs, out, [name for name, _, _ in gans])
-    with atomic_write(docs / "results.md") as file:
-        file.write(("\n".join(lines).rstrip() + "\n").encode())
+    return lines + _again(rows, "ganfast train")
 
 
-def _pictures(docs: Path, out: Path, names: Sequence[str], shrink: int = 1) -> list[str]:
-    """The last sheet of each GAN, copied beside the page."""
+def _emoji_page(rows: Mapping[str, Figures], notes: list[str], docs: Path) -> list[str]:
+    lines = [
+        "# GANs on emoji",
+        "",
+        "Made by `python scripts/results.py --emoji FILE`, where FILE holds 3,781 drawings of 64 x "
+        "64 pixels in colour. The score is the sliced Wasserstein distance (SWD x 1,000) between "
+        "1,000 of them and as many samples of the generator's moving average. A run has one core, "
+        "which other programs used at the same time: minutes are those of the processor. They are "
+        "few: these figures say what a CPU reaches while you wait, not what the systems can reach.",
+        "",
+        "Expected: an R3GAN learns more from each image than a DCGAN, but an image costs it some "
+        "ten times the time, so that it is behind for minutes; augmentation helps once the "
+        "discriminator overfits, after many passes over the images, of which there are few here. "
+        "Compare systems at equal minutes, and R3GANs at equal rounds.",
+        "",
+        *notes,
+    ]
+    if not rows:
+        return lines
+    for figures in rows.values():
+        ends = (figures[key] - figures["halves"] for key in ("untrained", "best"))
+        figures["falls"] = next(ends) / next(ends)
+    floor = next(iter(rows.values()))["halves"]
+    lines += [f"Between two halves of the drawings it is {floor:.1f}.", ""]
+    lines += _table(
+        ["system, seed", "rounds", "images seen", "minutes", "untrained", "last", "best",
+         "excess over halves falls"],
+        rows,
+        "{rounds}", "{images:,}", "{minutes:.1f}", "{untrained:.1f}", "{last:.1f}", "{best:.1f}",
+        "{falls:.1f} x",
+    )  # fmt: skip
+    figure, (axis,) = plot.panels(8.6, 4.2)
+    systems = list(dict.fromkeys(name.rpartition(" ")[0] for name in rows))
+    for name, figures in rows.items():
+        system = name.rpartition(" ")[0]
+        first = name == next(n for n in rows if n.startswith(f"{system} "))
+        style = {"color": f"C{systems.index(system)}", "ls": "-" if first else ":"}
+        label = system if first else None
+        axis.plot(*zip(*figures["curve"], strict=True), label=label, lw=1.4, marker=".", **style)
+    axis.axhline(floor, color=plot.INK, lw=1, ls="--", label="two halves of the drawings")
+    plot.logarithmic(axis)
+    axis.set_xlabel("minutes of the processor")
+    axis.set_ylabel("SWD x 1000")
+    axis.legend(frameon=False, ncols=2)
+    plot.write(figure, docs / "pictures" / "emoji-curves.png")
+    lines += ["![SWD over the minutes](pictures/emoji-curves.png)", ""]
+    return lines + _again(rows, "ganfast train FILE --threads 1", *_COLOUR)
+
+
+def _again(rows: Mapping[str, Figures], command: str, *common: str) -> list[str]:
+    lines = ["## Again", "", "```"]
+    for name, figures in rows.items():
+        options = " ".join(f"--set {setting}" for setting in [*figures["settings"], *common])
+        lines.append(f"{command} --out runs/{_slug(name)} {options}")
+    return [*lines, "```", ""]
+
+
+def _machines(rows: Mapping[str, Figures]) -> list[str]:
+    """Each machine, with the systems that it trained."""
+    lines = ["## Machines", ""]
+    for machine in dict.fromkeys(figures["machine"] for figures in rows.values()):
+        names = [name for name, figures in rows.items() if figures["machine"] == machine]
+        lines.append(f"- {machine}: {'; '.join(names)}")
+    return [*lines, ""]
+
+
+def _machine() -> str:
+    facts = dict(environment.facts())
+    gpu = "" if facts["GPU"] == "none" else f", {facts['GPU']}"
+    return (
+        f"{facts['CPU']}{gpu}, torch {facts['torch']}, ganfast {facts['ganfast']}, "
+        f"{datetime.date.today():%Y-%m-%d}"
+    )
+
+
+def _keep_picture(folder: Path, docs: Path) -> None:
+    """Copy the last sheet of a run beside the page; a sheet shows each pixel as 2 x 2."""
     from PIL import Image
 
-    lines = ["", "## Samples", ""]
-    for name in names:
-        sheet = sorted((out / _slug(name) / "samples").glob("step_*.png"))[-1]
-        target = docs / "pictures" / f"{_slug(name)}.png"
+    for sheet in sorted((folder / "samples").glob("step_*.png"))[-1:]:
         with Image.open(sheet) as picture:
-            images.write_png(picture.reduce(shrink), target)
-        lines += [f"{name}:", "", f"![{name}](pictures/{target.name})", ""]
+            shrink = 2 if picture.width > 1000 else 1
+            images.write_png(picture.reduce(shrink), docs / "pictures" / f"{folder.name}.png")
+
+
+def _pictures(rows: Mapping[str, Figures], docs: Path) -> list[str]:
+    lines = ["## Samples", ""]
+    for name in rows:
+        path = f"pictures/{_slug(name)}.png"
+        if (docs / path).exists():
+            lines += [f"{name}:", "", f"![{name}]({path})", ""]
     return lines
 
 
-def _table(header: list[str], rows: list[list[str]]) -> list[str]:
-    lines = [header, ["---"] * len(header), *rows]
+def _table(header: list[str], rows: Mapping[str, Figures], *cells: str) -> list[str]:
+    lines = [header, ["---"] * len(header)]
+    lines += [[name, *(cell.format(**figures) for cell in cells)] for name, figures in rows.items()]
     return ["| " + " | ".join(line) + " |" for line in lines] + [""]
+
+
+def _settings(words: str, steps: int | None) -> list[str]:
+    return words.split() + ([f"steps={steps}"] if steps else [])
 
 
 def _slug(name: str) -> str:
     words = "".join(c if c.isalnum() else " " for c in name.lower()).split()
     return "-".join(words)
+
+
+def _write(path: Path, lines: list[str]) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with atomic_write(path) as file:
+        file.write(("\n".join(lines).rstrip() + "\n").encode())
 
 
 if __name__ == "__main__":

@@ -60,8 +60,7 @@ def test_the_page_of_emoji_and_what_was_reached_before(
     results.main()
     page = (tmp_path / "docs" / "results-emoji.md").read_text()
     assert "A trial with 2 steps" in page
-    assert "| DCGAN, emoji | 3 | 2 of 2 |" in page
-    assert "--set steps=2 " not in page
+    assert "| DCGAN, emoji 3 | 2 | 128 |" in page
     assert "--set seed=3" in page
     assert str(tmp_path) not in page
     for picture in ("emoji-curves", "dcgan-emoji-3"):
@@ -73,7 +72,8 @@ def test_the_page_of_emoji_and_what_was_reached_before(
     monkeypatch.setattr(sys, "argv", [*sys.argv, "--seeds", "3", "4"])
     results.main()
     page = (tmp_path / "docs" / "results-emoji.md").read_text()
-    assert "Not trained yet: DCGAN, emoji with seed 4." in page
+    assert "; DCGAN, emoji 4; " in page.partition("Not trained yet: ")[2]
+    assert "| DCGAN, emoji 3 | 2 |" in page
 
 
 def test_the_page_and_what_was_made_before(results, tmp_path, monkeypatch, restored_threads):
@@ -89,9 +89,9 @@ def test_the_page_and_what_was_made_before(results, tmp_path, monkeypatch, resto
     monkeypatch.setattr(results.recipe, "train", None)  # nothing is trained again
     results.main()
     assert (tmp_path / "docs" / "results.md").read_text() == page
-    arguments[3] = "MLP 128"
-    monkeypatch.setattr(sys, "argv", ["results.py", *arguments, *folders, "--so-far"])
+    monkeypatch.setitem(results.GANS, "BCE, MLP 128-256", "model=mlp-256 lr_g=1e-3")
+    monkeypatch.setattr(sys, "argv", [*sys.argv, "--so-far"])
     results.main()
     page = (tmp_path / "docs" / "results.md").read_text()
-    assert "Not trained yet: BCE, MLP 128; BCE with sigmoid, MLP 128." in page
-    assert "| BCE, MLP 128-256 |" in page
+    assert "; BCE, MLP 128-256; " in page.partition("Not trained yet: ")[2]
+    assert "| BCE, MLP 128-256 |" not in page  # what other settings reached
