@@ -7,7 +7,7 @@ from typing import Literal, get_args
 from torch import Tensor
 
 from ganfast import ops
-from ganfast._checks import Name, check_flat
+from ganfast._checks import Name, check_flat, check_list
 from ganfast._names import check_name
 from ganfast.distributed import mean_over_processes
 from ganfast.losses.formulas import Formula
@@ -19,9 +19,9 @@ from ganfast.losses.reduction import (
     Reduction,
     Stats,
     Terms,
-    is_mask,
     means_of_maps,
     pairs_of_maps,
+    weights_of_sides,
 )
 from ganfast.reference import compute_dtype
 
@@ -76,9 +76,9 @@ class RelativisticLoss:
         map_reduction: MapReduction = "sum",
         map_weights: Sequence[float] | None = None,
     ) -> None:
-        large, _ = _formulas(kind)
+        check_name("kind", kind, _FORMULAS)
         weights = MapWeights(scale, map_reduction, map_weights)
-        self._reducer = Reducer((("pair", large),), weights, reduction)
+        self._reducer = Reducer((("pair", _FORMULAS[kind][0]),), weights, reduction)
 
     def discriminator(
         self, real: Outputs, fake: Outputs, *, pair_weight: Outputs | None = None
@@ -145,8 +145,6 @@ class RelativisticLoss:
             return ops.flat(x, reducer.f, weight, a, b, y, broadcast=False, name=name)
         check_flat(x, y, reducer.f, weight, a, b, name, broadcast=False)
         weights = None if pair_weight is None else (pair_weight,)
-        if is_mask(pair_weight):
-            return reducer.loss((_subtracted(x, y),), weights)
         return reducer.loss((x,), weights, minus=y)
 
     def _loss_with_stats(
@@ -209,13 +207,13 @@ class RelativisticAverageLoss:
         map_reduction: MapReduction = "sum",
         map_weights: Sequence[float] | None = None,
     ) -> None:
-        large, small = _formulas(kind)
+        check_name("kind", kind, _FORMULAS)
         check_name("mean_over", mean_over, get_args(MeanOver))
         self._mean_over, self._detach_mean, self._distributed = mean_over, detach_mean, distributed
         weights = MapWeights(scale, map_reduction, map_weights)
         self._discriminator, self._generator = (
             Reducer((("real", real), ("fake", fake)), weights, reduction, below="fake")
-            for real, fake in ((large, small), (small, large))
+            for real, fake in (_FORMULAS[kind], reversed(_FORMULAS[kind]))
         )
 
     def discriminator(
@@ -264,7 +262,9 @@ class RelativisticAverageLoss:
             affect only these terms.
         """
         differences = _differences(*self._terms(self._discriminator, real, fake))
-        return self._discriminator.loss_with_stats(differences, _weights(real_weight, fake_weight))
+        return self._discriminator.loss_with_stats(
+            differences, weights_of_sides(real_weight, fake_weight)
+        )
 
     def generator(
         self,
@@ -290,7 +290,9 @@ class RelativisticAverageLoss:
     ) -> tuple[Tensor, Stats]:
         """Loss of the generator, and the statistics of :meth:`discriminator_with_stats`."""
         differences = _differences(*self._terms(self._generator, real, fake))
-        return self._generator.loss_with_stats(differences, _weights(real_weight, fake_weight))
+        return self._generator.loss_with_stats(
+            differences, weights_of_sides(real_weight, fake_weight)
+        )
 
     def _loss(
         self,
@@ -301,7 +303,7 @@ class RelativisticAverageLoss:
         fake_weight: Outputs | None,
     ) -> Tensor:
         terms, means = self._terms(reducer, real, fake)
-        weights = _weights(real_weight, fake_weight)
+        weights = weights_of_sides(real_weight, fake_weight)
         if weights is None and reducer.reduction != "none":
             return terms.reduce(means)
         return reducer.loss(_differences(terms, means), weights)
@@ -320,7 +322,7 @@ class RelativisticAverageLoss:
                 )
         maps = [x.detach() for x in terms.x] if self._detach_mean else terms.x
         if batch:
-            terms.check()
+            check_list(terms.x, terms.name)
             means = [compute_dtype(x).mean(0) for x in maps]
         else:
             means = [*means_of_maps(maps, terms.name).unbind()]
@@ -446,11 +448,6 @@ def _average_loss(
     )
 
 
-def _formulas(kind: RelativisticKind) -> tuple[Formula, Formula]:
-    check_name("kind", kind, _FORMULAS)
-    return _FORMULAS[kind]
-
-
 def _pairs(
     names: tuple[str, str], larger: Outputs, smaller: Outputs
 ) -> tuple[Sequence[Tensor], Sequence[Tensor], Name]:
@@ -471,11 +468,3 @@ def _differences(terms: Terms, means: Sequence[Tensor]) -> tuple[list[Tensor], l
     """Each map minus the mean of the other side's, for real and for fake samples."""
     x, n = _subtracted(terms.x, means), len(terms.x) // 2
     return x[:n], x[n:]
-
-
-def _weights(
-    real_weight: Outputs | None, fake_weight: Outputs | None
-) -> tuple[Outputs | None, Outputs | None] | None:
-    """The weights of both sides, or None if there are none."""
-    none = real_weight is None and fake_weight is None
-    return None if none else (real_weight, fake_weight)
