@@ -12,7 +12,6 @@ from ganfast._names import check_name
 from ganfast.losses.formulas import CROSS_ENTROPIES, HINGES, LABELLED, Kind, formulas_of
 from ganfast.losses.reduction import (
     MapReduction,
-    MapWeights,
     Outputs,
     Reducer,
     Reduction,
@@ -129,12 +128,10 @@ class AdversarialLoss:
         if kind == "least_squares":
             threshold = (targets[0] + targets[1]) / 2
             below = "fake" if targets[1] >= targets[0] else "real"
-        weights = MapWeights(scale, map_reduction, map_weights)
+        options = reduction, scale, map_reduction, map_weights, threshold, below
         real, fake, generator = formulas_of(kind, from_probs, smoothing, targets, margin)
-        self._discriminator = Reducer(
-            (("real", real), ("fake", fake)), weights, reduction, threshold, below
-        )
-        self._generator = Reducer((("fake", generator),), weights, reduction, threshold, below)
+        self._discriminator = Reducer((("real", real), ("fake", fake)), *options)
+        self._generator = Reducer((("fake", generator),), *options)
 
     def discriminator(
         self,

@@ -14,7 +14,7 @@ from torch import Tensor
 from ganfast import ops
 from ganfast._checks import Name, check_list, check_samples, in_one_dtype, loss_dtype, place
 from ganfast._names import check_name
-from ganfast.losses.formulas import Formula
+from ganfast.losses.formulas import DISTANCES, Distance, Formula
 from ganfast.reference import along_samples, divisor
 
 MapReduction = Literal["sum", "mean"]
@@ -23,16 +23,11 @@ Reduction = Literal["mean", "sum", "none"]
 Stats = dict[str, Tensor]
 #: For each side (B,), or a mask that broadcasts to each map, or one mask for each map.
 SampleWeights = Sequence[Outputs | None]
-Parameters = tuple[list[float], list[float], list[float], list[tuple[str, int]]]
+Parameters = tuple[list[float], list[float], list[float]]
 
 
 def last_maps(name: str, outputs: Outputs) -> Sequence[Tensor]:
-    """Return the maps that count: a tensor, a list's tensors, or the last one of each inner list.
-
-    Raises:
-        TypeError: the output is not a tensor, a list of tensors, or a list of such lists.
-        ValueError: a list is empty.
-    """
+    """Return the maps that count: a tensor, a list's tensors, or the last of each inner list."""
     if isinstance(outputs, Tensor):
         return (outputs,)
     if not isinstance(outputs, (list, tuple)):
@@ -71,52 +66,20 @@ def weights_of_sides(real: Outputs | None, fake: Outputs | None) -> SampleWeight
     return None if real is None and fake is None else (real, fake)
 
 
-class MapWeights:
-    """The factor of each map in a loss: scale times weight, over the number of maps for a mean."""
-
-    def __init__(
-        self,
-        scale: float = 1.0,
-        map_reduction: MapReduction = "sum",
-        map_weights: Sequence[float] | None = None,
-    ) -> None:
-        check_name("map_reduction", map_reduction, get_args(MapReduction))
-        if not math.isfinite(scale):
-            raise ValueError(f"scale must be finite, got {scale}")
-        self._scale = scale
-        self._mean = map_reduction == "mean"
-        self._weights = None if map_weights is None else list(map_weights)
-
-    def of(self, maps: int) -> list[float]:
-        """Return the factors of that many maps."""
-        scale = self._scale / maps if self._mean else self._scale
-        if self._weights is None:
-            return [scale] * maps
-        if len(self._weights) != maps:
-            raise ValueError(
-                f"map_weights must have one weight for each of the {maps} maps, "
-                f"got {len(self._weights)}"
-            )
-        return [scale * w for w in self._weights]
-
-
 class Terms(NamedTuple):
-    """Arguments of :func:`ganfast.ops.flat`, with each side's name and number of maps."""
+    """Arguments of :func:`ganfast.ops.flat`, with the names of the sides, of equally many maps."""
 
     f: str
     x: list[Tensor]
     weight: list[float]
     a: list[float]
     b: list[float]
-    sides: list[tuple[str, int]]
+    sides: tuple[str, ...]
 
     def name(self, argument: str, k: int) -> str:
         """The caller's name of an op's tensor: ``real[0]``, or ``real_weight`` of its samples."""
-        for side, maps in self.sides:
-            if k < maps:
-                return f"{side}[{k}]" if argument == "x" else f"{side}_weight"
-            k -= maps
-        raise IndexError(f"k must be less than the number of tensors, got {k} too many")
+        side, place = divmod(k, len(self.x) // len(self.sides))
+        return f"{self.sides[side]}[{place}]" if argument == "x" else f"{self.sides[side]}_weight"
 
     def reduce(self, y: Sequence[Tensor] = ()) -> Tensor:
         """Return the sum of the terms, of x - y if there is a y."""
@@ -136,10 +99,19 @@ class _Rows(NamedTuple):
     normalize: bool
 
 
-def _stats_of_maps(maps: Sequence[Tensor], threshold: float) -> Tensor:
-    """(maps, 4) from one launch, not differentiable: 0, mean, shares above and below."""
-    zeros = [0.0] * len(maps)
-    return ops.flat_with_stats(maps, "identity", zeros, zeros, zeros, threshold)[1]
+def distances(
+    x: Sequence[Tensor],
+    y: Sequence[Tensor],
+    kind: Distance,
+    weight: Sequence[float],
+    name: Name = place,
+    per_term: bool = False,
+) -> Tensor:
+    """The sum of the weighted mean distances of pairs of one shape, or its terms, in one launch."""
+    zeros = [0.0] * len(x)
+    return ops.flat(
+        x, DISTANCES[kind], weight, zeros, zeros, y, per_term=per_term, broadcast=False, name=name
+    )
 
 
 def means_of_maps(maps: Sequence[Tensor], name: Name = place) -> Tensor:
@@ -154,54 +126,64 @@ class Reducer:
     Args:
         sides: name and formula of each list of maps; the formulas share f and b. A flipped sample
             of one side takes the formula of the other.
-        weights: the factor of each map.
-        reduction: of each map: mean, sum or none.
+        reduction, scale, map_reduction, map_weights: see :class:`ganfast.losses.AdversarialLoss`.
         threshold: the value that accuracies compare outputs with.
         below: name of the side whose outputs should lie below the threshold.
-
-    Raises:
-        ValueError: the reduction is unknown.
     """
 
     def __init__(
         self,
         sides: Sequence[tuple[str, Formula]],
-        weights: MapWeights,
         reduction: Reduction = "mean",
+        scale: float = 1.0,
+        map_reduction: MapReduction = "sum",
+        map_weights: Sequence[float] | None = None,
         threshold: float = 0.0,
         below: str = "",
     ) -> None:
+        check_name("map_reduction", map_reduction, get_args(MapReduction))
+        if not math.isfinite(scale):
+            raise ValueError(f"scale must be finite, got {scale}")
         check_name("reduction", reduction, get_args(Reduction))
         self.reduction = reduction
         self.f = sides[0][1].f
         self._sides = sides
-        self._weights = weights
+        self._names = tuple([name for name, _ in sides])
+        self._scale, self._mean = scale, map_reduction == "mean"
+        self._map_weights = None if map_weights is None else list(map_weights)
         self._threshold = threshold
         self._below = below
         # The numbers of the terms, by the number of maps.
         self._parameters: dict[int, Parameters] = {}
 
     def parameters(self, maps: int) -> Parameters:
-        """Return weight, a and b of each term, and each side's name and number of maps."""
+        """Return weight, a and b of each term."""
         parameters = self._parameters.get(maps)
         if parameters is None:
+            factors = [1.0] * maps if self._map_weights is None else self._map_weights
+            if len(factors) != maps:
+                raise ValueError(
+                    f"map_weights must have one weight for each of the {maps} maps, "
+                    f"got {len(factors)}"
+                )
+            scale = self._scale / maps if self._mean else self._scale
             weight, a, b = [], [], []
             for _, formula in self._sides:
-                weight += [formula.weight * w for w in self._weights.of(maps)]
+                weight += [formula.weight * (scale * w) for w in factors]
                 a += [formula.a] * maps
                 b += [formula.b] * maps
-            parameters = weight, a, b, [(name, maps) for name, _ in self._sides]
+            parameters = weight, a, b
             if not torch.compiler.is_compiling():  # the next call would be compiled again
                 self._parameters[maps] = parameters
         return parameters
 
     def terms(self, maps: Sequence[Sequence[Tensor]]) -> Terms:
         """Return the terms of the sum over the sides, each with its maps."""
-        weight, a, b, sides = self.parameters(len(maps[0]))
+        weight, a, b = self.parameters(len(maps[0]))
         x = [*maps[0], *maps[1]] if len(maps) > 1 else [*maps[0]]
         if self.reduction == "sum":
             weight = [w * xk.numel() for w, xk in zip(weight, x, strict=True)]
-        return Terms(self.f, x, weight, a, b, sides)
+        return Terms(self.f, x, weight, a, b, self._names)
 
     def loss(
         self,
@@ -213,12 +195,7 @@ class Reducer:
     ) -> Tensor:
         """Return the loss, a scalar, or (B,) for the reduction ``none``.
 
-        Args:
-            maps: those of each side, equally many.
-            sample_weights: the weights of each side.
-            label_flips: the probability that a sample is flipped.
-            rng: draws the flips; the device's default generator if None.
-            minus: with weights, subtracted from the maps of a single side, of their shapes.
+        With weights or ``none``, ``minus`` is subtracted from the maps of a single side.
         """
         if sample_weights is None and not label_flips and self.reduction != "none":
             return self.terms(maps).reduce()
@@ -239,7 +216,9 @@ class Reducer:
             )
             return loss, self._named(table)
         rows = self._rows(maps, sample_weights, label_flips, rng, ())
-        table = _stats_of_maps([x.detach() for side in maps for x in side], self._threshold)
+        x = [x.detach() for side in maps for x in side]
+        zeros = [0.0] * len(x)
+        _, table = ops.flat_with_stats(x, "identity", zeros, zeros, zeros, self._threshold)
         with torch.no_grad():  # each map's part of the loss, a launch each
             for size, group in rows.groups.items():
                 for row in group:
@@ -338,6 +317,10 @@ class Reducer:
         return made.reshape(rows.samples, -1).sum(1) if size else made
 
 
+#: One reducer for equal options.
+cached_reducer = lru_cache(maxsize=64)(Reducer)
+
+
 def _of_elements(name: str, x: Tensor, numbers: Tensor | None) -> Tensor | None:
     """Numbers (B,), or a mask, for each element of a map, flat."""
     if numbers is None:
@@ -399,11 +382,6 @@ def _either(flips: Tensor, own: float, flipped: float, like: Tensor) -> Tensor |
 _IDENTITY = Formula("identity", 1.0, 0.0)
 
 
-@lru_cache(maxsize=64)
-def _reducer_of_samples(formula: Formula, reduction: Reduction) -> Reducer:
-    return Reducer([("values", formula)], MapWeights(), reduction)
-
-
 def reduce_samples(
     values: Tensor,
     reduction: Reduction,
@@ -412,16 +390,10 @@ def reduce_samples(
 ) -> Tensor:
     """Reduce one number per sample, or a function of it, to a scalar, or for ``none`` to (B,).
 
-    Args:
-        values: (B,), in the dtype of the loss.
-        reduction: mean, sum or none.
-        weight: (B,). The mean becomes sum(w l) / sum(w), or 0 if all weights are 0.
-        formula: the function.
-
-    Raises:
-        TypeError: the weight is not a tensor.
-        ValueError: the reduction is unknown, or the weight does not fit the values.
+    With weights (B,) the mean becomes sum(w l) / sum(w), or 0 if all weights are 0.
     """
+    if reduction == "mean" and weight is None and formula is _IDENTITY:
+        return values.mean()
     if weight is not None:
         if not isinstance(weight, Tensor):
             raise TypeError(f"weight must be a tensor, got {type(weight).__name__}")
@@ -431,4 +403,4 @@ def reduce_samples(
                 f"samples, got shape {list(weight.shape)} on {weight.device}"
             )
     weights = None if weight is None else (weight,)
-    return _reducer_of_samples(formula, reduction).loss(((values,),), weights)
+    return cached_reducer((("values", formula),), reduction).loss(((values,),), weights)

@@ -13,7 +13,6 @@ from ganfast.distributed import mean_over_processes
 from ganfast.losses.formulas import Formula
 from ganfast.losses.reduction import (
     MapReduction,
-    MapWeights,
     Outputs,
     Reducer,
     Reduction,
@@ -53,16 +52,11 @@ class RelativisticLoss:
 
     Args:
         kind: one of the above.
-        scale: factor on the loss.
-        reduction: of each map: the ``mean`` or the ``sum`` over its elements, or ``none``: (B,),
-            the share of each pair, whose mean is the ``mean``.
-        map_reduction: the ``sum`` or the ``mean`` of the maps' losses.
-        map_weights: a weight for each map; all 1 if None.
+        scale, reduction, map_reduction, map_weights: see :class:`AdversarialLoss`; with ``none``
+            the shares are those of pairs.
 
     Raises:
-        TypeError: an output is not a floating-point tensor or a list of them.
-        ValueError: an option is unknown; outputs are empty or differ in number or shape; weights do
-            not fit; maps differ in their number of samples where samples matter.
+        TypeError, ValueError: as :class:`AdversarialLoss`, or outputs differ in shape.
 
     Source: Jolicoeur-Martineau 2018, The relativistic discriminator; R3GAN (logistic).
     """
@@ -77,8 +71,8 @@ class RelativisticLoss:
         map_weights: Sequence[float] | None = None,
     ) -> None:
         check_name("kind", kind, _FORMULAS)
-        weights = MapWeights(scale, map_reduction, map_weights)
-        self._reducer = Reducer((("pair", _FORMULAS[kind][0]),), weights, reduction)
+        of_pairs = (("pair", _FORMULAS[kind][0]),)
+        self._reducer = Reducer(of_pairs, reduction, scale, map_reduction, map_weights)
 
     def discriminator(
         self, real: Outputs, fake: Outputs, *, pair_weight: Outputs | None = None
@@ -86,11 +80,9 @@ class RelativisticLoss:
         """Loss of the discriminator.
 
         Args:
-            real: outputs for real samples.
-            fake: outputs for fake samples.
-            pair_weight: weights of the pairs: (B,), or a mask that broadcasts to each map, or one
-                mask per map. A map's mean becomes the weighted mean sum(w l) / sum(w) over its
-                elements l, or 0 if all weights are 0; its sum becomes sum(w l).
+            real, fake: outputs for real and for fake samples.
+            pair_weight: weights of the pairs, as of the samples in
+                :meth:`AdversarialLoss.discriminator`.
 
         Returns:
             Scalar, or (B,) for ``reduction="none"``; float64 for float64 outputs, else float32.
@@ -138,7 +130,7 @@ class RelativisticLoss:
     ) -> Tensor:
         x, y, name = _pairs(names, larger, smaller)
         reducer = self._reducer
-        weight, a, b, _ = reducer.parameters(len(x))
+        weight, a, b = reducer.parameters(len(x))
         if pair_weight is None and reducer.reduction != "none":
             if reducer.reduction == "sum":
                 weight = [w * xk.numel() for w, xk in zip(weight, x, strict=True)]
@@ -155,7 +147,7 @@ class RelativisticLoss:
         pair_weight: Outputs | None,
     ) -> tuple[Tensor, Stats]:
         x, y, name = _pairs(names, larger, smaller)
-        weight, a, b, _ = self._reducer.parameters(len(x))
+        weight, a, b = self._reducer.parameters(len(x))
         check_flat(x, y, self._reducer.f, weight, a, b, name, broadcast=False)
         weights = None if pair_weight is None else (pair_weight,)
         return self._reducer.loss_with_stats((_subtracted(x, y),), weights)
@@ -210,9 +202,9 @@ class RelativisticAverageLoss:
         check_name("kind", kind, _FORMULAS)
         check_name("mean_over", mean_over, get_args(MeanOver))
         self._mean_over, self._detach_mean, self._distributed = mean_over, detach_mean, distributed
-        weights = MapWeights(scale, map_reduction, map_weights)
+        options = reduction, scale, map_reduction, map_weights
         self._discriminator, self._generator = (
-            Reducer((("real", real), ("fake", fake)), weights, reduction, below="fake")
+            Reducer((("real", real), ("fake", fake)), *options, below="fake")
             for real, fake in (_FORMULAS[kind], reversed(_FORMULAS[kind]))
         )
 
@@ -227,13 +219,9 @@ class RelativisticAverageLoss:
         """Loss of the discriminator.
 
         Args:
-            real: outputs for real samples.
-            fake: outputs for fake samples.
-            real_weight: weights of the real samples: (B,), or a mask that broadcasts to each map,
-                or one mask per map. A map's m becomes the weighted mean sum(w l) / sum(w) over its
-                elements l, or 0 if all weights are 0; its sum becomes sum(w l). They do not affect
-                r̄ and f̄.
-            fake_weight: the same for the fake samples.
+            real, fake: outputs for real and for fake samples.
+            real_weight, fake_weight: weights of the samples, see
+                :meth:`AdversarialLoss.discriminator`. They do not affect r̄ and f̄.
 
         Returns:
             Scalar, or (B,) for ``reduction="none"``; float64 for float64 outputs, else float32.
