@@ -60,7 +60,7 @@ def check_list(x: Sequence[Tensor], name: Name = place, complex_too: bool = Fals
     _check_tensors(name, "x", x)
     for k, xk in enumerate(x):
         what, first = name("x", k), name("x", 0)
-        _check_dtype(what, xk, complex_too)
+        check_dtype(what, xk, complex_too)
         if xk.device != x[0].device:
             raise ValueError(
                 f"{what} must have the device of {first}, {x[0].device}, got {xk.device}"
@@ -69,7 +69,8 @@ def check_list(x: Sequence[Tensor], name: Name = place, complex_too: bool = Fals
             raise ValueError(f"{what} must hold at least one element, got shape {list(xk.shape)}")
 
 
-def _check_dtype(what: str, x: Tensor, complex_too: bool) -> None:
+def check_dtype(what: str, x: Tensor, complex_too: bool = False) -> None:
+    """Raise TypeError unless the kernels take the tensor's dtype."""
     if x.dtype not in FLOATING and not (complex_too and x.dtype in _COMPLEX):
         raise TypeError(f"{what} must have dtype {_DTYPES}, got {x.dtype}")
 
@@ -100,7 +101,7 @@ def _check_tensors(name: Name, argument: str, x: Sequence[Tensor]) -> None:
 
 
 def _check_partner(name: Name, k: int, x: Tensor, y: Tensor, complex_too: bool) -> None:
-    _check_dtype(name("y", k), y, complex_too)
+    check_dtype(name("y", k), y, complex_too)
     if y.device != x.device:
         raise ValueError(
             f"{name('y', k)} must have the device of {name('x', k)}, {x.device}, got {y.device}"

@@ -10,9 +10,9 @@ from torch.autograd import forward_ad
 
 from ganfast import _ext, reference
 from ganfast._checks import (
-    FLOATING,
     PHIS,
     Name,
+    check_dtype,
     check_flat,
     check_norms,
     check_rows,
@@ -292,9 +292,7 @@ def _norms(x: Sequence[Tensor], phi: str, weight: float, a: float, b: float, pix
 
 def _check_augment(x: Tensor, u: Tensor) -> None:
     """Say what the kernels refuse, and refuse it where they do not serve."""
-    if x.dtype not in FLOATING:
-        floating = "float64, float32, float16 or bfloat16"
-        raise TypeError(f"augment: x must have dtype {floating}, got {x.dtype}")
+    check_dtype("augment: x", x)
     if x.ndim != 4 or x.numel() == 0:
         expected = "(samples, channels, height, width), none of them 0"
         raise ValueError(f"augment: x must have shape {expected}, got {list(x.shape)}")
@@ -374,9 +372,7 @@ def _check_bias_act(x: Tensor, b: Tensor | None, dim: int, act: str, clamp: floa
         raise ValueError(f"bias_act: act must be {', '.join(first)} or {last}, got {act}")
     if clamp is not None and not clamp >= 0:
         raise ValueError(f"bias_act: clamp must be None or >= 0, got {clamp}")
-    if x.dtype not in FLOATING:
-        floating = "float64, float32, float16 or bfloat16"
-        raise TypeError(f"bias_act: x must have dtype {floating}, got {x.dtype}")
+    check_dtype("bias_act: x", x)
     if b is None:
         return
     if not 0 <= dim < x.ndim:
@@ -464,9 +460,7 @@ def _check_upfirdn2d(
     x: Tensor, f: Tensor, up: Sequence[int], down: Sequence[int], padding: Sequence[int]
 ) -> None:
     """Say what the kernels refuse, and refuse it where they do not serve."""
-    if x.dtype not in FLOATING:
-        floating = "float64, float32, float16 or bfloat16"
-        raise TypeError(f"upfirdn2d: x must have dtype {floating}, got {x.dtype}")
+    check_dtype("upfirdn2d: x", x)
     if x.ndim != 4:
         expected = "(samples, channels, height, width)"
         raise ValueError(f"upfirdn2d: x must have shape {expected}, got {list(x.shape)}")

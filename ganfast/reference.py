@@ -12,10 +12,6 @@ import torch.nn.functional as F
 from torch import Tensor
 
 
-def _target(x: Tensor, a: Tensor | float) -> Tensor:
-    return a.expand_as(x) if isinstance(a, Tensor) else torch.full_like(x, a)
-
-
 def _softplus(x: Tensor) -> Tensor:
     # Above the threshold, what softplus leaves out is below any rounding.
     return F.softplus(x, threshold=50)
@@ -28,9 +24,10 @@ def _bce_with_logits(x: Tensor, a: Tensor | float, b: float) -> Tensor:
 
 
 def _bce(x: Tensor, a: Tensor | float, b: float) -> Tensor:
+    target = a.expand_as(x) if isinstance(a, Tensor) else torch.full_like(x, a)
     valid = (x >= 0) & (x <= 1)  # the rest is NaN; torch's function would raise, on CUDA too late
     with torch.autocast(x.device.type, enabled=False):  # autocast refuses this function
-        loss = F.binary_cross_entropy(torch.where(valid, x, 0.5), _target(x, a), reduction="none")
+        loss = F.binary_cross_entropy(torch.where(valid, x, 0.5), target, reduction="none")
     return torch.where(valid, loss, torch.nan)
 
 
@@ -67,21 +64,6 @@ def _differences(x: Sequence[Tensor], y: Sequence[Tensor]) -> list[Tensor]:
     return [compute_dtype(xk) - compute_dtype(yk) for xk, yk in zip(x, y, strict=True)]
 
 
-def _terms(
-    x: Sequence[Tensor],
-    f: str,
-    weight: Sequence[float],
-    a: Sequence[float],
-    b: Sequence[float],
-    y: Sequence[Tensor] = (),
-) -> list[Tensor]:
-    functor = FUNCTORS[f]
-    return [
-        wk * functor(dk, ak, bk).mean()
-        for dk, wk, ak, bk in zip(_differences(x, y), weight, a, b, strict=True)
-    ]
-
-
 def _sum(terms: list[Tensor]) -> Tensor:
     return torch.stack(terms).sum(0) if len(terms) > 1 else terms[0]
 
@@ -96,7 +78,10 @@ def flat(
     per_term: bool = False,
 ) -> Tensor:
     """See :func:`ganfast.ops.flat`."""
-    terms = _terms(x, f, weight, a, b, y)
+    terms = [
+        wk * FUNCTORS[f](dk, ak, bk).mean()
+        for dk, wk, ak, bk in zip(_differences(x, y), weight, a, b, strict=True)
+    ]
     return torch.stack(terms) if per_term else _sum(terms)
 
 
@@ -109,18 +94,13 @@ def flat_with_stats(
     threshold: float,
 ) -> tuple[Tensor, Tensor]:
     """See :func:`ganfast.ops.flat_with_stats`."""
-    terms = _terms(x, f, weight, a, b)
-    return _sum(terms), _stats(x, terms, threshold)
-
-
-def _stats(x: Sequence[Tensor], terms: Sequence[Tensor], threshold: float) -> Tensor:
-    """(K, 4): each tensor's term, mean, and shares above and below the threshold."""
+    terms = flat(x, f, weight, a, b, per_term=True)
     table = []
-    for xk, term in zip(x, terms, strict=True):
+    for xk, term in zip(x, terms.detach(), strict=True):
         xk = compute_dtype(xk.detach())
         above, below = (xk > threshold).to(xk.dtype), (xk < threshold).to(xk.dtype)
-        table.append(torch.stack([term.detach(), xk.mean(), above.mean(), below.mean()]))
-    return torch.stack(table)
+        table.append(torch.stack([term, xk.mean(), above.mean(), below.mean()]))
+    return terms.sum(0), torch.stack(table)
 
 
 def along_samples(numbers: Tensor, x: Tensor) -> Tensor:
@@ -161,7 +141,7 @@ def rows(
     return _sum(terms)
 
 
-def _powered(s: Tensor, exponent: float) -> Tensor:
+def powered(s: Tensor, exponent: float) -> Tensor:
     """s^exponent, with zero for the derivatives that are not finite at zero."""
     if exponent >= 2 or exponent == 1:
         return s.pow(exponent)
@@ -176,9 +156,9 @@ def norms(x: Sequence[Tensor], phi: str, weight: float, a: float, b: float, pixe
     if phi == "maximum":
         return weight * s.amax()
     if phi == "power":
-        s = _powered(s, a)
+        s = powered(s, a)
     elif phi != "square":
-        distance = _powered(s + b, 0.5) - a
+        distance = powered(s + b, 0.5) - a
         s = (F.relu(distance) if phi == "one_sided" else distance).square()
     return weight * s.mean()
 

@@ -10,7 +10,7 @@ from torch.nn.utils import parametrizations, parametrize
 from ganfast import ops
 from ganfast.penalties._calls import Inputs, Output, output_maps, outputs_at
 from ganfast.penalties.approximate import mean_squared_difference
-from ganfast.reference import compute_dtype
+from ganfast.reference import compute_dtype, powered
 
 
 def consistency(outputs: Inputs, augmented: Inputs, *, weight: float = 10.0) -> Tensor:
@@ -21,13 +21,8 @@ def consistency(outputs: Inputs, augmented: Inputs, *, weight: float = 10.0) -> 
     For bCR (Zhao et al. 2021, arXiv:2002.04724), call it for the real and for the fake samples. For
     the discriminator's side of zCR, pass D(G(z)) and D(G(z + delta)).
 
-    Args:
-        outputs: D(x), a tensor or a list of maps: logits, embeddings or class scores.
-        augmented: D(T(x)), of the same shapes.
-        weight: lambda.
-
-    Returns:
-        Scalar, the sum over maps.
+    D(x), and D(T(x)) of the same shapes, are a tensor or a list of maps, whose terms add up to a
+    scalar: logits, embeddings or class scores.
     """
     return mean_squared_difference(output_maps(outputs), output_maps(augmented), weight)
 
@@ -37,10 +32,7 @@ def latent_diversity(images: Tensor, moved: Tensor, *, weight: float = 0.5) -> T
 
     .. math:: -\lambda \, m[(G(z) - G(z + \delta))^2]
 
-    Args:
-        images: G(z).
-        moved: G(z + delta), of the same shape.
-        weight: lambda.
+    with G(z) the images and G(z + delta) the moved ones, of one shape.
     """
     return mean_squared_difference([images], [moved], -weight)
 
@@ -48,12 +40,7 @@ def latent_diversity(images: Tensor, moved: Tensor, *, weight: float = 0.5) -> T
 def disc_shift(real_logits: Inputs, *, weight: float = 0.001) -> Tensor:
     r"""Keep logits near zero: :math:`\lambda \, m[D(x)^2]` (Karras et al. 2018, arXiv:1710.10196).
 
-    Args:
-        real_logits: D(x) of real samples, a tensor or a list of maps.
-        weight: lambda.
-
-    Returns:
-        Scalar, the sum over maps.
+    The logits are a tensor or a list of maps, whose terms add up to a scalar.
     """
     logits = output_maps(real_logits)
     zeros = [0.0] * len(logits)
@@ -77,8 +64,7 @@ def path_lengths(
     (g,) = torch.autograd.grad(projected, latents, create_graph=True)
     layers = latents.shape[1] if latents.dim() == 3 else 1
     squared = compute_dtype(g).square().flatten(1).sum(1) / layers + eps
-    positive = squared > 0  # the root's derivative is infinite at zero
-    return torch.where(positive, torch.where(positive, squared, 1.0).sqrt(), 0.0)
+    return powered(squared, 0.5)
 
 
 def path_length_deviations(
@@ -123,8 +109,7 @@ class PathLength(nn.Module):
 
     Args:
         weight: lambda.
-        decay: share of a batch in the moving mean.
-        eps: epsilon; with 0, a length of zero has a gradient of zero.
+        decay, eps: see :func:`path_length_deviations`.
     """
 
     mean: Tensor
@@ -139,13 +124,7 @@ class PathLength(nn.Module):
     def forward(self, images: Tensor, latents: Tensor, noise: Tensor | None = None) -> Tensor:
         """Return the penalty of images (N, C, H, W) made from latents (N, D) or (N, L, D).
 
-        Args:
-            images: G(w).
-            latents: w, which required gradients when the images were made.
-            noise: replaces the normal draw, before the division.
-
-        Raises:
-            ValueError: the latents do not require gradients.
+        Arguments and errors are those of :func:`path_length_deviations`.
         """
         deviations = path_length_deviations(
             images, latents, self.mean, self.decay, noise=noise, eps=self.eps

@@ -1,7 +1,7 @@
 """The parts that the losses of taming-transformers and latent-diffusion share."""
 
-from collections.abc import Sequence
-from typing import Any
+from collections.abc import Callable, Mapping, Sequence
+from importlib import import_module
 
 import torch
 from torch import Tensor, nn
@@ -45,60 +45,55 @@ def plain_weight(nll: Tensor, g: Tensor, last_layer: Tensor) -> Tensor:
     return weight
 
 
-def _taming_networks(
-    perceptual_loss: nn.Module | None, discriminator: nn.Module | None, layers: dict[str, Any]
-) -> tuple[nn.Module, nn.Module]:
-    """Return the networks; those that are None come from the installed project."""
-    if perceptual_loss is None:
-        from taming.modules.losses.lpips import LPIPS  # type: ignore[import-not-found]
-
-        perceptual_loss = LPIPS()
-    if discriminator is None:
-        from taming.modules.discriminator.model import (  # type: ignore[import-not-found]
-            NLayerDiscriminator,
-            weights_init,
-        )
-
-        discriminator = NLayerDiscriminator(**layers).apply(weights_init)
-    return perceptual_loss.eval(), discriminator
-
-
 class AutoencoderLoss(nn.Module):
-    """Reconstruction loss and discriminator of an autoencoder, with VQGAN's adaptive weight.
-
-    Networks that are None are those of taming-transformers; ``layers`` are the options of its
-    discriminator.
-    """
+    """Reconstruction loss and discriminator of an autoencoder, with VQGAN's adaptive weight."""
 
     pixel_kind: Distance = "l1"
+    _losses: Mapping[str, Callable[[Tensor, Tensor], Tensor]] = DISCRIMINATOR_LOSSES
+    #: Where networks that are None come from, and the discriminator's class there.
+    _source = "taming.modules"
+    _network = "NLayerDiscriminator"
+    perceptual_loss: nn.Module
+    discriminator: nn.Module
 
     def __init__(
         self,
         disc_start: int,
-        pixelloss_weight: float,
         disc_factor: float,
         disc_weight: float,
         perceptual_weight: float,
         disc_conditional: bool,
         disc_loss: str,
-        perceptual_loss: nn.Module | None,
-        discriminator: nn.Module | None,
-        scaler: torch.amp.GradScaler | None,
-        layers: dict[str, Any],
     ) -> None:
         super().__init__()
-        check_name("disc_loss", disc_loss, DISCRIMINATOR_LOSSES)
-        self.pixel_weight = pixelloss_weight  # unused, as in the projects
+        check_name("disc_loss", disc_loss, self._losses)
         self.perceptual_weight = perceptual_weight
         self.discriminator_iter_start = disc_start
-        self.disc_loss = DISCRIMINATOR_LOSSES[disc_loss]
+        self.disc_loss = self._losses[disc_loss]
         self.disc_factor = disc_factor
         self.discriminator_weight = disc_weight
         self.disc_conditional = disc_conditional
-        self.scaler = scaler
-        self.perceptual_loss, self.discriminator = _taming_networks(
-            perceptual_loss, discriminator, layers
-        )
+        self.scaler: torch.amp.GradScaler | None = None
+
+    def _add_networks(
+        self,
+        perceptual_loss: nn.Module | None,
+        discriminator: nn.Module | None,
+        channels: int,
+        layers: int,
+        use_actnorm: bool,
+        ndf: int = 64,
+    ) -> None:
+        """Take the networks; those that are None come from the installed project."""
+        if perceptual_loss is None:
+            perceptual_loss = import_module(f"{self._source}.losses.lpips").LPIPS()
+        if discriminator is None:
+            model = import_module(f"{self._source}.discriminator.model")
+            made = getattr(model, self._network)(
+                input_nc=channels, n_layers=layers, use_actnorm=use_actnorm, ndf=ndf
+            )
+            discriminator = made.apply(model.weights_init)
+        self.perceptual_loss, self.discriminator = perceptual_loss.eval(), discriminator
 
     @staticmethod
     def _of_discriminator(optimizer_idx: int) -> bool:
@@ -114,6 +109,23 @@ class AutoencoderLoss(nn.Module):
             return pixels, pixels.new_zeros(())
         perceptual: Tensor = self.perceptual_loss(inputs, reconstructions)
         return pixels + self.perceptual_weight * perceptual.mean(), perceptual
+
+    def _likelihoods(
+        self,
+        inputs: Tensor,
+        reconstructions: Tensor,
+        logvar: Tensor,
+        weights: Tensor | float | None,
+    ) -> tuple[Tensor, Tensor, Tensor | None]:
+        """The mean distance, and L_nll without and with weights that broadcast to the elements."""
+        rec, perceptual = self._distances(inputs, reconstructions)
+        nll = inputs.numel() // inputs.shape[0] * (rec / logvar.exp() + logvar)
+        if weights is None:
+            return rec, nll, None
+        of_images = perceptual.reshape(-1, 1, 1, 1)  # or (B,), of ganfast.metrics.LPIPS
+        of_elements = (inputs - reconstructions).abs() + self.perceptual_weight * of_images
+        weighted = weights * (of_elements / logvar.exp() + logvar)
+        return rec, nll, weighted.sum() / inputs.shape[0]
 
     def _logits(self, images: Tensor, cond: Tensor | None) -> Tensor:
         if self.disc_conditional != (cond is not None):
@@ -142,37 +154,16 @@ class AutoencoderLoss(nn.Module):
         parameters: Sequence[Tensor] = (),
         weighted: Tensor | None = None,
     ) -> tuple[Tensor, dict[str, Tensor]]:
-        """Loss of the autoencoder and its log.
-
-        The generator's loss joins nll_loss from the start of the discriminator on. It joins
-        ``weighted`` instead if that is given, but its weight is still that of nll_loss.
-        """
+        """Loss of the autoencoder, with the generator's from ``disc_start`` on, and its log."""
         factor = self._factor(global_step)
         loss = nll_loss if weighted is None else weighted
         d_weight = g_loss = nll_loss.new_zeros(())
         if factor != 0:
             with frozen(self.discriminator):
                 g_loss = generator_loss(self._logits(reconstructions, cond), "wasserstein")
-            if torch.is_grad_enabled() and last_layer is None:
-                raise ValueError(
-                    "last_layer must be a tensor while gradients are recorded, got None"
-                )
-            if weighted is not None:
-                if last_layer is not None and torch.is_grad_enabled():
-                    own = self.discriminator_weight * factor
-                    d_weight = own * plain_weight(nll_loss, g_loss, last_layer)
-                loss = weighted + d_weight * g_loss
-            elif last_layer is not None:
-                loss, d_weight = adaptive_weight_loss(
-                    nll_loss,
-                    g_loss,
-                    reconstructions,
-                    last_layer,
-                    weight=self.discriminator_weight * factor,
-                    parameters=parameters,
-                    scaler=self.scaler,
-                )
-            d_weight = d_weight / factor
+            loss, d_weight = self._balanced(
+                nll_loss, g_loss, reconstructions, last_layer, factor, parameters, weighted
+            )
         loss = loss + regularizer
         log = {
             "total_loss": loss.clone(),
@@ -182,6 +173,38 @@ class AutoencoderLoss(nn.Module):
             "g_loss": g_loss,
         }
         return loss, {f"{split}/{name}": value.detach() for name, value in log.items()}
+
+    def _balanced(
+        self,
+        nll_loss: Tensor,
+        g_loss: Tensor,
+        reconstructions: Tensor,
+        last_layer: Tensor | None,
+        factor: float,
+        parameters: Sequence[Tensor] = (),
+        weighted: Tensor | None = None,
+    ) -> tuple[Tensor, Tensor]:
+        """The losses with the adaptive weight, and this; without gradients no generator's and 0.
+
+        The generator's loss joins ``weighted`` if given, but its weight is that of nll_loss.
+        """
+        if not torch.is_grad_enabled():
+            return nll_loss if weighted is None else weighted, nll_loss.new_zeros(())
+        if last_layer is None:
+            raise ValueError("last_layer must be a tensor while gradients are recorded, got None")
+        if weighted is not None:
+            weight = self.discriminator_weight * plain_weight(nll_loss, g_loss, last_layer)
+            return weighted + weight * factor * g_loss, weight
+        loss, weight = adaptive_weight_loss(
+            nll_loss,
+            g_loss,
+            reconstructions,
+            last_layer,
+            weight=self.discriminator_weight * factor,
+            parameters=parameters,
+            scaler=self.scaler,
+        )
+        return loss, weight / factor
 
     def _discriminator_step(
         self,

@@ -29,11 +29,7 @@ _AT_ONCE = 8  # threads
 
 
 def inception(resize: Mode, device: Device, weights: Weights = None, dims: int = 2048) -> Encoder:
-    """Load Inception on a device, by default a GPU if there is one, with public or other weights.
-
-    Raises:
-        FileNotFoundError, ValueError: as `ganfast.features.load`.
-    """
+    """Load Inception, by default on a GPU if there is one, with public or other weights."""
     if device is None:
         device = "cuda" if torch.cuda.is_available() else "cpu"
     sha256 = None if weights is None else sha256_of(Path(weights))
@@ -43,13 +39,9 @@ def inception(resize: Mode, device: Device, weights: Weights = None, dims: int =
 
 
 class Images:
-    """Image files in a given order, as RGB (3, H, W).
+    """Image files in a given order, or those of a .zip file, as RGB (3, H, W).
 
-    Args:
-        name: where they are, for errors and the progress bar.
-        files: image files, or .npy files of uint8 (H, W, 3); or their names in ``archive``.
-        archive: a .zip file.
-        change: a function of each image (H, W, 3), such as a crop.
+    The files may be .npy of uint8 (H, W, 3); ``change`` is a function of each image (H, W, 3).
     """
 
     def __init__(
@@ -84,11 +76,7 @@ class Images:
 def features_of(
     images: Any, name: str, encoder: Encoder, layers: tuple[str, ...], batch_size: int, quiet: bool
 ) -> dict[str, Tensor]:
-    """Return layers of all images of a sequence, of any sizes; threads read the next ones ahead.
-
-    Raises:
-        TypeError, ValueError: an image cannot be used, or ``batch_size`` is below 1.
-    """
+    """Return layers of all images of a sequence, of any sizes; threads read the next ones ahead."""
     if batch_size < 1:
         raise ValueError(f"batch_size must be at least 1, got {batch_size}")
     n = len(images)

@@ -8,13 +8,8 @@ from types import ModuleType
 def serve(package: str, modules: Mapping[str, ModuleType]) -> None:
     """Make imports of a package's modules give these; the package itself stays the project's.
 
-    Args:
-        package: dotted name of the package.
-        modules: name within the package, "" for the package itself, and the module.
-
-    Raises:
-        RuntimeError: the project's own module is already imported, so that what has been taken
-            from it would stay in use.
+    The name "" is that of the package itself. Where the project's own module is imported already,
+    what has been taken from it would stay in use: a RuntimeError.
     """
     names = {f"{package}.{name}".rstrip("."): module for name, module in modules.items()}
     for name, module in names.items():

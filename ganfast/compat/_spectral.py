@@ -1,7 +1,7 @@
 """Shared by the audio modules: spectrograms that are made once, and DAC's multi-scale losses."""
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from functools import lru_cache, partial
 
 import torch
@@ -29,12 +29,12 @@ def spectrogram(
     hop: int,
     win: int,
     padding: int,
-    window: str = "hann",
     eps: float = 0.0,
     mels: int | None = None,
     sample_rate: float | None = None,
     low: float = 0.0,
     high: float | None = None,
+    window: str = "hann",
 ) -> Spectrogram:
     """One spectrogram for equal options, on its device."""
     check_name("window_type", window, _WINDOWS)
@@ -63,9 +63,11 @@ def padded(y: Tensor, n_fft: int, hop: int, center: bool) -> tuple[Tensor, int]:
 class MultiScale(nn.Module):
     """The sum over scales of distances of magnitudes and of their logarithms to base 10."""
 
+    #: Mel filters (None for none), lowest and highest frequency, and length of each window.
+    scales: list[tuple[int | None, float, float | None, int]]
+
     def __init__(
         self,
-        window_lengths: Sequence[int],
         loss_fn: Callable[[Tensor, Tensor], Tensor] | None,
         clamp_eps: float,
         mag_weight: float,
@@ -73,22 +75,17 @@ class MultiScale(nn.Module):
         pow: float,
         weight: float,
         window_type: str | None,
-        n_mels: Sequence[int | None],
-        mel_fmin: Sequence[float],
-        mel_fmax: Sequence[float | None],
     ) -> None:
         super().__init__()
         self.loss_fn = loss_fn
         self.clamp_eps, self.mag_weight, self.log_weight = clamp_eps, mag_weight, log_weight
         self.pow, self.weight, self.window_type = pow, weight, window_type
-        # As many scales as the shortest list has, as in the projects.
-        self.scales = list(zip(n_mels, mel_fmin, mel_fmax, window_lengths, strict=False))
 
     def distance(self, x: Tensor, y: Tensor, sample_rate: float | None) -> Tensor:
         """Distance of estimates from references, (..., T), of one sample rate; scalar."""
         window = self.window_type or "hann"
         spectrograms = [
-            spectrogram(y.device, n, n // 4, n, n // 2, window, 0.0, mels, sample_rate, low, high)
+            spectrogram(y.device, n, n // 4, n, n // 2, 0.0, mels, sample_rate, low, high, window)
             for mels, low, high, n in self.scales
         ]
         log = self.log_weight * self.pow

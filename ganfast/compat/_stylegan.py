@@ -3,7 +3,7 @@
 import math
 from abc import ABC, abstractmethod
 from collections.abc import Callable
-from typing import Any, Literal, get_args
+from typing import Literal, cast, get_args
 
 import torch
 import torch.nn.functional as F
@@ -17,12 +17,13 @@ Phase = Literal["Gmain", "Greg", "Gboth", "Dmain", "Dreg", "Dboth"]
 Report = Callable[[str, Tensor], object]
 
 
-def report_of_project() -> Report:
-    """Return the project's function for statistics."""
+def chosen_report(report: Report | None) -> Report:
+    """Return the function for statistics, the project's if None."""
+    if report is not None:
+        return report
     from torch_utils import training_stats  # type: ignore[import-not-found]
 
-    report: Report = training_stats.report
-    return report
+    return cast(Report, training_stats.report)
 
 
 def check_phase(phase: str) -> None:
@@ -64,26 +65,21 @@ def mixed_styles(ws: Tensor, other: Callable[[], Tensor], probability: float) ->
 
 
 class Phases(ABC):
-    """The phases of a loss: attributes of the projects' classes, and what each phase computes.
+    """The phases of a loss: attributes of the projects' classes, and what each phase computes."""
 
-    Args:
-        report: called with a name and a tensor of statistics; the project's if None.
-    """
+    _report: Report
 
     def __init__(
         self,
         device: torch.device | str,
-        D: Any,
         augment_pipe: Callable[[Tensor], Tensor] | None,
         r1_gamma: float,
         style_mixing_prob: float,
         pl_weight: float,
         pl_batch_shrink: int,
         pl_decay: float,
-        report: Report | None,
     ) -> None:
         self.device = device
-        self.D = D
         self.augment_pipe = augment_pipe
         self.r1_gamma = r1_gamma
         self.style_mixing_prob = style_mixing_prob
@@ -91,7 +87,6 @@ class Phases(ABC):
         self.pl_batch_shrink = pl_batch_shrink
         self.pl_decay = pl_decay
         self.pl_mean = torch.zeros([], device=device)
-        self._report = report_of_project() if report is None else report
 
     @abstractmethod
     def _images(self, z: Tensor, c: Tensor, for_D: bool, sync: bool) -> tuple[Tensor, Tensor]:

@@ -12,6 +12,7 @@ project, flashy exchanges the discriminator's gradients between processes.
 """
 
 from collections.abc import Callable
+from contextlib import nullcontext
 from importlib import import_module
 from typing import Any
 
@@ -169,8 +170,7 @@ class AdversarialLoss(nn.Module):
         super().__init__()
         self.adversary = adversary
         if process_count() > 1:
-            flashy = import_module("flashy")
-            flashy.distrib.broadcast_model(self.adversary)
+            import_module("flashy").distrib.broadcast_model(self.adversary)
         self.optimizer = optimizer
         self.loss = loss
         self.loss_real = loss_real
@@ -201,12 +201,7 @@ class AdversarialLoss(nn.Module):
         return logits, fmaps
 
     def train_adv(self, fake: Tensor, real: Tensor) -> Tensor:
-        """Take one step of the adversary's optimizer, and return the loss; scalar.
-
-        Args:
-            fake: signals, which are detached.
-            real: signals.
-        """
+        """Take one step of the adversary's optimizer; return the loss, scalar."""
         (logits_real, _), (logits_fake, _) = joined(
             self.adversary, self.get_adversary_pred, real.detach(), fake.detach()
         )
@@ -215,22 +210,16 @@ class AdversarialLoss(nn.Module):
             self.loss_real, logits_real, scale
         )
         self.optimizer.zero_grad()
+        together: Any = nullcontext()
         if process_count() > 1:
-            flashy = import_module("flashy")
-            with flashy.distrib.eager_sync_model(self.adversary):
-                loss.backward()  # type: ignore[no-untyped-call]
-        else:
-            loss.backward()  # type: ignore[no-untyped-call]
+            together = import_module("flashy").distrib.eager_sync_model(self.adversary)
+        with together:
+            torch.autograd.backward(loss)
         self.optimizer.step()
         return loss
 
     def forward(self, fake: Tensor, real: Tensor) -> tuple[Tensor, Tensor]:
-        """Return the generator's loss and the feature matching loss, or 0 without one; scalars.
-
-        Args:
-            fake: signals.
-            real: signals.
-        """
+        """Return the generator's loss and the feature matching loss, or 0 without one; scalars."""
         with frozen(self.adversary):
             logits, fmaps_fake = self.get_adversary_pred(fake)
             if self.loss_feat is not None:

@@ -12,7 +12,7 @@ Models import the penalties as functions from ``basicsr.losses.gan_loss``; impor
 sample's, as the paper does. A path length of 0 has the gradient 0; the project's is NaN.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from importlib import import_module
 from importlib.util import find_spec
 
@@ -55,9 +55,7 @@ class GANLoss(nn.Module):
     ================= ========================================== ===========================
 
     Args:
-        gan_type: one of the above.
-        real_label_val: label of real outputs.
-        fake_label_val: label of fake outputs.
+        gan_type, real_label_val, fake_label_val: one of the above, and its labels.
         loss_weight: factor on the generator's loss only.
 
     Raises:
@@ -78,17 +76,8 @@ class GANLoss(nn.Module):
         self.real_label_val = real_label_val
         self.fake_label_val = fake_label_val
 
-    def forward(self, input: Tensor, target_is_real: bool, is_disc: bool = False) -> Tensor:
-        """Loss of outputs of any shape; scalar.
-
-        Args:
-            input: the discriminator's outputs.
-            target_is_real: take the outputs to be real, or to be fake.
-            is_disc: the loss is the discriminator's.
-        """
-        return self._loss(input, target_is_real, is_disc)
-
-    def _loss(self, input: Outputs, target_is_real: bool, is_disc: bool) -> Tensor:
+    def forward(self, input: Outputs, target_is_real: bool, is_disc: bool = False) -> Tensor:
+        """Loss of outputs of any shape, the discriminator's or the generator's; scalar."""
         labels = self.fake_label_val, self.real_label_val
         formula = formula_of(_FUNCTIONS[self.gan_type], target_is_real, labels)
         if self.gan_type == "hinge" and not is_disc:
@@ -98,24 +87,16 @@ class GANLoss(nn.Module):
 
 
 class MultiScaleGANLoss(GANLoss):
-    """:class:`GANLoss` of a discriminator with several scales: the mean of the scales' losses."""
+    """:class:`GANLoss` of a discriminator with several scales: the mean of the scales' losses.
 
-    def forward(
-        self,
-        input: Tensor | Sequence[Tensor] | Sequence[Sequence[Tensor]],
-        target_is_real: bool,
-        is_disc: bool = False,
-    ) -> Tensor:
-        """Loss of a tensor, a list of maps, or a list of lists whose last maps count; scalar."""
-        return self._loss(input, target_is_real, is_disc)
+    Its input is a tensor, a list of maps, or a list of lists whose last maps count.
+    """
 
 
 def r1_penalty(real_pred: Tensor, real_img: Tensor) -> Tensor:
     """R1 without a half: the mean over samples of ||grad||^2; scalar.
 
-    Args:
-        real_pred: outputs for the real images.
-        real_img: real images, which required gradients when the outputs were made.
+    ``real_img`` required gradients when the outputs ``real_pred`` were made.
     """
     return r1_from_logits(real_pred, real_img, gamma=1.0, half=False)
 
@@ -126,13 +107,9 @@ def gradient_penalty_loss(
     fake_data: Tensor,
     weight: Tensor | None = None,
 ) -> Tensor:
-    """The mean over pixels of (||grad|| - 1)^2 between real and fake images; scalar.
+    """The mean over pixels of (||grad|| - 1)^2 between real and fake images (N, C, H, W); scalar.
 
-    Args:
-        discriminator: the discriminator.
-        real_data: real images, (N, C, H, W).
-        fake_data: fake images of the same shape.
-        weight: multiplies the gradients; the loss is divided by its mean.
+    ``weight`` multiplies the gradients, and the loss is divided by its mean.
     """
     return wgan_gp(discriminator, real_data, fake_data, weight=1.0, norm="pixel", mask=weight)
 

@@ -23,12 +23,5 @@ __all__ = ["calc_gradient_penalty"]
 def calc_gradient_penalty(
     netD: Callable[[Tensor], Tensor], real_data: Tensor, fake_data: Tensor, *, LAMBDA: float = 10.0
 ) -> Tensor:
-    """LAMBDA m[(||grad|| - 1)^2] between real and fake samples; scalar.
-
-    Args:
-        netD: the discriminator.
-        real_data: real samples (N, ...).
-        fake_data: fake samples of the same shape.
-        LAMBDA: the weight.
-    """
+    """LAMBDA m[(||grad|| - 1)^2] between real and fake samples (N, ...); scalar."""
     return wgan_gp(netD, real_data, fake_data, weight=LAMBDA)

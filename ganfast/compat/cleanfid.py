@@ -27,6 +27,7 @@ from torch import Tensor
 
 from ganfast import _npz, metrics
 from ganfast._files import atomic_write, cache_folder
+from ganfast._names import check_name
 from ganfast.compat._image_files import (
     Change,
     Device,
@@ -38,6 +39,7 @@ from ganfast.compat._image_files import (
     inception,
     moments_of,
 )
+from ganfast.compat.pytorch_fid import IMAGE_EXTENSIONS
 from ganfast.features import Encoder
 from ganfast.features.resize import Mode
 
@@ -55,12 +57,7 @@ __all__ = [
 _MODES: dict[str, Mode] = {
     "clean": "clean", "legacy_pytorch": "torch", "legacy_tensorflow": "tf1",
 }  # fmt: skip
-_EXTENSIONS = frozenset(
-    (
-        *("bmp", "jpg", "jpeg", "pgm", "png", "ppm", "tif", "tiff", "webp", "npy"),
-        *("JPEG", "JPG", "PNG"),
-    )
-)
+_EXTENSIONS = IMAGE_EXTENSIONS | {"npy", "JPEG", "JPG", "PNG"}
 _URL = "https://www.cs.cmu.edu/~clean-fid/stats"
 _Array = npt.NDArray[np.floating]
 Generator = Callable[[Tensor], Tensor]
@@ -272,8 +269,7 @@ class _Features:
 
 
 def _check(mode: str, model_name: str) -> None:
-    if mode not in _MODES:
-        raise ValueError(f"mode must be one of {', '.join(_MODES)}, got {mode!r}")
+    check_name("mode", mode, _MODES)
     if model_name != "inception_v3":
         raise ValueError(
             f"model_name must be 'inception_v3', got {model_name!r}; ganfast.evaluate has CLIP and "

@@ -35,24 +35,13 @@ class GANLoss(pix2pix.GANLoss):
     ``nonsaturating`` m[softplus(-x)], m[softplus(x)], of each sample
     ================= ==========================================
 
-    Args:
-        gan_mode: one of the above.
-        target_real_label: label of real outputs.
-        target_fake_label: label of fake outputs.
-
-    Raises:
-        ValueError: the mode is unknown.
+    Arguments and errors are those of :class:`ganfast.compat.pix2pix.GANLoss`.
     """
 
     _modes = (*pix2pix.GANLoss._modes, "nonsaturating")
 
     def forward(self, prediction: Tensor, target_is_real: bool) -> Tensor:
-        """Loss of outputs of any shape; scalar, or for ``nonsaturating`` (B,).
-
-        Args:
-            prediction: the discriminator's outputs, without a sigmoid.
-            target_is_real: take the outputs to be real, or to be fake.
-        """
+        """Loss of outputs of any shape; scalar, or for ``nonsaturating`` (B,)."""
         if self.gan_mode != "nonsaturating":
             return super().forward(prediction, target_is_real)
         sign = -1.0 if target_is_real else 1.0
@@ -75,11 +64,7 @@ class PatchNCELoss(nn.Module):
         self.opt = opt
 
     def forward(self, feat_q: Tensor, feat_k: Tensor) -> Tensor:
-        """Return the loss of each patch, (B P,).
-
-        Args:
-            feat_q: features of the generated images, (B P, C).
-            feat_k: features of the source images, which get no gradient.
+        """Return the loss of each patch, (B P,), of features (B P, C); ``feat_k`` get no gradient.
 
         Raises:
             TypeError, ValueError: as :func:`ganfast.losses.patch_nce`.

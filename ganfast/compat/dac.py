@@ -49,12 +49,7 @@ class GANLoss(nn.Module):
         return self.discriminator(fake.audio_data), self.discriminator(real.audio_data)
 
     def discriminator_loss(self, fake: Any, real: Any) -> Tensor:
-        """The sum over all discriminators of m[f^2] + m[(1 - r)^2]; scalar.
-
-        Args:
-            fake: signal whose ``audio_data`` is detached.
-            real: signal with ``audio_data``.
-        """
+        """The sum over all discriminators of m[f^2] + m[(1 - r)^2] of detached signals; scalar."""
         d_real, d_fake = joined(
             self.discriminator,
             lambda x: _lists(self.discriminator(x)),
@@ -65,10 +60,6 @@ class GANLoss(nn.Module):
 
     def generator_loss(self, fake: Any, real: Any) -> tuple[Tensor, Tensor]:
         r"""The sum of m[(1 - f)^2] over the logits, and that of m\|G - R\| over all other features.
-
-        Args:
-            fake: signal with ``audio_data``.
-            real: signal with ``audio_data``.
 
         Returns:
             The adversarial and the feature matching loss, unweighted scalars.
@@ -126,20 +117,8 @@ class MultiScaleSTFTLoss(_OfSignals):
         match_stride: bool = False,
         window_type: str | None = None,
     ) -> None:
-        n = len(window_lengths)
-        super().__init__(
-            window_lengths,
-            loss_fn,
-            clamp_eps,
-            mag_weight,
-            log_weight,
-            pow,
-            weight,
-            window_type,
-            [None] * n,
-            [0.0] * n,
-            [None] * n,
-        )
+        super().__init__(loss_fn, clamp_eps, mag_weight, log_weight, pow, weight, window_type)
+        self.scales = [(None, 0.0, None, length) for length in window_lengths]
 
 
 class MelSpectrogramLoss(_OfSignals):
@@ -165,16 +144,6 @@ class MelSpectrogramLoss(_OfSignals):
         mel_fmax: Sequence[float | None] = (None, None),
         window_type: str | None = None,
     ) -> None:
-        super().__init__(
-            window_lengths,
-            loss_fn,
-            clamp_eps,
-            mag_weight,
-            log_weight,
-            pow,
-            weight,
-            window_type,
-            n_mels,
-            mel_fmin,
-            mel_fmax,
-        )
+        super().__init__(loss_fn, clamp_eps, mag_weight, log_weight, pow, weight, window_type)
+        # As many scales as the shortest list has, as in the project.
+        self.scales = list(zip(n_mels, mel_fmin, mel_fmax, window_lengths, strict=False))

@@ -24,22 +24,13 @@ __all__ = ["compute_r1_regularization", "gan_loss_discriminator", "gan_loss_gene
 
 
 def gan_loss_generator(fake_logits: Tensor) -> Tensor:
-    """m[softplus(-fake)]; scalar.
-
-    Args:
-        fake_logits: (N, heads).
-    """
+    """m[softplus(-fake)] of logits (N, heads); scalar."""
     _check("fake_logits", fake_logits)
     return generator_loss(fake_logits)
 
 
 def gan_loss_discriminator(real_logits: Tensor, fake_logits: Tensor) -> Tensor:
-    """m[softplus(-real)] + m[softplus(fake)]; scalar.
-
-    Args:
-        real_logits: (N, heads).
-        fake_logits: (N, heads).
-    """
+    """m[softplus(-real)] + m[softplus(fake)] of logits (N, heads); scalar."""
     _check("real_logits", real_logits)
     _check("fake_logits", fake_logits)
     return discriminator_loss(real_logits, fake_logits)
@@ -53,10 +44,8 @@ def compute_r1_regularization(
     Args:
         self: the model, with its ``teacher``, whose features its ``discriminator`` takes, and
             ``config.gan_r1_reg_alpha``, which is a.
-        real_feat_logit: D(x), (N, heads).
-        real_data: x.
-        t_real: time steps of the real samples.
-        condition: the teacher's condition.
+        real_feat_logit, real_data: D(x), (N, heads), and x.
+        t_real, condition: time steps of the real samples, and the teacher's condition.
     """
 
     def logits(x: Tensor) -> Any:

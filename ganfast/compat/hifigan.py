@@ -15,8 +15,8 @@ Each call takes one launch forward and one backward for all maps. Features of re
 detached, so the generator's step does not back-propagate through the discriminators' pass over
 real samples; its gradients are those of the project. The terms for logging are detached 0-dim
 tensors, some of which are Python floats in the project: they format, add and plot like floats, and
-only reading one waits for the device. Lists of different lengths raise an error. A stacked tensor
-counts as the list of its slices.
+only reading one waits for the device. Lists of different lengths raise an error; all errors are
+those of :mod:`ganfast.losses`. A stacked tensor counts as the list of its slices.
 
 ``mel_spectrogram`` makes the mel filters once, where HiFi-GAN's makes them in each call, does not
 wait for the device to look for samples outside [-1, 1], and needs no librosa.
@@ -35,12 +35,7 @@ _LEAST_SQUARES = AdversarialLoss("least_squares")
 def feature_loss(fmap_r: Sequence[Sequence[Tensor]], fmap_g: Sequence[Sequence[Tensor]]) -> Tensor:
     r"""Feature matching, twice the sum over all maps of m\|R - G\|; scalar.
 
-    Args:
-        fmap_r: features of real samples, a list for each discriminator.
-        fmap_g: features of generated samples, of the same structure and shapes.
-
-    Raises:
-        TypeError, ValueError: as :func:`ganfast.losses.feature_matching`.
+    Features are a list for each discriminator, of the same structure and shapes on both sides.
     """
     maps_r, maps_g = ([list(maps) for maps in fmaps] for fmaps in (fmap_r, fmap_g))
     return feature_matching(maps_r, maps_g, weight=2.0)
@@ -49,17 +44,10 @@ def feature_loss(fmap_r: Sequence[Sequence[Tensor]], fmap_g: Sequence[Sequence[T
 def discriminator_loss(
     disc_real_outputs: Sequence[Tensor], disc_generated_outputs: Sequence[Tensor]
 ) -> tuple[Tensor, list[Tensor], list[Tensor]]:
-    """Least squares, the sum over all discriminators of m[(1 - r)^2] + m[g^2].
-
-    Args:
-        disc_real_outputs: r of each discriminator, any shapes.
-        disc_generated_outputs: g of each discriminator.
+    """Least squares, the sum over all discriminators of m[(1 - r)^2] + m[g^2]; any shapes.
 
     Returns:
         The loss, scalar, and its terms for real and for generated samples, detached.
-
-    Raises:
-        TypeError, ValueError: as :meth:`ganfast.losses.AdversarialLoss.discriminator`.
     """
     loss, stats = _LEAST_SQUARES.discriminator_with_stats(
         list(disc_real_outputs), list(disc_generated_outputs)
@@ -68,16 +56,10 @@ def discriminator_loss(
 
 
 def generator_loss(disc_outputs: Sequence[Tensor]) -> tuple[Tensor, list[Tensor]]:
-    """Least squares, the sum over all discriminators of m[(1 - g)^2].
-
-    Args:
-        disc_outputs: g of each discriminator, any shapes.
+    """Least squares, the sum over all discriminators of m[(1 - g)^2]; any shapes.
 
     Returns:
         The loss, scalar, and its terms, detached.
-
-    Raises:
-        TypeError, ValueError: as :meth:`ganfast.losses.AdversarialLoss.generator`.
     """
     loss, stats = _LEAST_SQUARES.generator_with_stats(list(disc_outputs))
     return loss, list(stats["fake_loss"].unbind())
@@ -103,45 +85,25 @@ def mel_spectrogram(
 
     Returns:
         (N, num_mels, frames), T / hop_size frames unless ``center``.
-
-    Raises:
-        TypeError, ValueError: as :class:`ganfast.losses.Spectrogram`.
     """
     y, padding = padded(y, n_fft, hop_size, center)
     mel = spectrogram(
-        y.device,
-        n_fft,
-        hop_size,
-        win_size,
-        padding,
-        eps=1e-9,
-        mels=num_mels,
-        sample_rate=sampling_rate,
-        low=fmin,
-        high=fmax,
+        y.device, n_fft, hop_size, win_size, padding, 1e-9, num_mels, sampling_rate, fmin, fmax
     )
     magnitudes: Tensor = mel(y)
     return magnitudes.clamp_min(1e-5).log()
 
 
 class MultiScaleMelSpectrogramLoss(MultiScale):
-    r"""BigVGAN's distance of mel spectrograms of several window lengths w, with hop w / 4.
+    """BigVGAN's distance of mel spectrograms of signals.
 
-    .. math:: \sum \lambda_{log} m|\log_{10} X^p - \log_{10} Y^p| + \lambda_{mag} m|X - Y|
-
-    with X and Y clamped below at ``clamp_eps`` in the logarithms. With a ``mag_weight`` other than
-    its default, 0, the project compares the logarithms once more instead of the magnitudes.
+    With a ``mag_weight`` other than its default, 0, the project compares the logarithms once more
+    instead of the magnitudes.
 
     Args:
         sampling_rate: in Hz.
-        n_mels, window_lengths, mel_fmin, mel_fmax: of each scale.
-        loss_fn: replaces the mean absolute difference.
-        clamp_eps: as above.
-        mag_weight, log_weight: lambda_mag, lambda_log.
-        pow: p.
-        weight: unused, as in the project.
         match_stride: must be False; the project fails with True.
-        window_type: ``hann``, ``sqrt_hann``, ``hamming``, ``blackman``, ``bartlett``, ``average``.
+        n_mels, ..., window_type: as in :class:`ganfast.compat.dac.MelSpectrogramLoss`.
 
     Raises:
         ValueError: ``match_stride`` is True.
@@ -165,19 +127,9 @@ class MultiScaleMelSpectrogramLoss(MultiScale):
     ) -> None:
         if match_stride:
             raise ValueError(f"match_stride must be False, got {match_stride}")
-        super().__init__(
-            window_lengths,
-            loss_fn,
-            clamp_eps,
-            mag_weight,
-            log_weight,
-            pow,
-            weight,
-            window_type,
-            n_mels,
-            mel_fmin,
-            mel_fmax,
-        )
+        super().__init__(loss_fn, clamp_eps, mag_weight, log_weight, pow, weight, window_type)
+        # As many scales as the shortest list has, as in the project.
+        self.scales = list(zip(n_mels, mel_fmin, mel_fmax, window_lengths, strict=False))
         self.sampling_rate = sampling_rate
 
     def forward(self, x: Tensor, y: Tensor) -> Tensor:

@@ -16,7 +16,7 @@ One bug of the project is fixed: its ``VQLPIPSWithDiscriminator`` calls a functi
 import, and so always raises.
 """
 
-from typing import Protocol
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -53,24 +53,13 @@ def hinge_d_loss_with_exemplar_weights(
 
 
 def measure_perplexity(predicted_indices: Tensor, n_embed: int) -> tuple[Tensor, Tensor]:
-    """Return the perplexity of codes, and how many of ``n_embed`` codes are in use.
-
-    Args:
-        predicted_indices: codes of any shape, int64.
-        n_embed: number of codes.
-    """
+    """Return the perplexity of codes, int64 of any shape, and how many of all are in use."""
     codes = predicted_indices.flatten()
     counts = torch.zeros(n_embed, device=codes.device)
     counts.scatter_add_(0, codes, torch.ones_like(codes, dtype=counts.dtype))
     shares = counts / codes.numel()
     perplexity = (-(shares * torch.log(shares + 1e-10)).sum()).exp()
     return perplexity, (shares > 0).sum()
-
-
-class Posterior(Protocol):
-    """The part of the encoder's distribution that the loss uses."""
-
-    def kl(self) -> Tensor: ...
 
 
 class LPIPSWithDiscriminator(AutoencoderLoss):
@@ -85,13 +74,10 @@ class LPIPSWithDiscriminator(AutoencoderLoss):
 
     Args:
         disc_start, ..., disc_loss: as in the project.
-        perceptual_loss: replaces LPIPS.
-        discriminator: replaces the project's, whose layer options then have no effect.
-        scaler: the scaler of float16 training, if any.
+        perceptual_loss, discriminator, scaler: as in :mod:`ganfast.compat.taming`.
 
     Raises:
-        ModuleNotFoundError: a network is None and taming-transformers is not installed.
-        ValueError: ``disc_loss`` is unknown.
+        ModuleNotFoundError, ValueError: as there.
     """
 
     def __init__(
@@ -114,22 +100,12 @@ class LPIPSWithDiscriminator(AutoencoderLoss):
         scaler: torch.amp.GradScaler | None = None,
     ) -> None:
         super().__init__(
-            disc_start,
-            pixelloss_weight,
-            disc_factor,
-            disc_weight,
-            perceptual_weight,
-            disc_conditional,
-            disc_loss,
-            perceptual_loss,
-            discriminator,
-            scaler,
-            {
-                "input_nc": disc_in_channels,
-                "n_layers": disc_num_layers,
-                "use_actnorm": use_actnorm,
-            },
+            disc_start, disc_factor, disc_weight, perceptual_weight, disc_conditional, disc_loss
         )
+        self._add_networks(
+            perceptual_loss, discriminator, disc_in_channels, disc_num_layers, use_actnorm
+        )
+        self.pixel_weight, self.scaler = pixelloss_weight, scaler  # the first is unused, as there
         self.kl_weight = kl_weight
         self.logvar = nn.Parameter(torch.full((), float(logvar_init)))
 
@@ -137,7 +113,7 @@ class LPIPSWithDiscriminator(AutoencoderLoss):
         self,
         inputs: Tensor,
         reconstructions: Tensor,
-        posteriors: Posterior,
+        posteriors: Any,
         optimizer_idx: int,
         global_step: int,
         last_layer: Tensor | None = None,
@@ -152,13 +128,10 @@ class LPIPSWithDiscriminator(AutoencoderLoss):
         """
         if self._of_discriminator(optimizer_idx):
             return self._discriminator_step(inputs, reconstructions, global_step, cond, split)
-        rec_loss, p_loss = self._distances(inputs, reconstructions)
-        elements = inputs.numel() // inputs.shape[0]
-        nll_loss = elements * (rec_loss / self.logvar.exp() + self.logvar)
+        rec_loss, nll_loss, weighted = self._likelihoods(
+            inputs, reconstructions, self.logvar, weights
+        )
         kl_loss = posteriors.kl().sum() / inputs.shape[0]
-        weighted = None
-        if weights is not None:
-            weighted = self._weighted(inputs, reconstructions, p_loss, weights)
         return self._autoencoder_step(
             nll_loss,
             self.kl_weight * kl_loss,
@@ -177,15 +150,6 @@ class LPIPSWithDiscriminator(AutoencoderLoss):
             weighted,
         )
 
-    def _weighted(
-        self, inputs: Tensor, reconstructions: Tensor, p_loss: Tensor, weights: Tensor | float
-    ) -> Tensor:
-        """L_nll with weights that broadcast to the elements."""
-        of_images = p_loss.reshape(-1, 1, 1, 1)  # or (B,), of ganfast.metrics.LPIPS
-        rec_loss = (inputs - reconstructions).abs() + self.perceptual_weight * of_images
-        nll_loss = weights * (rec_loss / self.logvar.exp() + self.logvar)
-        return nll_loss.sum() / inputs.shape[0]
-
 
 class VQLPIPSWithDiscriminator(taming.VQLPIPSWithDiscriminator):
     r"""VQGAN's loss, as in :mod:`ganfast.compat.taming`, with a choice of the pixels' distance.
@@ -195,8 +159,7 @@ class VQLPIPSWithDiscriminator(taming.VQLPIPSWithDiscriminator):
         n_classes: number of codes, for the statistics of ``predicted_indices``.
         perceptual_loss: ``lpips``, or a network that replaces it.
         pixel_loss: ``l1``, or ``l2`` with squares.
-        discriminator: replaces the project's, whose layer options then have no effect.
-        scaler: the scaler of float16 training, if any.
+        discriminator, scaler: as in :mod:`ganfast.compat.taming`.
 
     Raises:
         ModuleNotFoundError: a network is not given and taming-transformers is not installed.

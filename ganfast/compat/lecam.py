@@ -10,7 +10,7 @@ with Python floats, ``loss_hinge_dis`` with scalars on the device, which the pro
 ``ema_losses`` accepts.
 """
 
-from typing import Any, Protocol
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -36,28 +36,24 @@ __all__ = [
 ]
 
 
-class MovingAverages(Protocol):
-    """The part of the project's ``ema_losses`` that the losses use."""
-
-    D_real: Any
-    D_fake: Any
-
-    def update(self, cur: Any, mode: str, itr: Any) -> None: ...
-
-
 def _number(average: Any, outputs: Tensor) -> Tensor:
     """An average in the dtype and on the device that the op expects."""
     return torch.as_tensor(average, dtype=loss_dtype(outputs), device=outputs.device)
 
 
-def lecam_reg(dis_real: Tensor, dis_fake: Tensor, ema: MovingAverages) -> Tensor:
+def lecam_reg(dis_real: Tensor, dis_fake: Tensor, ema: Any) -> Tensor:
     """LeCam: m[relu(real - F)^2] + m[relu(R - fake)^2] with the averages R and F of the outputs."""
-    averages = [_number(ema.D_fake, dis_real), _number(ema.D_real, dis_fake)]
-    return ops.flat([dis_real, dis_fake], "squared_hinge", [1, 1], [1, -1], [0, 0], averages)
+    return pulled(dis_real, dis_fake, ema.D_real, ema.D_fake)
+
+
+def pulled(real: Tensor, fake: Tensor, average_real: Any, average_fake: Any) -> Tensor:
+    """:func:`lecam_reg` with averages that are numbers or scalars on any device."""
+    averages = [_number(average_fake, real), _number(average_real, fake)]
+    return ops.flat([real, fake], "squared_hinge", [1, 1], [1, -1], [0, 0], averages)
 
 
 def loss_dcgan_dis(
-    dis_fake: Tensor, dis_real: Tensor, ema: MovingAverages | None = None, it: int | None = None
+    dis_fake: Tensor, dis_real: Tensor, ema: Any = None, it: int | None = None
 ) -> tuple[Tensor, Tensor]:
     """Non-saturating: m[softplus(-real)] and m[softplus(fake)]."""
     return biggan.loss_dcgan_dis(dis_fake, dis_real)
@@ -69,7 +65,7 @@ def loss_dcgan_gen(dis_fake: Tensor, dis_real: Tensor | None = None) -> Tensor:
 
 
 def loss_ls_dis(
-    dis_fake: Tensor, dis_real: Tensor, ema: MovingAverages | None = None, it: int | None = None
+    dis_fake: Tensor, dis_real: Tensor, ema: Any = None, it: int | None = None
 ) -> tuple[Tensor, Tensor]:
     """Least squares: m[(real + 1)^2] and m[(fake - 1)^2]."""
     return (
@@ -84,7 +80,7 @@ def loss_ls_gen(dis_fake: Tensor, dis_real: Tensor | None = None) -> Tensor:
 
 
 def loss_rahinge_dis(
-    dis_fake: Tensor, dis_real: Tensor, ema: MovingAverages | None = None, it: int | None = None
+    dis_fake: Tensor, dis_real: Tensor, ema: Any = None, it: int | None = None
 ) -> tuple[Tensor, Tensor]:
     """Relativistic average hinge: m[relu(1 - (real - m[fake]))] / 2 and
     m[relu(1 + (fake - m[real]))] / 2.
@@ -109,7 +105,7 @@ def loss_rahinge_gen(dis_fake: Tensor, dis_real: Tensor | float) -> Tensor:
 
 
 def loss_hinge_dis(
-    dis_fake: Tensor, dis_real: Tensor, ema: MovingAverages | None = None, it: int | None = None
+    dis_fake: Tensor, dis_real: Tensor, ema: Any = None, it: int | None = None
 ) -> tuple[Tensor, Tensor]:
     """Hinge: m[relu(1 - real)] and m[relu(1 + fake)]; updates the averages of the outputs."""
     if ema is not None:

@@ -38,11 +38,8 @@ __all__ = [
 def minimax_loss_gen(output_fake: Tensor, real_label_val: float = 1.0, **kwargs: Any) -> Tensor:
     """Cross-entropy of logits with the real label; scalar.
 
-    Args:
-        output_fake: logits of fake samples.
-        real_label_val: the label.
-        **kwargs: passed to :func:`torch.nn.functional.binary_cross_entropy_with_logits`, which
-            then computes the loss.
+    Further options are passed to :func:`torch.nn.functional.binary_cross_entropy_with_logits`,
+    which then computes the loss.
     """
     if kwargs:
         return _cross_entropy(output_fake, real_label_val, **kwargs)
@@ -59,12 +56,7 @@ def minimax_loss_dis(
 ) -> Tensor:
     """The sum of the cross-entropies of real and of fake logits with their labels; scalar.
 
-    Args:
-        output_fake: logits of fake samples.
-        output_real: logits of real samples.
-        real_label_val: label of real samples.
-        fake_label_val: label of fake samples.
-        **kwargs: see :func:`minimax_loss_gen`.
+    For further options see :func:`minimax_loss_gen`.
     """
     if kwargs:
         return _cross_entropy(output_real, real_label_val, **kwargs) + _cross_entropy(
@@ -94,9 +86,7 @@ def hinge_loss_dis(output_fake: Tensor, output_real: Tensor) -> Tensor:
     return _both("hinge", output_fake, output_real)
 
 
-def hinge_loss_gen(output_fake: Tensor) -> Tensor:
-    """-m[f]; scalar."""
-    return wasserstein_loss_gen(output_fake)
+hinge_loss_gen = wasserstein_loss_gen
 
 
 def compute_gradient_penalty_loss(
@@ -105,14 +95,7 @@ def compute_gradient_penalty_loss(
     fake_images: Tensor,
     gp_scale: float = 10.0,
 ) -> Tensor:
-    """gp_scale m[(||grad|| - 1)^2] between real and fake images; scalar.
-
-    Args:
-        self: the discriminator, whose method this becomes.
-        real_images: real images, (N, C, H, W).
-        fake_images: fake images of the same shape.
-        gp_scale: the weight.
-    """
+    """gp_scale m[(||grad|| - 1)^2] between real and fake images (N, C, H, W); scalar."""
     return wgan_gp(self, real_images, fake_images, weight=gp_scale)
 
 

@@ -11,10 +11,10 @@ mmcv's need its compiled library, even on the CPU.
 import math
 from typing import SupportsIndex
 
-import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from ganfast import stylegan
+from ganfast.compat.rosinality_ops import FusedLeakyReLU
 from ganfast.stylegan import conv2d, conv_transpose2d
 from ganfast.stylegan._arguments import Factor, Padding
 
@@ -84,22 +84,10 @@ def fused_bias_leakyrelu(
     return stylegan.bias_act(input, bias, 1, "lrelu", negative_slope, scale)
 
 
-class FusedBiasLeakyReLU(nn.Module):
-    """:func:`fused_bias_leakyrelu` with a bias for each channel, zero at first.
-
-    Args:
-        num_channels: number of channels.
-        negative_slope: slope of the leaky ReLU.
-        scale: factor on the result.
-    """
+class FusedBiasLeakyReLU(FusedLeakyReLU):
+    """:func:`fused_bias_leakyrelu` with a bias for each channel, zero at first."""
 
     def __init__(
         self, num_channels: int, negative_slope: float = 0.2, scale: float = math.sqrt(2)
     ) -> None:
-        super().__init__()
-        self.bias = nn.Parameter(torch.zeros(num_channels))
-        self.negative_slope = negative_slope
-        self.scale = scale
-
-    def forward(self, input: Tensor) -> Tensor:
-        return fused_bias_leakyrelu(input, self.bias, self.negative_slope, self.scale)
+        super().__init__(num_channels, True, negative_slope, scale)

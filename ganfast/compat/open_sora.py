@@ -150,14 +150,9 @@ class GeneratorLoss(nn.Module):
         global_step: int,
         is_training: bool = True,
     ) -> tuple[Tensor, Tensor]:
-        """Return the weighted loss and -m[D], scalars.
+        """Return the weighted loss and -m[D] of logits of any shape, scalars.
 
-        Args:
-            logits_fake: D of the reconstructions, of any shape.
-            nll_loss: of :class:`VAELoss`.
-            last_layer: weight of the decoder's last layer.
-            global_step: of the training.
-            is_training: unused, as in the project.
+        ``last_layer`` is a weight of the decoder; ``is_training`` is unused, as in the project.
         """
         g = generator_loss(logits_fake, "wasserstein")
         factor = adopt_weight(self.disc_factor or 0.0, global_step, threshold=self.gen_start)

@@ -26,8 +26,7 @@ from ganfast.penalties.exact import Mode
 __all__ = ["GANLoss", "cal_gradient_penalty"]
 
 _MODES = ("lsgan", "vanilla", "wgangp")
-_ZEROS = [0.0], [0.0]
-_ONE_TERM = [1.0], *_ZEROS
+_ONE_TERM = [1.0], [0.0], [0.0]
 
 
 class GANLoss(nn.Module):
@@ -40,11 +39,6 @@ class GANLoss(nn.Module):
     ``vanilla``  cross-entropy of logits with the labels
     ``wgangp``   -m[x], m[x]
     ============ ==========================================
-
-    Args:
-        gan_mode: one of the above.
-        target_real_label: label of real outputs.
-        target_fake_label: label of fake outputs.
 
     Raises:
         ValueError: the mode is unknown.
@@ -68,17 +62,12 @@ class GANLoss(nn.Module):
         return (self.real_label if target_is_real else self.fake_label).expand_as(prediction)
 
     def forward(self, prediction: Tensor, target_is_real: bool) -> Tensor:
-        """Loss of outputs of any shape; scalar.
-
-        Args:
-            prediction: the discriminator's outputs, without a sigmoid.
-            target_is_real: take the outputs to be real, or to be fake.
-        """
+        """Loss of outputs of any shape, without a sigmoid, taken to be real or fake; scalar."""
         if not isinstance(prediction, Tensor):
             raise TypeError(f"prediction must be a tensor, got {type(prediction).__name__}")
         if self.gan_mode == "wgangp":
             sign = -1.0 if target_is_real else 1.0
-            return ops.flat([prediction], "identity", [sign], *_ZEROS, name=name)
+            return ops.flat([prediction], "identity", [sign], [0.0], [0.0], name=name)
         label = self.real_label if target_is_real else self.fake_label
         label = label.to(prediction.device, loss_dtype(prediction))
         if self.gan_mode == "lsgan":
@@ -107,9 +96,7 @@ def cal_gradient_penalty(
     """lambda_gp m[(||grad|| - constant)^2], and the gradients.
 
     Args:
-        netD: the discriminator.
-        real_data: real images, (N, C, H, W).
-        fake_data: fake images of the same shape.
+        netD, real_data, fake_data: the discriminator, and images (N, C, H, W).
         device: unused; random numbers are drawn on the images' device.
         type: the points: ``mixed``, ``real`` or ``fake``.
         constant: the target norm.

@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 
 from ganfast import ops
-from ganfast.compat._stylegan import Phase, Report, blur, check_phase, faded, report_of_project
+from ganfast.compat._stylegan import Phase, Report, blur, check_phase, chosen_report, faded
 
 __all__ = ["ProjectedGANLoss"]
 
@@ -23,13 +23,8 @@ __all__ = ["ProjectedGANLoss"]
 class ProjectedGANLoss:
     """Hinge loss of the projected discriminator, D: m[relu(1 - r)] + m[relu(1 + f)]; G: -m[f].
 
-    Args:
-        device, G, D, G_ema, blur_init_sigma, blur_fade_kimg: as in the project.
-        report: called with a name and a tensor of statistics; the project's
-            ``training_stats.report`` if None.
-
-    Raises:
-        ModuleNotFoundError: ``report`` is None and the project cannot be imported.
+    ``report`` and the errors are those of :class:`ganfast.compat.stylegan.StyleGAN2Loss`; the other
+    arguments are the project's.
     """
 
     def __init__(
@@ -45,7 +40,7 @@ class ProjectedGANLoss:
     ) -> None:
         self.device, self.G, self.D, self.G_ema = device, G, D, G_ema
         self.blur_init_sigma, self.blur_fade_kimg = blur_init_sigma, blur_fade_kimg
-        self._report = report_of_project() if report is None else report
+        self._report = chosen_report(report)
 
     def run_G(self, z: Tensor, c: Tensor, update_emas: bool = False) -> Tensor:
         """Return images."""

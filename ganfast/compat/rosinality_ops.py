@@ -50,17 +50,9 @@ def fused_leaky_relu(
     scale: float = math.sqrt(2),
     device: str | None = None,
 ) -> Tensor:
-    """Leaky ReLU of input plus bias, times a scale.
+    """Leaky ReLU of input plus a bias for each channel (axis 1), times a scale; like the input.
 
-    Args:
-        input: of any shape with an axis 1; that of channels.
-        bias: one number for each channel.
-        negative_slope: slope of the leaky ReLU.
-        scale: factor on the result.
-        device: ignored; GPEN's copy chooses its implementation by it.
-
-    Returns:
-        In the shape and dtype of the input.
+    ``device`` is ignored; GPEN's copy chooses its implementation by it.
     """
     return stylegan.bias_act(input, bias, 1, "lrelu", negative_slope, scale)
 
@@ -68,12 +60,7 @@ def fused_leaky_relu(
 class FusedLeakyReLU(nn.Module):
     """:func:`fused_leaky_relu` with a bias for each channel, zero at first.
 
-    Args:
-        channel: number of channels.
-        bias: have a bias. Older copies have the slope in this place: a float is taken as that.
-        negative_slope: slope of the leaky ReLU.
-        scale: factor on the result.
-        device: ignored; GPEN's copy chooses its implementation by it.
+    Older copies have the slope in the place of ``bias``: a float is taken as that.
     """
 
     def __init__(
@@ -108,13 +95,9 @@ def upfirdn2d(
     Args:
         input: images, (N, C, H, W).
         kernel: filter, (height, width).
-        up: factor, one or (x, y).
-        down: factor, one or (x, y).
+        up, down: factors, one or (x, y).
         pad: zeros (before, after) on both axes, or (x before, x after, y before, y after).
-        device: ignored; GPEN's copy chooses its implementation by it.
-
-    Returns:
-        In the dtype of the input.
+        device: ignored, as by :func:`fused_leaky_relu`.
 
     Raises:
         TypeError, ValueError: as :func:`ganfast.stylegan.upfirdn2d`.

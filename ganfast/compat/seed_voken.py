@@ -8,14 +8,9 @@ In the configuration, in place of ``src.Open_MAGVIT2.modules.losses.vqperceptual
     target: ganfast.compat.seed_voken.IBQLoss
 
 LPIPS and the discriminator are the project's, so checkpoints load. Values and gradients equal the
-project's, at a lower cost:
-
-- The adaptive weight back-propagates LPIPS and the discriminator once instead of twice, without
-  retained graphs. The discriminator's parameters get no gradient in the generator's step.
-- Before ``disc_start`` the discriminator does not run: its loss and its logits are logged as 0. It
-  does run for the moving averages of LeCam, which Open-MAGVIT2's images update from the beginning.
-- The discriminator's step computes no LPIPS and no reconstruction loss; the averages of LeCam stay
-  on the device.
+project's, with the savings of :mod:`ganfast.compat.taming`. The averages of LeCam stay on the
+device; for those that Open-MAGVIT2's images update from the beginning, the discriminator runs
+before ``disc_start``, too.
 
 Two bugs of the project are fixed: without ``lecam_loss_weight`` the discriminator's step fails on a
 name, as does the video's loss with ``disc_loss="non_saturate"``.
@@ -27,22 +22,15 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from ganfast import ops
-from ganfast._checks import loss_dtype
-from ganfast._names import check_name
 from ganfast.compat._autoencoders import (
+    DISCRIMINATOR_LOSSES,
     AutoencoderLoss,
     adopt_weight,
     hinge_d_loss,
     vanilla_d_loss,
 )
-from ganfast.losses import (
-    adaptive_weight_loss,
-    discriminator_loss,
-    frozen,
-    generator_loss,
-    pixel_loss,
-)
+from ganfast.compat.lecam import pulled
+from ganfast.losses import discriminator_loss, frozen, generator_loss, pixel_loss
 from ganfast.losses.reduction import means_of_maps
 
 __all__ = [
@@ -91,83 +79,19 @@ class LeCAM_EMA:
 
 def lecam_reg(real_pred: Tensor, fake_pred: Tensor, lecam_ema: LeCAM_EMA) -> Tensor:
     """LeCam: m[relu(real - F)^2] + m[relu(R - fake)^2] with the averages R and F."""
-    dtype = loss_dtype(real_pred, fake_pred)
-    averages = (lecam_ema.logits_fake_ema, lecam_ema.logits_real_ema)
-    y = [torch.as_tensor(a, device=real_pred.device, dtype=dtype) for a in averages]
-    return ops.flat([real_pred, fake_pred], "squared_hinge", [1, 1], [1, -1], [0, 0], y)
+    return pulled(real_pred, fake_pred, lecam_ema.logits_real_ema, lecam_ema.logits_fake_ema)
 
 
-_DISCRIMINATOR_LOSSES = {
-    "hinge": hinge_d_loss,
-    "vanilla": vanilla_d_loss,
-    "non_saturate": non_saturate_discriminator_loss,
-}
-
-
-def _part(project: str, name: str) -> Any:
-    """Return a module of a project."""
-    return import_module(f"src.{project}.modules.{name}")
-
-
-def _networks(
-    project: str,
-    kind: str,
-    perceptual_loss: nn.Module | None,
-    discriminator: nn.Module | None,
-    channels: int,
-    layers: int,
-    use_actnorm: bool,
-    ndf: int,
-) -> tuple[nn.Module, nn.Module]:
-    """Return the networks; those that are None come from the project."""
-    perceptual = perceptual_loss
-    if perceptual is None:
-        perceptual = _part(project, "losses.lpips").LPIPS()
-    if discriminator is None:
-        model = _part(project, "discriminator.model")
-        made = getattr(model, kind)(
-            input_nc=channels, n_layers=layers, use_actnorm=use_actnorm, ndf=ndf
-        )
-        return perceptual, made.apply(model.weights_init)
-    return perceptual, discriminator
+_LOSSES = {**DISCRIMINATOR_LOSSES, "non_saturate": non_saturate_discriminator_loss}
 
 
 class _SeedVokenLoss(AutoencoderLoss):
-    """What the three losses share; ``kinds`` are their losses of the discriminator."""
+    """What the three losses share."""
 
+    _source = "src.Open_MAGVIT2.modules"
     _averages_before_start = False
 
-    def __init__(
-        self,
-        disc_start: int,
-        pixelloss_weight: float,
-        disc_factor: float,
-        disc_weight: float,
-        perceptual_weight: float,
-        disc_conditional: bool,
-        disc_loss: str,
-        kinds: tuple[str, ...],
-        gen_loss_weight: float | None,
-        lecam_loss_weight: float | None,
-        perceptual_loss: nn.Module,
-        discriminator: nn.Module,
-        scaler: torch.amp.GradScaler | None,
-    ) -> None:
-        check_name("disc_loss", disc_loss, kinds)
-        super().__init__(
-            disc_start,
-            pixelloss_weight,
-            disc_factor,
-            disc_weight,
-            perceptual_weight,
-            disc_conditional,
-            "hinge",
-            perceptual_loss,
-            discriminator,
-            scaler,
-            {},
-        )
-        self.disc_loss = _DISCRIMINATOR_LOSSES[disc_loss]
+    def _add_options(self, gen_loss_weight: float | None, lecam_loss_weight: float | None) -> None:
         self.gen_loss_weight, self.lecam_loss_weight = gen_loss_weight, lecam_loss_weight
         if lecam_loss_weight is not None:
             self.lecam_ema = LeCAM_EMA()
@@ -187,23 +111,11 @@ class _SeedVokenLoss(AutoencoderLoss):
         if factor != 0:
             with frozen(self.discriminator):
                 g = non_saturate_gen_loss(self._logits(reconstructions, cond))
-            if self.gen_loss_weight is not None:
+            if self.gen_loss_weight is None:
+                loss, weight = self._balanced(nll, g, reconstructions, last_layer, factor)
+            else:
                 weight = torch.tensor(self.gen_loss_weight)
                 loss = nll + self.gen_loss_weight * factor * g
-            elif torch.is_grad_enabled():
-                if last_layer is None:
-                    raise ValueError(
-                        "last_layer must be a tensor while gradients are recorded, got None"
-                    )
-                loss, scaled = adaptive_weight_loss(
-                    nll,
-                    g,
-                    reconstructions,
-                    last_layer,
-                    weight=self.discriminator_weight * factor,
-                    scaler=self.scaler,
-                )
-                weight = scaled / factor
         return loss, {
             "nll_loss": nll,
             "reconstruct_loss": pixel_loss(inputs, reconstructions.detach()),
@@ -250,59 +162,7 @@ class _SeedVokenLoss(AutoencoderLoss):
         return loss, {f"{split}/{name}": value.detach() for name, value in log.items()}
 
 
-class _MAGVIT2(_SeedVokenLoss):
-    """The loss of Open-MAGVIT2, whose codes have an entropy and a commitment."""
-
-    codebook_weight: float
-    commit_weight: float
-    codebook_enlarge_ratio: float
-    codebook_enlarge_steps: int
-
-    def forward(
-        self,
-        codebook_loss: Tensor,
-        loss_break: Any,
-        inputs: Tensor,
-        reconstructions: Tensor,
-        optimizer_idx: int,
-        global_step: int,
-        last_layer: Tensor | None = None,
-        cond: Tensor | None = None,
-        split: str = "train",
-    ) -> tuple[Tensor, dict[str, Tensor]]:
-        """Loss of the autoencoder (``optimizer_idx`` 0) or of the discriminator (1), and its log.
-
-        Args:
-            codebook_loss, ..., split: as in the project.
-
-        Raises:
-            ValueError: ``last_layer`` or ``cond`` does not fit, or ``optimizer_idx`` is unknown.
-        """
-        if self._of_discriminator(optimizer_idx):
-            return self._discriminator(inputs, reconstructions, global_step, cond, split)
-        loss, parts = self._generator(inputs, reconstructions, global_step, last_layer, cond)
-        codes = self.codebook_weight * codebook_loss
-        if self.codebook_enlarge_ratio > 0:
-            left = max(0, 1 - global_step / self.codebook_enlarge_steps)
-            codes = codes * (1 + self.codebook_enlarge_ratio * left)
-        loss = loss + codes + loss_break.commitment * self.commit_weight
-        unscaled = parts.pop("unsacled_g_loss")
-        if self.training or self._factor(global_step) == 0:
-            log = {
-                "total_loss": loss.clone(),
-                "per_sample_entropy": loss_break.per_sample_entropy,
-                "codebook_entropy": loss_break.codebook_entropy,
-                "commit_loss": loss_break.commitment,
-                "entropy_loss": codebook_loss,
-                **parts,
-            }
-        else:
-            log = {name: parts[name] for name in ("reconstruct_loss", "perceptual_loss")}
-            log["g_loss"] = unscaled
-        return loss, {f"{split}/{name}": value.detach() for name, value in log.items()}
-
-
-class MAGVIT2Loss(_MAGVIT2):
+class MAGVIT2Loss(_SeedVokenLoss):
     r"""Open-MAGVIT2's loss of images: pixels, LPIPS, entropy and commitment of codes, and D.
 
     .. math:: m[|x - \hat x| + w_p \mathrm{LPIPS}] + d \, w \, m[\mathrm{softplus}(-f)]
@@ -315,15 +175,13 @@ class MAGVIT2Loss(_MAGVIT2):
 
     Args:
         disc_start, ..., blur_kernel_size: as in the project.
-        perceptual_loss: replaces the project's LPIPS.
-        discriminator: replaces the project's, whose layer options then have no effect.
-        scaler: the scaler of float16 training, if any.
+        perceptual_loss, discriminator, scaler: as in :mod:`ganfast.compat.taming`.
 
     Raises:
-        ModuleNotFoundError: a network is None and the project cannot be imported.
-        ValueError: ``disc_loss`` is unknown.
+        ModuleNotFoundError, ValueError: as there.
     """
 
+    _losses = _LOSSES
     _averages_before_start = True
 
     def __init__(
@@ -356,29 +214,69 @@ class MAGVIT2Loss(_MAGVIT2):
         discriminator: nn.Module | None = None,
         scaler: torch.amp.GradScaler | None = None,
     ) -> None:
+        super().__init__(
+            disc_start, disc_factor, disc_weight, perceptual_weight, disc_conditional, disc_loss
+        )
         if discriminator is None and use_blur:
-            discriminator = _part("Open_MAGVIT2", "discriminator.model").NLayerDiscriminatorv2(
+            model = import_module(f"{self._source}.discriminator.model")
+            discriminator = model.NLayerDiscriminatorv2(
                 num_channels=disc_num_channels,
                 num_stages=disc_num_stages,
                 hidden_channels=disc_hidden_channels,
                 blur_resample=blur_resample,
                 blur_kernel_size=blur_kernel_size,
             )
-        perceptual_loss, discriminator = _networks(
-            "Open_MAGVIT2", "NLayerDiscriminator", perceptual_loss, discriminator,
-            disc_in_channels, disc_num_layers, use_actnorm, disc_ndf,
-        )  # fmt: skip
-        super().__init__(
-            disc_start, pixelloss_weight, disc_factor, disc_weight, perceptual_weight,
-            disc_conditional, disc_loss, ("hinge", "vanilla", "non_saturate"), gen_loss_weight,
-            lecam_loss_weight, perceptual_loss, discriminator, scaler,
-        )  # fmt: skip
+        self._add_networks(
+            perceptual_loss, discriminator, disc_in_channels, disc_num_layers, use_actnorm, disc_ndf
+        )
+        self._add_options(gen_loss_weight, lecam_loss_weight)
+        self.pixel_weight, self.scaler = pixelloss_weight, scaler  # the first is unused, as there
         self.codebook_weight, self.commit_weight = codebook_weight, commit_weight
         self.codebook_enlarge_ratio = codebook_enlarge_ratio
         self.codebook_enlarge_steps = codebook_enlarge_steps
 
+    def forward(
+        self,
+        codebook_loss: Tensor,
+        loss_break: Any,
+        inputs: Tensor,
+        reconstructions: Tensor,
+        optimizer_idx: int,
+        global_step: int,
+        last_layer: Tensor | None = None,
+        cond: Tensor | None = None,
+        split: str = "train",
+    ) -> tuple[Tensor, dict[str, Tensor]]:
+        """Loss of the autoencoder (``optimizer_idx`` 0) or of the discriminator (1), and its log.
 
-class MAGVIT2VideoLoss(_MAGVIT2):
+        Raises:
+            ValueError: ``last_layer`` or ``cond`` does not fit, or ``optimizer_idx`` is unknown.
+        """
+        if self._of_discriminator(optimizer_idx):
+            return self._discriminator(inputs, reconstructions, global_step, cond, split)
+        loss, parts = self._generator(inputs, reconstructions, global_step, last_layer, cond)
+        codes = self.codebook_weight * codebook_loss
+        if self.codebook_enlarge_ratio > 0:
+            left = max(0, 1 - global_step / self.codebook_enlarge_steps)
+            codes = codes * (1 + self.codebook_enlarge_ratio * left)
+        loss = loss + codes + loss_break.commitment * self.commit_weight
+        unscaled = parts.pop("unsacled_g_loss")
+        if self.training or self._factor(global_step) == 0:
+            log = {
+                "total_loss": loss.clone(),
+                "per_sample_entropy": loss_break.per_sample_entropy,
+                "codebook_entropy": loss_break.codebook_entropy,
+                "commit_loss": loss_break.commitment,
+                "entropy_loss": codebook_loss,
+                **parts,
+            }
+        else:
+            log = {name: parts[name] for name in ("reconstruct_loss", "perceptual_loss")}
+            log["g_loss"] = unscaled
+        return loss, {f"{split}/{name}": value.detach() for name, value in log.items()}
+
+
+class MAGVIT2VideoLoss(MAGVIT2Loss):
     """Open-MAGVIT2's loss of videos (B, C, T, H, W): :class:`MAGVIT2Loss`, with LPIPS of frames.
 
     Args:
@@ -388,6 +286,9 @@ class MAGVIT2VideoLoss(_MAGVIT2):
     Raises:
         ModuleNotFoundError, ValueError: as there.
     """
+
+    _network = "NLayerDiscriminator3D"
+    _averages_before_start = False
 
     def __init__(
         self,
@@ -417,18 +318,13 @@ class MAGVIT2VideoLoss(_MAGVIT2):
         discriminator: nn.Module | None = None,
         scaler: torch.amp.GradScaler | None = None,
     ) -> None:
-        perceptual_loss, discriminator = _networks(
-            "Open_MAGVIT2", "NLayerDiscriminator3D", perceptual_loss, discriminator,
-            disc_in_channels, disc_num_layers, use_actnorm, disc_ndf,
-        )  # fmt: skip
         super().__init__(
-            disc_start, pixelloss_weight, disc_factor, disc_weight, perceptual_weight,
-            disc_conditional, disc_loss, ("hinge", "vanilla", "non_saturate"), gen_loss_weight,
-            lecam_loss_weight, perceptual_loss, discriminator, scaler,
+            disc_start, codebook_weight, pixelloss_weight, disc_num_layers, disc_in_channels,
+            disc_factor, disc_weight, commit_weight, codebook_enlarge_ratio,
+            codebook_enlarge_steps, perceptual_weight, use_actnorm, disc_conditional, disc_ndf,
+            disc_loss, gen_loss_weight, lecam_loss_weight, perceptual_loss=perceptual_loss,
+            discriminator=discriminator, scaler=scaler,
         )  # fmt: skip
-        self.codebook_weight, self.commit_weight = codebook_weight, commit_weight
-        self.codebook_enlarge_ratio = codebook_enlarge_ratio
-        self.codebook_enlarge_steps = codebook_enlarge_steps
 
     def _distances(self, inputs: Tensor, reconstructions: Tensor) -> tuple[Tensor, Tensor]:
         frames = [x.transpose(1, 2).flatten(0, 1) for x in (inputs, reconstructions)]
@@ -451,6 +347,8 @@ class IBQLoss(_SeedVokenLoss):
     Raises:
         ModuleNotFoundError, ValueError: as there.
     """
+
+    _source = "src.IBQ.modules"
 
     def __init__(
         self,
@@ -475,15 +373,14 @@ class IBQLoss(_SeedVokenLoss):
         discriminator: nn.Module | None = None,
         scaler: torch.amp.GradScaler | None = None,
     ) -> None:
-        perceptual_loss, discriminator = _networks(
-            "IBQ", "NLayerDiscriminator", perceptual_loss, discriminator,
-            disc_in_channels, disc_num_layers, use_actnorm, disc_ndf,
-        )  # fmt: skip
         super().__init__(
-            disc_start, pixelloss_weight, disc_factor, disc_weight, perceptual_weight,
-            disc_conditional, disc_loss, ("hinge", "vanilla"), gen_loss_weight, lecam_loss_weight,
-            perceptual_loss, discriminator, scaler,
-        )  # fmt: skip
+            disc_start, disc_factor, disc_weight, perceptual_weight, disc_conditional, disc_loss
+        )
+        self._add_networks(
+            perceptual_loss, discriminator, disc_in_channels, disc_num_layers, use_actnorm, disc_ndf
+        )
+        self._add_options(gen_loss_weight, lecam_loss_weight)
+        self.pixel_weight, self.scaler = pixelloss_weight, scaler  # the first is unused, as there
         self.codebook_weight = codebook_weight
         self.quant_loss_weight, self.entropy_loss_weight = quant_loss_weight, entropy_loss_weight
 

@@ -6,52 +6,40 @@ becomes::
     target: ganfast.compat.sgm.GeneralLPIPSWithDiscriminator
 
 LPIPS and the discriminator are the project's, so checkpoints load. Values and gradients equal the
-project's, at a lower cost:
-
-- The adaptive weight back-propagates LPIPS and the discriminator once instead of twice, without
-  retained graphs. The discriminator's parameters get no gradient in the generator's step.
-- Before ``disc_start`` the discriminator does not run: its logits are logged as 0.
-- The discriminator's step computes no LPIPS and no reconstruction loss.
+project's, with the savings of :mod:`ganfast.compat.taming`.
 
 ``log_images``, which draws the logits, is left to the project.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
+from importlib import import_module
 from typing import Any
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from ganfast._names import check_name
-from ganfast.compat._autoencoders import (
-    DISCRIMINATOR_LOSSES,
-    hinge_d_loss,
-    plain_weight,
-    vanilla_d_loss,
-)
-from ganfast.losses import adaptive_weight_loss, frozen, generator_loss, pixel_loss
+from ganfast.compat._autoencoders import AutoencoderLoss, hinge_d_loss, vanilla_d_loss
+from ganfast.losses import frozen, generator_loss
 from ganfast.losses.reduction import means_of_maps
+
+_LPIPS = "sgm.modules.autoencoding.lpips"
 
 __all__ = ["GeneralLPIPSWithDiscriminator", "hinge_d_loss", "vanilla_d_loss"]
 
 
-class GeneralLPIPSWithDiscriminator(nn.Module):
+class GeneralLPIPSWithDiscriminator(AutoencoderLoss):
     r"""Loss of an autoencoder of images or videos: pixels, LPIPS, a variance and discriminator.
 
-    .. math:: L_{nll} = \frac{1}{B} \sum \left(e^{-v} (|x - \hat x| + w_p \mathrm{LPIPS}) + v
-        \right), \qquad L = L_{nll} + d \, w L_g + \sum_k w_k R_k
+    .. math:: L = L_{nll} + d \, w L_g + \sum_k w_k R_k
 
-    with the sum over all elements, v = ``logvar``, the adaptive weight w of
-    :func:`ganfast.losses.adaptive_weight_loss`, d = 0 before ``disc_start`` and ``disc_factor``
-    after it, L_g = -m[D], and the regularizers R_k of the ``regularization_log``.
+    as in :class:`ganfast.compat.latent_diffusion.LPIPSWithDiscriminator`, with the regularizers R_k
+    of the ``regularization_log``.
 
     Args:
         disc_start, ..., discriminator_config: as in the project. With ``dims=3`` all frames are
             images of their own, also for the discriminator.
-        perceptual_loss: replaces the project's LPIPS.
-        discriminator: replaces the project's, whose configuration then has no effect.
-        scaler: the scaler of float16 training, if any.
+        perceptual_loss, discriminator, scaler: as in :mod:`ganfast.compat.taming`.
 
     Raises:
         ModuleNotFoundError: a network is None and sgm is not installed.
@@ -79,30 +67,22 @@ class GeneralLPIPSWithDiscriminator(nn.Module):
         discriminator: nn.Module | None = None,
         scaler: torch.amp.GradScaler | None = None,
     ) -> None:
-        super().__init__()
-        check_name("disc_loss", disc_loss, DISCRIMINATOR_LOSSES)
+        super().__init__(disc_start, disc_factor, disc_weight, perceptual_weight, False, disc_loss)
         self.dims, self.scale_input_to_tgt_size = dims, scale_input_to_tgt_size
-        self.perceptual_weight = perceptual_weight
         self.logvar = nn.Parameter(torch.full((), float(logvar_init)), requires_grad=learn_logvar)
         self.learn_logvar = learn_logvar
         if perceptual_loss is None:
-            from sgm.modules.autoencoding.lpips.loss.lpips import (  # type: ignore[import-not-found]
-                LPIPS,
-            )
-
-            perceptual_loss = LPIPS()
+            perceptual_loss = import_module(f"{_LPIPS}.loss.lpips").LPIPS()
         if discriminator is None:
             layers = {
                 "input_nc": disc_in_channels,
                 "n_layers": disc_num_layers,
                 "use_actnorm": False,
             }
-            discriminator = _discriminator_of_project(discriminator_config, layers)
-        self.perceptual_loss: nn.Module = perceptual_loss.eval()
-        self.discriminator: nn.Module = discriminator
-        self.discriminator_iter_start = disc_start
-        self.disc_loss = DISCRIMINATOR_LOSSES[disc_loss]
-        self.disc_factor, self.discriminator_weight = disc_factor, disc_weight
+            usual = {"target": f"{_LPIPS}.model.model.NLayerDiscriminator", "params": layers}
+            made = import_module("sgm.util").instantiate_from_config(discriminator_config or usual)
+            discriminator = made.apply(import_module(f"{_LPIPS}.model.model").weights_init)
+        self.perceptual_loss, self.discriminator = perceptual_loss.eval(), discriminator
         self.regularization_weights = dict(regularization_weights or {})
         self.forward_keys = [
             "optimizer_idx",
@@ -144,8 +124,7 @@ class GeneralLPIPSWithDiscriminator(nn.Module):
         Raises:
             ValueError: ``last_layer`` is missing, or ``optimizer_idx`` is unknown.
         """
-        if optimizer_idx not in (0, 1):
-            raise ValueError(f"optimizer_idx must be 0 or 1, got {optimizer_idx}")
+        of_discriminator = self._of_discriminator(optimizer_idx)
         if self.scale_input_to_tgt_size:
             size = reconstructions.shape[2:]
             inputs = F.interpolate(inputs, size, mode="bicubic", antialias=True)
@@ -154,47 +133,24 @@ class GeneralLPIPSWithDiscriminator(nn.Module):
                 x.transpose(1, 2).flatten(0, 1) for x in (inputs, reconstructions)
             )
         started = global_step >= self.discriminator_iter_start or not self.training
-        if optimizer_idx == 1:
-            return self._discriminator_step(inputs, reconstructions, started, split)
-        return self._autoencoder_step(
-            inputs, reconstructions, regularization_log, started, last_layer, split, weights
-        )
-
-    def _autoencoder_step(
-        self,
-        inputs: Tensor,
-        reconstructions: Tensor,
-        regularization_log: Mapping[str, Tensor],
-        started: bool,
-        last_layer: Tensor | None,
-        split: str,
-        weights: Tensor | float | None,
-    ) -> tuple[Tensor, dict[str, Tensor]]:
-        rec, nll, weighted = self._distances(inputs, reconstructions, weights)
-        loss, g = weighted, nll.new_zeros(())
+        if of_discriminator:
+            return self._step_of_discriminator(inputs, reconstructions, started, split)
+        rec, nll, weighted = self._likelihoods(inputs, reconstructions, self.logvar, weights)
+        loss, g = nll if weighted is None else weighted, nll.new_zeros(())
         d_weight: Tensor = nll.new_zeros(())
         if started and self.disc_factor != 0:
             with frozen(self.discriminator):
                 g = generator_loss(self.discriminator(reconstructions), "wasserstein")
             if not self.training:
                 d_weight = nll.new_ones(())
-                loss = weighted + self.disc_factor * g
+                loss = loss + self.disc_factor * g
             elif last_layer is None:
                 raise ValueError("last_layer must be a tensor in training, got None")
-            elif weights is None:
-                loss, w = adaptive_weight_loss(
-                    nll,
-                    g,
-                    reconstructions,
-                    last_layer,
-                    weight=self.discriminator_weight * self.disc_factor,
-                    parameters=[self.logvar] if self.learn_logvar else [],
-                    scaler=self.scaler,
-                )
-                d_weight = w / self.disc_factor
             else:
-                d_weight = self.discriminator_weight * plain_weight(nll, g, last_layer)
-                loss = weighted + d_weight * self.disc_factor * g
+                parameters = [self.logvar] if self.learn_logvar else []
+                loss, d_weight = self._balanced(
+                    nll, g, reconstructions, last_layer, self.disc_factor, parameters, weighted
+                )
         log = {}
         for name, value in regularization_log.items():
             if name in self.regularization_weights:
@@ -211,27 +167,7 @@ class GeneralLPIPSWithDiscriminator(nn.Module):
         }
         return loss, log | {f"{split}/{name}": value.detach() for name, value in terms.items()}
 
-    def _distances(
-        self, inputs: Tensor, reconstructions: Tensor, weights: Tensor | float | None
-    ) -> tuple[Tensor, Tensor, Tensor]:
-        """The mean of |x - y| + w_p LPIPS, and L_nll without and with weights of the elements."""
-        elements = inputs.numel() // inputs.shape[0]
-        perceptual = None
-        if self.perceptual_weight > 0:
-            perceptual = self.perceptual_weight * self.perceptual_loss(inputs, reconstructions)
-        rec = pixel_loss(inputs, reconstructions)
-        if perceptual is not None:
-            rec = rec + perceptual.mean()
-        nll = elements * (rec / self.logvar.exp() + self.logvar)
-        if weights is None:
-            return rec, nll, nll
-        of_elements = (inputs - reconstructions).abs()
-        if perceptual is not None:
-            of_elements = of_elements + perceptual.reshape(-1, 1, 1, 1)
-        weighted = weights * (of_elements / self.logvar.exp() + self.logvar)
-        return rec, nll, weighted.sum() / weighted.shape[0]
-
-    def _discriminator_step(
+    def _step_of_discriminator(
         self, inputs: Tensor, reconstructions: Tensor, started: bool, split: str
     ) -> tuple[Tensor, dict[str, Tensor]]:
         if started:
@@ -247,17 +183,3 @@ class GeneralLPIPSWithDiscriminator(nn.Module):
             f"{split}/logits/real": means[0],
             f"{split}/logits/fake": means[1],
         }
-
-
-def _discriminator_of_project(
-    config: Mapping[str, Any] | None, layers: dict[str, Any]
-) -> nn.Module:
-    from sgm.modules.autoencoding.lpips.model.model import (  # type: ignore[import-not-found]
-        weights_init,
-    )
-    from sgm.util import instantiate_from_config  # type: ignore[import-not-found]
-
-    target = "sgm.modules.autoencoding.lpips.model.model.NLayerDiscriminator"
-    made = instantiate_from_config(config or {"target": target, "params": layers})
-    network: nn.Module = made.apply(weights_init)
-    return network

@@ -41,9 +41,7 @@ class GANLoss(nn.Module):
     ============ ========================================== =================
 
     Args:
-        gan_mode: one of the above.
-        target_real_label: label of real outputs.
-        target_fake_label: label of fake outputs.
+        gan_mode, target_real_label, target_fake_label: one of the above, and its labels.
         tensor, opt: accepted as in the project; no label tensors are made.
 
     Raises:
@@ -70,11 +68,6 @@ class GANLoss(nn.Module):
     ) -> Tensor:
         """Loss of a tensor, a list of maps, or a list of lists whose last maps count.
 
-        Args:
-            input: the discriminator's outputs.
-            target_is_real: take the outputs to be real, or to be fake.
-            for_discriminator: the loss is the discriminator's.
-
         Returns:
             Scalar for a tensor, shape (1,) for a list, as in the project.
 
@@ -100,9 +93,7 @@ class Pix2PixHDGANLoss(nn.Module):
     labels. It is computed in float32 or better, so it works under autocast, unlike the project's.
 
     Args:
-        use_lsgan: least squares instead of cross-entropy.
-        target_real_label: label of real outputs.
-        target_fake_label: label of fake outputs.
+        use_lsgan, target_real_label, target_fake_label: as above.
         tensor: accepted as in the project; no label tensors are made.
     """
 
@@ -121,10 +112,7 @@ class Pix2PixHDGANLoss(nn.Module):
     def forward(self, input: Outputs, target_is_real: bool) -> Tensor:
         """Loss of a discriminator's list of features, or of a list of such lists; scalar.
 
-        Args:
-            input: features of one discriminator, or of each; the last entry is the output, also
-                of a tensor, as in the project.
-            target_is_real: take the outputs to be real, or to be fake.
+        The last entry of a list is the output, also of a tensor, as in the project.
         """
         formula = formula_of(self._f, target_is_real, (self.fake_label, self.real_label))
         outputs = last_maps("input", [input[-1]] if isinstance(input, Tensor) else input)

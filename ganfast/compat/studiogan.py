@@ -77,7 +77,8 @@ __all__ = [
 
 Discriminator = Callable[..., Mapping[str, Any]]
 
-_TRAINING = {"eval": False}  # how the project calls its discriminator in training
+# How the project calls its discriminator in training, and where the logits are.
+_TRAINING: dict[str, Any] = {"kwargs": {"eval": False}, "output": "adv_output"}
 
 
 class GatherLayer:
@@ -206,14 +207,7 @@ def g_vanilla(d_logit_fake: Tensor, DDP: bool) -> Tensor:
     return generator_loss(d_logit_fake)
 
 
-def d_logistic(d_logit_real: Tensor, d_logit_fake: Tensor, DDP: bool) -> Tensor:
-    """As :func:`d_vanilla`."""
-    return discriminator_loss(d_logit_real, d_logit_fake)
-
-
-def g_logistic(d_logit_fake: Tensor, DDP: bool) -> Tensor:
-    """As :func:`g_vanilla`."""
-    return generator_loss(d_logit_fake)
+d_logistic, g_logistic = d_vanilla, g_vanilla
 
 
 def d_ls(d_logit_real: Tensor, d_logit_fake: Tensor, DDP: bool) -> Tensor:
@@ -257,7 +251,7 @@ def feature_matching_loss(real_embed: Tensor, fake_embed: Tensor) -> Tensor:
     return ops.flat(means[:1], "l1", [1], [0], [0], means[1:])
 
 
-def lecam_reg(d_logit_real: Tensor, d_logit_fake: Tensor, ema: lecam.MovingAverages) -> Tensor:
+def lecam_reg(d_logit_real: Tensor, d_logit_fake: Tensor, ema: Any) -> Tensor:
     """LeCam: m[relu(real - F)^2] + m[relu(R - fake)^2] with the averages R and F of the outputs."""
     return lecam.lecam_reg(d_logit_real, d_logit_fake, ema)
 
@@ -304,15 +298,7 @@ def cal_grad_penalty(
 ) -> Tensor:
     """WGAN-GP: m[(||grad|| - 1)^2] between real and fake images."""
     real, fake = real_images.to(device), fake_images.to(device)
-    return wgan_gp(
-        discriminator,
-        real,
-        fake,
-        weight=1.0,
-        args=(real_labels,),
-        kwargs=_TRAINING,
-        output="adv_output",
-    )
+    return wgan_gp(discriminator, real, fake, weight=1.0, args=(real_labels,), **_TRAINING)
 
 
 def cal_dra_penalty(
@@ -320,9 +306,7 @@ def cal_dra_penalty(
 ) -> Tensor:
     """DRAGAN: m[(||grad|| - 1)^2] around real images."""
     real = real_images.to(device)
-    return dragan(
-        discriminator, real, weight=1.0, args=(real_labels,), kwargs=_TRAINING, output="adv_output"
-    )
+    return dragan(discriminator, real, weight=1.0, args=(real_labels,), **_TRAINING)
 
 
 def cal_maxgrad_penalty(
@@ -334,9 +318,7 @@ def cal_maxgrad_penalty(
 ) -> Tensor:
     """The largest squared norm of a sample's gradient between real and fake images."""
     real, fake = real_images.to(device), fake_images.to(device)
-    return max_gp(
-        discriminator, real, fake, args=(real_labels,), kwargs=_TRAINING, output="adv_output"
-    )
+    return max_gp(discriminator, real, fake, args=(real_labels,), **_TRAINING)
 
 
 def cal_r1_reg(adv_output: Tensor, images: Tensor, device: Any) -> Tensor:

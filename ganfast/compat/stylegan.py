@@ -18,7 +18,15 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from ganfast.compat._stylegan import Phase, Phases, Report, blur, faded, mixed_styles
+from ganfast.compat._stylegan import (
+    Phase,
+    Phases,
+    Report,
+    blur,
+    chosen_report,
+    faded,
+    mixed_styles,
+)
 
 __all__ = ["StyleGAN2Loss"]
 
@@ -61,17 +69,10 @@ class StyleGAN2Loss(Phases):
         report: Report | None = None,
     ) -> None:
         super().__init__(
-            device,
-            D,
-            augment_pipe,
-            r1_gamma,
-            style_mixing_prob,
-            pl_weight,
-            pl_batch_shrink,
-            pl_decay,
-            report,
+            device, augment_pipe, r1_gamma, style_mixing_prob, pl_weight, pl_batch_shrink, pl_decay
         )
-        self.G = G
+        self._report = chosen_report(report)
+        self.G, self.D = G, D
         self.pl_no_weight_grad = pl_no_weight_grad
         self.blur_init_sigma = blur_init_sigma
         self.blur_fade_kimg = blur_fade_kimg

@@ -18,7 +18,7 @@ import torch
 from torch import Tensor
 from torch.nn.parallel import DistributedDataParallel
 
-from ganfast.compat._stylegan import Phase, Phases, Report, mixed_styles
+from ganfast.compat._stylegan import Phase, Phases, Report, chosen_report, mixed_styles
 
 __all__ = ["StyleGAN2Loss"]
 
@@ -26,15 +26,8 @@ __all__ = ["StyleGAN2Loss"]
 class StyleGAN2Loss(Phases):
     r"""Non-saturating loss with R1 and path length regularization, each in its own phases.
 
-    The formulas are those of :class:`ganfast.compat.stylegan.StyleGAN2Loss`.
-
-    Args:
-        device, G_mapping, ..., pl_weight: as in the project.
-        report: called with a name and a tensor of statistics; the project's
-            ``training_stats.report`` if None.
-
-    Raises:
-        ModuleNotFoundError: ``report`` is None and the project cannot be imported.
+    The formulas, ``report`` and the errors are those of
+    :class:`ganfast.compat.stylegan.StyleGAN2Loss`; the other arguments are the project's.
     """
 
     def __init__(
@@ -53,18 +46,10 @@ class StyleGAN2Loss(Phases):
         report: Report | None = None,
     ) -> None:
         super().__init__(
-            device,
-            D,
-            augment_pipe,
-            r1_gamma,
-            style_mixing_prob,
-            pl_weight,
-            pl_batch_shrink,
-            pl_decay,
-            report,
+            device, augment_pipe, r1_gamma, style_mixing_prob, pl_weight, pl_batch_shrink, pl_decay
         )
-        self.G_mapping = G_mapping
-        self.G_synthesis = G_synthesis
+        self._report = chosen_report(report)
+        self.G_mapping, self.G_synthesis, self.D = G_mapping, G_synthesis, D
 
     def run_G(self, z: Tensor, c: Tensor, sync: bool) -> tuple[Tensor, Tensor]:
         """Return images and their latents, which mix two styles with ``style_mixing_prob``."""

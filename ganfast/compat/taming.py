@@ -75,23 +75,12 @@ class VQLPIPSWithDiscriminator(AutoencoderLoss):
         scaler: torch.amp.GradScaler | None = None,
     ) -> None:
         super().__init__(
-            disc_start,
-            pixelloss_weight,
-            disc_factor,
-            disc_weight,
-            perceptual_weight,
-            disc_conditional,
-            disc_loss,
-            perceptual_loss,
-            discriminator,
-            scaler,
-            {
-                "input_nc": disc_in_channels,
-                "n_layers": disc_num_layers,
-                "use_actnorm": use_actnorm,
-                "ndf": disc_ndf,
-            },
+            disc_start, disc_factor, disc_weight, perceptual_weight, disc_conditional, disc_loss
         )
+        self._add_networks(
+            perceptual_loss, discriminator, disc_in_channels, disc_num_layers, use_actnorm, disc_ndf
+        )
+        self.pixel_weight, self.scaler = pixelloss_weight, scaler  # the first is unused, as there
         self.codebook_weight = codebook_weight
 
     def forward(

@@ -17,6 +17,7 @@ afterwards its parameters require gradients as before.
 """
 
 from collections.abc import Mapping
+from importlib import import_module
 from typing import Any
 
 import torch
@@ -64,6 +65,8 @@ class ReconstructionLoss_Stage2(nn.Module):
         ValueError: ``reconstruction_loss`` is neither ``l1`` nor ``l2``.
     """
 
+    discriminator: nn.Module
+    perceptual_loss: nn.Module
     ema_real_logits_mean: Tensor
     ema_fake_logits_mean: Tensor
 
@@ -78,22 +81,15 @@ class ReconstructionLoss_Stage2(nn.Module):
         losses = config.losses
         check_name("reconstruction_loss", losses.reconstruction_loss, ("l1", "l2"))
         if discriminator is None:
-            from modeling.modules.discriminator import (  # type: ignore[import-not-found]
-                NLayerDiscriminator,
-            )
-
-            discriminator = NLayerDiscriminator()
+            discriminator = import_module("modeling.modules.discriminator").NLayerDiscriminator()
         if perceptual_loss is None:
-            from modeling.modules.perceptual_loss import (  # type: ignore[import-not-found]
-                PerceptualLoss,
-            )
-
-            perceptual_loss = PerceptualLoss(losses.perceptual_loss)
-        self.discriminator: nn.Module = discriminator
+            project = import_module("modeling.modules.perceptual_loss")
+            perceptual_loss = project.PerceptualLoss(losses.perceptual_loss)
+        self.discriminator = discriminator
         self.reconstruction_loss = losses.reconstruction_loss
         self.reconstruction_weight = losses.reconstruction_weight
         self.quantizer_weight = losses.quantizer_weight
-        self.perceptual_loss: nn.Module = perceptual_loss.eval()
+        self.perceptual_loss = perceptual_loss.eval()
         self.perceptual_weight = losses.perceptual_weight
         self.discriminator_iter_start = losses.discriminator_start
         self.discriminator_factor = losses.discriminator_factor
@@ -119,8 +115,6 @@ class ReconstructionLoss_Stage2(nn.Module):
             inputs, reconstructions: images in [0, 1], (B, C, H, W).
             extra_result_dict: ``quantizer_loss``, ``commitment_loss`` and ``codebook_loss``, or the
                 posterior of a single stage with ``quantize_mode: vae``.
-            global_step: of the training.
-            mode: one of the above.
 
         Raises:
             ValueError: the mode is unknown.

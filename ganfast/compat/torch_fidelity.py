@@ -22,6 +22,7 @@ import torch
 from torch import Tensor, nn
 
 from ganfast import metrics
+from ganfast._names import check_name
 from ganfast.compat._image_files import Images, features_of, inception
 from ganfast.evaluation.progress import progress_bar
 from ganfast.features import Encoder
@@ -74,8 +75,7 @@ class GenerativeModelModuleWrapper(GenerativeModelBase):
         super().__init__()
         if not isinstance(module, nn.Module):
             raise TypeError(f"module must be an nn.Module, got {type(module).__name__}")
-        if z_type not in _NOISE:
-            raise ValueError(f"z_type must be one of {', '.join(_NOISE)}, got {z_type!r}")
+        check_name("z_type", z_type, _NOISE)
         if z_size < 1 or num_classes < 0:
             raise ValueError(
                 f"z_size must be at least 1 and num_classes 0, got {z_size} and {num_classes}"

@@ -25,7 +25,7 @@ from torch import Tensor
 from ganfast.compat._criterion import formula_of, reduce_sides
 from ganfast.losses.formulas import Formula
 from ganfast.penalties import squared_norms, wgan_gp_from_logits
-from ganfast.reference import FUNCTORS, compute_dtype
+from ganfast.reference import FUNCTORS, compute_dtype, powered
 
 __all__ = [
     "auxiliary_classification_loss",
@@ -65,10 +65,8 @@ def minimax_generator_loss(
 ) -> Tensor:
     """m[softplus(-f)], or saturating -m[softplus(f)].
 
-    Args:
-        dgz: f, logits of fake samples.
-        nonsaturating: use the first formula instead of the second.
-        reduction: ``mean``, ``sum``, or anything else for one number per element.
+    f are logits of fake samples; ``reduction`` is ``mean``, ``sum``, or anything else for one
+    number per element.
     """
     formula = formula_of("softplus", nonsaturating)
     return _reduce(reduction, ("dgz", dgz, formula), scale=1.0 if nonsaturating else -1.0)
@@ -77,13 +75,9 @@ def minimax_generator_loss(
 def minimax_discriminator_loss(
     dx: Tensor, dgz: Tensor, label_smoothing: float = 0.0, reduction: str = "mean"
 ) -> Tensor:
-    """Cross-entropies of logits with the labels 1 - label_smoothing and 0.
+    """Cross-entropies of real and fake logits with the labels 1 - label_smoothing and 0.
 
-    Args:
-        dx: logits of real samples.
-        dgz: logits of fake samples.
-        label_smoothing: how far the real label lies below 1.
-        reduction: see :func:`minimax_generator_loss`.
+    ``reduction`` is as in :func:`minimax_generator_loss`.
     """
     labels = (0.0, 1.0 - label_smoothing)
     return _reduce(
@@ -111,16 +105,14 @@ def mutual_information_penalty(
 ) -> Tensor:
     """Minus the mean log-likelihoods of InfoGAN's codes, reduced over both.
 
-    Args:
-        c_dis: discrete codes.
-        c_cont: continuous codes.
-        dist_dis: the distribution that the discriminator predicts for the discrete codes.
-        dist_cont: the one that it predicts for the continuous codes.
-        reduction: ``mean``, ``sum``, or anything else for both numbers, (2,).
+    The discriminator predicts the distributions ``dist_dis`` of the discrete and ``dist_cont`` of
+    the continuous codes. With a reduction other than ``mean`` and ``sum``: both numbers, (2,).
     """
     codes = ((dist_dis, c_dis), (dist_cont, c_cont))
     nll = -torch.stack([distribution.log_prob(code).mean() for distribution, code in codes])
-    return _reduce_elements(nll, reduction)
+    if reduction == "mean":
+        return nll.mean()
+    return nll.sum() if reduction == "sum" else nll
 
 
 def wasserstein_generator_loss(fgz: Tensor, reduction: str = "mean") -> Tensor:
@@ -143,11 +135,7 @@ def wasserstein_gradient_penalty(
 ) -> Tensor:
     """m[(||grad|| - 1)^2] at points between real and fake samples.
 
-    Args:
-        interpolate: the points, which required gradients when the outputs were made.
-        d_interpolate: the outputs at the points.
-        reduction: see :func:`minimax_generator_loss`, with one number per sample.
-        norm: ``batch`` takes one norm over all samples, as the project does.
+    Arguments are those of :func:`dragan_gradient_penalty`.
     """
     return dragan_gradient_penalty(interpolate, d_interpolate, 1.0, reduction, norm=norm)
 
@@ -174,10 +162,7 @@ def dragan_gradient_penalty(
         return wgan_gp_from_logits(
             d_interpolate, interpolate, weight=float(samples), center=k, norm=norm
         )
-    squares = squared_norms(d_interpolate, interpolate)
-    positive = squares > 0  # the root's derivative is infinite at zero
-    norms = torch.where(positive, torch.where(positive, squares, 1.0).sqrt(), 0.0)
-    return (norms - k).square()
+    return (powered(squared_norms(d_interpolate, interpolate), 0.5) - k).square()
 
 
 def auxiliary_classification_loss(
@@ -222,9 +207,7 @@ def energy_based_pulling_away_term(d_hid: Tensor) -> Tensor:
     return (s @ s.T).triu(1).square().sum() * (2 / (n * (n - 1)))
 
 
-def boundary_equilibrium_generator_loss(dgz: Tensor, reduction: str = "mean") -> Tensor:
-    """m[f]; ``reduction`` as in :func:`minimax_generator_loss`."""
-    return energy_based_generator_loss(dgz, reduction)
+boundary_equilibrium_generator_loss = energy_based_generator_loss
 
 
 def boundary_equilibrium_discriminator_loss(
@@ -260,9 +243,3 @@ def _reduce(reduction: str, *sides: tuple[str, Tensor, Formula], scale: float = 
     if of_sum:  # the sum of nothing, which the op has no mean of
         losses = [loss.sum() for loss in losses]
     return losses[0] if len(losses) == 1 else losses[0] + losses[1]
-
-
-def _reduce_elements(x: Tensor, reduction: str) -> Tensor:
-    if reduction == "mean":
-        return x.mean()
-    return x.sum() if reduction == "sum" else x

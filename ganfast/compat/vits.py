@@ -17,6 +17,7 @@ plain torch.
 """
 
 from functools import lru_cache
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -51,9 +52,6 @@ def spectrogram_torch(
         y: signals (N, T).
         n_fft, hop_size, win_size: as in the project; ``sampling_rate`` has no effect.
         center: pad once more, by n_fft / 2.
-
-    Raises:
-        TypeError, ValueError: as :class:`ganfast.losses.Spectrogram`.
     """
     y, padding = padded(y, n_fft, hop_size, center)
     magnitudes: Tensor = spectrogram(y.device, n_fft, hop_size, win_size, padding, eps=1e-6)(y)
@@ -98,25 +96,14 @@ def mel_spectrogram_torch(
     fmax: float | None,
     center: bool = False,
 ) -> Tensor:
-    """Logarithm of the mel spectrogram of signals (N, T): both functions above.
-
-    Raises:
-        TypeError, ValueError: as there.
-    """
+    """Logarithm of the mel spectrogram of signals (N, T): both functions above."""
     spec = spectrogram_torch(y, n_fft, sampling_rate, hop_size, win_size, center)
     return spec_to_mel_torch(spec, n_fft, num_mels, sampling_rate, fmin, fmax)
 
 
 @lru_cache(maxsize=64)
-def _filters(
-    device: torch.device,
-    sample_rate: int,
-    n_fft: int,
-    mels: int,
-    low: float,
-    high: float | None,
-) -> Tensor:
-    return mel_filters(sample_rate, n_fft, mels, low, high).float().to(device)
+def _filters(device: torch.device, *options: Any) -> Tensor:
+    return mel_filters(*options).float().to(device)
 
 
 def kl_loss(z_p: Tensor, logs_q: Tensor, m_p: Tensor, logs_p: Tensor, z_mask: Tensor) -> Tensor:

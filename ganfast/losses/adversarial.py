@@ -12,13 +12,13 @@ from ganfast._names import check_name
 from ganfast.losses.formulas import CROSS_ENTROPIES, HINGES, LABELLED, Kind, formulas_of
 from ganfast.losses.reduction import (
     MapReduction,
-    MapWeights,
     Outputs,
     Reducer,
     Reduction,
     Stats,
     last_maps,
     pairs_of_maps,
+    weights_of_sides,
 )
 
 
@@ -42,8 +42,7 @@ class AdversarialLoss:
 
     Outputs are a tensor of any shape, a list of maps, or a list of lists whose last maps count, as
     discriminators with features return them. The whole list takes one launch forward and one
-    backward; with masks, one for all maps of one size. Masks together with flips, statistics,
-    sums or ``reduction="none"`` run in plain torch. If the maps' dtypes differ, all are widened
+    backward; with masks, one for all maps of one size. If the maps' dtypes differ, all are widened
     before the launch, to float32 or better; each gradient has its map's dtype.
 
     Args:
@@ -129,12 +128,10 @@ class AdversarialLoss:
         if kind == "least_squares":
             threshold = (targets[0] + targets[1]) / 2
             below = "fake" if targets[1] >= targets[0] else "real"
-        weights = MapWeights(scale, map_reduction, map_weights)
+        options = reduction, scale, map_reduction, map_weights, threshold, below
         real, fake, generator = formulas_of(kind, from_probs, smoothing, targets, margin)
-        self._discriminator = Reducer(
-            (("real", real), ("fake", fake)), weights, reduction, threshold, below
-        )
-        self._generator = Reducer((("fake", generator),), weights, reduction, threshold, below)
+        self._discriminator = Reducer((("real", real), ("fake", fake)), *options)
+        self._generator = Reducer((("fake", generator),), *options)
 
     def discriminator(
         self,
@@ -161,9 +158,7 @@ class AdversarialLoss:
             Scalar, or (B,) for ``reduction="none"``; float64 for float64 outputs, else float32.
         """
         maps = pairs_of_maps(real, fake)
-        weights = None
-        if real_weight is not None or fake_weight is not None:
-            weights = real_weight, fake_weight
+        weights = weights_of_sides(real_weight, fake_weight)
         return self._discriminator.loss(maps, weights, self._label_flips, rng)
 
     def discriminator_with_stats(
@@ -177,7 +172,7 @@ class AdversarialLoss:
     ) -> tuple[Tensor, Stats]:
         """Loss of the discriminator and statistics to log, from the same launch.
 
-        With masks, the statistics take a launch of their own.
+        With weights or flips, the statistics take launches of their own.
 
         Args:
             real, fake, real_weight, fake_weight, rng: see :meth:`discriminator`.
@@ -191,9 +186,7 @@ class AdversarialLoss:
             (for ``none``, to its mean). Weights and flips affect only these terms.
         """
         maps = pairs_of_maps(real, fake)
-        weights = None
-        if real_weight is not None or fake_weight is not None:
-            weights = real_weight, fake_weight
+        weights = weights_of_sides(real_weight, fake_weight)
         return self._discriminator.loss_with_stats(maps, weights, self._label_flips, rng)
 
     def generator(

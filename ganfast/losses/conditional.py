@@ -6,8 +6,7 @@ device, and nothing waits for it.
 
 import math
 from collections.abc import Callable
-from functools import wraps
-from typing import ParamSpec
+from contextlib import nullcontext
 
 import torch
 import torch.nn.functional as F
@@ -18,54 +17,28 @@ from ganfast.losses.formulas import Formula
 from ganfast.losses.reduction import Reduction, reduce_samples
 from ganfast.reference import compute_dtype
 
-P = ParamSpec("P")
-
 # The wrapper in torch.nn.functional costs a tenth of the loss; autocast runs this in float32, too.
 _cross_entropy: Callable[..., Tensor] = torch._C._nn.cross_entropy_loss
 _NONE, _MEAN = 0, 1  # torch's codes of the reductions
 _NO_LABEL = -100
 
 
-def _no_autocast(loss: Callable[P, Tensor]) -> Callable[P, Tensor]:
-    """Run a loss with autocast off on the device of its first argument."""
-
-    @wraps(loss)
-    def run(*args: P.args, **kwargs: P.kwargs) -> Tensor:
-        if not torch._C._is_any_autocast_enabled():
-            return loss(*args, **kwargs)
-        first = args[0] if args else next(iter(kwargs.values()))
-        device = first.device.type if isinstance(first, Tensor) else "cpu"
-        with torch.autocast(device, enabled=False):
-            return loss(*args, **kwargs)
-
-    return run
-
-
 def _check_scores(name: str, scores: Tensor, labels: Tensor) -> None:
-    shape, of_labels = scores.shape, labels.shape
-    if (
-        len(shape) == 2
-        and len(of_labels) == 1
-        and 0 < shape[0] == of_labels[0]
-        and labels.dtype is torch.int64
-        and scores.is_floating_point()
-    ):
-        return
     if not scores.is_floating_point():
         raise TypeError(f"{name} must be floating point, got {scores.dtype}")
     if scores.dim() != 2:
         raise ValueError(f"{name} must have shape (B, n), got {list(scores.shape)}")
-    if len(scores) == 0:
+    if scores.shape[0] == 0:
         raise ValueError(f"{name} must hold at least one sample, got shape {list(scores.shape)}")
     if labels.dtype != torch.int64:
         raise TypeError(f"labels must have dtype int64, got {labels.dtype}")
-    raise ValueError(
-        f"labels must have one entry for each of the {scores.shape[0]} rows of {name}, "
-        f"got shape {list(labels.shape)}"
-    )
+    if labels.dim() != 1 or labels.shape[0] != scores.shape[0]:
+        raise ValueError(
+            f"labels must have one entry for each of the {scores.shape[0]} rows of {name}, "
+            f"got shape {list(labels.shape)}"
+        )
 
 
-@_no_autocast
 def crammer_singer_loss(
     scores: Tensor,
     labels: Tensor,
@@ -128,12 +101,7 @@ def auxiliary_classifier_loss(
             :func:`torch.nn.functional.cross_entropy`.
         reduction, weight: see :func:`crammer_singer_loss`.
 
-    Returns:
-        Scalar, or (B,) for ``reduction="none"``; float64 for float64 logits, else float32.
-
-    Raises:
-        TypeError: logits are not floating point, or labels are not int64.
-        ValueError: shapes do not fit, or the reduction is unknown.
+    Result and errors are those of :func:`crammer_singer_loss`.
 
     Sources: Odena et al. 2017, AC-GAN; Chen et al. 2016, InfoGAN.
     """
@@ -148,7 +116,6 @@ def auxiliary_classifier_loss(
     return reduce_samples(values, reduction, weight)
 
 
-@_no_autocast
 def gaussian_code_loss(
     codes: Tensor,
     mu: Tensor,
@@ -183,19 +150,15 @@ def gaussian_code_loss(
         )
     codes, mu, var = compute_dtype(codes), compute_dtype(mu), compute_dtype(var)
     nll = 0.5 * torch.log(2 * math.pi * var) + (codes - mu).square() / (2 * var)
-    if reduction == "mean" and weight is None:
-        return nll.sum() / codes.shape[0]
     return reduce_samples(nll.sum(1), reduction, weight)
 
 
 def _reduced(
     values: Tensor, reduction: Reduction, weight: Tensor | None, distributed: bool
 ) -> Tensor:
-    if reduction == "mean" and weight is None:
-        return values.mean()
-    return reduce_samples(
-        values, reduction, gather(weight) if distributed and weight is not None else weight
-    )
+    if distributed and weight is not None:
+        weight = gather(weight)
+    return reduce_samples(values, reduction, weight)
 
 
 def _check_temperature(temperature: float) -> None:
@@ -217,10 +180,11 @@ def _similarities(
     p = F.normalize(compute_dtype(proxies))
     if distributed:
         h, p, labels = gather(h), gather(p), gather(labels)
-    return (h * p).sum(1), h @ h.T, labels.unsqueeze(1) == labels
+    autocast = torch._C._is_any_autocast_enabled()
+    with torch.autocast(h.device.type, enabled=False) if autocast else nullcontext():
+        return (h * p).sum(1), h @ h.T, labels.unsqueeze(1) == labels
 
 
-@_no_autocast
 def conditional_contrastive_loss(
     embeddings: Tensor,
     proxies: Tensor,
@@ -265,7 +229,6 @@ def conditional_contrastive_loss(
     return _reduced(nll, reduction, weight, distributed)
 
 
-@_no_autocast
 def data_to_data_cross_entropy_loss(
     embeddings: Tensor,
     proxies: Tensor,
@@ -287,21 +250,11 @@ def data_to_data_cross_entropy_loss(
         + \sum_{j: y_j \ne y_i} e^{[s_{ij} - m_n]_+/\tau}}
 
     Args:
-        embeddings: (B, n), which need not be normalized.
-        proxies: (B, n), the proxy of each sample's class.
-        labels: y, (B,) of int64.
-        temperature: tau, positive.
+        embeddings, proxies, labels, temperature, distributed: see
+            :func:`conditional_contrastive_loss`, whose result and errors these are.
         positive_margin: m_p, in [-1, 1].
         negative_margin: m_n; 1 - m_p if None.
-        distributed: see :func:`conditional_contrastive_loss`.
         reduction, weight: see :func:`crammer_singer_loss`.
-
-    Returns:
-        Scalar, or (B,) for ``reduction="none"``; float64 for float64 embeddings, else float32.
-
-    Raises:
-        TypeError: embeddings are not floating point, or labels are not int64.
-        ValueError: shapes do not fit, the temperature is not positive, or the reduction is unknown.
 
     Source: Kang et al. 2021, ReACGAN.
     """

@@ -9,6 +9,7 @@ from torch import Tensor
 from ganfast import ops
 from ganfast._names import check_name
 from ganfast.losses.formulas import DISTANCES
+from ganfast.losses.reduction import distances
 
 FeatureDistance = Literal["l1", "l2", "relative_l1"]
 
@@ -86,9 +87,10 @@ def feature_matching(
     shares = None if mask is None else _masked_shares(pairs)
     if kind == "relative_l1":
         return _relative(pairs)
+    sides = pairs.fake, pairs.real, kind, pairs.weight, pairs.name
     if shares is None:
-        return pairs.reduce(DISTANCES[kind], pairs.weight)
-    terms = pairs.reduce(DISTANCES[kind], pairs.weight, per_term=True)
+        return distances(*sides)
+    terms = distances(*sides, per_term=True)
     return (terms / shares.to(terms.dtype)).sum()
 
 
@@ -149,20 +151,6 @@ class _Pairs(NamedTuple):
     def name(self, argument: str, k: int) -> str:
         """The caller's name of an op's tensor: x are the fake features, y the real ones."""
         return f"{'fake' if argument == 'x' else 'real'}{self.place[k]}"
-
-    def reduce(self, f: str, weight: list[float], per_term: bool = False) -> Tensor:
-        zeros = [0.0] * len(weight)
-        return ops.flat(
-            self.fake,
-            f,
-            weight,
-            zeros,
-            zeros,
-            self.real,
-            per_term=per_term,
-            broadcast=False,
-            name=self.name,
-        )
 
 
 def _collect(
@@ -240,7 +228,7 @@ def _relative(pairs: _Pairs) -> Tensor:
     """sum_k w_k sum|x_k - y_k| / sum|y_k|."""
     elements = [float(x.numel()) for x in pairs.fake]
     weight = [w * n for w, n in zip(pairs.weight, elements, strict=True)]
-    sums = pairs.reduce("l1", weight, per_term=True)
+    sums = distances(pairs.fake, pairs.real, "l1", weight, pairs.name, per_term=True)
     zeros = [0.0] * len(elements)
     sizes = ops.flat(pairs.real, "l1", elements, zeros, zeros, per_term=True)
     return (sums / sizes.clamp_min(_TINY[sizes.dtype])).sum()

@@ -57,18 +57,8 @@ def discriminator_loss(
 ) -> Tensor:
     """Loss of the discriminator: :meth:`AdversarialLoss.discriminator` in one call.
 
-    Args:
-        real: the discriminator's outputs for real samples: a tensor of any shape, a list of maps,
-            or a list of lists whose last maps count.
-        fake: its outputs for fake samples, equally many maps.
-        real_weight, fake_weight, rng: see :meth:`AdversarialLoss.discriminator`.
-        kind, from_probs, ..., map_weights: see :class:`AdversarialLoss`.
-
-    Returns:
-        Scalar, or (B,) for ``reduction="none"``; float64 for float64 outputs, else float32.
-
-    Raises:
-        TypeError, ValueError: as :class:`AdversarialLoss`.
+    Outputs are a tensor of any shape, a list of maps, or a list of lists whose last maps count. The
+    options, the result and the errors are those of :class:`AdversarialLoss`.
     """
     loss = _loss(
         (kind, from_probs, label_smoothing, fake_label_smoothing, label_flips, margin),
@@ -98,17 +88,8 @@ def generator_loss(
 ) -> Tensor:
     """Loss of the generator: :meth:`AdversarialLoss.generator` in one call.
 
-    Args:
-        fake: the discriminator's outputs for fake samples: a tensor of any shape, a list of maps,
-            or a list of lists whose last maps count.
-        fake_weight, top_k: see :meth:`AdversarialLoss.generator`.
-        kind, from_probs, ..., map_weights: see :class:`AdversarialLoss`.
-
-    Returns:
-        Scalar, or (B,) for ``reduction="none"``; float64 for float64 outputs, else float32.
-
-    Raises:
-        TypeError, ValueError: as :class:`AdversarialLoss`.
+    Outputs are a tensor of any shape, a list of maps, or a list of lists whose last maps count. The
+    options, the result and the errors are those of :class:`AdversarialLoss`.
     """
     loss = _loss(
         (kind, from_probs, label_smoothing, fake_label_smoothing, label_flips, margin),

@@ -5,8 +5,8 @@ combined at the generator's output, and the loss's own backward pass starts ther
 """
 
 import math
-from collections.abc import Mapping, Sequence
-from typing import Any, cast
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -82,8 +82,8 @@ def adaptive_weight_loss(
     w = weight * (norm_at_layer(nll) / (norm_at_layer(g) + eps)).clamp(0, max_weight)
     combined = compute_dtype(nll) + w * compute_dtype(g)
     value = nll_loss.detach() + w * g_loss.detach()
-    loss = _with_gradients(value, scale, [reconstruction, *parameters], [combined, *nll_others])
-    return loss, w
+    tensors = reconstruction, *parameters, combined, *nll_others
+    return _with_gradients(value, scale, *tensors), w
 
 
 class Balancer(nn.Module):
@@ -185,7 +185,7 @@ class Balancer(nn.Module):
             for name, factor, gradient in zip(self.weights, factors, gradients, strict=True):
                 combined += factor * compute_dtype(gradient)
                 value += factor * losses[name]
-        return _with_gradients(value, scale, [output], [combined])
+        return _with_gradients(value, scale, output, combined)
 
     def _norm(self, gradient: Tensor) -> Tensor:
         samples = compute_dtype(gradient)
@@ -239,11 +239,11 @@ def _required_gradients(
 
 
 class _PrecomputedGradient(torch.autograd.Function):
-    """A value whose gradients are known up to a scale."""
+    """A value whose gradients in inputs are given gradients / scale; both follow as tensors."""
 
     @staticmethod
-    def forward(ctx: Any, value: Tensor, scale: Tensor, count: int, *tensors: Tensor) -> Tensor:
-        inputs, gradients = tensors[:count], tensors[count:]
+    def forward(ctx: Any, value: Tensor, scale: Tensor, *tensors: Tensor) -> Tensor:
+        inputs, gradients = tensors[: len(tensors) // 2], tensors[len(tensors) // 2 :]
         ctx.dtypes = [x.dtype for x in inputs]
         ctx.save_for_backward(scale, *gradients)
         return value.clone()
@@ -261,14 +261,7 @@ class _PrecomputedGradient(torch.autograd.Function):
             (factor * compute_dtype(g)).to(dtype)
             for g, dtype in zip(gradients, ctx.dtypes, strict=True)
         ]
-        return None, None, None, *scaled, *(None for _ in scaled)
+        return None, None, *scaled, *(None for _ in scaled)
 
 
-def _with_gradients(
-    value: Tensor, scale: Tensor, inputs: Sequence[Tensor], gradients: Sequence[Tensor]
-) -> Tensor:
-    """Return a loss of this value, whose gradients in the inputs are gradients / scale."""
-    return cast(
-        Tensor,
-        _PrecomputedGradient.apply(value, scale, len(inputs), *inputs, *gradients),  # type: ignore[no-untyped-call]
-    )
+_with_gradients: Callable[..., Tensor] = _PrecomputedGradient.apply

@@ -9,7 +9,7 @@ from ganfast._checks import loss_dtype
 from ganfast._names import check_name
 from ganfast.distributed import mean_over_processes
 from ganfast.losses.formulas import Formula
-from ganfast.losses.reduction import MapWeights, Outputs, Reducer, means_of_maps, pairs_of_maps
+from ganfast.losses.reduction import Outputs, Reducer, means_of_maps, pairs_of_maps
 
 
 class LeCam(nn.Module):
@@ -69,7 +69,7 @@ class LeCam(nn.Module):
         self.on, self.decay, self.start_step = on, decay, start_step
         self.maps, self.distributed = maps, distributed
         real, fake = (Formula("squared_hinge", 1.0, sign) for sign in (1.0, -1.0))
-        self._reducer = Reducer((("real", real), ("fake", fake)), MapWeights())
+        self._reducer = Reducer((("real", real), ("fake", fake)))
         self.register_buffer("ema_real", torch.zeros(maps))
         self.register_buffer("ema_fake", torch.zeros(maps))
         self.register_buffer("updates", torch.zeros((), dtype=torch.int64))
@@ -77,10 +77,8 @@ class LeCam(nn.Module):
     def forward(self, real: Outputs, fake: Outputs) -> Tensor:
         """Return the regularization of the discriminator; in training mode, update the averages.
 
-        Args:
-            real: outputs for real samples: a tensor, a list of maps, or a list of lists whose last
-                maps count.
-            fake: outputs for fake samples, equally many maps.
+        Outputs are a tensor, a list of maps, or a list of lists whose last maps count, equally many
+        for real and fake samples.
 
         Returns:
             Scalar; float64 for float64 outputs, else float32. Differentiable twice.

@@ -14,8 +14,8 @@ from torch import Tensor
 from ganfast import ops
 from ganfast._checks import Name, check_list, check_samples, in_one_dtype, loss_dtype, place
 from ganfast._names import check_name
-from ganfast.losses.formulas import Formula
-from ganfast.reference import FUNCTORS, along_samples, compute_dtype, divisor
+from ganfast.losses.formulas import DISTANCES, Distance, Formula
+from ganfast.reference import along_samples, divisor
 
 MapReduction = Literal["sum", "mean"]
 Outputs = Tensor | Sequence[Tensor] | Sequence[Sequence[Tensor]]
@@ -23,16 +23,11 @@ Reduction = Literal["mean", "sum", "none"]
 Stats = dict[str, Tensor]
 #: For each side (B,), or a mask that broadcasts to each map, or one mask for each map.
 SampleWeights = Sequence[Outputs | None]
-Parameters = tuple[list[float], list[float], list[float], list[tuple[str, int]]]
+Parameters = tuple[list[float], list[float], list[float]]
 
 
 def last_maps(name: str, outputs: Outputs) -> Sequence[Tensor]:
-    """Return the maps that count: a tensor, a list's tensors, or the last one of each inner list.
-
-    Raises:
-        TypeError: the output is not a tensor, a list of tensors, or a list of such lists.
-        ValueError: a list is empty.
-    """
+    """Return the maps that count: a tensor, a list's tensors, or the last of each inner list."""
     if isinstance(outputs, Tensor):
         return (outputs,)
     if not isinstance(outputs, (list, tuple)):
@@ -66,82 +61,57 @@ def pairs_of_maps(real: Outputs, fake: Outputs) -> tuple[Sequence[Tensor], Seque
     return real, fake
 
 
-class MapWeights:
-    """The factor of each map in a loss: scale times weight, over the number of maps for a mean."""
-
-    def __init__(
-        self,
-        scale: float = 1.0,
-        map_reduction: MapReduction = "sum",
-        map_weights: Sequence[float] | None = None,
-    ) -> None:
-        check_name("map_reduction", map_reduction, get_args(MapReduction))
-        if not math.isfinite(scale):
-            raise ValueError(f"scale must be finite, got {scale}")
-        self._scale = scale
-        self._mean = map_reduction == "mean"
-        self._weights = None if map_weights is None else list(map_weights)
-
-    def of(self, maps: int) -> list[float]:
-        """Return the factors of that many maps."""
-        scale = self._scale / maps if self._mean else self._scale
-        if self._weights is None:
-            return [scale] * maps
-        if len(self._weights) != maps:
-            raise ValueError(
-                f"map_weights must have one weight for each of the {maps} maps, "
-                f"got {len(self._weights)}"
-            )
-        return [scale * w for w in self._weights]
+def weights_of_sides(real: Outputs | None, fake: Outputs | None) -> SampleWeights | None:
+    """Return the weights of both sides, or None if there are none."""
+    return None if real is None and fake is None else (real, fake)
 
 
 class Terms(NamedTuple):
-    """Arguments of :func:`ganfast.ops.flat`, with each side's name and number of maps."""
+    """Arguments of :func:`ganfast.ops.flat`, with the names of the sides, of equally many maps."""
 
     f: str
     x: list[Tensor]
     weight: list[float]
     a: list[float]
     b: list[float]
-    sides: list[tuple[str, int]]
-
-    def add(
-        self, name: str, maps: Sequence[Tensor], weights: Sequence[float], a: float, b: float
-    ) -> None:
-        """Append the maps of a side."""
-        self.x.extend(maps)
-        self.weight.extend(weights)
-        self.a.extend([a] * len(maps))
-        self.b.extend([b] * len(maps))
-        self.sides.append((name, len(maps)))
+    sides: tuple[str, ...]
 
     def name(self, argument: str, k: int) -> str:
         """The caller's name of an op's tensor: ``real[0]``, or ``real_weight`` of its samples."""
-        for side, maps in self.sides:
-            if k < maps:
-                return f"{side}[{k}]" if argument == "x" else f"{side}_weight"
-            k -= maps
-        raise IndexError(f"k must be less than the number of tensors, got {k} too many")
+        side, place = divmod(k, len(self.x) // len(self.sides))
+        return f"{self.sides[side]}[{place}]" if argument == "x" else f"{self.sides[side]}_weight"
 
     def reduce(self, y: Sequence[Tensor] = ()) -> Tensor:
         """Return the sum of the terms, of x - y if there is a y."""
         return ops.flat(self.x, self.f, self.weight, self.a, self.b, y, name=self.name)
 
-    def reduce_with_stats(self, threshold: float) -> tuple[Tensor, Tensor]:
-        """Return the sum of the terms, and statistics of x, (maps, 4)."""
-        return ops.flat_with_stats(
-            self.x, self.f, self.weight, self.a, self.b, threshold, name=self.name
-        )
 
-    def check(self, samples: bool = False) -> None:
-        """Raise the errors of the ops; with ``samples``, also if the numbers of samples differ."""
-        (check_samples if samples else check_list)(self.x, self.name)
+#: A map's place among all, x, y, weight, a, b, and its numbers of samples or elements.
+_Row = tuple[int, Tensor, Tensor | None, float, float, float, Tensor | None, Tensor | None]
 
 
-def stats_of_maps(maps: Sequence[Tensor], threshold: float) -> Tensor:
-    """(maps, 4) from one launch, not differentiable: 0, mean, shares above and below."""
-    zeros = [0.0] * len(maps)
-    return ops.flat_with_stats(maps, "identity", zeros, zeros, zeros, threshold)[1]
+class _Rows(NamedTuple):
+    """Arguments of :func:`ganfast.ops.rows`: the rows are samples, or with masks elements."""
+
+    groups: dict[int, list[_Row]]  # by the number of elements with a mask, else 0
+    name: Name
+    samples: int
+    normalize: bool
+
+
+def distances(
+    x: Sequence[Tensor],
+    y: Sequence[Tensor],
+    kind: Distance,
+    weight: Sequence[float],
+    name: Name = place,
+    per_term: bool = False,
+) -> Tensor:
+    """The sum of the weighted mean distances of pairs of one shape, or its terms, in one launch."""
+    zeros = [0.0] * len(x)
+    return ops.flat(
+        x, DISTANCES[kind], weight, zeros, zeros, y, per_term=per_term, broadcast=False, name=name
+    )
 
 
 def means_of_maps(maps: Sequence[Tensor], name: Name = place) -> Tensor:
@@ -156,54 +126,64 @@ class Reducer:
     Args:
         sides: name and formula of each list of maps; the formulas share f and b. A flipped sample
             of one side takes the formula of the other.
-        weights: the factor of each map.
-        reduction: of each map: mean, sum or none.
+        reduction, scale, map_reduction, map_weights: see :class:`ganfast.losses.AdversarialLoss`.
         threshold: the value that accuracies compare outputs with.
         below: name of the side whose outputs should lie below the threshold.
-
-    Raises:
-        ValueError: the reduction is unknown.
     """
 
     def __init__(
         self,
         sides: Sequence[tuple[str, Formula]],
-        weights: MapWeights,
         reduction: Reduction = "mean",
+        scale: float = 1.0,
+        map_reduction: MapReduction = "sum",
+        map_weights: Sequence[float] | None = None,
         threshold: float = 0.0,
         below: str = "",
     ) -> None:
+        check_name("map_reduction", map_reduction, get_args(MapReduction))
+        if not math.isfinite(scale):
+            raise ValueError(f"scale must be finite, got {scale}")
         check_name("reduction", reduction, get_args(Reduction))
         self.reduction = reduction
         self.f = sides[0][1].f
         self._sides = sides
-        self._weights = weights
+        self._names = tuple([name for name, _ in sides])
+        self._scale, self._mean = scale, map_reduction == "mean"
+        self._map_weights = None if map_weights is None else list(map_weights)
         self._threshold = threshold
         self._below = below
         # The numbers of the terms, by the number of maps.
         self._parameters: dict[int, Parameters] = {}
 
     def parameters(self, maps: int) -> Parameters:
-        """Return weight, a and b of each term, and each side's name and number of maps."""
+        """Return weight, a and b of each term."""
         parameters = self._parameters.get(maps)
         if parameters is None:
+            factors = [1.0] * maps if self._map_weights is None else self._map_weights
+            if len(factors) != maps:
+                raise ValueError(
+                    f"map_weights must have one weight for each of the {maps} maps, "
+                    f"got {len(factors)}"
+                )
+            scale = self._scale / maps if self._mean else self._scale
             weight, a, b = [], [], []
             for _, formula in self._sides:
-                weight += [formula.weight * w for w in self._weights.of(maps)]
+                weight += [formula.weight * (scale * w) for w in factors]
                 a += [formula.a] * maps
                 b += [formula.b] * maps
-            parameters = weight, a, b, [(name, maps) for name, _ in self._sides]
+            parameters = weight, a, b
             if not torch.compiler.is_compiling():  # the next call would be compiled again
                 self._parameters[maps] = parameters
         return parameters
 
     def terms(self, maps: Sequence[Sequence[Tensor]]) -> Terms:
         """Return the terms of the sum over the sides, each with its maps."""
-        weight, a, b, sides = self.parameters(len(maps[0]))
+        weight, a, b = self.parameters(len(maps[0]))
         x = [*maps[0], *maps[1]] if len(maps) > 1 else [*maps[0]]
         if self.reduction == "sum":
             weight = [w * xk.numel() for w, xk in zip(weight, x, strict=True)]
-        return Terms(self.f, x, weight, a, b, sides)
+        return Terms(self.f, x, weight, a, b, self._names)
 
     def loss(
         self,
@@ -215,19 +195,11 @@ class Reducer:
     ) -> Tensor:
         """Return the loss, a scalar, or (B,) for the reduction ``none``.
 
-        Args:
-            maps: those of each side, equally many.
-            sample_weights: the weights of each side.
-            label_flips: the probability that a sample is flipped.
-            rng: draws the flips; the device's default generator if None.
-            minus: subtracted from the maps of a single side, of their shapes; not with masks.
+        With weights or ``none``, ``minus`` is subtracted from the maps of a single side.
         """
         if sample_weights is None and not label_flips and self.reduction != "none":
             return self.terms(maps).reduce()
-        weights = sample_weights or [None] * len(maps)
-        if self.reduction == "mean" and not label_flips and all(is_mask(w) for w in weights):
-            return _masked_mean(self.terms(maps), maps, weights)
-        return self._by_sample(maps, weights, label_flips, rng, minus, None)[0]
+        return self._sum(self._rows(maps, sample_weights, label_flips, rng, minus))
 
     def loss_with_stats(
         self,
@@ -238,193 +210,132 @@ class Reducer:
     ) -> tuple[Tensor, Stats]:
         """Return the loss, and each side's terms of it, mean outputs and accuracies, (maps,)."""
         if sample_weights is None and not label_flips and self.reduction != "none":
-            loss, table = self.terms(maps).reduce_with_stats(self._threshold)
-            return loss, self._named(table.chunk(len(maps)))
-        weights = sample_weights or [None] * len(maps)
-        loss, tables = self._by_sample(maps, weights, label_flips, rng, (), self._threshold)
-        return loss, self._named(tables)
+            t = self.terms(maps)
+            loss, table = ops.flat_with_stats(
+                t.x, t.f, t.weight, t.a, t.b, self._threshold, name=t.name
+            )
+            return loss, self._named(table)
+        rows = self._rows(maps, sample_weights, label_flips, rng, ())
+        x = [x.detach() for side in maps for x in side]
+        zeros = [0.0] * len(x)
+        _, table = ops.flat_with_stats(x, "identity", zeros, zeros, zeros, self._threshold)
+        with torch.no_grad():  # each map's part of the loss, a launch each
+            for size, group in rows.groups.items():
+                for row in group:
+                    table[row[0], 0] = self._launch(rows, size, [row]).mean()
+        return self._sum(rows), self._named(table)
 
-    def _named(self, tables: Sequence[Tensor]) -> Stats:
-        """The statistics (maps, 4) of each side by their names."""
+    def _named(self, table: Tensor) -> Stats:
+        """The statistics of each side by their names, from those of all maps, (maps, 4)."""
         named: Stats = {}
-        for (name, _), table in zip(self._sides, tables, strict=True):
-            named[f"{name}_loss"] = table[:, 0]
-            named[f"{name}_logits"] = table[:, 1]
-            named[f"{name}_accuracy"] = table[:, 3 if name == self._below else 2]
+        for (name, _), of_side in zip(self._sides, table.chunk(len(self._sides)), strict=True):
+            named[f"{name}_loss"] = of_side[:, 0]
+            named[f"{name}_logits"] = of_side[:, 1]
+            named[f"{name}_accuracy"] = of_side[:, 3 if name == self._below else 2]
         return named
 
-    def _by_sample(
+    def _rows(
         self,
         maps: Sequence[Sequence[Tensor]],
-        weights: SampleWeights,
+        weights: SampleWeights | None,
         label_flips: float,
         rng: torch.Generator | None,
         minus: Sequence[Tensor],
-        threshold: float | None,
-    ) -> tuple[Tensor, list[Tensor]]:
-        """One launch for all sides without masks, and plain torch for each map with a mask.
-
-        With a threshold, also each side's statistics (maps, 4): the terms that add up to the loss,
-        or for ``none`` to its mean, and without weights the mean outputs and the shares above and
-        below the threshold.
-        """
+    ) -> _Rows:
+        """The terms of a loss with weights or flips, or of the loss of each sample."""
         *maps, minus = in_one_dtype(*maps, minus)
+        weights = weights or [None] * len(maps)
+        terms, none = self.terms(maps), self.reduction == "none"
         masked = [is_mask(weight) for weight in weights]
         if any(masked):
-            same_samples = bool(label_flips) or self.reduction == "none" or not all(masked)
-            self.terms(maps).check(samples=same_samples)
-        factors = self._weights.of(len(maps[0]))
-        terms = Terms(self.f, [], [], [], [], [])
-        sample_weight: list[Tensor | None] = []
-        sample_a: list[Tensor | None] = []
-        parts: list[Tensor] = []
-        tables: dict[str, Tensor] = {}
-        normalize = self.reduction != "sum"
-        for (name, own), (_, other), of_side, weight in zip(
+            if label_flips or none or not all(masked):
+                check_samples(terms.x, terms.name)
+            elif len({x.device for x in terms.x}) > 1:
+                check_list(terms.x, terms.name)
+        groups: dict[int, list[_Row]] = {}
+        places = iter(range(len(terms.x)))
+        for (side, own), (_, other), of_side, weight in zip(
             self._sides, reversed(self._sides), maps, weights, strict=True
         ):
-            x, scales = of_side[0], factors
+            x = of_side[0]
             samples = (x.shape[0] if x.dim() else 0) or 1  # the op refuses maps without samples
             sign = a = None
             if label_flips:
                 flips = torch.rand(x.shape[:1], device=x.device, generator=rng) < label_flips
-                sign = _either(flips, own.weight, other.weight, x)
+                sign = _either(flips, 1.0, other.weight / own.weight, x)
                 a = _either(flips, own.a, other.a, x)
-            if sign is None and own.weight != 1:
-                scales = [own.weight * w for w in scales]
-            if is_mask(weight):
-                masks = _masks(name, weight, of_side)
-                losses = [
-                    scales[k] * self._masked(f"{name}[{k}]", xk, own, a, sign, masks[k])
-                    for k, xk in enumerate(of_side)
-                ]
-                parts.append(torch.stack(losses).sum(0) if len(losses) > 1 else losses[0])
-                if threshold is not None:
-                    tables[name] = stats_of_maps([xk.detach() for xk in of_side], threshold)
-                    tables[name][:, 0] = torch.stack([loss.detach().mean() for loss in losses])
+            over = samples if none else 1
+            if not is_mask(weight):
+                s = self._signed(_sample_weight(side, weight, x), sign)
+                group = groups.setdefault(0, [])
+                for k, xk in enumerate(of_side):
+                    p = next(places)
+                    w = terms.weight[p] * over / samples
+                    group.append((p, xk, minus[k] if minus else None, w, own.a, own.b, s, a))
                 continue
-            s = None if weight is None else _sample_weight(name, weight, x)
-            if sign is not None:  # a sign does not count in the mean of the weights
-                normalize = False
-                if s is not None and self.reduction != "sum":
-                    s = s * (samples / divisor(s.sum()))
-                s = sign if s is None else sign * s
-            if self.reduction == "mean" and samples > 1:
-                scales = [w / samples for w in scales]
-            elif self.reduction == "sum":
-                scales = [scales[k] * (xk.numel() // samples) for k, xk in enumerate(of_side)]
-            terms.add(name, of_side, scales, own.a, own.b)
-            sample_weight += [s] * len(of_side)
-            sample_a += [a] * len(of_side)
+            for k, mask in enumerate(_masks(side, weight, of_side)):
+                name, xk, size = f"{side}[{k}]", of_side[k], of_side[k].numel()
+                s, signs, ak = _of_elements(name, xk, mask), sign, a
+                if label_flips:
+                    signs, ak = _of_elements(name, xk, sign), _of_elements(name, xk, a)
+                p, y = next(places), minus[k].reshape(-1) if minus else None
+                w = terms.weight[p] * over / max(size, 1)
+                row = p, xk.reshape(-1), y, w, own.a, own.b, self._signed(s, signs), ak
+                groups.setdefault(size, []).append(row)
+        normalize = self.reduction != "sum" and sign is None
+        return _Rows(groups, terms.name, samples, normalize)
 
-        def rows(of: slice) -> Tensor:
-            return ops.rows(
-                terms.x[of],
-                terms.f,
-                terms.weight[of],
-                terms.a[of],
-                terms.b[of],
-                minus,
-                sample_weight=sample_weight[of],
-                sample_a=sample_a[of],
-                normalize=normalize,
-                name=terms.name,
-            )
+    def _signed(self, weight: Tensor | None, sign: Tensor | None) -> Tensor | None:
+        """Weights times the signs of flipped samples, which do not count in the weights' mean."""
+        if weight is None or sign is None:
+            return sign if weight is None else weight
+        if self.reduction != "sum":
+            weight = weight * (len(weight) / divisor(weight.sum()))
+        return sign * weight
 
-        if terms.x:
-            of_samples = rows(slice(None))
-            parts.append(of_samples if self.reduction == "none" else of_samples.sum())
-            if threshold is not None:
-                table = stats_of_maps([x.detach() for x in terms.x], threshold)
-                with torch.no_grad():  # each map's part of the sum, a launch each
-                    of_maps = torch.stack([rows(slice(k, k + 1)) for k in range(len(terms.x))])
-                    table[:, 0] = of_maps.mean(1) if self.reduction == "none" else of_maps.sum(1)
-                names = [name for name, _ in terms.sides]
-                tables.update(zip(names, table.chunk(len(names)), strict=True))
-        loss = parts[0] if len(parts) == 1 else parts[0] + parts[1]
-        return loss, [tables[name] for name, _ in self._sides if tables]
+    def _sum(self, rows: _Rows) -> Tensor:
+        parts = [self._launch(rows, size, group) for size, group in rows.groups.items()]
+        return parts[0] if len(parts) == 1 else torch.stack(parts).sum(0)
 
-    def _masked(
-        self,
-        name: str,
-        x: Tensor,
-        formula: Formula,
-        a: Tensor | None,
-        sign: Tensor | None,
-        mask: Tensor,
-    ) -> Tensor:
-        """The loss of one map with a mask, and with a and sign (B,) of flipped samples."""
-        values = FUNCTORS[formula.f](
-            compute_dtype(x), formula.a if a is None else along_samples(a, x), formula.b
+    def _launch(self, rows: _Rows, size: int, group: list[_Row]) -> Tensor:
+        """The sum of the terms of a group, a scalar, or (B,) for the reduction ``none``."""
+        places, x, y, weight, a, b, sample_weight, sample_a = zip(*group, strict=True)
+        made = ops.rows(
+            x,
+            self.f,
+            weight,
+            a,
+            b,
+            () if y[0] is None else y,
+            sample_weight=sample_weight,
+            sample_a=sample_a,
+            normalize=rows.normalize,
+            name=lambda argument, k: rows.name(argument, places[k]),
         )
-        mask = _expanded(name, values, mask).to(values.dtype)
-        total = divisor(mask.sum())
-        values = mask * values if sign is None else mask * along_samples(sign, values) * values
-        if self.reduction == "sum":
-            return values.sum()
-        if self.reduction == "mean":
-            return values.sum() / total
-        rows = values.shape[0]
-        return values.reshape(rows, -1).sum(1) * (rows / total)
+        if self.reduction != "none":
+            return made.sum()
+        return made.reshape(rows.samples, -1).sum(1) if size else made
 
 
-def _masked_mean(terms: Terms, maps: Sequence[Sequence[Tensor]], weights: SampleWeights) -> Tensor:
-    """The sum of the maps' weighted means by masks, with one launch for all maps of one size.
-
-    To the op, each element is a sample with a weight of its own.
-    """
-    device = terms.x[0].device
-    if any(x.device != device for x in terms.x):
-        terms.check()
-    terms.x[:] = in_one_dtype(terms.x)[0]
-    masks = [
-        mask
-        for (name, _), of_side, weight in zip(terms.sides, maps, weights, strict=True)
-        for mask in _masks(name, weight, of_side)
-    ]
-    sizes = [x.numel() for x in terms.x]
-    parts = []
-    for size in dict.fromkeys(sizes):
-        places = [k for k, of_map in enumerate(sizes) if of_map == size]
-        rows = ops.rows(
-            [terms.x[k].reshape(-1) for k in places],
-            terms.f,
-            [terms.weight[k] / max(size, 1) for k in places],
-            [terms.a[k] for k in places],
-            [terms.b[k] for k in places],
-            sample_weight=[_of_elements(terms, k, masks[k]) for k in places],
-            normalize=True,
-            name=_name_among(terms, places),
-        )
-        parts.append(rows.sum())
-    return parts[0] if len(parts) == 1 else torch.stack(parts).sum(0)
+#: One reducer for equal options.
+cached_reducer = lru_cache(maxsize=64)(Reducer)
 
 
-def _name_among(terms: Terms, places: Sequence[int]) -> Name:
-    """The names of some of the terms."""
-    return lambda argument, k: terms.name(argument, places[k])
-
-
-def _of_elements(terms: Terms, k: int, mask: Tensor) -> Tensor:
-    """A mask's weight of each element of the k-th map, flat."""
-    x = terms.x[k]
-    if mask.shape != x.shape:
-        mask = _expanded(terms.name("x", k), x, mask)
+def _of_elements(name: str, x: Tensor, numbers: Tensor | None) -> Tensor | None:
+    """Numbers (B,), or a mask, for each element of a map, flat."""
+    if numbers is None:
+        return None
+    if numbers.shape != x.shape:
+        numbers = along_samples(numbers, x) if numbers.dim() == 1 else numbers
+        try:
+            numbers = numbers.expand_as(x)
+        except RuntimeError:
+            raise ValueError(
+                f"the weights of {name} must be (B,) or broadcast to shape {list(x.shape)}, "
+                f"got shape {list(numbers.shape)}"
+            ) from None
     dtype = loss_dtype(x)
-    return mask.reshape(-1) if mask.dtype is dtype else mask.reshape(-1).to(dtype)
-
-
-def _expanded(name: str, x: Tensor, mask: Tensor) -> Tensor:
-    """A mask in the shape of its map."""
-    if mask.dim() == 1:
-        mask = along_samples(mask, x)
-    try:
-        return mask.expand_as(x)
-    except RuntimeError:
-        raise ValueError(
-            f"the weights of {name} must be (B,) or broadcast to shape {list(x.shape)}, "
-            f"got shape {list(mask.shape)}"
-        ) from None
+    return numbers.reshape(-1) if numbers.dtype is dtype else numbers.reshape(-1).to(dtype)
 
 
 def is_mask(weight: Outputs | None) -> bool:
@@ -450,8 +361,10 @@ def _masks(name: str, weight: Outputs | None, maps: Sequence[Tensor]) -> list[Te
     return masks
 
 
-def _sample_weight(name: str, weight: Outputs, x: Tensor) -> Tensor:
+def _sample_weight(name: str, weight: Outputs | None, x: Tensor) -> Tensor | None:
     """Weights (B,) in the dtype of a loss over x."""
+    if weight is None:
+        return None
     assert isinstance(weight, Tensor)
     if x.dim() and weight.shape[0] != x.shape[0]:
         raise ValueError(
@@ -469,11 +382,6 @@ def _either(flips: Tensor, own: float, flipped: float, like: Tensor) -> Tensor |
 _IDENTITY = Formula("identity", 1.0, 0.0)
 
 
-@lru_cache(maxsize=64)
-def _reducer_of_samples(formula: Formula, reduction: Reduction) -> Reducer:
-    return Reducer([("values", formula)], MapWeights(), reduction)
-
-
 def reduce_samples(
     values: Tensor,
     reduction: Reduction,
@@ -482,16 +390,10 @@ def reduce_samples(
 ) -> Tensor:
     """Reduce one number per sample, or a function of it, to a scalar, or for ``none`` to (B,).
 
-    Args:
-        values: (B,), in the dtype of the loss.
-        reduction: mean, sum or none.
-        weight: (B,). The mean becomes sum(w l) / sum(w), or 0 if all weights are 0.
-        formula: the function.
-
-    Raises:
-        TypeError: the weight is not a tensor.
-        ValueError: the reduction is unknown, or the weight does not fit the values.
+    With weights (B,) the mean becomes sum(w l) / sum(w), or 0 if all weights are 0.
     """
+    if reduction == "mean" and weight is None and formula is _IDENTITY:
+        return values.mean()
     if weight is not None:
         if not isinstance(weight, Tensor):
             raise TypeError(f"weight must be a tensor, got {type(weight).__name__}")
@@ -501,4 +403,4 @@ def reduce_samples(
                 f"samples, got shape {list(weight.shape)} on {weight.device}"
             )
     weights = None if weight is None else (weight,)
-    return _reducer_of_samples(formula, reduction).loss(((values,),), weights)
+    return cached_reducer((("values", formula),), reduction).loss(((values,),), weights)

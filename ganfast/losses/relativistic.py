@@ -7,21 +7,20 @@ from typing import Literal, get_args
 from torch import Tensor
 
 from ganfast import ops
-from ganfast._checks import Name, check_flat
+from ganfast._checks import Name, check_flat, check_list
 from ganfast._names import check_name
 from ganfast.distributed import mean_over_processes
 from ganfast.losses.formulas import Formula
 from ganfast.losses.reduction import (
     MapReduction,
-    MapWeights,
     Outputs,
     Reducer,
     Reduction,
     Stats,
     Terms,
-    is_mask,
     means_of_maps,
     pairs_of_maps,
+    weights_of_sides,
 )
 from ganfast.reference import compute_dtype
 
@@ -53,16 +52,11 @@ class RelativisticLoss:
 
     Args:
         kind: one of the above.
-        scale: factor on the loss.
-        reduction: of each map: the ``mean`` or the ``sum`` over its elements, or ``none``: (B,),
-            the share of each pair, whose mean is the ``mean``.
-        map_reduction: the ``sum`` or the ``mean`` of the maps' losses.
-        map_weights: a weight for each map; all 1 if None.
+        scale, reduction, map_reduction, map_weights: see :class:`AdversarialLoss`; with ``none``
+            the shares are those of pairs.
 
     Raises:
-        TypeError: an output is not a floating-point tensor or a list of them.
-        ValueError: an option is unknown; outputs are empty or differ in number or shape; weights do
-            not fit; maps differ in their number of samples where samples matter.
+        TypeError, ValueError: as :class:`AdversarialLoss`, or outputs differ in shape.
 
     Source: Jolicoeur-Martineau 2018, The relativistic discriminator; R3GAN (logistic).
     """
@@ -76,9 +70,9 @@ class RelativisticLoss:
         map_reduction: MapReduction = "sum",
         map_weights: Sequence[float] | None = None,
     ) -> None:
-        large, _ = _formulas(kind)
-        weights = MapWeights(scale, map_reduction, map_weights)
-        self._reducer = Reducer((("pair", large),), weights, reduction)
+        check_name("kind", kind, _FORMULAS)
+        of_pairs = (("pair", _FORMULAS[kind][0]),)
+        self._reducer = Reducer(of_pairs, reduction, scale, map_reduction, map_weights)
 
     def discriminator(
         self, real: Outputs, fake: Outputs, *, pair_weight: Outputs | None = None
@@ -86,11 +80,9 @@ class RelativisticLoss:
         """Loss of the discriminator.
 
         Args:
-            real: outputs for real samples.
-            fake: outputs for fake samples.
-            pair_weight: weights of the pairs: (B,), or a mask that broadcasts to each map, or one
-                mask per map. A map's mean becomes the weighted mean sum(w l) / sum(w) over its
-                elements l, or 0 if all weights are 0; its sum becomes sum(w l).
+            real, fake: outputs for real and for fake samples.
+            pair_weight: weights of the pairs, as of the samples in
+                :meth:`AdversarialLoss.discriminator`.
 
         Returns:
             Scalar, or (B,) for ``reduction="none"``; float64 for float64 outputs, else float32.
@@ -138,15 +130,13 @@ class RelativisticLoss:
     ) -> Tensor:
         x, y, name = _pairs(names, larger, smaller)
         reducer = self._reducer
-        weight, a, b, _ = reducer.parameters(len(x))
+        weight, a, b = reducer.parameters(len(x))
         if pair_weight is None and reducer.reduction != "none":
             if reducer.reduction == "sum":
                 weight = [w * xk.numel() for w, xk in zip(weight, x, strict=True)]
             return ops.flat(x, reducer.f, weight, a, b, y, broadcast=False, name=name)
         check_flat(x, y, reducer.f, weight, a, b, name, broadcast=False)
         weights = None if pair_weight is None else (pair_weight,)
-        if is_mask(pair_weight):
-            return reducer.loss((_subtracted(x, y),), weights)
         return reducer.loss((x,), weights, minus=y)
 
     def _loss_with_stats(
@@ -157,7 +147,7 @@ class RelativisticLoss:
         pair_weight: Outputs | None,
     ) -> tuple[Tensor, Stats]:
         x, y, name = _pairs(names, larger, smaller)
-        weight, a, b, _ = self._reducer.parameters(len(x))
+        weight, a, b = self._reducer.parameters(len(x))
         check_flat(x, y, self._reducer.f, weight, a, b, name, broadcast=False)
         weights = None if pair_weight is None else (pair_weight,)
         return self._reducer.loss_with_stats((_subtracted(x, y),), weights)
@@ -209,13 +199,13 @@ class RelativisticAverageLoss:
         map_reduction: MapReduction = "sum",
         map_weights: Sequence[float] | None = None,
     ) -> None:
-        large, small = _formulas(kind)
+        check_name("kind", kind, _FORMULAS)
         check_name("mean_over", mean_over, get_args(MeanOver))
         self._mean_over, self._detach_mean, self._distributed = mean_over, detach_mean, distributed
-        weights = MapWeights(scale, map_reduction, map_weights)
+        options = reduction, scale, map_reduction, map_weights
         self._discriminator, self._generator = (
-            Reducer((("real", real), ("fake", fake)), weights, reduction, below="fake")
-            for real, fake in ((large, small), (small, large))
+            Reducer((("real", real), ("fake", fake)), *options, below="fake")
+            for real, fake in (_FORMULAS[kind], reversed(_FORMULAS[kind]))
         )
 
     def discriminator(
@@ -229,13 +219,9 @@ class RelativisticAverageLoss:
         """Loss of the discriminator.
 
         Args:
-            real: outputs for real samples.
-            fake: outputs for fake samples.
-            real_weight: weights of the real samples: (B,), or a mask that broadcasts to each map,
-                or one mask per map. A map's m becomes the weighted mean sum(w l) / sum(w) over its
-                elements l, or 0 if all weights are 0; its sum becomes sum(w l). They do not affect
-                r̄ and f̄.
-            fake_weight: the same for the fake samples.
+            real, fake: outputs for real and for fake samples.
+            real_weight, fake_weight: weights of the samples, see
+                :meth:`AdversarialLoss.discriminator`. They do not affect r̄ and f̄.
 
         Returns:
             Scalar, or (B,) for ``reduction="none"``; float64 for float64 outputs, else float32.
@@ -264,7 +250,9 @@ class RelativisticAverageLoss:
             affect only these terms.
         """
         differences = _differences(*self._terms(self._discriminator, real, fake))
-        return self._discriminator.loss_with_stats(differences, _weights(real_weight, fake_weight))
+        return self._discriminator.loss_with_stats(
+            differences, weights_of_sides(real_weight, fake_weight)
+        )
 
     def generator(
         self,
@@ -290,7 +278,9 @@ class RelativisticAverageLoss:
     ) -> tuple[Tensor, Stats]:
         """Loss of the generator, and the statistics of :meth:`discriminator_with_stats`."""
         differences = _differences(*self._terms(self._generator, real, fake))
-        return self._generator.loss_with_stats(differences, _weights(real_weight, fake_weight))
+        return self._generator.loss_with_stats(
+            differences, weights_of_sides(real_weight, fake_weight)
+        )
 
     def _loss(
         self,
@@ -301,7 +291,7 @@ class RelativisticAverageLoss:
         fake_weight: Outputs | None,
     ) -> Tensor:
         terms, means = self._terms(reducer, real, fake)
-        weights = _weights(real_weight, fake_weight)
+        weights = weights_of_sides(real_weight, fake_weight)
         if weights is None and reducer.reduction != "none":
             return terms.reduce(means)
         return reducer.loss(_differences(terms, means), weights)
@@ -320,7 +310,7 @@ class RelativisticAverageLoss:
                 )
         maps = [x.detach() for x in terms.x] if self._detach_mean else terms.x
         if batch:
-            terms.check()
+            check_list(terms.x, terms.name)
             means = [compute_dtype(x).mean(0) for x in maps]
         else:
             means = [*means_of_maps(maps, terms.name).unbind()]
@@ -446,11 +436,6 @@ def _average_loss(
     )
 
 
-def _formulas(kind: RelativisticKind) -> tuple[Formula, Formula]:
-    check_name("kind", kind, _FORMULAS)
-    return _FORMULAS[kind]
-
-
 def _pairs(
     names: tuple[str, str], larger: Outputs, smaller: Outputs
 ) -> tuple[Sequence[Tensor], Sequence[Tensor], Name]:
@@ -471,11 +456,3 @@ def _differences(terms: Terms, means: Sequence[Tensor]) -> tuple[list[Tensor], l
     """Each map minus the mean of the other side's, for real and for fake samples."""
     x, n = _subtracted(terms.x, means), len(terms.x) // 2
     return x[:n], x[n:]
-
-
-def _weights(
-    real_weight: Outputs | None, fake_weight: Outputs | None
-) -> tuple[Outputs | None, Outputs | None] | None:
-    """The weights of both sides, or None if there are none."""
-    none = real_weight is None and fake_weight is None
-    return None if none else (real_weight, fake_weight)

@@ -7,10 +7,10 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from ganfast import ops
 from ganfast._names import check_name
 from ganfast.losses.formulas import DISTANCES, Distance
 from ganfast.losses.mel import MelScale, mel_filters
+from ganfast.losses.reduction import distances
 from ganfast.reference import compute_dtype
 
 
@@ -249,9 +249,8 @@ class SpectralLoss(nn.Module):
                 ratios.append(convergence(r, f))
         loss = self.convergence * torch.stack(ratios).sum() if ratios else None
         if x:
-            zeros = [0.0] * len(x)
-            distances = ops.flat(x, DISTANCES[self.kind], weights, zeros, zeros, y, broadcast=False)
-            loss = distances if loss is None else loss + distances
+            of_spectra = distances(x, y, self.kind, weights)
+            loss = of_spectra if loss is None else loss + of_spectra
         assert loss is not None
         return loss
 

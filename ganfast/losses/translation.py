@@ -5,9 +5,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from ganfast import ops
 from ganfast._names import check_name
 from ganfast.losses.formulas import DISTANCES, Distance
+from ganfast.losses.reduction import distances
 
 
 def pixel_loss(real: Tensor, fake: Tensor, kind: Distance = "l1", weight: float = 1.0) -> Tensor:
@@ -52,11 +52,7 @@ def cycle_loss(
         weight_a: \lambda_A.
         weight_b: \lambda_B.
 
-    Returns:
-        Scalar; float64 for float64 images, else float32. Differentiable twice.
-
-    Raises:
-        TypeError, ValueError: as :func:`pixel_loss`.
+    Result and errors are those of :func:`pixel_loss`.
 
     Source: Zhu et al. 2017, CycleGAN.
     """
@@ -90,11 +86,7 @@ def identity_loss(
         weight_a: \lambda_A; CycleGAN uses half of its cycle weight.
         weight_b: \lambda_B.
 
-    Returns:
-        Scalar; float64 for float64 images, else float32. Differentiable twice.
-
-    Raises:
-        TypeError, ValueError: as :func:`pixel_loss`.
+    Result and errors are those of :func:`pixel_loss`.
 
     Source: Zhu et al. 2017, CycleGAN.
     """
@@ -115,14 +107,9 @@ def _distance(
         for name, image in images.items():
             if not isinstance(image, Tensor):
                 raise TypeError(f"{name} must be a tensor, got {type(image).__name__}")
-    x, y = list(fake.values()), list(real.values())
     names = {"x": list(fake), "y": list(real)}
-    zeros = [0.0] * len(weight)
-
-    def name_of(argument: str, k: int) -> str:
-        return names[argument][k]
-
-    return ops.flat(x, DISTANCES[kind], weight, zeros, zeros, y, broadcast=False, name=name_of)
+    x, y = list(fake.values()), list(real.values())
+    return distances(x, y, kind, weight, lambda argument, k: names[argument][k])
 
 
 class ImagePool:

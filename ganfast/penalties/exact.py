@@ -351,18 +351,8 @@ def r1(
 
     .. math:: \frac{\gamma}{2} \, \frac{1}{B} \sum_b \|g_b\|^2
 
-    Args:
-        discriminator: D, any callable.
-        real: real samples (N, ...), or one tensor for each input of D.
-        gamma: strength.
-        half: divide by 2; without it the penalty is twice as large.
-        args, kwargs, output, norm, mask, scaler: see :func:`wgan_gp`.
-
-    Returns:
-        Scalar; float64 for float64 samples, else float32.
-
-    Raises:
-        TypeError, ValueError, RuntimeError: as :func:`wgan_gp`.
+    Without ``half`` the penalty is twice as large. The other arguments, result and errors are those
+    of :func:`wgan_gp`.
     """
     points, phi = tensors("real", real), Phi("square", _strength(gamma, half))
     return penalty_at(discriminator, points, phi, args, kwargs, output, norm, mask, scaler)
@@ -405,9 +395,7 @@ def r1_from_logits(
     Args:
         real_logits: D(real), a tensor or a list of maps.
         real: the samples, which required gradients when D was called with them.
-        gamma: strength.
-        half: divide by 2.
-        norm, mask, scaler: see :func:`wgan_gp`.
+        gamma, half, norm, mask, scaler: see :func:`r1`.
 
     Raises:
         ValueError: real does not require gradients.

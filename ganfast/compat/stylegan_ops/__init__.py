@@ -64,18 +64,7 @@ def install(package: str = "torch_utils", grouped_convolutions: bool = False) ->
     Raises:
         RuntimeError: one of the project's modules is already imported.
     """
-    serve(
-        f"{package}.ops",
-        {
-            "bias_act": bias_act,
-            "conv2d_gradfix": conv2d_gradfix,
-            "conv2d_resample": conv2d_resample,
-            "filtered_lrelu": filtered_lrelu,
-            "fma": fma,
-            "grid_sample_gradfix": grid_sample_gradfix,
-            "upfirdn2d": upfirdn2d,
-        },
-    )
+    serve(f"{package}.ops", {name: globals()[name] for name in __all__ if name != "install"})
     if Sampler.__init__ is object.__init__:
         Sampler.__init__ = _init_sampler  # type: ignore[method-assign]
     try:
