@@ -54,7 +54,7 @@ def create(
             have the size, or no spectral normalization.
     """
     check_model(name)
-    if spectral_norm and is_r3gan(name):  # its blocks start with weights of 0, which have no norm
+    if spectral_norm and name in R3GANS:  # their blocks start with weights of 0, which have no norm
         raise ValueError(f"spectral_norm must be False for {name!r}, got True")
     if name in CONDITIONAL and classes < 1:
         raise ValueError(f"classes must be at least 1 for {name!r}, got {classes}")
@@ -122,12 +122,7 @@ def _r3gan(width: int, conditional: bool) -> Factory:
     return make
 
 
-def is_r3gan(name: str) -> bool:
-    """Say whether a name is that of an R3GAN."""
-    return name in _R3GANS
-
-
-_R3GANS = {
+R3GANS = {
     f"{prefix}r3gan-{width}": _r3gan(width, bool(prefix))
     for prefix in ("", "c")
     for width in (64, 128, 256, 384, 768, 1536)
@@ -140,16 +135,11 @@ GANS: dict[str, Factory] = {
     "wgan": _dcgan("none"),
     "cdcgan": _cdcgan,
     "sngan": _sngan,
-    **_R3GANS,
+    **R3GANS,
 }
-CONDITIONAL = frozenset(("cdcgan", *(name for name in _R3GANS if name.startswith("c"))))
+CONDITIONAL = frozenset(("cdcgan", *(name for name in R3GANS if name.startswith("c"))))
 LATENTS = {
-    "mlp-1024": 100,
-    "mlp-256": 100,
-    "mlp-128": 100,
-    "dcgan": 64,
-    "wgan": 64,
-    "cdcgan": 64,
+    **dict.fromkeys(GANS, 64),
+    **dict.fromkeys(("mlp-1024", "mlp-256", "mlp-128"), 100),
     "sngan": 128,
-    **dict.fromkeys(_R3GANS, 64),
 }

@@ -9,7 +9,7 @@ import math
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from ganfast.models.common import stages, wrong_shape
+from ganfast.models.common import check_shape, stages
 
 
 class Generator(nn.Module):
@@ -39,8 +39,7 @@ class Generator(nn.Module):
         self.apply(_start)
 
     def forward(self, latents: Tensor) -> Tensor:
-        if latents.shape[1:] != (self.latent_dim,):
-            raise wrong_shape("latents", latents, self.latent_dim)
+        check_shape("latents", latents, self.latent_dim)
         maps = self.linear(latents).unflatten(1, (self.width, self.side, self.side))
         images: Tensor = self.ending(self.blocks(maps))
         return images
@@ -70,8 +69,7 @@ class Discriminator(nn.Module):
         self.apply(_start)
 
     def forward(self, images: Tensor) -> Tensor:
-        if images.shape[1:] != self.shape:
-            raise wrong_shape("images", images, *self.shape)
+        check_shape("images", images, *self.shape)
         features = F.relu(self.blocks(images)).sum((2, 3))
         logits: Tensor = self.ending(self.linear(features).squeeze(1))
         return logits
