@@ -103,26 +103,23 @@ def _inception(mode: Mode, dims: int, weights: str | Path | None, sha256: str | 
     weight_files.check(path, wanted)
     net = Inception()
     net.load_public(weight_files.read(path))
-    plain = wanted == public.sha256 and dims == 2048
+    label = "FID"
+    if wanted != public.sha256 or dims != 2048:
+        other = "" if wanted == public.sha256 else f", weights {wanted[:8]}"
+        label = f"FD (inception {dims}{other})"
     # pytorch-fid maps 0..255 to -1..1; the others divide by 128.
-    shift, scale = (127.5, 127.5) if mode == "torch" else (128.0, 128.0)
-    settings = {"features": "inception", "dims": str(dims), "weights": wanted}
+    half = 127.5 if mode == "torch" else 128.0
     return Encoder(
         net=_InceptionNet(net, str(dims)),
-        label="FID" if plain else _label("inception", dims, wanted),
+        label=label,
         layers=("features", "logits", "spatial"),
         channels=3,
         size=299,
         mode=mode,
-        shift=(shift,),
-        scale=(scale,),
-        settings=settings,
+        shift=(half,),
+        scale=(half,),
+        settings={"features": "inception", "dims": str(dims), "weights": wanted},
     )
-
-
-def _label(name: str, dims: int, sha256: str) -> str:
-    other = "" if sha256 == weight_files.INCEPTION.sha256 else f", weights {sha256[:8]}"
-    return f"FD ({name} {dims}{other})"
 
 
 class _InceptionNet(nn.Module):
@@ -183,7 +180,6 @@ def moved(encoder: Encoder, device: torch.device) -> Encoder:
 
 def _placed(encoder: Encoder, device: torch.device, dtype: str, compile: bool) -> Encoder:
     """On its device, in its dtype, in the memory format that is fastest for convolutions."""
-    encoder = copy.copy(encoder)
     encoder.device = device
     if encoder.size:
         encoder.dtype = _DTYPES[dtype]

@@ -169,9 +169,7 @@ def conv2d(
         input: x, (N, C, H, W).
         weight: w, (O, C / groups, height, width), in the dtype of x, or autocast's.
         bias: b, (O).
-        stride: s, one for both axes or (y, x), as in torch.
-        padding: p, likewise.
-        dilation: d, likewise.
+        stride, padding, dilation: s, p and d, one for both axes or (y, x), as in torch.
         groups: number of groups.
 
     Returns:
@@ -206,11 +204,7 @@ def conv_transpose2d(
         input: (N, C, H, W).
         weight: (C, O / groups, height, width).
         bias: (O).
-        stride: one for both axes or (y, x), as in torch.
-        padding: likewise.
-        output_padding: likewise.
-        groups: number of groups.
-        dilation: likewise.
+        stride, padding, output_padding, groups, dilation: as in torch and :func:`conv2d`.
 
     Returns:
         (N, O, ., .).
