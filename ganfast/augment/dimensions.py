@@ -7,7 +7,7 @@ from torch import Tensor
 
 from ganfast._checks import FLOATING
 from ganfast.augment.diff_augment import PIECES
-from ganfast.reference import along_samples, compute_dtype, drawn_cut, drawn_shift
+from ganfast.reference import along_samples, colored, compute_dtype, cut, translated
 
 
 def augment_signals(
@@ -111,48 +111,11 @@ def _augmented(
         if name == "gain":
             y = y * (along_samples(numbers(1), y) + 0.5)
         elif name == "color":
-            y = _colored(y, numbers(3))
+            y = colored(y, numbers(3))
         elif name == "translation":
-            y = _translated(y, numbers(len(axes)), axes)
+            y = translated(y, numbers(len(axes)), axes)
         else:
-            y = _cut(y, numbers(len(axes)), axes)
+            y = cut(y, numbers(len(axes)), axes)
     if p is not None:
         y = torch.where(along_samples(numbers(1) < p, y), y, wide)
     return y.to(x.dtype)
-
-
-def _colored(y: Tensor, u: Tensor) -> Tensor:
-    brightness, saturation, contrast = (along_samples(column, y) for column in u.unbind(1))
-    y = y + (brightness - 0.5)
-    mean = y.mean(1, keepdim=True)
-    y = (y - mean) * (2 * saturation) + mean
-    mean = y.mean(list(range(1, y.dim())), keepdim=True)
-    return (y - mean) * (contrast + 0.5) + mean
-
-
-def _positions(y: Tensor, axis: int) -> tuple[Tensor, list[int]]:
-    """Positions on an axis, and the shape in which (N, size) broadcasts to y."""
-    size = y.shape[axis]
-    shape = [len(y) if k == 0 else size if k == axis else 1 for k in range(y.dim())]
-    return torch.arange(size, device=y.device), shape
-
-
-def _translated(y: Tensor, u: Tensor, axes: Sequence[int]) -> Tensor:
-    for column, axis in zip(u.unbind(1), axes, strict=True):
-        size = y.shape[axis]
-        positions, shape = _positions(y, axis)
-        source = positions + drawn_shift(column, size)[:, None]
-        inside = ((source >= 0) & (source < size)).view(shape)
-        # Positions outside repeat one inside, whose gradients from there are 0.
-        index = source.clamp(0, size - 1).view(shape).expand(y.shape)
-        y = torch.where(inside, y.gather(axis, index), 0)
-    return y
-
-
-def _cut(y: Tensor, u: Tensor, axes: Sequence[int]) -> Tensor:
-    cut = torch.ones((), dtype=torch.bool, device=y.device)
-    for column, axis in zip(u.unbind(1), axes, strict=True):
-        positions, shape = _positions(y, axis)
-        begin, end = (edge[:, None] for edge in drawn_cut(column, y.shape[axis]))
-        cut = cut & ((begin <= positions) & (positions < end)).view(shape)
-    return torch.where(cut, 0, y)

@@ -2,7 +2,7 @@
 
 import copy
 from pathlib import Path
-from typing import get_args
+from typing import Any, get_args
 
 import torch
 from torch import Tensor, nn
@@ -86,11 +86,26 @@ def load(
             "graphs must be False unless device is cuda, compile is False and name is one of "
             f"{', '.join(_OWN)}, got {device}, {compile} and {name}"
         )
-    encoder = _placed(encoder, torch.device(device), dtype, compile)
+    encoder.device = torch.device(device)
+    if encoder.size:
+        encoder.dtype = _DTYPES[dtype]
+        encoder.settings = encoder.settings | {"resize": encoder.mode, "dtype": dtype}
+    elif dtype != "float32":
+        raise ValueError(
+            f"dtype must be float32 for {encoder.label}, which takes bytes, got {dtype!r}"
+        )
     if dtype == "bf16":
         warn_if_slow(dtype, encoder.device)
-    if graphs and isinstance(encoder.net, nn.Module):
-        encoder.net = Graphed(encoder.net)
+    net: Any = encoder.net
+    net = net.eval().requires_grad_(False).to(encoder.device)
+    if encoder.size:
+        net = net.to(encoder.dtype).to(memory_format=torch.channels_last)
+    if isinstance(net, _InceptionNet) and encoder.device.type == "cpu" and not compile:
+        net.net.pack()
+    if compile:  # on a GPU this mode uses CUDA graphs
+        gpu = encoder.device.type == "cuda"
+        net = torch.compile(net, mode="reduce-overhead" if gpu else None)
+    encoder.net = Graphed(net) if graphs else net
     return encoder
 
 
@@ -175,26 +190,4 @@ def moved(encoder: Encoder, device: torch.device) -> Encoder:
             if device.type == "cpu":
                 net.net.pack()
         encoder.net = net
-    return encoder
-
-
-def _placed(encoder: Encoder, device: torch.device, dtype: str, compile: bool) -> Encoder:
-    """On its device, in its dtype, in the memory format that is fastest for convolutions."""
-    encoder.device = device
-    if encoder.size:
-        encoder.dtype = _DTYPES[dtype]
-        encoder.settings = encoder.settings | {"resize": encoder.mode, "dtype": dtype}
-    elif dtype != "float32":
-        raise ValueError(
-            f"dtype must be float32 for {encoder.label}, which takes bytes, got {dtype!r}"
-        )
-    if isinstance(encoder.net, nn.Module):
-        net = encoder.net.eval().requires_grad_(False).to(device)
-        if encoder.size:
-            net = net.to(encoder.dtype).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
-        if isinstance(net, _InceptionNet) and device.type == "cpu" and not compile:
-            net.net.pack()
-        # On a GPU this mode uses CUDA graphs.
-        mode = "reduce-overhead" if device.type == "cuda" else None
-        encoder.net = torch.compile(net, mode=mode) if compile else net
     return encoder

@@ -38,10 +38,6 @@ def load(name: str, mode: Mode, download: bool) -> Encoder:
     """Load one of `MODELS` from Hugging Face's cache, or download it.
 
     CLIP comes from ``open_clip`` if ``transformers`` is not installed.
-
-    Raises:
-        ModuleNotFoundError: the packages are missing.
-        FileNotFoundError: the model is not in the cache; the message says how to get it.
     """
     clip = name.startswith("clip")
     if clip and not _installed("transformers") and _installed("open_clip"):

@@ -56,11 +56,7 @@ def imported(name: str) -> Encoder:
 
 
 def given(features: Encoder | Callable[[Tensor], Tensor], device: str) -> Encoder:
-    """Return the encoder of a module or a callable, or one that is there already.
-
-    Raises:
-        TypeError: it is none of these.
-    """
+    """Return the encoder of a module or a callable, or one that is there already."""
     if isinstance(features, Encoder):
         return features
     if not callable(features):
@@ -76,11 +72,7 @@ def given(features: Encoder | Callable[[Tensor], Tensor], device: str) -> Encode
 
 
 def import_callable(name: str) -> Callable[..., Any]:
-    """Import ``module:callable``; the working folder is searched too.
-
-    Raises:
-        ValueError: there is no such module, or no such callable in it.
-    """
+    """Import ``module:callable``, also from the working folder, or raise ValueError."""
     module_name, _, attribute = name.partition(":")
     if "" not in sys.path and str(Path.cwd()) not in sys.path:
         sys.path.insert(0, str(Path.cwd()))
@@ -105,11 +97,7 @@ def import_callable(name: str) -> Callable[..., Any]:
 
 
 def torchscript(path: Path) -> Encoder:
-    """Return the encoder of a TorchScript file.
-
-    Raises:
-        ValueError: it is another file.
-    """
+    """Return the encoder of a TorchScript file; ValueError for another file."""
     try:
         net = torch.jit.load(str(path), map_location="cpu").eval()  # type: ignore[no-untyped-call]
     except RuntimeError as error:

@@ -87,16 +87,10 @@ __all__ = [
     "trace_sqrt_product_with_bounds",
 ]
 
-_OF_IMAGES = (
-    "FrechetInceptionDistance", "InceptionScore", "KernelInceptionDistance",
-    "MemorizationInformedFrechetInceptionDistance", "PrecisionRecall",
-)  # fmt: skip
-
 
 def __getattr__(name: str) -> Any:
     """Import some metrics on first use: networks, and what loads an installed torchmetrics."""
-    if name in _OF_IMAGES:
-        return getattr(importlib.import_module("ganfast.metrics.image_metrics"), name)
-    if name in ("DISTS", "LPIPS"):
-        return getattr(importlib.import_module("ganfast.metrics.perceptual"), name)
+    if name in __all__:
+        module = "perceptual" if name in ("DISTS", "LPIPS") else "image_metrics"
+        return getattr(importlib.import_module(f"ganfast.metrics.{module}"), name)
     raise AttributeError(f"module 'ganfast.metrics' has no attribute {name!r}")

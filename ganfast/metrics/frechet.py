@@ -10,7 +10,7 @@ from torch import Tensor
 
 from ganfast.metrics.matrix import nuclear_norm, once_differentiable, singular_vectors
 from ganfast.metrics.statistics import FrechetStatistics
-from ganfast.metrics.trace import Method, broadcast, clamped, trace_of, traces
+from ganfast.metrics.trace import Method, broadcast, clamped, comes_second, trace_of, traces
 from ganfast.metrics.validation import (
     Array,
     as_features,
@@ -122,18 +122,12 @@ def distance_of_roots(mean1: Tensor, x: Tensor, mean2: Tensor, y: Tensor) -> Ten
     # Equal bits for swapped arguments, and 0 for equal ones.
     if x.shape == y.shape and torch.equal(x, y):
         trace = (x * y).sum()
-    elif len(x) < len(y) or (len(x) == len(y) and _comes_first(x, y)):
+    elif len(x) < len(y) or (len(x) == len(y) and not comes_second(x.flatten(), y.flatten())):
         trace = _NuclearNorm.apply(x, y)  # type: ignore[no-untyped-call]
     else:
         trace = _NuclearNorm.apply(y, x)  # type: ignore[no-untyped-call]
     distance = means + (x.square().sum() + y.square().sum() - 2 * trace)
     return clamped(distance, 0)
-
-
-def _comes_first(x: Tensor, y: Tensor) -> bool:
-    one, two = x.detach().flatten(), y.detach().flatten()
-    first = (one != two).to(torch.uint8).argmax()
-    return bool(one[first] < two[first])
 
 
 class _NuclearNorm(torch.autograd.Function):

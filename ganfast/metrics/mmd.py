@@ -18,7 +18,7 @@ from ganfast.metrics.validation import Array, as_features, on_one_device
 Kernel = Callable[[Tensor, Tensor, Tensor], Tensor]
 
 _TILE = 2048
-_SUBSET_TILE = 256
+_SUBSET_TILE = 256  # small ones leave out nearly half of the pairs of two samples
 
 
 def polynomial(degree: int, gamma: float, coef0: float) -> Kernel:
@@ -59,19 +59,15 @@ def mmd2(
     """
     pairs = sum((len(i) + len(j)) ** 2 for i, j in chosen)
     if (len(x) + len(y)) ** 2 <= pairs:
-        members_x = _members([i for i, _ in chosen], x)
-        members_y = _members([j for _, j in chosen], y)
-        xx, yy = _within(x, members_x, kernel), _within(y, members_y, kernel)
-        xy = _sums(x, y, members_x, members_y, kernel)
+        of_x, of_y = _members([i for i, _ in chosen], x), _members([j for _, j in chosen], y)
+        xx, yy, xy = _sums_of_sets(x, y, of_x, of_y, kernel, _TILE)
     else:
-        sums = []
+        parts = []
         for i, j in chosen:
             a, b = x[i.to(x.device)], y[j.to(y.device)]
-            sums.append(
-                (*_subset_within(a, kernel), *_subset_within(b, kernel), _sum(a, b, kernel))
-            )
-        columns = torch.tensor(sums, dtype=torch.float64).T
-        xx, yy, xy = columns[:2], columns[2:4], columns[4]
+            of_a, of_b = (part.new_ones(len(part), 1, dtype=torch.float64) for part in (a, b))
+            parts.append(_sums_of_sets(a, b, of_a, of_b, kernel, _SUBSET_TILE))
+        xx, yy, xy = (torch.cat(part, -1) for part in zip(*parts, strict=True))
     n = torch.tensor([len(i) for i, _ in chosen], dtype=torch.float64)
     m = torch.tensor([len(j) for _, j in chosen], dtype=torch.float64)
     if unbiased:
@@ -87,17 +83,24 @@ def _members(chosen: list[Tensor], x: Tensor) -> Tensor:
     return members
 
 
-def _within(x: Tensor, members: Tensor, kernel: Kernel) -> Tensor:
+def _sums_of_sets(
+    x: Tensor, y: Tensor, of_x: Tensor, of_y: Tensor, kernel: Kernel, tile: int
+) -> tuple[Tensor, Tensor, Tensor]:
+    """What `_within` gives of x and of y, and the sums (S,) over the pairs of x and y."""
+    xy = _sums(x, y, of_x, of_y, kernel)
+    return _within(x, of_x, kernel, tile), _within(y, of_y, kernel, tile), xy
+
+
+def _within(x: Tensor, members: Tensor, kernel: Kernel, tile: int) -> Tensor:
     """Sums (2, S) over the pairs of two samples of a subset, and over samples with themselves."""
-    own = kernel(x.square().sum(1), x.square().sum(1), x.square().sum(1)).double()
-    diagonal = own @ members
+    squares = x.square().sum(1)
+    diagonal = (kernel(squares.clone(), squares, squares).double() @ members).cpu()
     total = torch.zeros_like(diagonal)
-    for i in range(0, len(x), _TILE):
-        for j in range(i, len(x), _TILE):
-            rows, columns = slice(i, i + _TILE), slice(j, j + _TILE)
-            part = _sums(x[rows], x[columns], members[rows], members[columns], kernel, i == j)
-            total += part if i == j else 2 * part.to(total)
-    return torch.stack([total, diagonal]).cpu()
+    for i in range(0, len(x), tile):
+        rows, before = slice(i, i + tile), slice(0, i)
+        total += _sums(x[rows], x[rows], members[rows], members[rows], kernel, same=True)
+        total += 2 * _sums(x[rows], x[before], members[rows], members[before], kernel)
+    return torch.stack([total, diagonal])
 
 
 def _sums(
@@ -108,29 +111,10 @@ def _sums(
     for i in range(0, len(x), _TILE):
         for j in range(0, len(y), _TILE):
             rows, columns = slice(i, i + _TILE), slice(j, j + _TILE)
-            values = _values(x[rows], y[columns], kernel)
+            a, b = x[rows], y[columns]
+            xx, yy = a.square().sum(1, keepdim=True), b.square().sum(1).unsqueeze(0)
+            values = kernel(inner_products(a, b), xx, yy)
             if same:
                 values.fill_diagonal_(0)
             total += ((values.double() @ of_y[columns]) * of_x[rows]).sum(0)
     return total.cpu()
-
-
-def _subset_within(x: Tensor, kernel: Kernel) -> tuple[float, float]:
-    """Sums over the pairs of two samples, and over samples with themselves."""
-    total = 0.0
-    for i in range(0, len(x), _SUBSET_TILE):
-        corner = _values(x[i : i + _SUBSET_TILE], x[i : i + _SUBSET_TILE], kernel)
-        total += float(corner.fill_diagonal_(0).sum(dtype=torch.float64))
-        if i:
-            total += 2 * _sum(x[i : i + _SUBSET_TILE], x[:i], kernel)
-    squares = x.square().sum(1)
-    return total, float(kernel(squares.clone(), squares, squares).sum(dtype=torch.float64))
-
-
-def _sum(x: Tensor, y: Tensor, kernel: Kernel) -> float:
-    return float(_values(x, y, kernel).sum(dtype=torch.float64))
-
-
-def _values(x: Tensor, y: Tensor, kernel: Kernel) -> Tensor:
-    xx, yy = x.square().sum(1, keepdim=True), y.square().sum(1).unsqueeze(0)
-    return kernel(inner_products(x, y), xx, yy)

@@ -167,8 +167,7 @@ class DISTS(nn.Module):
         weights: the file with alpha and beta, likewise.
 
     Raises:
-        FileNotFoundError: weights are missing; the message says what to put where.
-        ValueError: a file is not what it should be.
+        FileNotFoundError, ValueError: as :class:`LPIPS`.
     """
 
     alpha: Tensor

@@ -224,11 +224,11 @@ def _order(sigma1: Tensor, sigma2: Tensor) -> int:
     """0 where two matrices are equal, else the sign of the first entry that differs."""
     for one, two in zip(sigma1, sigma2, strict=True):  # the first rows differ, as a rule
         if not torch.equal(one, two):
-            return 1 if _comes_second(one, two) else -1
+            return 1 if comes_second(one, two) else -1
     return 0
 
 
-def _comes_second(one: Tensor, two: Tensor) -> Tensor:
+def comes_second(one: Tensor, two: Tensor) -> Tensor:
     """Whether the first entry of rows (..., n) that differs is the larger one."""
     first = (one != two).to(torch.uint8).argmax(-1, keepdim=True)
     return (one.gather(-1, first) > two.gather(-1, first)).squeeze(-1)
@@ -245,7 +245,7 @@ def _by_polar_iteration(
 
     Where the iteration may have missed too much of the trace, the share is added to ``unresolved``.
     """
-    swap = _comes_second(one.flatten(1), two.flatten(1)).view(-1, 1, 1)
+    swap = comes_second(one.flatten(1), two.flatten(1)).view(-1, 1, 1)
     first, second = torch.where(swap, two, one), torch.where(swap, one, two)
     l1, info1 = torch.linalg.cholesky_ex(first)
     l2, info2 = torch.linalg.cholesky_ex(second)

@@ -8,11 +8,7 @@ SIZES = {28: (7, 2), 32: (4, 3), 64: (4, 4), 128: (4, 5), 256: (4, 6)}
 
 
 def stages(size: int) -> tuple[int, int]:
-    """Return the side of the smallest maps and the number of doublings from there to ``size``.
-
-    Raises:
-        ValueError: the size is unknown.
-    """
+    """Return the side of the smallest maps and the number of doublings from there to ``size``."""
     if size not in SIZES:
         raise ValueError(f"size must be one of {', '.join(map(str, SIZES))}, got {size}")
     return SIZES[size]

@@ -16,9 +16,8 @@ class Generator(nn.Module):
     A DCGAN generator gets the latent and the label's embedding, concatenated.
 
     Args:
-        latent_dim: size of one latent.
+        latent_dim, width, channels, size: as for :class:`ganfast.models.dcgan.Generator`.
         classes: number of labels.
-        width, channels, size: as for :class:`ganfast.models.dcgan.Generator`.
         embedding: size of a label's embedding.
     """
 

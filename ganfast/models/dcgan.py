@@ -58,9 +58,7 @@ class Discriminator(nn.Module):
     WGAN-GP critic needs ``norm="none"``, because its penalty is defined for single samples.
 
     Args:
-        width: channels of the largest hidden maps; each halving of the maps doubles them.
-        channels: channels of the images.
-        size: side of the images: 28, 32, 64, 128 or 256.
+        width, channels, size: as for :class:`Generator`.
         outputs: numbers for each image.
         norm: normalization between the layers.
         sigmoid: return probabilities instead of logits.

@@ -46,9 +46,7 @@ class Discriminator(nn.Module):
     """Map images (N, *shape) to logits (N,).
 
     Args:
-        widths: widths of the hidden layers, each followed by ``LeakyReLU(slope)`` and dropout.
-        shape: shape of one image, (channels, height, width).
-        slope: slope of the leaky rectifiers; 0 is ReLU.
+        widths, shape, slope: as for :class:`Generator`.
         dropout: probability of dropping a unit.
         sigmoid: return probabilities instead of logits.
     """

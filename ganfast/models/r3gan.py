@@ -44,8 +44,7 @@ class Generator(nn.Module):
 
     Args:
         widths: channels of each stage, from the smallest maps on; see :func:`widths_of`.
-        channels: channels of the images.
-        size: side of the images: 28, 32, 64, 128 or 256.
+        channels, size: channels and side of the images: 28, 32, 64, 128 or 256 pixels.
         latent_dim: size of one latent.
         classes: number of labels, or 0 for a generator that takes none.
         blocks: residual blocks in each stage.

@@ -50,8 +50,7 @@ class Discriminator(nn.Module):
 
     Args:
         width: channels of all hidden maps; 128 in the paper.
-        channels: channels of the images.
-        size: side of the images: 28, 32, 64, 128 or 256.
+        channels, size: as for :class:`Generator`.
         sigmoid: return probabilities instead of logits.
     """
 

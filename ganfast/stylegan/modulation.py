@@ -36,9 +36,7 @@ def modulated_conv2d(
         weight: w, (O, C, height, width).
         styles: s, (N, C).
         noise: added to the result, of a shape that broadcasts to it.
-        up: factor of upsampling.
-        down: factor of downsampling.
-        padding: as in :func:`ganfast.stylegan.conv2d_resample`.
+        up, down, padding: as in :func:`ganfast.stylegan.conv2d_resample`.
         resample_filter: filter for up and down.
         demodulate: use w'' instead of w'.
         flip_weight: correlate with the weights, as torch's convolutions do.

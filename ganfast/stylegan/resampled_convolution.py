@@ -33,10 +33,8 @@ def conv2d_resample(
         x: images, (N, C, H, W).
         w: weight, (O, C / groups, height, width), in the dtype of x.
         f: filter as in :func:`ganfast.stylegan.upfirdn2d`.
-        up: factor of upsampling.
-        down: factor of downsampling.
+        up, down: factors u and d.
         padding: of the upsampled image, once, in addition to what keeps the filter centred.
-        groups: number of groups.
         flip_weight: correlate with w, as torch's convolutions do.
         flip_filter: correlate with f.
 

@@ -73,30 +73,16 @@ def upfirdn2d(
     gains = x.device.type != "cpu" or (ux, uy) != (1, 1)
     if gains and ops.upfirdn2d_serves(x, taps):
         return ops.upfirdn2d(x, taps, (ux, uy), (dx, dy), pads, flip_filter, float(gain))
-    return upfirdn2d_reference(x, f, (ux, uy), (dx, dy), pads, flip_filter, float(gain))
-
-
-def upfirdn2d_reference(
-    x: Tensor,
-    f: Tensor | None,
-    up: tuple[int, int],
-    down: tuple[int, int],
-    padding: tuple[int, int, int, int],
-    flip_filter: bool,
-    gain: float,
-) -> Tensor:
-    """Compute :func:`upfirdn2d` of checked arguments with convolutions of PyTorch."""
     y = compute_dtype(x)
-    taps = y.new_ones(1, 1) if f is None else f.to(y.dtype)
+    taps = taps.to(y.dtype)
     if flip_filter:
         taps = taps.flip(list(range(taps.dim())))
     with without_autocast(x):
         if taps.dim() == 2:
-            y = _filter(y, taps * gain, up, down, padding)
+            y = _filter(y, taps * gain, (ux, uy), (dx, dy), pads)
         else:
-            x_only, y_only = (*padding[:2], 0, 0), (0, 0, *padding[2:])
-            y = _filter(y, taps[None] * gain, (up[0], 1), (down[0], 1), x_only)
-            y = _filter(y, taps[:, None], (1, up[1]), (1, down[1]), y_only)
+            y = _filter(y, taps[None] * gain, (ux, 1), (dx, 1), (*pads[:2], 0, 0))
+            y = _filter(y, taps[:, None], (1, uy), (1, dy), (0, 0, *pads[2:]))
     return y.to(x.dtype)
 
 
