@@ -248,8 +248,7 @@ class Inception(nn.Module):
         self.eval().requires_grad_(False)
 
     def forward(self, x: Tensor, wanted: tuple[str, ...] = ("2048",)) -> dict[str, Tensor]:
-        unknown = set(wanted) - set(LAYERS)
-        if unknown or not wanted:
+        if not wanted or not set(wanted) <= set(LAYERS):
             raise ValueError(f"wanted must be some of {LAYERS}, got {wanted}")
         found: dict[str, Tensor] = {}
 
@@ -318,8 +317,7 @@ class Inception(nn.Module):
                 raise ValueError(f"weights must be finite, got NaN or infinity in {prefix}")
         self.fc.copy_(take("fc.weight", 1008, 2048))
         self.spatial.copy_(take("Mixed_6d.branch1x1.conv.weight", 192, 768, 1, 1)[:_SPATIAL])
-        rest = set(state) - used
-        for key in sorted(rest):
+        for key in sorted(set(state) - used):
             if not (key.endswith("num_batches_tracked") or key.startswith("AuxLogits.")):
                 raise ValueError(f"weights must have the keys of the 2015 Inception, got {key!r}")
 

@@ -32,6 +32,8 @@ def polynomial(degree: int, gamma: float, coef0: float) -> Kernel:
 
 def gaussian(sigma: float) -> Kernel:
     """exp(-|x - y|^2 / (2 sigma^2))."""
+    if not sigma > 0:
+        raise ValueError(f"sigma must be above 0, got {sigma}")
 
     def kernel(products: Tensor, xx: Tensor, yy: Tensor) -> Tensor:
         squares = products.mul_(-2).add_(xx).add_(yy).clamp_(min=0)

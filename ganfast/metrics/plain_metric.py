@@ -50,10 +50,6 @@ class Metric(nn.Module, ABC):
                 setattr(cls, name, wrap(vars(cls)[name]))
 
     @abstractmethod
-    def update(self, *arguments: Any, **named: Any) -> None:
-        """Add a batch."""
-
-    @abstractmethod
     def compute(self) -> Any:
         """Return the metric of all batches, in all processes."""
 

@@ -75,7 +75,7 @@ class Generator(nn.Module):
         layers: list[nn.Module] = []
         for k, width in enumerate(widths):
             if k:
-                layers.append(_Up(widths[k - 1], width))
+                layers.append(_Resampling(widths[k - 1], width, up=True))
             layers += [_Block(width, group, total) for _ in range(blocks)]
         self.layers = nn.Sequential(*layers)
         self.colours = _Convolution(widths[-1], channels, 1)
@@ -126,7 +126,7 @@ class Discriminator(nn.Module):
         for k in reversed(range(len(widths))):
             layers += [_Block(widths[k], group, total) for _ in range(blocks)]
             if k:
-                layers.append(_Down(widths[k], widths[k - 1]))
+                layers.append(_Resampling(widths[k], widths[k - 1], up=False))
         self.layers = nn.Sequential(*layers)
         self.basis = _Convolution(widths[0], widths[0], side, groups=widths[0], padded=False)
         self.linear = _linear(widths[0], widths[0] if classes else 1)
@@ -202,22 +202,20 @@ class _Block(nn.Module):
 
 
 class _Resampling(nn.Module):
+    """Doubles the size, or halves it, and changes the number of channels."""
+
     filter: Tensor
 
-    def __init__(self, inner: int, outer: int) -> None:
+    def __init__(self, inner: int, outer: int, up: bool) -> None:
         super().__init__()
+        self.up = up
         taps = torch.tensor([1.0, 3.0, 3.0, 1.0]) / 8
         self.register_buffer("filter", torch.outer(taps, taps), persistent=False)
         self.convolution = nn.Identity() if inner == outer else _Convolution(inner, outer, 1)
 
-
-class _Up(_Resampling):
     def forward(self, x: Tensor) -> Tensor:
-        return upsample2d(self.convolution(x), self.filter)
-
-
-class _Down(_Resampling):
-    def forward(self, x: Tensor) -> Tensor:
+        if self.up:
+            return upsample2d(self.convolution(x), self.filter)
         out: Tensor = self.convolution(downsample2d(x, self.filter))
         return out
 
