@@ -6,7 +6,7 @@ The unbiased one leaves out the pairs x = x'. Kernels are computed in the dtype 
 summed in float64.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 
 import torch
 from torch import Tensor
@@ -59,17 +59,20 @@ def mmd2(
     If the subsets together have more pairs than the sets, each pair of the sets is computed once
     and summed into every subset that holds it.
     """
+    sets: Iterable[tuple[Tensor, Tensor, Tensor, Tensor]]  # with what says who is in which subset
     pairs = sum((len(i) + len(j)) ** 2 for i, j in chosen)
     if (len(x) + len(y)) ** 2 <= pairs:
-        of_x, of_y = _members([i for i, _ in chosen], x), _members([j for _, j in chosen], y)
-        xx, yy, xy = _sums_of_sets(x, y, of_x, of_y, kernel, _TILE)
+        tile = _TILE
+        sets = [(x, y, _members([i for i, _ in chosen], x), _members([j for _, j in chosen], y))]
     else:
-        parts = []
-        for i, j in chosen:
-            a, b = x[i.to(x.device)], y[j.to(y.device)]
-            of_a, of_b = (part.new_ones(len(part), 1, dtype=torch.float64) for part in (a, b))
-            parts.append(_sums_of_sets(a, b, of_a, of_b, kernel, _SUBSET_TILE))
-        xx, yy, xy = (torch.cat(part, -1) for part in zip(*parts, strict=True))
+        tile = _SUBSET_TILE
+        ones = torch.ones(max(len(x), len(y)), 1, dtype=torch.float64, device=x.device)
+        sets = ((x[i], y[j], ones[: len(i)], ones[: len(j)]) for i, j in chosen)
+    sums = [
+        (_within(a, p, kernel, tile), _within(b, q, kernel, tile), _sums(a, b, p, q, kernel))
+        for a, b, p, q in sets
+    ]
+    xx, yy, xy = (torch.cat(part, -1) for part in zip(*sums, strict=True))
     n = torch.tensor([len(i) for i, _ in chosen], dtype=torch.float64)
     m = torch.tensor([len(j) for _, j in chosen], dtype=torch.float64)
     if unbiased:
@@ -83,14 +86,6 @@ def _members(chosen: list[Tensor], x: Tensor) -> Tensor:
     for s, index in enumerate(chosen):
         members[index.to(x.device), s] = 1
     return members
-
-
-def _sums_of_sets(
-    x: Tensor, y: Tensor, of_x: Tensor, of_y: Tensor, kernel: Kernel, tile: int
-) -> tuple[Tensor, Tensor, Tensor]:
-    """What `_within` gives of x and of y, and the sums (S,) over the pairs of x and y."""
-    xy = _sums(x, y, of_x, of_y, kernel)
-    return _within(x, of_x, kernel, tile), _within(y, of_y, kernel, tile), xy
 
 
 def _within(x: Tensor, members: Tensor, kernel: Kernel, tile: int) -> Tensor:
