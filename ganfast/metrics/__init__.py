@@ -3,12 +3,11 @@
 import importlib
 from typing import TYPE_CHECKING, Any
 
-from ganfast.metrics.frechet import frechet_distance, frechet_distance_from_features
+from ganfast.metrics.frechet import frechet_distance, frechet_distance_from_features, mifid
 from ganfast.metrics.frechet_loss import FrechetLoss
 from ganfast.metrics.kernel_distance import cmmd, kid
 from ganfast.metrics.logit_scores import inception_score
 from ganfast.metrics.matrix import inv_sqrtm_psd, polar_factor, sqrtm_psd
-from ganfast.metrics.memorization import mifid
 from ganfast.metrics.moments import Moments, load_moments, save_moments
 from ganfast.metrics.ppl import perceptual_path_length
 from ganfast.metrics.precision_recall import PRDC, prdc, realism

@@ -39,7 +39,7 @@ from torch import Tensor
 from ganfast._numbers import check_between, check_whole
 from ganfast.distributed import gather_numbers
 from ganfast.features.registry import DIMS
-from ganfast.metrics.frechet import frechet_distance
+from ganfast.metrics.frechet import frechet_distance, mifid
 from ganfast.metrics.image_metric import (
     Available,
     Gather,
@@ -50,7 +50,6 @@ from ganfast.metrics.image_metric import (
 from ganfast.metrics.image_network import LOGITS, Feature
 from ganfast.metrics.kernel_distance import kid
 from ganfast.metrics.logit_scores import inception_score
-from ganfast.metrics.memorization import mifid
 from ganfast.metrics.precision_recall import prdc
 from ganfast.metrics.statistics import FrechetStatistics
 

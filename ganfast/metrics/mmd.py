@@ -11,12 +11,12 @@ from collections.abc import Callable, Iterable
 import torch
 from torch import Tensor
 
-from ganfast.metrics.inner_products import inner_products
 from ganfast.metrics.validation import Array, as_features, on_one_device
 
 # Turns inner products (N, M) in place into the kernel, given |x|^2 (N, 1) and |y|^2 (1, M).
 Kernel = Callable[[Tensor, Tensor, Tensor], Tensor]
 
+_WORTH = 64  # rows from which the repacking for oneDNN pays
 _TILE = 2048
 _SUBSET_TILE = 256  # small ones leave out nearly half of the pairs of two samples
 
@@ -49,6 +49,22 @@ def as_pair(x: Array, y: Array) -> tuple[Tensor, Tensor]:
     dtype = torch.promote_types(torch.promote_types(one.dtype, two.dtype), torch.float32)
     one, two = on_one_device(one.to(dtype), two.to(dtype))
     return one, two
+
+
+def inner_products(a: Tensor, b: Tensor) -> Tensor:
+    """Return all inner products (N, M) of rows (N, D) and (M, D), as ``a @ b.T``.
+
+    In float32 on a CPU oneDNN computes them, which is twice as fast as MKL on a CPU that is not
+    Intel's. The D terms are then added in another order.
+    """
+    if (
+        a.dtype == torch.float32
+        and a.device.type == "cpu"
+        and min(len(a), len(b)) >= _WORTH
+        and torch.backends.mkldnn.is_available()  # type: ignore[no-untyped-call]
+    ):
+        return torch.nn.functional.linear(a.to_mkldnn(), b.to_mkldnn()).to_dense()
+    return a @ b.T
 
 
 def mmd2(

@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 from ganfast._precision import has_exact_products
-from ganfast.metrics.inner_products import inner_products
+from ganfast.metrics.mmd import inner_products
 
 TILE = 1024
 _SPARE = 3  # candidates beyond the k nearest
