@@ -110,14 +110,14 @@ _weight_gradient: Callable[..., Tensor] = _WeightGradient.apply
 
 
 def _input_gradient(dy: Tensor, w: Tensor, g: _Geometry, size: torch.Size) -> Tensor:
-    rest = (0, 0)
+    rest = [0, 0]
     if not g.transposed:
-        rest = tuple(
+        rest = [
             size[i] - (dy.shape[i + 2] - 1) * g.stride[i] + 2 * g.padding[i]
             - g.dilation[i] * (w.shape[i + 2] - 1) - 1
             for i in (0, 1)
-        )  # fmt: skip
-    back = g._replace(transposed=not g.transposed, output_padding=rest)
+        ]  # fmt: skip
+    back = g._replace(transposed=not g.transposed, output_padding=(rest[0], rest[1]))
     dx = _convolution(dy, w, None, back)
     # A transposed convolution whose output padding exceeds its stride has a longer one.
     return dx if dx.shape[2:] == size else dx[:, :, : size[0], : size[1]]
