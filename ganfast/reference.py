@@ -181,32 +181,55 @@ def drawn_cut(u: Tensor, side: int) -> tuple[Tensor, Tensor]:
     return begin, begin + size
 
 
+def colored(y: Tensor, u: Tensor) -> Tensor:
+    """Change brightness, saturation and contrast of samples (N, C, ...) by numbers (N, 3)."""
+    brightness, saturation, contrast = (along_samples(c, y).to(y.dtype) for c in u.unbind(1))
+    y = y + (brightness - 0.5)
+    mean = y.mean(1, keepdim=True)
+    y = (y - mean) * (2 * saturation) + mean
+    mean = y.mean(list(range(1, y.dim())), keepdim=True)
+    return (y - mean) * (contrast + 0.5) + mean
+
+
+def _positions(y: Tensor, axis: int) -> tuple[Tensor, list[int]]:
+    """Positions on an axis, and the shape in which (N, size) broadcasts to y."""
+    size = y.shape[axis]
+    shape = [len(y) if k == 0 else size if k == axis else 1 for k in range(y.dim())]
+    return torch.arange(size, device=y.device), shape
+
+
+def translated(y: Tensor, u: Tensor, axes: Sequence[int]) -> Tensor:
+    """Shift samples along axes by numbers (N, axes), with zeros from outside."""
+    for column, axis in zip(u.unbind(1), axes, strict=True):
+        size = y.shape[axis]
+        positions, shape = _positions(y, axis)
+        source = positions + drawn_shift(column, size)[:, None]
+        inside = ((source >= 0) & (source < size)).view(shape)
+        # Positions outside repeat one inside, whose gradients from there are 0.
+        index = source.clamp(0, size - 1).view(shape).expand(y.shape)
+        y = torch.where(inside, y.gather(axis, index), 0)
+    return y
+
+
+def cut(y: Tensor, u: Tensor, axes: Sequence[int]) -> Tensor:
+    """Set boxes of half of each axis to 0, at places of numbers (N, axes)."""
+    inside = torch.ones((), dtype=torch.bool, device=y.device)
+    for column, axis in zip(u.unbind(1), axes, strict=True):
+        positions, shape = _positions(y, axis)
+        begin, end = (edge[:, None] for edge in drawn_cut(column, y.shape[axis]))
+        inside = inside & ((begin <= positions) & (positions < end)).view(shape)
+    return torch.where(inside, 0, y)
+
+
 def augment(x: Tensor, u: Tensor, color: bool, translation: bool, cutout: bool) -> Tensor:
     """See :func:`ganfast.ops.augment`."""
-    samples, channels, height, width = x.shape
     y = wide = compute_dtype(x)
     if color:
-        brightness, saturation, contrast = u[:, :3].to(y.dtype).view(samples, 3, 1, 1, 1).unbind(1)
-        y = y + (brightness - 0.5)
-        mean = y.mean(1, keepdim=True)
-        y = (y - mean) * (2 * saturation) + mean
-        mean = y.mean((1, 2, 3), keepdim=True)
-        y = (y - mean) * (contrast + 0.5) + mean
-    rows, columns = torch.arange(height, device=x.device), torch.arange(width, device=x.device)
+        y = colored(y, u[:, :3])
     if translation:
-        h = rows + drawn_shift(u[:, 3], height)[:, None]
-        w = columns + drawn_shift(u[:, 4], width)[:, None]
-        inside = ((h >= 0) & (h < height))[:, :, None] & ((w >= 0) & (w < width))[:, None]
-        n = torch.arange(samples, device=x.device).view(-1, 1, 1, 1)
-        c = torch.arange(channels, device=x.device).view(-1, 1, 1)
-        h, w = h.clamp(0, height - 1)[:, None, :, None], w.clamp(0, width - 1)[:, None, None]
-        y = torch.where(inside[:, None], y[n, c, h, w], 0)
+        y = translated(y, u[:, 3:5], (2, 3))
     if cutout:
-        top, bottom = (edge[:, None] for edge in drawn_cut(u[:, 5], height))
-        left, right = (edge[:, None] for edge in drawn_cut(u[:, 6], width))
-        cut = ((top <= rows) & (rows < bottom))[:, :, None]
-        cut = cut & ((left <= columns) & (columns < right))[:, None]
-        y = torch.where(cut[:, None], 0, y)
+        y = cut(y, u[:, 5:7], (2, 3))
     if u.shape[1] > 7:
         y = torch.where((u[:, 7] < 0).view(-1, 1, 1, 1), y, wide)
     y = y.to(x.dtype)

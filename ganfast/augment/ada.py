@@ -13,6 +13,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from ganfast._checks import FLOATING
+from ganfast.reference import compute_dtype
 from ganfast.stylegan import downsample2d, grid_sample, upsample2d
 from ganfast.stylegan.convolution import without_autocast
 
@@ -24,8 +25,6 @@ ITEMS = (
     "cutout",
 )
 _BLIT, _GEOMETRY, _COLOR = 3, 5, 5
-_UNIFORM = len(ITEMS) + 10
-_NORMAL = 7
 
 # The low-pass filter of the wavelet sym6 (Daubechies 1992). Shifted by 2, 4, ... taps it is
 # orthogonal to itself, so that downsampling undoes upsampling.
@@ -55,8 +54,8 @@ def draw(
     Returns:
         Numbers (N, 24), uniform in [0, 1), and numbers (N, 7) of the standard normal distribution.
     """
-    uniform = torch.rand(samples, _UNIFORM, device=device, generator=generator, dtype=dtype)
-    normal = torch.randn(samples, _NORMAL, device=device, generator=generator, dtype=dtype)
+    uniform = torch.rand(samples, len(ITEMS) + 10, device=device, generator=generator, dtype=dtype)
+    normal = torch.randn(samples, 7, device=device, generator=generator, dtype=dtype)
     return uniform, normal
 
 
@@ -78,15 +77,8 @@ def turns(
 def places(on: Tensor, u: Tensor, n: Tensor, height: int, width: int) -> tuple[Tensor, Tensor]:
     """Return the maps from places in the results to places in the images.
 
-    Places (x, y) are in pixels from the centre.
-
-    Args:
-        on: which items apply, from :func:`turns`.
-        u, n: from :func:`draw`.
-        height, width: of the images.
-
-    Returns:
-        Matrices (N, 2, 2) and shifts (N, 2).
+    Places (x, y) are in pixels from the centre. ``on`` is of :func:`turns`, u and n of
+    :func:`draw`. The maps are matrices (N, 2, 2) and shifts (N, 2).
     """
     value = u[:, len(ITEMS) :]
     flip = torch.where(on[:, 0] & (value[:, 0] < 0.5), -1.0, 1.0).to(u.dtype)
@@ -114,15 +106,8 @@ def colors(on: Tensor, u: Tensor, n: Tensor, channels: int) -> tuple[Tensor, Ten
 
     With the contrast c, the sign :math:`\sigma` of an inversion, the saturation s, the angle
     :math:`\theta` of the hue, the projection P on grey, and the rotation R about it, a colour x
-    becomes :math:`c (\sigma P + s R_\theta (1 - P)) (x + b)`. Grey images have P = 1.
-
-    Args:
-        on: which items apply, from :func:`turns`.
-        u, n: from :func:`draw`.
-        channels: 1 or 3.
-
-    Returns:
-        Matrices (N, C, C) and shifts (N, C, 1).
+    becomes :math:`c (\sigma P + s R_\theta (1 - P)) (x + b)`. Grey images have P = 1. The maps are
+    matrices (N, C, C) and shifts (N, C, 1).
     """
     value = u[:, len(ITEMS) :]
     brightness = 0.2 * n[:, 4] * on[:, 8]
@@ -191,18 +176,25 @@ def ada(
         TypeError: x is no floating-point tensor.
         ValueError: x has another shape, or p or a strength is not in [0, 1].
     """
-    check_ada(x)
+    if not isinstance(x, Tensor) or x.dtype not in FLOATING:
+        kind = x.dtype if isinstance(x, Tensor) else type(x).__name__
+        raise TypeError(f"x must be a tensor of floating-point images, got {kind}")
+    if x.dim() != 4 or x.shape[1] not in (1, 3) or min(x.shape[2:]) <= _PAD:
+        raise ValueError(
+            f"x must have shape (N, 1 or 3, H, W) with sides of at least {_PAD + 1}, "
+            f"got {list(x.shape)}"
+        )
     strengths = {"blit": blit, "geometry": geometry, "color": color, "cutout": cutout}
     numbers = strengths if isinstance(p, Tensor) else {"p": p, **strengths}
     for name, value in numbers.items():
         if not 0 <= value <= 1:
             raise ValueError(f"{name} must be in [0, 1], got {value}")
-    dtype = torch.float64 if x.dtype == torch.float64 else torch.float32
+    y = compute_dtype(x)
+    dtype = y.dtype
     with without_autocast(x):
         u, n = draw(len(x), x.device, generator, dtype)
         share = p if isinstance(p, Tensor) else u.new_full((), p)
         on = turns(u, share.to(dtype), blit, geometry, color, cutout)
-        y = x.to(dtype)
         if blit or geometry:
             y = resampled(y, *places(on, u, n, *x.shape[2:]))
         if color:
@@ -214,18 +206,6 @@ def ada(
     if x.is_contiguous(memory_format=torch.channels_last) and not x.is_contiguous():
         layout = torch.channels_last
     return y.to(x.dtype).contiguous(memory_format=layout)
-
-
-def check_ada(x: Tensor) -> None:
-    """Raise what :func:`ada` raises for unfit images."""
-    if not isinstance(x, Tensor) or x.dtype not in FLOATING:
-        kind = x.dtype if isinstance(x, Tensor) else type(x).__name__
-        raise TypeError(f"x must be a tensor of floating-point images, got {kind}")
-    if x.dim() != 4 or x.shape[1] not in (1, 3) or min(x.shape[2:]) <= _PAD:
-        raise ValueError(
-            f"x must have shape (N, 1 or 3, H, W) with sides of at least {_PAD + 1}, "
-            f"got {list(x.shape)}"
-        )
 
 
 def resampled(x: Tensor, matrices: Tensor, shifts: Tensor) -> Tensor:

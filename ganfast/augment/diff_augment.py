@@ -33,11 +33,7 @@ def draw(
 
 
 def stages(policy: str) -> list[list[str]]:
-    """Return the pieces of a policy, split into runs in the order that one launch applies.
-
-    Raises:
-        ValueError: a piece is unknown.
-    """
+    """Return the pieces of a policy, split into runs in the order that one launch applies."""
     found: list[list[str]] = []
     last = len(PIECES)
     for name in filter(None, (part.strip() for part in policy.split(","))):

@@ -6,10 +6,8 @@ import torch
 from torch import Tensor
 
 from ganfast._checks import FLOATING
-from ganfast.reference import compute_dtype, drawn_cut, drawn_shift
-
-_OF_SIGNALS = ("gain", "translation", "cutout")
-_OF_IMAGES = ("color", "translation", "cutout")
+from ganfast.augment.diff_augment import PIECES
+from ganfast.reference import along_samples, colored, compute_dtype, cut, translated
 
 
 def augment_signals(
@@ -38,7 +36,7 @@ def augment_signals(
         TypeError: x is not floating point.
         ValueError: the policy names an unknown piece, or x has another shape.
     """
-    return _augmented(x, policy, _OF_SIGNALS, "(N, C, T)", (2,), generator, p)
+    return _augmented(x, policy, ("gain", *PIECES[1:]), "(N, C, T)", (2,), generator, p)
 
 
 def augment_volumes(
@@ -62,7 +60,7 @@ def augment_volumes(
     Returns, Raises:
         as :func:`augment_signals`.
     """
-    return _augmented(x, policy, _OF_IMAGES, "(N, C, D, H, W)", (2, 3, 4), generator, p)
+    return _augmented(x, policy, PIECES, "(N, C, D, H, W)", (2, 3, 4), generator, p)
 
 
 def augment_videos(
@@ -84,7 +82,7 @@ def augment_videos(
     Returns, Raises:
         as :func:`augment_signals`.
     """
-    return _augmented(x, policy, _OF_IMAGES, "(N, C, T, H, W)", (3, 4), generator, p)
+    return _augmented(x, policy, PIECES, "(N, C, T, H, W)", (3, 4), generator, p)
 
 
 def _augmented(
@@ -107,60 +105,17 @@ def _augmented(
     y = wide = compute_dtype(x)
 
     def numbers(count: int) -> Tensor:
-        return torch.rand(len(x), count, device=x.device, generator=generator)
+        return torch.rand(len(x), count, device=x.device, generator=generator).to(y.dtype)
 
     for name in names:
         if name == "gain":
-            y = y * (_per_sample(numbers(1)[:, 0], y) + 0.5)
+            y = y * (along_samples(numbers(1), y) + 0.5)
         elif name == "color":
-            y = _colored(y, numbers(3))
+            y = colored(y, numbers(3))
         elif name == "translation":
-            y = _translated(y, numbers(len(axes)), axes)
+            y = translated(y, numbers(len(axes)), axes)
         else:
-            y = _cut(y, numbers(len(axes)), axes)
+            y = cut(y, numbers(len(axes)), axes)
     if p is not None:
-        y = torch.where(_per_sample(numbers(1)[:, 0] < p, y), y, wide)
+        y = torch.where(along_samples(numbers(1) < p, y), y, wide)
     return y.to(x.dtype)
-
-
-def _per_sample(numbers: Tensor, y: Tensor) -> Tensor:
-    """Numbers (N,) with the dimensions of y, and its dtype unless they are bool."""
-    shaped = numbers.view(-1, *[1] * (y.dim() - 1))
-    return shaped if numbers.dtype == torch.bool else shaped.to(y.dtype)
-
-
-def _colored(y: Tensor, u: Tensor) -> Tensor:
-    brightness, saturation, contrast = (_per_sample(column, y) for column in u.unbind(1))
-    y = y + (brightness - 0.5)
-    mean = y.mean(1, keepdim=True)
-    y = (y - mean) * (2 * saturation) + mean
-    mean = y.mean(list(range(1, y.dim())), keepdim=True)
-    return (y - mean) * (contrast + 0.5) + mean
-
-
-def _positions(y: Tensor, axis: int) -> tuple[Tensor, list[int]]:
-    """Positions on an axis, and the shape in which (N, size) broadcasts to y."""
-    size = y.shape[axis]
-    shape = [len(y) if k == 0 else size if k == axis else 1 for k in range(y.dim())]
-    return torch.arange(size, device=y.device), shape
-
-
-def _translated(y: Tensor, u: Tensor, axes: Sequence[int]) -> Tensor:
-    for column, axis in zip(u.unbind(1), axes, strict=True):
-        size = y.shape[axis]
-        positions, shape = _positions(y, axis)
-        source = positions + drawn_shift(column, size)[:, None]
-        inside = ((source >= 0) & (source < size)).view(shape)
-        # Positions outside repeat one inside, whose gradients from there are 0.
-        index = source.clamp(0, size - 1).view(shape).expand(y.shape)
-        y = torch.where(inside, y.gather(axis, index), 0)
-    return y
-
-
-def _cut(y: Tensor, u: Tensor, axes: Sequence[int]) -> Tensor:
-    cut = torch.ones((), dtype=torch.bool, device=y.device)
-    for column, axis in zip(u.unbind(1), axes, strict=True):
-        positions, shape = _positions(y, axis)
-        begin, end = (edge[:, None] for edge in drawn_cut(column, y.shape[axis]))
-        cut = cut & ((begin <= positions) & (positions < end)).view(shape)
-    return torch.where(cut, 0, y)

@@ -1,5 +1,6 @@
 """Convolutional layers of AlexNet, VGG16 and SqueezeNet 1.1, with torchvision's indices."""
 
+from collections import OrderedDict
 from collections.abc import Iterator
 
 import torch
@@ -76,10 +77,8 @@ class Slices(nn.Module):
         super().__init__()
         layers = list(_LAYERS[net]())
         for k, (start, end) in enumerate(zip((0, *ends), ends, strict=False), 1):
-            part = nn.Sequential()
-            for index in range(start, end):
-                part.add_module(str(index), layers[index])
-            self.add_module(f"slice{k}", part)
+            part = OrderedDict((str(index), layers[index]) for index in range(start, end))
+            self.add_module(f"slice{k}", nn.Sequential(part))
 
     def forward(self, x: Tensor) -> list[Tensor]:
         """Return the features of each slice for images (N, 3, H, W)."""

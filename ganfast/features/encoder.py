@@ -3,6 +3,7 @@
 import threading
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from itertools import groupby
 
 import torch
 from torch import Tensor
@@ -57,8 +58,7 @@ class Encoder:
             ValueError: they have another shape or number of channels, there are none, or the
                 network has no such layer.
         """
-        unknown = set(layers) - set(self.layers)
-        if unknown:
+        if not set(layers) <= set(self.layers):
             raise ValueError(f"layers must be some of {self.layers} for {self.label}, got {layers}")
         listed = [images] if isinstance(images, Tensor) else [image[None] for image in images]
         for image in listed:
@@ -121,14 +121,8 @@ class Encoder:
                     f"images must have {self.channels} channels and at least 1 pixel, "
                     f"(N, {self.channels}, H, W), got {tuple(image.shape)}"
                 )
-        runs: list[list[Tensor]] = []
-        for image in listed:
-            last = runs[-1][0] if runs else None
-            if last is not None and (last.shape[2:], last.dtype) == (image.shape[2:], image.dtype):
-                runs[-1].append(image)
-            else:
-                runs.append([image])
-        batches = [torch.cat(run).to(self.device) for run in runs]
+        runs = groupby(listed, key=lambda image: (image.shape[2:], image.dtype))
+        batches = [torch.cat(list(run)).to(self.device) for _, run in runs]
         if self.size == 0:
             return batches
         floats = [self._normalised(batch) for batch in batches]

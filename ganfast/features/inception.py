@@ -8,6 +8,7 @@ among them: it commutes with an average whose weights sum to 1, which then runs 
 """
 
 from collections.abc import Iterator, Mapping, Sequence
+from itertools import accumulate
 
 import torch
 from torch import Tensor, nn
@@ -24,10 +25,7 @@ _SPATIAL = 7  # channels of the 17 x 17 map that defines sFID
 
 
 class Convolution(nn.Module):
-    """Convolutions of one input, side by side, with their ReLU; weights have their public names.
-
-    The last ``linear`` channels have no ReLU.
-    """
+    """Convolutions of one input, side by side, with a ReLU but for the last ``linear`` channels."""
 
     def __init__(
         self,
@@ -58,20 +56,15 @@ class Convolution(nn.Module):
         self.packed = kind(weight, bias, self.stride, self.padding, self.linear)
 
 
-class _Joined:
-    """A map (N, C, H, W) whose channels are written part by part."""
-
-    def __init__(self, like: Tensor, channels: int, size: Sequence[int]) -> None:
-        self.all = torch.empty(
-            (len(like), channels, *size),
-            dtype=like.dtype, device=like.device, memory_format=torch.channels_last,
-        )  # fmt: skip
-        self._used = 0
-
-    def part(self, channels: int) -> Tensor:
-        """Return the next channels."""
-        self._used += channels
-        return self.all.narrow(1, self._used - channels, channels)
+def _joined(
+    like: Tensor, widths: Sequence[int], size: Sequence[int]
+) -> tuple[Tensor, list[Tensor]]:
+    """Return an empty map (N, C, H, W), and parts of its channels to be written."""
+    y = torch.empty(
+        (len(like), sum(widths), *size),
+        dtype=like.dtype, device=like.device, memory_format=torch.channels_last,
+    )  # fmt: skip
+    return y, [y.narrow(1, end - n, n) for n, end in zip(widths, accumulate(widths), strict=True)]
 
 
 class _Branch(nn.Module):
@@ -109,13 +102,14 @@ class _Average(nn.Module):
         self.widths = [stem[plain], *(branch.channels for branch in branches), pool]
 
     def forward(self, x: Tensor) -> Tensor:
-        y = _Joined(x, sum(self.widths), x.shape[2:])
+        y, (*parts, last) = _joined(x, self.widths, x.shape[2:])
         *inner, pool = self.stem(x).split(list(self.stem.out.values()), 1)
-        inputs = zip((self.plain, *self.branches), (x, *inner), self.widths, strict=False)
-        for branch, features, channels in inputs:
-            branch(features, y.part(channels))
-        y.part(self.widths[-1]).copy_(F.relu_(_average(pool)))
-        return y.all
+        for branch, features, part in zip(
+            (self.plain, *self.branches), (x, *inner), parts, strict=True
+        ):
+            branch(features, part)
+        last.copy_(F.relu_(_average(pool)))
+        return y
 
 
 class _Reduction(nn.Module):
@@ -128,11 +122,11 @@ class _Reduction(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         pooled = F.max_pool2d(x, 3, 2)
-        y = _Joined(x, sum(self.widths) + x.shape[1], pooled.shape[2:])
-        for branch, channels in zip(self.branches, self.widths, strict=True):
-            branch(x, y.part(channels))
-        y.part(x.shape[1]).copy_(pooled)
-        return y.all
+        y, (*parts, last) = _joined(x, [*self.widths, x.shape[1]], pooled.shape[2:])
+        for branch, part in zip(self.branches, parts, strict=True):
+            branch(x, part)
+        last.copy_(pooled)
+        return y
 
 
 class _Expanded(nn.Module):
@@ -154,17 +148,17 @@ class _Expanded(nn.Module):
         )
 
     def forward(self, x: Tensor) -> Tensor:
-        y = _Joined(x, 2048, x.shape[2:])
+        y, (first, *parts, last) = _joined(x, (320, 384, 384, 384, 384, 192), x.shape[2:])
         one, two, *pool = self.stem(x).split(list(self.stem.out.values()), 1)
         two = self.deep(two)
-        self.plain(x, y.part(320))
-        for fork, features in zip(self.forks, (one, one, two, two), strict=True):
-            fork(features, y.part(384))
+        self.plain(x, first)
+        for fork, features, part in zip(self.forks, (one, one, two, two), parts, strict=True):
+            fork(features, part)
         if self.pool is None:
-            y.part(192).copy_(F.relu_(_average(pool[0])))
+            last.copy_(F.relu_(_average(pool[0])))
         else:
-            self.pool(F.max_pool2d(x, 3, 1, 1), y.part(192))
-        return y.all
+            self.pool(F.max_pool2d(x, 3, 1, 1), last)
+        return y
 
 
 def _average(x: Tensor) -> Tensor:
@@ -254,8 +248,7 @@ class Inception(nn.Module):
         self.eval().requires_grad_(False)
 
     def forward(self, x: Tensor, wanted: tuple[str, ...] = ("2048",)) -> dict[str, Tensor]:
-        unknown = set(wanted) - set(LAYERS)
-        if unknown or not wanted:
+        if not wanted or not set(wanted) <= set(LAYERS):
             raise ValueError(f"wanted must be some of {LAYERS}, got {wanted}")
         found: dict[str, Tensor] = {}
 
@@ -291,11 +284,8 @@ class Inception(nn.Module):
     def load_public(self, state: Mapping[str, Tensor]) -> None:
         """Fill in weights with the keys of pytorch-fid and torch-fidelity, batch norms folded in.
 
-        ``num_batches_tracked`` and the auxiliary classifier are ignored.
-
-        Raises:
-            ValueError: a key, which the message names, is missing, unknown or of another shape, or
-                the convolutions are not finite.
+        ``num_batches_tracked`` and the auxiliary classifier are ignored. ValueError names a key
+        that is missing, unknown or of another shape, or a block that is not finite.
         """
         used = {"fc.bias"}
 
@@ -327,8 +317,7 @@ class Inception(nn.Module):
                 raise ValueError(f"weights must be finite, got NaN or infinity in {prefix}")
         self.fc.copy_(take("fc.weight", 1008, 2048))
         self.spatial.copy_(take("Mixed_6d.branch1x1.conv.weight", 192, 768, 1, 1)[:_SPATIAL])
-        rest = set(state) - used
-        for key in sorted(rest):
+        for key in sorted(set(state) - used):
             if not (key.endswith("num_batches_tracked") or key.startswith("AuxLogits.")):
                 raise ValueError(f"weights must have the keys of the 2015 Inception, got {key!r}")
 

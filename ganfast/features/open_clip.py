@@ -24,16 +24,7 @@ class Tower(nn.Module):
 
 
 def load(name: str, download: bool) -> tuple[nn.Module, str]:
-    """Load the tower of one of `MODELS`.
-
-    Returns:
-        The tower, and a text that identifies its weights.
-
-    Raises:
-        ModuleNotFoundError: the package is missing.
-        FileNotFoundError: the weights are not in Hugging Face's cache and may not be downloaded;
-            the message says how to get them.
-    """
+    """Return the tower of one of `MODELS`, and a text that identifies its weights."""
     import open_clip
 
     architecture, repository = MODELS[name]
@@ -44,7 +35,7 @@ def load(name: str, download: bool) -> tuple[nn.Module, str]:
 
 
 def weights(repository: str, download: bool) -> Path:
-    """Return the file of weights in Hugging Face's cache."""
+    """Return the file of weights in Hugging Face's cache; FileNotFoundError says how to get it."""
     from huggingface_hub import hf_hub_download
 
     try:

@@ -2,7 +2,7 @@
 
 import copy
 from pathlib import Path
-from typing import get_args
+from typing import Any, get_args
 
 import torch
 from torch import Tensor, nn
@@ -86,11 +86,26 @@ def load(
             "graphs must be False unless device is cuda, compile is False and name is one of "
             f"{', '.join(_OWN)}, got {device}, {compile} and {name}"
         )
-    encoder = _placed(encoder, torch.device(device), dtype, compile)
+    encoder.device = torch.device(device)
+    if encoder.size:
+        encoder.dtype = _DTYPES[dtype]
+        encoder.settings = encoder.settings | {"resize": encoder.mode, "dtype": dtype}
+    elif dtype != "float32":
+        raise ValueError(
+            f"dtype must be float32 for {encoder.label}, which takes bytes, got {dtype!r}"
+        )
     if dtype == "bf16":
         warn_if_slow(dtype, encoder.device)
-    if graphs and isinstance(encoder.net, nn.Module):
-        encoder.net = Graphed(encoder.net)
+    net: Any = encoder.net
+    net = net.eval().requires_grad_(False).to(encoder.device)
+    if encoder.size:
+        net = net.to(encoder.dtype).to(memory_format=torch.channels_last)
+    if isinstance(net, _InceptionNet) and encoder.device.type == "cpu" and not compile:
+        net.net.pack()
+    if compile:  # on a GPU this mode uses CUDA graphs
+        gpu = encoder.device.type == "cuda"
+        net = torch.compile(net, mode="reduce-overhead" if gpu else None)
+    encoder.net = Graphed(net) if graphs else net
     return encoder
 
 
@@ -103,26 +118,23 @@ def _inception(mode: Mode, dims: int, weights: str | Path | None, sha256: str | 
     weight_files.check(path, wanted)
     net = Inception()
     net.load_public(weight_files.read(path))
-    plain = wanted == public.sha256 and dims == 2048
+    label = "FID"
+    if wanted != public.sha256 or dims != 2048:
+        other = "" if wanted == public.sha256 else f", weights {wanted[:8]}"
+        label = f"FD (inception {dims}{other})"
     # pytorch-fid maps 0..255 to -1..1; the others divide by 128.
-    shift, scale = (127.5, 127.5) if mode == "torch" else (128.0, 128.0)
-    settings = {"features": "inception", "dims": str(dims), "weights": wanted}
+    half = 127.5 if mode == "torch" else 128.0
     return Encoder(
         net=_InceptionNet(net, str(dims)),
-        label="FID" if plain else _label("inception", dims, wanted),
+        label=label,
         layers=("features", "logits", "spatial"),
         channels=3,
         size=299,
         mode=mode,
-        shift=(shift,),
-        scale=(scale,),
-        settings=settings,
+        shift=(half,),
+        scale=(half,),
+        settings={"features": "inception", "dims": str(dims), "weights": wanted},
     )
-
-
-def _label(name: str, dims: int, sha256: str) -> str:
-    other = "" if sha256 == weight_files.INCEPTION.sha256 else f", weights {sha256[:8]}"
-    return f"FD ({name} {dims}{other})"
 
 
 class _InceptionNet(nn.Module):
@@ -178,27 +190,4 @@ def moved(encoder: Encoder, device: torch.device) -> Encoder:
             if device.type == "cpu":
                 net.net.pack()
         encoder.net = net
-    return encoder
-
-
-def _placed(encoder: Encoder, device: torch.device, dtype: str, compile: bool) -> Encoder:
-    """On its device, in its dtype, in the memory format that is fastest for convolutions."""
-    encoder = copy.copy(encoder)
-    encoder.device = device
-    if encoder.size:
-        encoder.dtype = _DTYPES[dtype]
-        encoder.settings = encoder.settings | {"resize": encoder.mode, "dtype": dtype}
-    elif dtype != "float32":
-        raise ValueError(
-            f"dtype must be float32 for {encoder.label}, which takes bytes, got {dtype!r}"
-        )
-    if isinstance(encoder.net, nn.Module):
-        net = encoder.net.eval().requires_grad_(False).to(device)
-        if encoder.size:
-            net = net.to(encoder.dtype).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
-        if isinstance(net, _InceptionNet) and device.type == "cpu" and not compile:
-            net.net.pack()
-        # On a GPU this mode uses CUDA graphs.
-        mode = "reduce-overhead" if device.type == "cuda" else None
-        encoder.net = torch.compile(net, mode=mode) if compile else net
     return encoder

@@ -23,12 +23,7 @@ _Floats = npt.NDArray[np.float64]
 def resize(images: Tensor, size: int, mode: Mode) -> Tensor:
     """Resize images (N, C, H, W), uint8 or floating, to float32 (N, C, size, size).
 
-    The units stay the same.
-
-    ``"none"`` keeps height and width.
-
-    Raises:
-        ValueError: another mode or shape, or a size below 1.
+    The units stay the same, and with ``"none"`` height and width, too.
     """
     if mode not in get_args(Mode):
         raise ValueError(f"mode must be one of {get_args(Mode)}, got {mode!r}")
@@ -80,10 +75,7 @@ def _bands(n: int, size: int) -> list[tuple[int, int, Tensor]]:
 
 @lru_cache(maxsize=64)
 def _bicubic(n: int, size: int) -> Tensor:
-    """Weights (size, n), float32, of Keys' cubic convolution.
-
-    It is stretched by the factor of reduction and truncated as in Pillow.
-    """
+    """Weights (size, n), float32, of Keys' cubic, stretched and truncated as in Pillow."""
     scale = n / size
     stretch = max(scale, 1.0)
     centres = (np.arange(size) + 0.5)[:, None] * scale

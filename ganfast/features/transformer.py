@@ -1,7 +1,7 @@
 """DINOv2 and CLIP image towers from the ``transformers`` package (an optional extra)."""
 
 import importlib
-from typing import Any, NamedTuple
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -10,21 +10,14 @@ from ganfast.features import open_clip
 from ganfast.features.encoder import Encoder
 from ganfast.features.resize import Mode
 
-
-class Model(NamedTuple):
-    """A published model: its repository, and the side of its images."""
-
-    repository: str
-    size: int
-
-
+# The repository, and the side of the images, of each published model.
 MODELS = {
-    "dinov2_vits14": Model("facebook/dinov2-small", 224),
-    "dinov2_vitb14": Model("facebook/dinov2-base", 224),
-    "dinov2_vitl14": Model("facebook/dinov2-large", 224),  # the one of dgm-eval and EDM2
-    "dinov2_vitg14": Model("facebook/dinov2-giant", 224),
-    "clip_vitb32": Model("openai/clip-vit-base-patch32", 224),  # clean-fid's CLIP-FID
-    "clip_vitl14_336": Model("openai/clip-vit-large-patch14-336", 336),  # CMMD's
+    "dinov2_vits14": ("facebook/dinov2-small", 224),
+    "dinov2_vitb14": ("facebook/dinov2-base", 224),
+    "dinov2_vitl14": ("facebook/dinov2-large", 224),  # the one of dgm-eval and EDM2
+    "dinov2_vitg14": ("facebook/dinov2-giant", 224),
+    "clip_vitb32": ("openai/clip-vit-base-patch32", 224),  # clean-fid's CLIP-FID
+    "clip_vitl14_336": ("openai/clip-vit-large-patch14-336", 336),  # CMMD's
 }
 _IMAGENET = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 _CLIP = (0.48145466, 0.4578275, 0.40821073), (0.26862954, 0.26130258, 0.27577711)
@@ -45,10 +38,6 @@ def load(name: str, mode: Mode, download: bool) -> Encoder:
     """Load one of `MODELS` from Hugging Face's cache, or download it.
 
     CLIP comes from ``open_clip`` if ``transformers`` is not installed.
-
-    Raises:
-        ModuleNotFoundError: the packages are missing.
-        FileNotFoundError: the model is not in the cache; the message says how to get it.
     """
     clip = name.startswith("clip")
     if clip and not _installed("transformers") and _installed("open_clip"):
@@ -61,7 +50,7 @@ def load(name: str, mode: Mode, download: bool) -> Encoder:
         label=f"FD ({name})",
         layers=("features",),
         channels=3,
-        size=MODELS[name].size,
+        size=MODELS[name][1],
         mode=mode,
         shift=tuple(255 * m for m in mean),
         scale=tuple(255 * s for s in deviation),
@@ -86,7 +75,7 @@ def _by_transformers(name: str, clip: bool, download: bool) -> tuple[nn.Module, 
             f"{name} needs the transformers package; "
             f"install it with pip install 'ganfast[transformers]'{other}"
         ) from error
-    repository = MODELS[name].repository
+    repository = MODELS[name][0]
     kind = transformers.CLIPVisionModelWithProjection if clip else transformers.Dinov2Model
     try:
         net = kind.from_pretrained(repository, local_files_only=not download, use_safetensors=True)

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from ganfast._names import UserCodeError, user_code
 from ganfast.features import weight_files
-from ganfast.features.encoder import Encoder, Net
+from ganfast.features.encoder import Encoder
 
 
 class _FeaturesOnly(nn.Module):
@@ -21,8 +21,7 @@ class _FeaturesOnly(nn.Module):
         self, name: str, function: Callable[..., Any], options: Mapping[str, bool]
     ) -> None:
         super().__init__()
-        self.name = name
-        self.function, self.options = function, dict(options)
+        self.name, self.function, self.options = name, function, options
 
     def forward(self, x: Tensor, layers: tuple[str, ...]) -> Mapping[str, Tensor]:
         with user_code(self.name):
@@ -53,15 +52,11 @@ def imported(name: str) -> Encoder:
     if isinstance(function, nn.Module):
         function = function.eval()
     # What a function depends on is not known.
-    return _bytes_encoder(_FeaturesOnly(name, function, {}), name, UNKNOWN)
+    return _bytes_encoder(name, function, UNKNOWN)
 
 
 def given(features: Encoder | Callable[[Tensor], Tensor], device: str) -> Encoder:
-    """Return the encoder of a module or a callable, or one that is there already.
-
-    Raises:
-        TypeError: it is none of these.
-    """
+    """Return the encoder of a module or a callable, or one that is there already."""
     if isinstance(features, Encoder):
         return features
     if not callable(features):
@@ -70,18 +65,14 @@ def given(features: Encoder | Callable[[Tensor], Tensor], device: str) -> Encode
             f"got {type(features).__name__}"
         )
     name = getattr(features, "__name__", type(features).__name__)
-    encoder = _bytes_encoder(_FeaturesOnly(name, features, {}), name, UNKNOWN)
+    encoder = _bytes_encoder(name, features, UNKNOWN)
     encoder.device = torch.device(device)
     encoder.net.eval().to(encoder.device)  # type: ignore[attr-defined]
     return encoder
 
 
 def import_callable(name: str) -> Callable[..., Any]:
-    """Import ``module:callable``; the working folder is searched too.
-
-    Raises:
-        ValueError: there is no such module, or no such callable in it.
-    """
+    """Import ``module:callable``, also from the working folder, or raise ValueError."""
     module_name, _, attribute = name.partition(":")
     if "" not in sys.path and str(Path.cwd()) not in sys.path:
         sys.path.insert(0, str(Path.cwd()))
@@ -106,11 +97,7 @@ def import_callable(name: str) -> Callable[..., Any]:
 
 
 def torchscript(path: Path) -> Encoder:
-    """Return the encoder of a TorchScript file.
-
-    Raises:
-        ValueError: it is another file.
-    """
+    """Return the encoder of a TorchScript file; ValueError for another file."""
     try:
         net = torch.jit.load(str(path), map_location="cpu").eval()  # type: ignore[no-untyped-call]
     except RuntimeError as error:
@@ -118,14 +105,14 @@ def torchscript(path: Path) -> Encoder:
     # NVIDIA's files return probabilities unless asked for features.
     takes = {argument.name for argument in net.forward.schema.arguments}
     options = {"return_features": True} if "return_features" in takes else {}
-    return _bytes_encoder(
-        _FeaturesOnly(path.name, net, options), path.name, weight_files.sha256_of(path)
-    )
+    return _bytes_encoder(path.name, net, weight_files.sha256_of(path), options)
 
 
-def _bytes_encoder(net: Net, name: str, sha256: str) -> Encoder:
+def _bytes_encoder(
+    name: str, function: Callable[..., Any], sha256: str, options: Mapping[str, bool] | None = None
+) -> Encoder:
     return Encoder(
-        net=net,
+        net=_FeaturesOnly(name, function, options or {}),
         label=f"FD ({name})",
         layers=("features",),
         channels=3,

@@ -46,11 +46,7 @@ def find(file: WeightFile) -> Path | None:
 
 
 def need(file: WeightFile) -> Path:
-    """Return what `find` finds.
-
-    Raises:
-        FileNotFoundError: it finds nothing; the message says what to put where.
-    """
+    """Return what `find` finds, or raise FileNotFoundError, which says what to put where."""
     path = find(file)
     if path is None:
         raise FileNotFoundError(
@@ -71,11 +67,7 @@ def sha256_of(path: Path) -> str:
 
 
 def check(path: Path, sha256: str) -> None:
-    """Check the sha256 of a file, or the first digits of it.
-
-    Raises:
-        ValueError: it is another one.
-    """
+    """Raise ValueError unless this is a file's sha256, or the first digits of it."""
     found = sha256_of(path)
     if not found.startswith(sha256):
         raise ValueError(
@@ -85,11 +77,7 @@ def check(path: Path, sha256: str) -> None:
 
 
 def read(path: Path) -> dict[str, Tensor]:
-    """Read a state dict from a .safetensors file, or from a .pth file without running its code.
-
-    Raises:
-        ValueError: the file holds no state dict.
-    """
+    """Read a state dict from a .safetensors file, or from a .pth file without running its code."""
     if path.suffix == ".safetensors":
         from safetensors import SafetensorError
         from safetensors.torch import load_file
@@ -108,12 +96,7 @@ def read(path: Path) -> dict[str, Tensor]:
 
 
 def download(file: WeightFile) -> Path:
-    """Download a file into our cache, with a progress bar; it is checked and whole, or not there.
-
-    Raises:
-        OSError: the address cannot be reached.
-        ValueError: the bytes have another sha256.
-    """
+    """Download a file into our cache, with a progress bar; it is whole and right, or not there."""
     import urllib.request
 
     from tqdm import tqdm

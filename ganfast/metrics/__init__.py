@@ -3,12 +3,11 @@
 import importlib
 from typing import TYPE_CHECKING, Any
 
-from ganfast.metrics.frechet import frechet_distance, frechet_distance_from_features
+from ganfast.metrics.frechet import frechet_distance, frechet_distance_from_features, mifid
 from ganfast.metrics.frechet_loss import FrechetLoss
 from ganfast.metrics.kernel_distance import cmmd, kid
 from ganfast.metrics.logit_scores import inception_score
 from ganfast.metrics.matrix import inv_sqrtm_psd, polar_factor, sqrtm_psd
-from ganfast.metrics.memorization import mifid
 from ganfast.metrics.moments import Moments, load_moments, save_moments
 from ganfast.metrics.ppl import perceptual_path_length
 from ganfast.metrics.precision_recall import PRDC, prdc, realism
@@ -87,16 +86,10 @@ __all__ = [
     "trace_sqrt_product_with_bounds",
 ]
 
-_OF_IMAGES = (
-    "FrechetInceptionDistance", "InceptionScore", "KernelInceptionDistance",
-    "MemorizationInformedFrechetInceptionDistance", "PrecisionRecall",
-)  # fmt: skip
-
 
 def __getattr__(name: str) -> Any:
     """Import some metrics on first use: networks, and what loads an installed torchmetrics."""
-    if name in _OF_IMAGES:
-        return getattr(importlib.import_module("ganfast.metrics.image_metrics"), name)
-    if name in ("DISTS", "LPIPS"):
-        return getattr(importlib.import_module("ganfast.metrics.perceptual"), name)
+    if name in __all__:
+        module = "perceptual" if name in ("DISTS", "LPIPS") else "image_metrics"
+        return getattr(importlib.import_module(f"ganfast.metrics.{module}"), name)
     raise AttributeError(f"module 'ganfast.metrics' has no attribute {name!r}")

@@ -56,14 +56,13 @@ def nuclear_bounds(sigma1: Tensor, sigma2: Tensor) -> Tensor:
     sigma1, sigma2 = sigma1[kept][:, kept], sigma2[kept][:, kept]
     if not len(sigma1):
         return sigma1.new_zeros(2)
-    lower = 0.0
     above = [_shifted_root(sigma, shift) for sigma in (sigma1, sigma2)]
     if above[0] is None or above[1] is None:
         raise ValueError("sigma1 and sigma2 must be positive semi-definite, got others")
     low, upper = _bounds_of_product(above[0], above[1])
     trace1, trace2 = float(sigma1.trace()), float(sigma2.trace())
     gap = math.sqrt(2 * shift * trace1 * trace2) * (math.sqrt(1 + 2 * shift) + 1)
-    lower = max(lower, low - gap * _MORE)
+    lower = max(0.0, low - gap * _MORE)
     below = [_shifted_root(sigma, -shift) for sigma in (sigma1, sigma2)]
     if below[0] is not None and below[1] is not None:
         lower = max(lower, _bounds_of_product(below[0], below[1])[0])

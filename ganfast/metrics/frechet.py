@@ -9,16 +9,20 @@ import torch
 from torch import Tensor
 
 from ganfast.metrics.matrix import nuclear_norm, once_differentiable, singular_vectors
+from ganfast.metrics.mmd import as_pair
 from ganfast.metrics.statistics import FrechetStatistics
-from ganfast.metrics.trace import Method, broadcast, clamped, trace_of, traces
+from ganfast.metrics.trace import Method, broadcast, clamped, comes_second, trace_of, traces
 from ganfast.metrics.validation import (
     Array,
     as_features,
     as_mean,
     as_symmetric,
+    directions,
     on_one_device,
     to_float64,
 )
+
+_TILE = 4096  # samples that are compared at a time
 
 
 def frechet_distance(
@@ -122,18 +126,12 @@ def distance_of_roots(mean1: Tensor, x: Tensor, mean2: Tensor, y: Tensor) -> Ten
     # Equal bits for swapped arguments, and 0 for equal ones.
     if x.shape == y.shape and torch.equal(x, y):
         trace = (x * y).sum()
-    elif len(x) < len(y) or (len(x) == len(y) and _comes_first(x, y)):
+    elif len(x) < len(y) or (len(x) == len(y) and not comes_second(x.flatten(), y.flatten())):
         trace = _NuclearNorm.apply(x, y)  # type: ignore[no-untyped-call]
     else:
         trace = _NuclearNorm.apply(y, x)  # type: ignore[no-untyped-call]
     distance = means + (x.square().sum() + y.square().sum() - 2 * trace)
     return clamped(distance, 0)
-
-
-def _comes_first(x: Tensor, y: Tensor) -> bool:
-    one, two = x.detach().flatten(), y.detach().flatten()
-    first = (one != two).to(torch.uint8).argmax()
-    return bool(one[first] < two[first])
 
 
 class _NuclearNorm(torch.autograd.Function):
@@ -165,3 +163,40 @@ def _rows(x: Tensor) -> tuple[Tensor | None, Tensor]:
         return None, x
     q, r = torch.linalg.qr(x)
     return q, r
+
+
+def mifid(real: Array, fake: Array, *, threshold: float = 0.1) -> float:
+    """Fréchet distance of features over their memorisation distance m (Bai et al. 2021).
+
+    m is the mean over reals of min over fakes of 1 - |cos|, or 1 if that is ``threshold`` or more.
+    The result is FD / (m + 1e-14), and 0 for FD <= 1e-8. As in torchmetrics, features whose sum is
+    0 take no part in m. On Inception features it is MiFID. It is computed in float64.
+
+    Args:
+        real, fake: features (N, D) and (M, D), floating-point.
+        threshold: above 0 and at most 1.
+
+    Raises:
+        TypeError, ValueError: as `frechet_distance_from_features`.
+    """
+    if not 0 < threshold <= 1:
+        raise ValueError(f"threshold must be above 0 and at most 1, got {threshold}")
+    one, two = as_pair(real, fake)
+    distance = float(frechet_distance_from_features(one, two))
+    if distance <= 1e-8:
+        return 0.0
+    a, b = _directions(one, "real"), _directions(two, "fake")
+    closest = [
+        torch.stack([(rows @ columns.T).abs().amax(1) for columns in torch.split(b, _TILE)]).amax(0)
+        for rows in torch.split(a, _TILE)
+    ]
+    m = float((1 - torch.cat(closest)).mean())
+    return distance / ((m if m < threshold else 1.0) + 1e-14)
+
+
+def _directions(features: Tensor, name: str) -> Tensor:
+    x = to_float64(features)
+    x = x[x.sum(1) != 0]
+    if len(x) == 0:
+        raise ValueError(f"{name} must hold features whose sum is not 0, got none")
+    return directions(x)

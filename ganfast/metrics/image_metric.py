@@ -85,14 +85,10 @@ class ImageMetric(Metric):
             self.add_state(name, [], dist_reduce_fx=None)
         # MetricCollection shares the states of metrics whose first states are equal.
         net = fingerprint(self.inception, normalize, reset_real_features)
-        self.add_state("network", net, dist_reduce_fx=_first)
+        self.add_state("network", net, dist_reduce_fx=None)
 
     def _score_of(self, update: Callable[[], None]) -> Any:
-        """Add a batch, and return the metric of it alone (and of real images that `reset` keeps).
-
-        Raises:
-            TooFewImagesError: the metric needs images of both sides; the batch is not added.
-        """
+        """Add a batch, unless it raises: see `forward`."""
         before = {name: list(self._parts(name)) for name in self._sides}
         count, kept = self._update_count, self._of_last_epoch
         self.reset()
@@ -307,7 +303,3 @@ class ImageMetric(Metric):
         self.network = net  # a module's identity is that of this process
         if own:
             self._update_count, self._computed, self._of_last_epoch = 1, None, False
-
-
-def _first(stacked: Tensor) -> Tensor:
-    return stacked[0]

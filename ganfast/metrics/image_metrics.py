@@ -39,7 +39,7 @@ from torch import Tensor
 from ganfast._numbers import check_between, check_whole
 from ganfast.distributed import gather_numbers
 from ganfast.features.registry import DIMS
-from ganfast.metrics.frechet import frechet_distance
+from ganfast.metrics.frechet import frechet_distance, mifid
 from ganfast.metrics.image_metric import (
     Available,
     Gather,
@@ -50,13 +50,15 @@ from ganfast.metrics.image_metric import (
 from ganfast.metrics.image_network import LOGITS, Feature
 from ganfast.metrics.kernel_distance import kid
 from ganfast.metrics.logit_scores import inception_score
-from ganfast.metrics.memorization import mifid
 from ganfast.metrics.precision_recall import prdc
 from ganfast.metrics.statistics import FrechetStatistics
 
 
 class _TwoSided(ImageMetric):
     """A metric of real and fake images."""
+
+    real_features: list[Tensor]  # unless the class has other states
+    fake_features: list[Tensor]
 
     def update(self, imgs: Tensor, real: bool) -> None:
         """Add a batch of real or fake images; an empty one adds nothing.
@@ -136,22 +138,21 @@ class FrechetInceptionDistance(_TwoSided):
         """
         arguments, double = [], self._dtype == torch.float64
         for name in self._sides:
-            statistics = _merged(self._parts(name))
+            statistics, exact = _merged(self._parts(name))
             if statistics is None or statistics.n < 2:
                 self._refuse(name, 2, 0 if statistics is None else statistics.n)
             else:
                 arguments += [statistics.mean, statistics.covariance(self.ddof)]
-                double |= any(bool(part[0, 0]) for part in self._parts(name))
+                double |= exact
         return frechet_distance(*arguments).to(torch.float64 if double else torch.float32)
 
     def _add(self, features: Tensor, name: str) -> None:
         batch = FrechetStatistics(features.shape[1], features.device)
         batch.update(features)
-        own = _merged(self._parts(name))
+        own, double = _merged(self._parts(name))
         if own is not None:
             own.merge(batch)
-        double = features.dtype == torch.float64 or any(bool(x[0, 0]) for x in self._parts(name))
-        setattr(self, name, [_packed(own or batch, double)])
+        setattr(self, name, [_packed(own or batch, double or features.dtype == torch.float64)])
 
     def _check_states(self, states: Mapping[str, Any]) -> None:
         super()._check_states(states)
@@ -164,9 +165,7 @@ class FrechetInceptionDistance(_TwoSided):
             return
         group = process_group or self.process_group
         for name in self._sides:
-            parts = self._parts(name)
-            own = _merged(parts)
-            double = any(bool(part[0, 0]) for part in parts)
+            own, double = _merged(self._parts(name))
             facts = gather_numbers([own.dim if own else 0, int(double)], self.device, group)
             dims = {dim for dim, _ in facts if dim}
             if len(dims) > 1:
@@ -184,20 +183,22 @@ def _packed(statistics: FrechetStatistics, double: bool) -> Tensor:
     return torch.cat(parts).unsqueeze(0)
 
 
-def _merged(parts: Iterable[Tensor]) -> FrechetStatistics | None:
+def _merged(parts: Iterable[Tensor]) -> tuple[FrechetStatistics | None, bool]:
     total: FrechetStatistics | None = None
+    double = False
     for row in (row for part in parts for row in part):
         dim = (math.isqrt(4 * (len(row) - 4) + 1) - 1) // 2
         if row.dtype != torch.float64 or len(row) != 4 + dim + dim**2:
             raise ValueError(f"moments must be packed in float64, got {row.dtype} {len(row)}")
-        counts, mean, scatter = row[1:].split([3, dim, dim**2])
+        exact, counts, mean, scatter = row.split([1, 3, dim, dim**2])
+        double |= bool(exact)
         one = FrechetStatistics(dim, row.device)
         one.load_state_dict({"counts": counts, "mean": mean, "scatter": scatter.view(dim, dim)})
         if total is None:
             total = one
         else:
             total.merge(one)
-    return total
+    return total, double
 
 
 class KernelInceptionDistance(_TwoSided):
@@ -213,8 +214,6 @@ class KernelInceptionDistance(_TwoSided):
             torch's global generator, as torchmetrics does.
     """
 
-    real_features: list[Tensor]
-    fake_features: list[Tensor]
     plot_upper_bound = 1.0
     _layers = (LOGITS, *DIMS)
 
@@ -266,8 +265,6 @@ class PrecisionRecall(_TwoSided):
         inclusive: count a sample on the surface of a ball as inside it.
     """
 
-    real_features: list[Tensor]
-    fake_features: list[Tensor]
     higher_is_better = True
 
     def __init__(
@@ -305,9 +302,6 @@ class MemorizationInformedFrechetInceptionDistance(_TwoSided):
             see the module.
         cosine_distance_eps: memorisation distances of this or more count as 1.
     """
-
-    real_features: list[Tensor]
-    fake_features: list[Tensor]
 
     def __init__(
         self, feature: Feature = 2048, reset_real_features: bool = True, normalize: bool = False,

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from typing_extensions import Self
 
 from ganfast.features import Encoder, load
-from ganfast.features.registry import DIMS, moved
+from ganfast.features.registry import moved
 from ganfast.features.weight_files import sha256_of
 
 #: A layer of Inception, an `Encoder`, a module, or another callable from images to features.
@@ -72,21 +72,13 @@ def network(
     feature: Feature,
     weights: str | Path | None,
     antialias: bool,
-    layers: tuple[int | str, ...] = DIMS,
-    layer: str = "features",
+    layers: tuple[int | str, ...],
+    layer: str,
 ) -> nn.Module:
-    """Return the module of a ``feature``.
+    """Return the module of a ``feature`` as the metrics take it.
 
-    Args:
-        feature: as the metrics take it.
-        weights: a file for Inception, in place of the public one.
-        antialias: how Inception's images are resized.
-        layers: those of Inception that ``feature`` may name.
-        layer: of an `Encoder`.
-
-    Raises:
-        FileNotFoundError: the weights are missing.
-        TypeError, ValueError: ``feature`` is none of the above.
+    ``weights`` and ``antialias`` are for Inception, of which it may name some ``layers``; of an
+    `Encoder` it is one ``layer``.
     """
     if isinstance(feature, int | str):
         if feature not in layers or isinstance(feature, bool):
@@ -129,11 +121,7 @@ def fingerprint(net: nn.Module, *settings: object) -> Tensor:
 def as_rows(found: object, n: int) -> Tensor:
     """Return a network's result for ``n`` images as features (n, D).
 
-    (n, D, 1, 1) and other shapes are flattened, and a network that drops the axis of a single
-    image is understood.
-
-    Raises:
-        TypeError, ValueError: it is something else.
+    (n, D, 1, 1) and other shapes are flattened, and the axis of a single image may be missing.
     """
     if not isinstance(found, Tensor):
         raise TypeError(f"features must be a tensor (N, D), got {type(found).__name__}")

@@ -173,8 +173,8 @@ class Root(NamedTuple):
 def psd_root(sigma: Tensor, slack: float, name: str) -> Root:
     """Return the root of a covariance by Cholesky, or by eigenvalues if it is nearly singular.
 
-    Variances may differ by any factor: rounding is measured relative to them. Raises ValueError for
-    an eigenvalue below ``-slack`` times the largest.
+    Variances may differ by any factor: rounding is measured relative to them. An eigenvalue below
+    ``-slack`` times the largest is refused.
     """
     factor, info = torch.linalg.cholesky_ex(sigma)
     if bool(info == 0) and bool(well_conditioned(factor, sigma)):
@@ -221,8 +221,7 @@ def indefinite(name: str, values: Tensor) -> str:
 def trace_with_root(root: Root, sigma: Tensor, slack: float, name: str) -> Tensor:
     """tr (R R^T sigma)^(1/2), by the eigenvalues of R^T sigma R if they are accurate.
 
-    They are not if one of the two is ill-conditioned. The product of both roots is then taken,
-    whose singular values are accurate. Raises ValueError as `psd_root`.
+    If one of the two is ill-conditioned, the singular values of the product of both roots are.
     """
     total = sum_of_roots(torch.linalg.eigvalsh(congruence(root, sigma)))
     if total is None:

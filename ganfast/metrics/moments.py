@@ -104,11 +104,7 @@ def load_moments_and_weights(
 
 
 def load_settings(path: str | os.PathLike[str]) -> dict[str, str] | None:
-    """Return the settings given to `save_moments`, or None.
-
-    Raises:
-        FileNotFoundError, ValueError: as `load_moments`.
-    """
+    """Return the settings given to `save_moments`, or None; raises as `load_moments`."""
     arrays = _arrays(path, ("settings",))
     if "settings" not in arrays:
         return None
@@ -122,11 +118,7 @@ def load_settings(path: str | os.PathLike[str]) -> dict[str, str] | None:
 
 
 def load_sample(path: str | os.PathLike[str]) -> Tensor | None:
-    """Return the sample of features given to `save_moments`, or None.
-
-    Raises:
-        FileNotFoundError, ValueError: as `load_moments`.
-    """
+    """Return the sample of features given to `save_moments`, or None; raises as `load_moments`."""
     arrays = _arrays(path, ("sample",))
     if "sample" not in arrays:
         return None

@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 from ganfast._precision import has_exact_products
-from ganfast.metrics.inner_products import inner_products
+from ganfast.metrics.mmd import inner_products
 
 TILE = 1024
 _SPARE = 3  # candidates beyond the k nearest
@@ -52,7 +52,9 @@ def points(*sets: Tensor) -> list[Points]:
     if 0 < largest < 2.0**-300:
         sets = tuple(features.double() * 2.0**700 for features in sets)
     centre = sets[0].double().mean(0)
-    scale = max(_largest_norm(features, centre) for features in sets) or 1.0
+    parts = [part for features in sets for part in torch.split(features, TILE)]
+    largest = max(float((part.double() - centre).square().sum(1).max()) for part in parts)
+    scale = largest**0.5 or 1.0
     return [Points(features, centre, scale) for features in sets]
 
 
@@ -84,8 +86,9 @@ def radii(a: Points, k: int) -> Tensor:
     exact[near] = exact_squares(a, near.nonzero()[:, 0], a, best.indices[near])
     found = exact.sort(dim=1).values.gather(1, k - 1 - nearer).squeeze(1)
     if best.squares.shape[1] < len(a) - 1:
+        everything = torch.arange(len(a), device=a.scaled.device)
         for row in (best.squares[:, -1] <= high).nonzero().flatten().tolist():
-            these = _all_squares(a, row, a)
+            these = exact_squares(a, torch.full_like(everything, row), a, everything)
             these[row] = torch.inf
             found[row] = these.kthvalue(k).values
     return found
@@ -143,12 +146,6 @@ class Best:
         self.indices[rows] = index.gather(1, chosen)
 
 
-def _all_squares(a: Points, row: int, b: Points) -> Tensor:
-    """The exact squares (M,) of one row."""
-    everything = torch.arange(len(b), device=b.scaled.device)
-    return exact_squares(a, torch.full_like(everything, row), b, everything)
-
-
 def squares_of(a: Points, rows: slice, b: Points, columns: slice) -> Tensor:
     """Squared distances of scaled features (rows, columns) in float32."""
     squares = inner_products(a.scaled[rows], b.scaled[columns]).mul_(-2)
@@ -171,14 +168,6 @@ def _error(a: Points, b: Points) -> Tensor:
     exact = has_exact_products(a.scaled.device)
     roundings = a.scaled.shape[1] + 16
     return roundings * (2**-24 if exact else 2**-8) * (a.squares + b.squares.max())
-
-
-def _largest_norm(features: Tensor, centre: Tensor) -> float:
-    parts = [
-        float((part.double() - centre).square().sum(1).max())
-        for part in torch.split(features, TILE)
-    ]
-    return float(max(parts) ** 0.5)
 
 
 def tiles(n: int) -> Iterator[slice]:

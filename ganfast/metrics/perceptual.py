@@ -22,28 +22,9 @@ from ganfast.reference import compute_dtype
 Net = Literal["alex", "vgg", "squeeze"]
 
 
-class _Public(NamedTuple):
-    """Published weights: a name, the sha256 or its first digits, and who comes with the file."""
-
-    name: str
-    sha256: str
-    origin: str
-
-
-_TORCHVISION = "https://download.pytorch.org/models/"
-
-
-def _backbone(name: str) -> _Public:
-    return _Public(name, name.rpartition("-")[2].partition(".")[0], _TORCHVISION + name)
-
-
-def _linear(net: str, sha256: str) -> _Public:
-    return _Public(f"lpips_{net}_v0.1.pth", sha256, f"weights/v0.1/{net}.pth of the lpips package")
-
-
 class _Lpips(NamedTuple):
-    backbone: _Public
-    linear: _Public
+    backbone: str  # torchvision's file, whose name ends with the first digits of its sha256
+    linear: str  # sha256 of the lpips package's file
     ends: tuple[int, ...]
     channels: tuple[int, ...]
     smallest: int  # side of an image
@@ -51,32 +32,28 @@ class _Lpips(NamedTuple):
 
 _LPIPS = {
     "alex": _Lpips(
-        _backbone("alexnet-owt-7be5be79.pth"),
-        _linear("alex", "df73285e35b22355a2df87cdb6b70b343713b667eddbda73e1977e0c860835c0"),
+        "alexnet-owt-7be5be79.pth",
+        "df73285e35b22355a2df87cdb6b70b343713b667eddbda73e1977e0c860835c0",
         (2, 5, 8, 10, 12),
         (64, 192, 384, 256, 256),
         31,
     ),
     "vgg": _Lpips(
-        _backbone("vgg16-397923af.pth"),
-        _linear("vgg", "a78928a0af1e5f0fcb1f3b9e8f8c3a2a5a3de244d830ad5c1feddc79b8432868"),
+        "vgg16-397923af.pth",
+        "a78928a0af1e5f0fcb1f3b9e8f8c3a2a5a3de244d830ad5c1feddc79b8432868",
         (4, 9, 16, 23, 30),
         (64, 128, 256, 512, 512),
         16,
     ),
     "squeeze": _Lpips(
-        _backbone("squeezenet1_1-b8a52dc0.pth"),
-        _linear("squeeze", "4a5350f23600cb79923ce65bb07cbf57dca461329894153e05a1346bd531cf76"),
+        "squeezenet1_1-b8a52dc0.pth",
+        "4a5350f23600cb79923ce65bb07cbf57dca461329894153e05a1346bd531cf76",
         (2, 5, 8, 10, 11, 12, 13),
         (64, 128, 256, 384, 384, 512, 512),
         17,
     ),
 }
-_DISTS = _Public(
-    "dists_weights.pt",
-    "f5e65c96230b7f6ca995691647d482237e4cab8a50c5c4a5784f219ef0748218",
-    "weights.pt of the DISTS_pytorch package",
-)
+_DISTS = "f5e65c96230b7f6ca995691647d482237e4cab8a50c5c4a5784f219ef0748218"
 
 
 class LPIPS(nn.Module):
@@ -112,13 +89,14 @@ class LPIPS(nn.Module):
     ) -> None:
         super().__init__()
         check_name("net", net, get_args(Net))
-        self._kind = _LPIPS[net]
+        self._kind = kind = _LPIPS[net]
         self.scaling_layer = _Scaling((-0.030, -0.088, -0.188), (0.458, 0.448, 0.450))
-        self.net = Slices(net, self._kind.ends)
-        for k, channels in enumerate(self._kind.channels):
+        self.net = Slices(net, kind.ends)
+        for k, channels in enumerate(kind.channels):
             self.add_module(f"lin{k}", _Linear(channels))
-        _load_slices(self.net, _read(self._kind.backbone, backbone, "backbone"))
-        _load(self, _read(self._kind.linear, linear, "linear"))
+        _load_slices(self.net, kind.backbone, backbone)
+        inside = f"weights/v0.1/{net}.pth"
+        _load(self, f"lpips_{net}_v0.1.pth", kind.linear, inside, "lpips", linear, "linear")
         self.eval().requires_grad_(False)
 
     def forward(self, x: Tensor, y: Tensor) -> Tensor:
@@ -189,23 +167,21 @@ class DISTS(nn.Module):
         weights: the file with alpha and beta, likewise.
 
     Raises:
-        FileNotFoundError: weights are missing; the message says what to put where.
-        ValueError: a file is not what it should be.
+        FileNotFoundError, ValueError: as :class:`LPIPS`.
     """
 
     alpha: Tensor
     beta: Tensor
     mean: Tensor
     std: Tensor
-    _ENDS = (4, 9, 16, 23, 30)
     _CHANNELS = (3, 64, 128, 256, 512, 512)
 
     def __init__(
         self, *, backbone: str | Path | None = None, weights: str | Path | None = None
     ) -> None:
         super().__init__()
-        slices = Slices("vgg", self._ENDS)
-        _load_slices(slices, _read(_LPIPS["vgg"].backbone, backbone, "backbone"))
+        slices = Slices("vgg", _LPIPS["vgg"].ends)
+        _load_slices(slices, _LPIPS["vgg"].backbone, backbone)
         for k, part in enumerate(slices.children(), 1):
             stage = nn.Sequential()
             for index, layer in part.named_children():
@@ -217,7 +193,7 @@ class DISTS(nn.Module):
         for name in ("alpha", "beta"):
             empty = torch.empty(1, sum(self._CHANNELS), 1, 1)
             self.register_parameter(name, nn.Parameter(empty))
-        _load(self, _read(_DISTS, weights, "weights"))
+        _load(self, "dists_weights.pt", _DISTS, "weights.pt", "DISTS_pytorch", weights, "weights")
         self.eval().requires_grad_(False)
 
     def forward(self, x: Tensor, y: Tensor) -> Tensor:
@@ -283,37 +259,31 @@ def _check_images(x: Tensor, y: Tensor, smallest: int) -> None:
         )
 
 
-def _read(public: _Public, given: str | Path | None, argument: str) -> dict[str, Tensor]:
+def _read(
+    name: str, sha256: str, origin: str, more: list[Path], given: str | Path | None, argument: str
+) -> dict[str, Tensor]:
     """The state dict of a given file, or of the one that is found and has the public sha256."""
     if given is not None:
         path = Path(given)
         if not path.is_file():
             raise FileNotFoundError(f"{argument} must be a file, got {path}")
         return weight_files.read(path)
-    found = next((path for path in _candidates(public) if path.is_file()), None)
+    folders = weight_files.folders()
+    found = next((p for p in [*(f / name for f in folders), *more] if p.is_file()), None)
     if found is None:
         raise FileNotFoundError(
-            f"the weights {public.name} are missing: get {public.origin}, put it into "
-            f"{weight_files.folders()[0]} under this name, or give its path as {argument}"
+            f"the weights {name} are missing: get {origin}, put it into "
+            f"{folders[0]} under this name, or give its path as {argument}"
         )
-    weight_files.check(found, public.sha256)
+    weight_files.check(found, sha256)
     return weight_files.read(found)
 
 
-def _candidates(public: _Public) -> list[Path]:
-    paths = [folder / public.name for folder in weight_files.folders()]
-    for package in ("lpips", "DISTS_pytorch"):
-        # Without importing it, since it would import torchvision.
-        found = importlib.util.find_spec(package)
-        if found is None or found.origin is None or package not in public.origin:
-            continue
-        inside = public.origin.partition(" of ")[0]
-        paths += [Path(found.origin).parent / inside, Path(sys.prefix) / inside]
-    return paths
-
-
-def _load_slices(slices: Slices, state: dict[str, Tensor]) -> None:
+def _load_slices(slices: Slices, name: str, given: str | Path | None) -> None:
     """Load torchvision's state dict of the whole network."""
+    sha256 = name.rpartition("-")[2].removesuffix(".pth")
+    origin = f"https://download.pytorch.org/models/{name}"
+    state = _read(name, sha256, origin, [], given, "backbone")
     found = {}
     for name in slices.state_dict():
         of_torchvision = f"features.{name.partition('.')[2]}"
@@ -325,8 +295,16 @@ def _load_slices(slices: Slices, state: dict[str, Tensor]) -> None:
     slices.load_state_dict(found)
 
 
-def _load(module: nn.Module, state: dict[str, Tensor]) -> None:
-    """Load some of a module's parameters; all that a file should have must be there and fit."""
+def _load(
+    module: nn.Module, file: str, sha256: str, inside: str, package: str,
+    given: str | Path | None, argument: str,
+) -> None:  # fmt: skip
+    """Load what a package's file should have of a module's parameters; it must be there and fit."""
+    spec = importlib.util.find_spec(package)  # an import would import torchvision
+    more = []
+    if spec is not None and spec.origin is not None:
+        more = [Path(spec.origin).parent / inside, Path(sys.prefix) / inside]
+    state = _read(file, sha256, f"{inside} of the {package} package", more, given, argument)
     with torch.no_grad():
         for name, parameter in module.named_parameters():
             if name.startswith(("net.", "stage")):

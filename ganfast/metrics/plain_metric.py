@@ -17,16 +17,8 @@ State = Tensor | list[Tensor]
 
 
 class Metric(nn.Module, ABC):
-    """Counts updates, keeps the result of `compute`, and joins the states of processes for it.
+    """Counts updates, keeps the result of `compute`, and joins the states of processes for it."""
 
-    Attributes:
-        higher_is_better, is_differentiable, full_state_update, plot_lower_bound, plot_upper_bound:
-            as in torchmetrics.
-    """
-
-    higher_is_better: ClassVar[bool | None] = None
-    is_differentiable: ClassVar[bool | None] = None
-    full_state_update: ClassVar[bool | None] = None
     plot_lower_bound: ClassVar[float | None] = None
     plot_upper_bound: ClassVar[float | None] = None
 
@@ -49,18 +41,13 @@ class Metric(nn.Module, ABC):
         self._computed: Any = None
         self._forward_cache: Any = None
         self._to_sync = sync_on_compute
-        self._is_synced = False
-        self._cache: dict[str, State] | None = None
+        self._cache: dict[str, State] | None = None  # the states of this process after `sync`
 
     def __init_subclass__(cls) -> None:
         super().__init_subclass__()
         for name, wrap in (("update", _counted), ("compute", _kept)):
             if name in vars(cls):
                 setattr(cls, name, wrap(vars(cls)[name]))
-
-    @abstractmethod
-    def update(self, *arguments: Any, **named: Any) -> None:
-        """Add a batch."""
 
     @abstractmethod
     def compute(self) -> Any:
@@ -102,10 +89,9 @@ class Metric(nn.Module, ABC):
     def reset(self) -> None:
         """Set all states back to their defaults."""
         self._update_count, self._computed, self._forward_cache = 0, None, None
-        self._is_synced, self._cache = False, None
+        self._cache = None
         for name, default in self._defaults.items():
-            constant = isinstance(default, Tensor)
-            setattr(self, name, copy.deepcopy(default) if constant else [])
+            setattr(self, name, copy.deepcopy(default))
 
     def clone(self) -> Self:
         """Return a copy."""
@@ -125,33 +111,24 @@ class Metric(nn.Module, ABC):
         self, dist_sync_fn: Callable[..., list[Tensor]] | None = None, process_group: Any = None,
         should_sync: bool = True, distributed_available: Callable[[], bool] | None = None,
     ) -> None:  # fmt: skip
-        """Replace the states by those of all processes, until `unsync`.
-
-        Raises:
-            RuntimeError: they are those of all processes already.
-        """
-        if self._is_synced and should_sync:
+        """Replace the states by those of all processes, until `unsync`; raises if they are."""
+        if self._cache is not None and should_sync:
             raise RuntimeError("sync must be called once before unsync, got a second call")
         available = distributed_available or self.distributed_available_fn or _available
-        if not should_sync or not available():
-            return
-        self._cache = self._copy_state_dict()
-        self._sync_dist(dist_sync_fn, process_group)
-        self._is_synced = True
+        if should_sync and available():
+            before = copy.deepcopy(self.metric_state)
+            self._sync_dist(dist_sync_fn, process_group)
+            self._cache = before
 
     def unsync(self, should_unsync: bool = True) -> None:
-        """Go back to the states of this process.
-
-        Raises:
-            RuntimeError: `sync` was not called.
-        """
+        """Go back to the states of this process; raises unless `sync` was called."""
         if not should_unsync:
             return
         if self._cache is None:
             raise RuntimeError("unsync must be called after sync, got none")
         for name, value in self._cache.items():
             setattr(self, name, value)
-        self._is_synced, self._cache = False, None
+        self._cache = None
 
     @contextmanager
     def sync_context(
@@ -162,14 +139,11 @@ class Metric(nn.Module, ABC):
         """`sync` within the block."""
         self.sync(dist_sync_fn, process_group, should_sync, distributed_available)
         yield
-        self.unsync(should_unsync=self._is_synced and should_unsync)
+        self.unsync(should_unsync and self._cache is not None)
 
     @abstractmethod
     def _sync_dist(self, dist_sync_fn: Any = None, process_group: Any = None) -> None:
         """Replace the states by those of all processes of a group."""
-
-    def _copy_state_dict(self) -> dict[str, State]:
-        return copy.deepcopy(self.metric_state)
 
     def _plot(
         self, val: Tensor | Sequence[Tensor] | dict[str, Tensor] | None = None, ax: Any = None

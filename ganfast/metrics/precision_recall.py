@@ -57,8 +57,8 @@ def prdc(real: Array, fake: Array, *, k: int = 5, inclusive: bool = False) -> PR
         TypeError, ValueError: the features do not fit, or a set has no more than k samples.
     """
     one, two = as_pair(real, fake)
-    for features, name in ((one, "real"), (two, "fake")):
-        _check_k(k, features, name)
+    _check_k(k, one, "real")
+    _check_k(k, two, "fake")
     a, b = points(one, two)
     squares_a, squares_b = radii(a, k), radii(b, k)
     device = squares_a.device

@@ -13,15 +13,10 @@ _BATCH = 256  # images whose pyramids are held at a time
 
 
 class PyramidDistance(NamedTuple):
-    """Distances times 1,000, as the paper prints them.
+    """Distances times 1,000, as the paper prints them."""
 
-    Attributes:
-        mean: over all levels.
-        levels: by the side of the level in pixels, the finest first.
-    """
-
-    mean: float
-    levels: dict[int, float]
+    mean: float  # over all levels
+    levels: dict[int, float]  # by the side of the level in pixels, the finest first
 
 
 class PyramidDescriptors:
@@ -73,14 +68,9 @@ class PyramidDescriptors:
     def distance(
         self, other: "PyramidDescriptors", directions: int = 512, seed: int = 0
     ) -> PyramidDistance:
-        """Return the distance to other images of the same size.
+        """Return the distance to ``other`` images of the same size over random directions.
 
         Of the larger set a random subset is compared, as large as the smaller set.
-
-        Args:
-            other: descriptors of the other images.
-            directions: number of random directions.
-            seed: of the directions and the subset.
 
         Raises:
             ValueError: the images have another shape, or there are no directions.
@@ -113,18 +103,15 @@ class PyramidDescriptors:
 def swd(
     x: Tensor, y: Tensor, *, neighbourhoods: int = 128, directions: int = 512, seed: int = 0
 ) -> PyramidDistance:
-    """Multi-scale sliced Wasserstein distance of images, see :class:`PyramidDescriptors`.
+    """Multi-scale sliced Wasserstein distance of images.
 
     Args:
         x, y: uint8 (N, C, H, H) and (M, C, H, H). The paper takes 16,384 of each; fewer raise the
             distance, so compare with that of two halves of the real images.
-        neighbourhoods: patches of an image and level.
-        directions: number of random directions.
-        seed: of patches and directions.
+        neighbourhoods, directions, seed: as for :class:`PyramidDescriptors` and its `distance`.
 
     Raises:
-        TypeError: the images are not uint8.
-        ValueError: they have other shapes.
+        TypeError, ValueError: as :class:`PyramidDescriptors`.
 
     Example:
         >>> images = torch.randint(0, 256, (8, 3, 32, 32), dtype=torch.uint8)

@@ -20,16 +20,10 @@ class Spread(NamedTuple):
 def permutations(seed: int | None, draws: Draws) -> Callable[[int], Tensor]:
     """Return a function of n that yields the next permutation of 0..n-1 of a random stream.
 
-    Args:
-        seed: of the stream; the global generators are then left alone. None continues the global
-            stream, as packages do that are seeded by ``torch.manual_seed`` or
-            ``numpy.random.seed``.
-        draws: ``"numpy"`` is ``numpy.random.RandomState(seed)``, whose ``choice(n, m,
-            replace=False)`` is the first m of a permutation; ``"torch"`` is ``torch.randperm``
-            after ``torch.manual_seed(seed)``.
-
-    Raises:
-        ValueError: another name.
+    A ``seed`` leaves the global generators alone. None continues the global stream, as packages do
+    that are seeded by ``torch.manual_seed`` or ``numpy.random.seed``. ``"numpy"`` draws from
+    ``numpy.random.RandomState(seed)``, whose ``choice(n, m, replace=False)`` is the first m of a
+    permutation, ``"torch"`` by ``torch.randperm`` after ``torch.manual_seed(seed)``.
     """
     if draws == "numpy":
         state = np.random if seed is None else np.random.RandomState(seed)

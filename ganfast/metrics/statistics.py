@@ -70,9 +70,9 @@ class FrechetStatistics:
         if other.dim != self.dim:
             raise ValueError(f"other must have dim {self.dim}, got {other.dim}")
         scatter = other._scatter.to(self._scatter, copy=other is self)
-        self._shift(other._weight, other._mean.to(self._mean))
+        mean = other._mean.to(self._mean)
+        self._shift(other.n, other._weight, other._squared_weights, mean)
         self._scatter += scatter
-        self._count(other.n, other._weight, other._squared_weights)
 
     def without(self, part: "FrechetStatistics") -> "FrechetStatistics":
         """Return statistics of what these have seen without a ``part`` that was merged into them.
@@ -91,8 +91,8 @@ class FrechetStatistics:
         rest._mean = self._mean + delta * (part._weight / weight)
         rest._scatter = self._scatter - part._scatter.to(self._scatter)
         rest._scatter.addr_(delta, delta, alpha=-self._weight * part._weight / weight)
-        squared_weights = self._squared_weights - part._squared_weights
-        rest._count(self.n - part.n, weight, squared_weights)
+        rest.n, rest._weight = self.n - part.n, weight
+        rest._squared_weights = self._squared_weights - part._squared_weights
         return rest
 
     def reduce(self, process_group: "torch.distributed.ProcessGroup | None" = None) -> Self:
@@ -175,8 +175,8 @@ class FrechetStatistics:
                 "read it with load_moments"
             )
         statistics = cls(len(moments.mean))
-        statistics._count(moments.n, weight, squared_weights)
-        statistics._mean = moments.mean
+        statistics.n, statistics._mean = moments.n, moments.mean
+        statistics._weight, statistics._squared_weights = weight, squared_weights
         statistics._scatter = moments.covariance * (weight - squared_weights / weight)
         return statistics
 
@@ -226,22 +226,17 @@ class FrechetStatistics:
             mean = w @ block / weight if weight else torch.zeros_like(self._mean)
             block -= mean
             block *= w.sqrt().unsqueeze(1)
-        self._shift(weight, mean)
+        self._shift(n, weight, squared_weights, mean)
         add_lower_gram(self._scatter, block)
-        self._count(n, weight, squared_weights)
 
-    def _shift(self, weight: float, mean: Tensor) -> None:
-        """Move the mean by a part with this weight and mean, and add its term to the scatter."""
+    def _shift(self, n: int, weight: float, squared_weights: float, mean: Tensor) -> None:
+        """Count a part, move the mean by its own, and add its term to the scatter."""
         total = self._weight + weight
-        if total == 0:
-            return
-        delta = mean - self._mean
-        self._scatter.addr_(delta, delta, alpha=self._weight * weight / total)
-        self._mean = self._mean + delta * (weight / total)
-
-    def _count(self, n: int, weight: float, squared_weights: float) -> None:
-        self.n += n
-        self._weight += weight
+        if total > 0:
+            delta = mean - self._mean
+            self._scatter.addr_(delta, delta, alpha=self._weight * weight / total)
+            self._mean = self._mean + delta * (weight / total)
+        self.n, self._weight = self.n + n, total
         self._squared_weights += squared_weights
 
 

@@ -1,6 +1,7 @@
 """Scores of generated text, from sacrebleu and rouge-score (``pip install 'ganfast[text]'``)."""
 
 from collections.abc import Sequence
+from importlib import import_module
 from types import ModuleType
 
 
@@ -37,10 +38,7 @@ def self_bleu(texts: Sequence[str], order: int = 4) -> float:
     """
     if isinstance(texts, str) or len(texts) < 2:
         raise ValueError(f"texts must hold at least 2 texts, got {texts!r:.60}")
-    _optional("sacrebleu")
-    from sacrebleu.metrics.bleu import BLEU
-
-    metric = BLEU(max_ngram_order=order, effective_order=True)
+    metric = _optional("sacrebleu.metrics.bleu").BLEU(max_ngram_order=order, effective_order=True)
     scores = [
         metric.sentence_score(text, [*texts[:i], *texts[i + 1 :]]).score
         for i, text in enumerate(texts)
@@ -64,10 +62,7 @@ def rouge(
         ModuleNotFoundError: rouge-score is not installed.
     """
     _check(texts, references)
-    _optional("rouge_score")
-    from rouge_score.rouge_scorer import RougeScorer
-
-    scorer = RougeScorer(list(kinds))
+    scorer = _optional("rouge_score.rouge_scorer").RougeScorer(list(kinds))
     found = [
         scorer.score_multi(list(own), text) for text, own in zip(texts, references, strict=True)
     ]
@@ -89,11 +84,10 @@ def _check(texts: Sequence[str], references: Sequence[Sequence[str]]) -> None:
 
 
 def _optional(name: str) -> ModuleType:
-    import importlib
-
     try:
-        return importlib.import_module(name)
+        return import_module(name)
     except ModuleNotFoundError as error:
+        package = name.partition(".")[0]
         raise ModuleNotFoundError(
-            f"{name} is not installed; install it with pip install 'ganfast[text]'"
+            f"{package} is not installed; install it with pip install 'ganfast[text]'"
         ) from error

@@ -100,17 +100,7 @@ def traces(sigma1: Tensor, sigma2: Tensor, slacks: tuple[float, float], method: 
         raise ValueError(f"method must be auto, eigenvalues or polar, got {method!r}")
     sigma1, sigma2, scale = scaled(*broadcast(sigma1, sigma2))
     polar = method == "polar" or (method == "auto" and sigma1.is_cuda)
-    unresolved: list[float] = []
-    trace: Tensor = _TraceSqrt.apply(  # type: ignore[no-untyped-call]
-        sigma1, sigma2, slacks, polar, unresolved
-    )
-    for error in unresolved:
-        warnings.warn(
-            f"the polar iteration may have missed {error:.1e} of the trace (more than "
-            f"{_POLAR_ERROR:.0e}): it was taken from eigenvalues, which is slower",
-            RuntimeWarning,
-            stacklevel=3,
-        )
+    trace: Tensor = _TraceSqrt.apply(sigma1, sigma2, slacks, polar)  # type: ignore[no-untyped-call]
     return trace * scale
 
 
@@ -162,17 +152,12 @@ class _Maps(NamedTuple):
 class _TraceSqrt(torch.autograd.Function):
     @staticmethod
     def forward(
-        ctx: Any,
-        sigma1: Tensor,
-        sigma2: Tensor,
-        slacks: tuple[float, float],
-        polar: bool,
-        unresolved: list[float],
+        ctx: Any, sigma1: Tensor, sigma2: Tensor, slacks: tuple[float, float], polar: bool
     ) -> Tensor:
         one, two = _flat(sigma1), _flat(sigma2)
         gradient = any(ctx.needs_input_grad[:2])
         if polar:
-            pairs = _by_polar_iteration(one, two, slacks, gradient, unresolved)
+            pairs = _by_polar_iteration(one, two, slacks, gradient)
         else:
             each = zip(one, two, strict=True)
             pairs = [_by_eigenvalues(a, b, slacks, gradient) for a, b in each]
@@ -189,7 +174,7 @@ class _TraceSqrt(torch.autograd.Function):
         sigma1, sigma2, t1, t2 = ctx.saved_tensors
         half = grad[..., None, None] / 2
         first, second = (once_differentiable(half * t, grad, sigma1, sigma2) for t in (t1, t2))
-        return first, second, None, None, None
+        return first, second, None, None
 
 
 def _flat(matrices: Tensor) -> Tensor:
@@ -224,28 +209,21 @@ def _order(sigma1: Tensor, sigma2: Tensor) -> int:
     """0 where two matrices are equal, else the sign of the first entry that differs."""
     for one, two in zip(sigma1, sigma2, strict=True):  # the first rows differ, as a rule
         if not torch.equal(one, two):
-            return 1 if _comes_second(one, two) else -1
+            return 1 if comes_second(one, two) else -1
     return 0
 
 
-def _comes_second(one: Tensor, two: Tensor) -> Tensor:
+def comes_second(one: Tensor, two: Tensor) -> Tensor:
     """Whether the first entry of rows (..., n) that differs is the larger one."""
     first = (one != two).to(torch.uint8).argmax(-1, keepdim=True)
     return (one.gather(-1, first) > two.gather(-1, first)).squeeze(-1)
 
 
 def _by_polar_iteration(
-    one: Tensor,
-    two: Tensor,
-    slacks: tuple[float, float],
-    gradient: bool,
-    unresolved: list[float],
+    one: Tensor, two: Tensor, slacks: tuple[float, float], gradient: bool
 ) -> list[_Maps]:
-    """All pairs (B, D, D) at once, with one host sync at the end for the residuals.
-
-    Where the iteration may have missed too much of the trace, the share is added to ``unresolved``.
-    """
-    swap = _comes_second(one.flatten(1), two.flatten(1)).view(-1, 1, 1)
+    """All pairs (B, D, D) at once, with one host sync at the end for the residuals."""
+    swap = comes_second(one.flatten(1), two.flatten(1)).view(-1, 1, 1)
     first, second = torch.where(swap, two, one), torch.where(swap, one, two)
     l1, info1 = torch.linalg.cholesky_ex(first)
     l2, info2 = torch.linalg.cholesky_ex(second)
@@ -269,6 +247,11 @@ def _by_polar_iteration(
             pairs.append(_Maps(inner[k], tuple(t[k] for t in maps), bool(same)))
             continue
         if usable:
-            unresolved.append(error)
+            warnings.warn(
+                f"the polar iteration may have missed {error:.1e} of the trace (more than "
+                f"{_POLAR_ERROR:.0e}): it was taken from eigenvalues, which is slower",
+                RuntimeWarning,
+                stacklevel=6,
+            )
         pairs.append(_by_eigenvalues(one[k], two[k], slacks, gradient))
     return pairs

@@ -85,12 +85,11 @@ def frechet_distance_infinity(
         )
     sizes = np.linspace(smallest, len(x), points).astype(int).tolist()
     order = torch.randperm(len(x), generator=torch.Generator().manual_seed(seed)).to(x.device)
-    distance = _Distances(moments)
-    samples = _Samples(distance)
+    samples = _Samples(_Reference(moments))
     distances = []
     for begin, end in pairwise([0, *sizes]):
         samples.update(x[order[begin:end]])
-        distances.append(distance(samples, partial(x.__getitem__, order[:end])))
+        distances.append(samples.distance(partial(x.__getitem__, order[:end])))
     slope, value = np.polyfit(1 / np.array(sizes), distances, 1)
     return Extrapolation(float(value), float(slope), sizes, distances)
 
@@ -118,17 +117,17 @@ def jackknife_interval(
     moments, x = _checked(reference, features)
     if not 2 <= groups <= len(x) // 2:
         raise ValueError(f"groups must be from 2 to half the {len(x)} features, got {groups}")
-    distance = _Distances(moments)
-    everything = _Samples(distance)
+    fixed = _Reference(moments)
+    everything = _Samples(fixed)
     everything.update(x)
-    value = distance(everything, lambda: x)
+    value = everything.distance(lambda: x)
     without = []
     for g in range(groups):
-        part = _Samples(distance)
+        part = _Samples(fixed)
         part.update(x[g::groups])
         rest = torch.ones(len(x), dtype=torch.bool)
         rest[g::groups] = False
-        without.append(distance(everything.without(part), partial(x.__getitem__, rest)))
+        without.append(everything.without(part).distance(partial(x.__getitem__, rest)))
     mean = sum(without) / groups
     spread = sum((d - mean) ** 2 for d in without)
     error = ((groups - 1) / groups * spread) ** 0.5
@@ -182,72 +181,55 @@ def _checked(reference: Reference, features: Array) -> tuple[Moments, Tensor]:
     return moments, as_features(features, "features", len(moments.mean)).detach()
 
 
-class _Scatter(NamedTuple):
-    """Mean (D,) of n samples, and the sum of the squared distances from it."""
+class _Reference:
+    """The moments that distances are taken to, with the covariance factored once into R R^T."""
 
-    n: int
-    mean: Tensor
-    total: Tensor
-
-    def plus(self, other: "_Scatter", sign: int = 1) -> "_Scatter":
-        """Add other samples, or (-1) remove them; Chan, Golub & LeVeque 1979."""
-        n = self.n + sign * other.n
-        share = sign * other.n / n
-        delta = other.mean - self.mean
-        total = self.total + sign * other.total + delta.square().sum() * (self.n * share)
-        return _Scatter(n, self.mean + delta * share, total)
-
-
-class _Distances:
-    """Distances to one reference, whose covariance R R^T is factored once."""
-
-    def __init__(self, reference: Moments) -> None:
-        self.mean, covariance, _ = reference
-        self._trace = covariance.trace()
-        self.root = psd_root(covariance, SLACK, "reference covariance")
+    def __init__(self, moments: Moments) -> None:
+        self.mean, self.trace = moments.mean, moments.covariance.trace()
+        self.root = psd_root(moments.covariance, SLACK, "reference covariance")
         if not self.root.matrix.shape[1]:  # all samples of the reference are equal
             self.root = Root(torch.zeros_like(self.mean).unsqueeze(1), False)
 
-    def __call__(self, samples: "_Samples", features: Callable[[], Tensor]) -> float:
-        """From the moments, or from the features themselves if that is not accurate."""
-        n, mean, total = samples.scatter
-        nuclear = None
-        if n > samples.moments.dim:
-            nuclear = sum_of_roots(torch.linalg.eigvalsh(samples.moments.covariance()))
-        if nuclear is None:
-            _, x = centred(to_float64(features()).to(self.mean), "features", 1)
-            nuclear = nuclear_norm(times_root(x, self.root))
-        means = (mean - self.mean).square().sum()
-        return max(0.0, float(means + (total / (n - 1) + self._trace - 2 * nuclear)))
-
 
 class _Samples:
-    """What a distance to a reference needs of samples x: their scatter, and the moments of z = x R.
+    """What a distance needs of samples x: sums about the reference's mean, and moments of z = x R.
 
     The covariance of z is R^T Sigma R, and the roots of its eigenvalues add up to the trace: one
-    product for all samples instead of two for each distance.
+    product for all samples instead of two for each distance. Sums about another mean than their own
+    lose no more digits than the distance has, which holds the difference of the means.
     """
 
-    def __init__(self, distance: _Distances) -> None:
-        self._distance = distance
-        mean, root = distance.mean, distance.root.matrix
-        self.scatter = _Scatter(0, torch.zeros_like(mean), mean.new_zeros(()))
-        self.moments = FrechetStatistics(root.shape[1], root.device)
+    def __init__(self, reference: _Reference) -> None:
+        self._reference = reference
+        self._sum, self._squares = torch.zeros_like(reference.mean), reference.mean.new_zeros(())
+        root = reference.root.matrix
+        self._moments = FrechetStatistics(root.shape[1], root.device)
 
     def update(self, features: Tensor) -> None:
         """Add features (N, D), converted to float64 block by block."""
-        for start in range(0, len(features), _BLOCK):
-            x = to_float64(features[start : start + _BLOCK]).to(self.scatter.mean)
-            mean = x.mean(dim=0)
-            total = (x - mean).square().sum()
-            self.scatter = self.scatter.plus(_Scatter(len(x), mean, total))
-            self.moments.update(times_root(x - self._distance.mean, self._distance.root))
+        for block in torch.split(features, _BLOCK):
+            x = to_float64(block).to(self._sum) - self._reference.mean
+            self._sum += x.sum(0)
+            self._squares += x.square().sum()
+            self._moments.update(times_root(x, self._reference.root))
 
     def without(self, part: "_Samples") -> "_Samples":
-        rest = _Samples(self._distance)
-        rest.scatter = self.scatter.plus(part.scatter, -1)
-        rest.moments = self.moments.without(part.moments)
+        rest = _Samples(self._reference)
+        rest._sum, rest._squares = self._sum - part._sum, self._squares - part._squares
+        rest._moments = self._moments.without(part._moments)
         return rest
+
+    def distance(self, features: Callable[[], Tensor]) -> float:
+        """From the moments, or from the features themselves if that is not accurate."""
+        n, reference, nuclear = self._moments.n, self._reference, None
+        if n > self._moments.dim:
+            nuclear = sum_of_roots(torch.linalg.eigvalsh(self._moments.covariance()))
+        if nuclear is None:
+            _, x = centred(to_float64(features()).to(reference.mean), "features", 1)
+            nuclear = nuclear_norm(times_root(x, reference.root))
+        means = (self._sum / n).square().sum()
+        variances = (self._squares - n * means) / (n - 1)
+        return max(0.0, float(means + (variances + reference.trace - 2 * nuclear)))
 
 
 def _as_labels(value: Array, n: int, name: str) -> Tensor:

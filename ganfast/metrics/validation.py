@@ -1,4 +1,7 @@
-"""Arguments of the metrics: torch tensors or NumPy arrays, checked and converted to float64."""
+"""Arguments of the metrics: torch tensors or NumPy arrays, checked and converted to float64.
+
+What does not fit raises TypeError or ValueError, with the caller's ``name`` of the argument.
+"""
 
 import math
 import warnings
@@ -20,11 +23,7 @@ SLACK = torch.finfo(torch.float32).eps ** 0.5
 
 
 def as_features(value: Array, name: str, dim: int | None = None) -> Tensor:
-    """Return a floating-point tensor (N, D), with D >= 1 or as given, of values up to LARGEST.
-
-    Raises:
-        TypeError, ValueError: the value is not that; the message names it ``name``.
-    """
+    """Return a floating-point tensor (N, D), with D >= 1 or as given, of values up to LARGEST."""
     features = as_tensor(value, name)
     if not features.is_floating_point():
         raise TypeError(f"{name} must be floating-point, got {features.dtype}")
@@ -112,12 +111,7 @@ def to_float64(tensor: Tensor) -> Tensor:
 
 
 def as_tensor(value: Array, name: str) -> Tensor:
-    """Return a dense tensor of the numbers in a tensor or array, whatever its layout in memory.
-
-    Raises:
-        TypeError: another type, or a dtype that torch does not have.
-        ValueError: an array with masked entries.
-    """
+    """Return a dense tensor of the numbers in a tensor or array, whatever its layout in memory."""
     if isinstance(value, Tensor):
         if value.layout != torch.strided or value.is_meta:
             raise TypeError(f"{name} must be a dense tensor, got {value.layout} on {value.device}")

@@ -2,13 +2,12 @@
 
 import math
 from collections.abc import Sequence
-from itertools import pairwise
 
 import torch
 from torch import Tensor, nn
 
 from ganfast.models import dcgan, mlp
-from ganfast.models.common import wrong_shape
+from ganfast.models.common import check_shape
 
 
 class _Coder(nn.Module):
@@ -18,8 +17,7 @@ class _Coder(nn.Module):
     shape: tuple[int, int, int]
 
     def forward(self, images: Tensor) -> Tensor:
-        if images.shape[1:] != self.shape:
-            raise wrong_shape("images", images, *self.shape)
+        check_shape("images", images, *self.shape)
         decoded: Tensor = self.decoder(self.encoder(images))
         return decoded
 
@@ -43,10 +41,9 @@ class Autoencoder(_Coder):
         channels, height, width = shape
         self.latent_dim, self.shape = latent_dim, (channels, height, width)
         sizes = [math.prod(shape), *widths]
-        layers: list[nn.Module] = [nn.Flatten()]
-        for inner, outer in pairwise(sizes):
-            layers += [nn.Linear(inner, outer), nn.LeakyReLU(0.2, inplace=True)]
-        self.encoder = nn.Sequential(*layers, nn.Linear(sizes[-1], latent_dim))
+        self.encoder = nn.Sequential(
+            nn.Flatten(), *mlp.hidden(sizes, 0.2), nn.Linear(sizes[-1], latent_dim)
+        )
         self.decoder = mlp.Generator(latent_dim, list(reversed(widths)), shape)
 
 

@@ -1,6 +1,7 @@
 """Read the trainer's checkpoints, and the GANs in them, without running code."""
 
 import zipfile
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -69,17 +70,10 @@ def load_gan(path: Path) -> tuple[Gan, State]:
     if missing:
         raise ValueError(f"{path} lacks {', '.join(missing)}")
     model, channels, size, labels, sigmoid, spectral_norm = (options[name] for name in shape)
-
-    def make() -> Gan:
-        return create(
-            model,
-            channels=channels,
-            size=size,
-            classes=labels,
-            sigmoid=sigmoid,
-            spectral_norm=spectral_norm,
-        )
-
+    make = partial(
+        create, model, channels=channels, size=size, classes=labels, sigmoid=sigmoid,
+        spectral_norm=spectral_norm,
+    )  # fmt: skip
     with torch.device("meta"):  # first without memory, which wrong options would take much of
         shapes = make()
     for network, name in ((shapes.generator, "ema"), (shapes.discriminator, "discriminator")):
@@ -91,8 +85,7 @@ def load_gan(path: Path) -> tuple[Gan, State]:
         except (RuntimeError, TypeError, AttributeError) as error:
             words = " ".join(str(error).split())
             raise ValueError(f"{path}: {name} does not fit {model}: {words}") from error
-    for module in (gan.generator, gan.discriminator):
-        module.eval().requires_grad_(False)
+        network.eval().requires_grad_(False)
     return gan, options
 
 

@@ -1,4 +1,4 @@
-"""Parts that models share: image sizes, input checks, output layers, initialization."""
+"""Parts that models share: image sizes, input checks, initialization."""
 
 import torch
 from torch import Tensor, nn
@@ -8,20 +8,17 @@ SIZES = {28: (7, 2), 32: (4, 3), 64: (4, 4), 128: (4, 5), 256: (4, 6)}
 
 
 def stages(size: int) -> tuple[int, int]:
-    """Return the side of the smallest maps and the number of doublings from there to ``size``.
-
-    Raises:
-        ValueError: the size is unknown.
-    """
+    """Return the side of the smallest maps and the number of doublings from there to ``size``."""
     if size not in SIZES:
         raise ValueError(f"size must be one of {', '.join(map(str, SIZES))}, got {size}")
     return SIZES[size]
 
 
-def wrong_shape(name: str, x: Tensor, *shape: int) -> ValueError:
-    """Return the error for inputs that are not (N, *shape)."""
-    expected = ", ".join(map(str, shape))
-    return ValueError(f"{name} must have shape (N, {expected}), got {tuple(x.shape)}")
+def check_shape(name: str, x: Tensor, *shape: int) -> None:
+    """Raise ValueError unless the inputs are (N, *shape)."""
+    if x.shape[1:] != shape:
+        expected = ", ".join(map(str, shape))
+        raise ValueError(f"{name} must have shape (N, {expected}), got {tuple(x.shape)}")
 
 
 def check_labels(labels: Tensor | None, count: int) -> Tensor:
@@ -32,15 +29,6 @@ def check_labels(labels: Tensor | None, count: int) -> Tensor:
     if labels.shape != (count,):
         raise ValueError(f"labels must have shape ({count},), got {tuple(labels.shape)}")
     return labels
-
-
-def ending(outputs: int, sigmoid: bool) -> list[nn.Module]:
-    """Return layers that flatten maps (N, outputs, 1, 1) to (N, outputs), or (N,) for one output.
-
-    With ``sigmoid`` a sigmoid follows.
-    """
-    flat = nn.Flatten(0) if outputs == 1 else nn.Flatten(1)
-    return [flat, nn.Sigmoid()] if sigmoid else [flat]
 
 
 @torch.no_grad()

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor, nn
 
 from ganfast.models import dcgan
-from ganfast.models.common import check_labels, start_dcgan, wrong_shape
+from ganfast.models.common import check_labels, check_shape, start_dcgan
 
 
 class Generator(nn.Module):
@@ -16,9 +16,8 @@ class Generator(nn.Module):
     A DCGAN generator gets the latent and the label's embedding, concatenated.
 
     Args:
-        latent_dim: size of one latent.
+        latent_dim, width, channels, size: as for :class:`ganfast.models.dcgan.Generator`.
         classes: number of labels.
-        width, channels, size: as for :class:`ganfast.models.dcgan.Generator`.
         embedding: size of a label's embedding.
     """
 
@@ -38,8 +37,7 @@ class Generator(nn.Module):
         nn.init.normal_(self.embedding.weight)  # the scale of the latents
 
     def forward(self, latents: Tensor, labels: Tensor) -> Tensor:
-        if latents.shape[1:] != (self.latent_dim,):
-            raise wrong_shape("latents", latents, self.latent_dim)
+        check_shape("latents", latents, self.latent_dim)
         embedded = self.embedding(check_labels(labels, len(latents)))
         images: Tensor = self.body(torch.cat([latents, embedded], dim=1))
         return images
@@ -80,8 +78,7 @@ class Discriminator(nn.Module):
         self.projection.apply(start_dcgan)
 
     def forward(self, images: Tensor, labels: Tensor) -> Tensor:
-        if images.shape[1:] != self.shape:
-            raise wrong_shape("images", images, *self.shape)
+        check_shape("images", images, *self.shape)
         features = self.activation(self.body(images))
         projected = (self.projection(check_labels(labels, len(images))) * features).sum(1)
         logits: Tensor = self.ending(self.linear(features).squeeze(1) + projected)

@@ -5,7 +5,7 @@ from typing import Literal
 
 from torch import Tensor, nn
 
-from ganfast.models.common import ending, stages, start_dcgan, wrong_shape
+from ganfast.models.common import check_shape, stages, start_dcgan
 
 Norm = Literal["batch", "instance", "none"]
 
@@ -33,14 +33,11 @@ class Generator(nn.Module):
         self.latent_dim = latent_dim
         side, doublings = stages(size)
         widths = [width * 2**k for k in reversed(range(doublings))]
-        layers: list[nn.Module] = [
-            nn.ConvTranspose2d(latent_dim, widths[0], side, bias=False),
-            nn.BatchNorm2d(widths[0]),
-            nn.ReLU(inplace=True),
-        ]
-        for inner, outer in pairwise(widths):
+        shapes = [(side, 1, 0), *[(4, 2, 1)] * (doublings - 1)]  # kernel, stride and padding
+        layers: list[nn.Module] = []
+        for shape, (inner, outer) in zip(shapes, pairwise([latent_dim, *widths]), strict=True):
             layers += [
-                nn.ConvTranspose2d(inner, outer, 4, 2, 1, bias=False),
+                nn.ConvTranspose2d(inner, outer, *shape, bias=False),
                 nn.BatchNorm2d(outer),
                 nn.ReLU(inplace=True),
             ]
@@ -49,8 +46,7 @@ class Generator(nn.Module):
         self.apply(start_dcgan)
 
     def forward(self, latents: Tensor) -> Tensor:
-        if latents.shape[1:] != (self.latent_dim,):
-            raise wrong_shape("latents", latents, self.latent_dim)
+        check_shape("latents", latents, self.latent_dim)
         images: Tensor = self.layers(latents[:, :, None, None])
         return images
 
@@ -62,9 +58,7 @@ class Discriminator(nn.Module):
     WGAN-GP critic needs ``norm="none"``, because its penalty is defined for single samples.
 
     Args:
-        width: channels of the largest hidden maps; each halving of the maps doubles them.
-        channels: channels of the images.
-        size: side of the images: 28, 32, 64, 128 or 256.
+        width, channels, size: as for :class:`Generator`.
         outputs: numbers for each image.
         norm: normalization between the layers.
         sigmoid: return probabilities instead of logits.
@@ -96,13 +90,15 @@ class Discriminator(nn.Module):
                 *_norm(norm, outer),
                 nn.LeakyReLU(0.2, inplace=True),
             ]
-        layers += [nn.Conv2d(width * 2 ** (halvings - 1), outputs, side), *ending(outputs, sigmoid)]
+        layers.append(nn.Conv2d(width * 2 ** (halvings - 1), outputs, side))
+        layers.append(nn.Flatten(0 if outputs == 1 else 1))
+        if sigmoid:
+            layers.append(nn.Sigmoid())
         self.layers = nn.Sequential(*layers)
         self.apply(start_dcgan)
 
     def forward(self, images: Tensor) -> Tensor:
-        if images.shape[1:] != self.shape:
-            raise wrong_shape("images", images, *self.shape)
+        check_shape("images", images, *self.shape)
         logits: Tensor = self.layers(images)
         return logits
 

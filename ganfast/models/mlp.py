@@ -6,7 +6,7 @@ from itertools import pairwise
 
 from torch import Tensor, nn
 
-from ganfast.models.common import wrong_shape
+from ganfast.models.common import check_shape
 
 
 class Generator(nn.Module):
@@ -30,15 +30,14 @@ class Generator(nn.Module):
         self.latent_dim = latent_dim
         sizes = [latent_dim, *widths]
         self.layers = nn.Sequential(
-            *_hidden(sizes, slope, dropout=0.0),
+            *hidden(sizes, slope),
             nn.Linear(sizes[-1], math.prod(shape)),
             nn.Tanh(),
             nn.Unflatten(1, shape),
         )
 
     def forward(self, latents: Tensor) -> Tensor:
-        if latents.shape[1:] != (self.latent_dim,):
-            raise wrong_shape("latents", latents, self.latent_dim)
+        check_shape("latents", latents, self.latent_dim)
         images: Tensor = self.layers(latents)
         return images
 
@@ -47,9 +46,7 @@ class Discriminator(nn.Module):
     """Map images (N, *shape) to logits (N,).
 
     Args:
-        widths: widths of the hidden layers, each followed by ``LeakyReLU(slope)`` and dropout.
-        shape: shape of one image, (channels, height, width).
-        slope: slope of the leaky rectifiers; 0 is ReLU.
+        widths, shape, slope: as for :class:`Generator`.
         dropout: probability of dropping a unit.
         sigmoid: return probabilities instead of logits.
     """
@@ -67,20 +64,20 @@ class Discriminator(nn.Module):
         sizes = [math.prod(shape), *widths]
         self.layers = nn.Sequential(
             nn.Flatten(),
-            *_hidden(sizes, slope, dropout),
+            *hidden(sizes, slope, dropout),
             nn.Linear(sizes[-1], 1),
             nn.Flatten(0),
             *([nn.Sigmoid()] if sigmoid else []),
         )
 
     def forward(self, images: Tensor) -> Tensor:
-        if images.shape[1:] != self.shape:
-            raise wrong_shape("images", images, *self.shape)
+        check_shape("images", images, *self.shape)
         logits: Tensor = self.layers(images)
         return logits
 
 
-def _hidden(sizes: Sequence[int], slope: float, dropout: float) -> list[nn.Module]:
+def hidden(sizes: Sequence[int], slope: float, dropout: float = 0.0) -> list[nn.Module]:
+    """Return linear layers between the sizes, each followed by ``LeakyReLU(slope)`` and dropout."""
     layers: list[nn.Module] = []
     for inner, outer in pairwise(sizes):
         layers += [nn.Linear(inner, outer), nn.LeakyReLU(slope, inplace=True)]

@@ -15,7 +15,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor, nn
 
-from ganfast.models.common import check_labels, stages, wrong_shape
+from ganfast.models.common import check_labels, check_shape, stages
 from ganfast.stylegan import bias_act, conv2d, downsample2d, upsample2d
 
 _EXPANSION = 2  # hidden channels of a block, over its channels
@@ -44,8 +44,7 @@ class Generator(nn.Module):
 
     Args:
         widths: channels of each stage, from the smallest maps on; see :func:`widths_of`.
-        channels: channels of the images.
-        size: side of the images: 28, 32, 64, 128 or 256.
+        channels, size: channels and side of the images: 28, 32, 64, 128 or 256 pixels.
         latent_dim: size of one latent.
         classes: number of labels, or 0 for a generator that takes none.
         blocks: residual blocks in each stage.
@@ -76,14 +75,13 @@ class Generator(nn.Module):
         layers: list[nn.Module] = []
         for k, width in enumerate(widths):
             if k:
-                layers.append(_Up(widths[k - 1], width))
+                layers.append(_Resampling(widths[k - 1], width, up=True))
             layers += [_Block(width, group, total) for _ in range(blocks)]
         self.layers = nn.Sequential(*layers)
         self.colours = _Convolution(widths[-1], channels, 1)
 
     def forward(self, latents: Tensor, labels: Tensor | None = None) -> Tensor:
-        if latents.shape[1:] != (self.latent_dim,):
-            raise wrong_shape("latents", latents, self.latent_dim)
+        check_shape("latents", latents, self.latent_dim)
         if self.embedding is not None:
             embedded = self.embedding(check_labels(labels, len(latents)))
             latents = torch.cat([latents, embedded], 1)
@@ -128,7 +126,7 @@ class Discriminator(nn.Module):
         for k in reversed(range(len(widths))):
             layers += [_Block(widths[k], group, total) for _ in range(blocks)]
             if k:
-                layers.append(_Down(widths[k], widths[k - 1]))
+                layers.append(_Resampling(widths[k], widths[k - 1], up=False))
         self.layers = nn.Sequential(*layers)
         self.basis = _Convolution(widths[0], widths[0], side, groups=widths[0], padded=False)
         self.linear = _linear(widths[0], widths[0] if classes else 1)
@@ -138,8 +136,7 @@ class Discriminator(nn.Module):
         self.ending = nn.Sigmoid() if sigmoid else nn.Identity()
 
     def forward(self, images: Tensor, labels: Tensor | None = None) -> Tensor:
-        if images.shape[1:] != self.shape:
-            raise wrong_shape("images", images, *self.shape)
+        check_shape("images", images, *self.shape)
         features = self.linear(self.basis(self.layers(self.extraction(images))).flatten(1))
         if self.embedding is not None:
             features = features * self.embedding(check_labels(labels, len(images)))
@@ -205,22 +202,20 @@ class _Block(nn.Module):
 
 
 class _Resampling(nn.Module):
+    """Doubles the size, or halves it, and changes the number of channels."""
+
     filter: Tensor
 
-    def __init__(self, inner: int, outer: int) -> None:
+    def __init__(self, inner: int, outer: int, up: bool) -> None:
         super().__init__()
+        self.up = up
         taps = torch.tensor([1.0, 3.0, 3.0, 1.0]) / 8
         self.register_buffer("filter", torch.outer(taps, taps), persistent=False)
         self.convolution = nn.Identity() if inner == outer else _Convolution(inner, outer, 1)
 
-
-class _Up(_Resampling):
     def forward(self, x: Tensor) -> Tensor:
-        return upsample2d(self.convolution(x), self.filter)
-
-
-class _Down(_Resampling):
-    def forward(self, x: Tensor) -> Tensor:
+        if self.up:
+            return upsample2d(self.convolution(x), self.filter)
         out: Tensor = self.convolution(downsample2d(x, self.filter))
         return out
 

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 
 from torch import nn
 
@@ -54,7 +55,7 @@ def create(
             have the size, or no spectral normalization.
     """
     check_model(name)
-    if spectral_norm and is_r3gan(name):  # its blocks start with weights of 0, which have no norm
+    if spectral_norm and name in R3GANS:  # their blocks start with weights of 0, which have no norm
         raise ValueError(f"spectral_norm must be False for {name!r}, got True")
     if name in CONDITIONAL and classes < 1:
         raise ValueError(f"classes must be at least 1 for {name!r}, got {classes}")
@@ -75,21 +76,18 @@ def check_model(name: str) -> None:
         raise ValueError(f"model must be one of {', '.join(GANS)}, got {name!r}")
 
 
-def _mlp(widths: tuple[int, ...], slope: float, dropout: float) -> Factory:
-    def make(channels: int, size: int, classes: int, sigmoid: bool) -> Gan:
-        shape = (channels, size, size)
-        generator = mlp.Generator(100, widths, shape, slope)
-        return Gan(generator, mlp.Discriminator(widths[::-1], shape, slope, dropout, sigmoid), 100)
+def _mlp(
+    widths: tuple[int, ...], slope: float, dropout: float,
+    channels: int, size: int, classes: int, sigmoid: bool,
+) -> Gan:  # fmt: skip
+    shape = (channels, size, size)
+    generator = mlp.Generator(100, widths, shape, slope)
+    return Gan(generator, mlp.Discriminator(widths[::-1], shape, slope, dropout, sigmoid), 100)
 
-    return make
 
-
-def _dcgan(norm: dcgan.Norm) -> Factory:
-    def make(channels: int, size: int, classes: int, sigmoid: bool) -> Gan:
-        discriminator = dcgan.Discriminator(32, channels, size, norm=norm, sigmoid=sigmoid)
-        return Gan(dcgan.Generator(64, 64, channels, size), discriminator, 64)
-
-    return make
+def _dcgan(norm: dcgan.Norm, channels: int, size: int, classes: int, sigmoid: bool) -> Gan:
+    discriminator = dcgan.Discriminator(32, channels, size, norm=norm, sigmoid=sigmoid)
+    return Gan(dcgan.Generator(64, 64, channels, size), discriminator, 64)
 
 
 def _cdcgan(channels: int, size: int, classes: int, sigmoid: bool) -> Gan:
@@ -106,50 +104,36 @@ def _sngan(channels: int, size: int, classes: int, sigmoid: bool) -> Gan:
     return Gan(generator, sngan.Discriminator(32, channels, size, sigmoid), 128)
 
 
-def _r3gan(width: int, conditional: bool) -> Factory:
+def _r3gan(
+    width: int, conditional: bool, channels: int, size: int, classes: int, sigmoid: bool
+) -> Gan:
     # The widest is the paper's for ImageNet: wider groups, and the full width up to 64 pixels.
     group, wide = (32, 64) if width == 1536 else (16, 32)
-
-    def make(channels: int, size: int, classes: int, sigmoid: bool) -> Gan:
-        count = classes if conditional else 0
-        widths = r3gan.widths_of(width, size, wide)
-        generator = r3gan.Generator(widths, channels, size, 64, count, group=group)
-        discriminator = r3gan.Discriminator(
-            widths, channels, size, count, group=group, sigmoid=sigmoid
-        )
-        return Gan(generator, discriminator, 64, count)
-
-    return make
+    count = classes if conditional else 0
+    widths = r3gan.widths_of(width, size, wide)
+    generator = r3gan.Generator(widths, channels, size, 64, count, group=group)
+    discriminator = r3gan.Discriminator(widths, channels, size, count, group=group, sigmoid=sigmoid)
+    return Gan(generator, discriminator, 64, count)
 
 
-def is_r3gan(name: str) -> bool:
-    """Say whether a name is that of an R3GAN."""
-    return name in _R3GANS
-
-
-_R3GANS = {
-    f"{prefix}r3gan-{width}": _r3gan(width, bool(prefix))
+R3GANS: dict[str, Factory] = {
+    f"{prefix}r3gan-{width}": partial(_r3gan, width, bool(prefix))
     for prefix in ("", "c")
     for width in (64, 128, 256, 384, 768, 1536)
 }
 GANS: dict[str, Factory] = {
-    "mlp-1024": _mlp((256, 512, 1024), slope=0.2, dropout=0.3),
-    "mlp-256": _mlp((128, 256), slope=0.2, dropout=0),
-    "mlp-128": _mlp((128,), slope=0, dropout=0),
-    "dcgan": _dcgan("batch"),
-    "wgan": _dcgan("none"),
+    "mlp-1024": partial(_mlp, (256, 512, 1024), 0.2, 0.3),
+    "mlp-256": partial(_mlp, (128, 256), 0.2, 0.0),
+    "mlp-128": partial(_mlp, (128,), 0.0, 0.0),
+    "dcgan": partial(_dcgan, "batch"),
+    "wgan": partial(_dcgan, "none"),
     "cdcgan": _cdcgan,
     "sngan": _sngan,
-    **_R3GANS,
+    **R3GANS,
 }
-CONDITIONAL = frozenset(("cdcgan", *(name for name in _R3GANS if name.startswith("c"))))
+CONDITIONAL = frozenset(("cdcgan", *(name for name in R3GANS if name.startswith("c"))))
 LATENTS = {
-    "mlp-1024": 100,
-    "mlp-256": 100,
-    "mlp-128": 100,
-    "dcgan": 64,
-    "wgan": 64,
-    "cdcgan": 64,
+    **dict.fromkeys(GANS, 64),
+    **dict.fromkeys(("mlp-1024", "mlp-256", "mlp-128"), 100),
     "sngan": 128,
-    **dict.fromkeys(_R3GANS, 64),
 }

@@ -9,7 +9,7 @@ import math
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from ganfast.models.common import stages, wrong_shape
+from ganfast.models.common import check_shape, stages
 
 
 class Generator(nn.Module):
@@ -39,8 +39,7 @@ class Generator(nn.Module):
         self.apply(_start)
 
     def forward(self, latents: Tensor) -> Tensor:
-        if latents.shape[1:] != (self.latent_dim,):
-            raise wrong_shape("latents", latents, self.latent_dim)
+        check_shape("latents", latents, self.latent_dim)
         maps = self.linear(latents).unflatten(1, (self.width, self.side, self.side))
         images: Tensor = self.ending(self.blocks(maps))
         return images
@@ -51,8 +50,7 @@ class Discriminator(nn.Module):
 
     Args:
         width: channels of all hidden maps; 128 in the paper.
-        channels: channels of the images.
-        size: side of the images: 28, 32, 64, 128 or 256.
+        channels, size: as for :class:`Generator`.
         sigmoid: return probabilities instead of logits.
     """
 
@@ -63,15 +61,17 @@ class Discriminator(nn.Module):
         stages(size)
         self.shape = (channels, size, size)
         self.blocks = nn.Sequential(
-            _First(channels, width), _Down(width, True), _Down(width, False), _Down(width, False)
+            _Down(channels, width, halve=True, first=True),
+            _Down(width, width, halve=True),
+            _Down(width, width),
+            _Down(width, width),
         )
         self.linear = nn.Linear(width, 1)
         self.ending = nn.Sigmoid() if sigmoid else nn.Identity()
         self.apply(_start)
 
     def forward(self, images: Tensor) -> Tensor:
-        if images.shape[1:] != self.shape:
-            raise wrong_shape("images", images, *self.shape)
+        check_shape("images", images, *self.shape)
         features = F.relu(self.blocks(images)).sum((2, 3))
         logits: Tensor = self.ending(self.linear(features).squeeze(1))
         return logits
@@ -96,33 +96,23 @@ class _Up(nn.Module):
 
 
 class _Down(nn.Module):
-    """A residual block that halves the size or keeps it; a halving block learns its shortcut."""
+    """A residual block that halves the size or keeps it; a halving block learns its shortcut.
 
-    def __init__(self, width: int, halve: bool) -> None:
+    The first block does not rectify the image.
+    """
+
+    def __init__(self, inner: int, width: int, halve: bool = False, first: bool = False) -> None:
         super().__init__()
-        self.conv1 = nn.Conv2d(width, width, 3, padding=1)
+        self.conv1 = nn.Conv2d(inner, width, 3, padding=1)
         self.conv2 = nn.Conv2d(width, width, 3, padding=1)
-        self.shortcut = nn.Conv2d(width, width, 1) if halve else nn.Identity()
-        self.halve = halve
+        self.shortcut = nn.Conv2d(inner, width, 1) if halve else nn.Identity()
+        self.halve, self.first = halve, first
 
     def forward(self, x: Tensor) -> Tensor:
-        h = self.conv2(F.relu(self.conv1(F.relu(x))))
+        h = self.conv2(F.relu(self.conv1(x if self.first else F.relu(x))))
+        if self.halve:  # a 1 x 1 convolution commutes with the mean, too
+            h, x = F.avg_pool2d(h, 2), F.avg_pool2d(x, 2)
         out: Tensor = h + self.shortcut(x)
-        return F.avg_pool2d(out, 2) if self.halve else out
-
-
-class _First(nn.Module):
-    """The first residual block: halves the size and does not rectify the image."""
-
-    def __init__(self, channels: int, width: int) -> None:
-        super().__init__()
-        self.conv1 = nn.Conv2d(channels, width, 3, padding=1)
-        self.conv2 = nn.Conv2d(width, width, 3, padding=1)
-        self.shortcut = nn.Conv2d(channels, width, 1)
-
-    def forward(self, x: Tensor) -> Tensor:
-        h = F.avg_pool2d(self.conv2(F.relu(self.conv1(x))), 2)
-        out: Tensor = h + self.shortcut(F.avg_pool2d(x, 2))
         return out
 
 

@@ -9,8 +9,7 @@ from ganfast.stylegan.convolution import conv2d, conv_transpose2d, no_weight_gra
 from ganfast.stylegan.filtered_activation import filtered_lrelu
 from ganfast.stylegan.filters import setup_filter
 from ganfast.stylegan.grid import grid_sample
-from ganfast.stylegan.modulation import modulated_conv2d
-from ganfast.stylegan.multiply_add import fma
+from ganfast.stylegan.modulation import fma, modulated_conv2d
 from ganfast.stylegan.resampled_convolution import conv2d_resample
 from ganfast.stylegan.resampling import downsample2d, filter2d, upfirdn2d, upsample2d
 

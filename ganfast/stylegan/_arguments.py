@@ -68,12 +68,7 @@ def _integers(argument: str, value: Factor, counts: tuple[int, ...]) -> list[int
 
 
 def pair(argument: str, value: Factor, least: int = 1) -> tuple[int, int]:
-    """Return one integer for each of two axes, in the order given.
-
-    Raises:
-        TypeError: the value is no integer and no sequence of integers.
-        ValueError: there are more than two, or one is less than ``least``.
-    """
+    """Return one integer of ``least`` or more for each of two axes, in the order given."""
     numbers = _integers(argument, value, (1, 2))
     if min(numbers) < least:
         raise ValueError(f"{argument} must be at least {least}, got {value!r}")
@@ -81,12 +76,7 @@ def pair(argument: str, value: Factor, least: int = 1) -> tuple[int, int]:
 
 
 def sides(argument: str, value: Padding) -> tuple[int, int, int, int]:
-    """Return the padding of (x before, x after, y before, y after).
-
-    Raises:
-        TypeError: the value is no integer and no sequence of integers.
-        ValueError: there are other than one, two or four.
-    """
+    """Return the padding of (x before, x after, y before, y after)."""
     numbers = _integers(argument, value, (1, 2, 4))
     if len(numbers) == 4:
         return numbers[0], numbers[1], numbers[2], numbers[3]

@@ -1,28 +1,10 @@
 """Bias, activation, gain and clamp in one function."""
 
-from collections.abc import Callable
-from dataclasses import dataclass
-
 from torch import Tensor
 
 from ganfast import ops, reference
 from ganfast._names import check_name
 from ganfast.stylegan._arguments import check_bias, check_floating
-
-
-@dataclass(frozen=True)
-class Activation:
-    """A function of v and a slope, with the slope and the gain that are used by default."""
-
-    func: Callable[[Tensor, float], Tensor]
-    def_alpha: float = 0.0
-    def_gain: float = 1.0
-
-
-ACTIVATIONS = {
-    name: Activation(func, ops.ACTIVATIONS[name].alpha, ops.ACTIVATIONS[name].gain)
-    for name, func in reference.ACTIVATIONS.items()
-}
 
 
 def bias_act(
@@ -75,15 +57,15 @@ def bias_act(
     Source: Karras et al. 2020, arXiv:1912.04958 and arXiv:2006.06676.
     """
     check_floating("x", x)
-    check_name("act", act, ACTIVATIONS)
+    check_name("act", act, ops.ACTIVATIONS)
     if clamp is not None and not clamp >= 0:
         raise ValueError(f"clamp must be None or at least 0, got {clamp}")
     if b is not None:
         if not -x.dim() <= dim < x.dim():
             raise ValueError(f"dim must be an axis of x, which has {x.dim()}, got {dim}")
         check_bias("b", b, x, dim)
-    alpha = ACTIVATIONS[act].def_alpha if alpha is None else float(alpha)
-    gain = ACTIVATIONS[act].def_gain if gain is None else float(gain)
+    alpha = ops.ACTIVATIONS[act].alpha if alpha is None else float(alpha)
+    gain = ops.ACTIVATIONS[act].gain if gain is None else float(gain)
     clamp = None if clamp is None else float(clamp)
     dim = dim % x.dim()
     if b is None or b.dtype == x.dtype:

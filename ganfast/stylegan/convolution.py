@@ -52,17 +52,6 @@ class _Geometry(NamedTuple):
     output_padding: tuple[int, int]
     groups: int
 
-    def of_input_gradient(self, dy: Tensor, w: Tensor, size: torch.Size) -> "_Geometry":
-        """The convolution that maps dy to the gradient of an input of this size."""
-        if self.transposed:
-            return self._replace(transposed=False, output_padding=(0, 0))
-        rest = [
-            size[i] - (dy.shape[i + 2] - 1) * self.stride[i] + 2 * self.padding[i]
-            - self.dilation[i] * (w.shape[i + 2] - 1) - 1
-            for i in (0, 1)
-        ]  # fmt: skip
-        return self._replace(transposed=True, output_padding=(rest[0], rest[1]))
-
 
 def _autocasts(x: Tensor) -> bool:
     return x.device.type != "meta" and torch.is_autocast_enabled(x.device.type)
@@ -120,8 +109,15 @@ _convolution: Callable[..., Tensor] = _Convolution.apply
 _weight_gradient: Callable[..., Tensor] = _WeightGradient.apply
 
 
-def _input_gradient(dy: Tensor, w: Tensor, geometry: _Geometry, size: torch.Size) -> Tensor:
-    back = geometry.of_input_gradient(dy, w, size)
+def _input_gradient(dy: Tensor, w: Tensor, g: _Geometry, size: torch.Size) -> Tensor:
+    rest = [0, 0]
+    if not g.transposed:
+        rest = [
+            size[i] - (dy.shape[i + 2] - 1) * g.stride[i] + 2 * g.padding[i]
+            - g.dilation[i] * (w.shape[i + 2] - 1) - 1
+            for i in (0, 1)
+        ]  # fmt: skip
+    back = g._replace(transposed=not g.transposed, output_padding=(rest[0], rest[1]))
     dx = _convolution(dy, w, None, back)
     # A transposed convolution whose output padding exceeds its stride has a longer one.
     return dx if dx.shape[2:] == size else dx[:, :, : size[0], : size[1]]
@@ -169,10 +165,7 @@ def conv2d(
         input: x, (N, C, H, W).
         weight: w, (O, C / groups, height, width), in the dtype of x, or autocast's.
         bias: b, (O).
-        stride: s, one for both axes or (y, x), as in torch.
-        padding: p, likewise.
-        dilation: d, likewise.
-        groups: number of groups.
+        stride, padding, dilation: s, p and d, one for both axes or (y, x), as in torch.
 
     Returns:
         y, (N, O, ., .).
@@ -206,19 +199,13 @@ def conv_transpose2d(
         input: (N, C, H, W).
         weight: (C, O / groups, height, width).
         bias: (O).
-        stride: one for both axes or (y, x), as in torch.
-        padding: likewise.
-        output_padding: likewise.
-        groups: number of groups.
-        dilation: likewise.
+        stride, padding, output_padding, groups, dilation: as in torch and :func:`conv2d`.
 
     Returns:
         (N, O, ., .).
 
     Raises:
-        TypeError: a tensor is not a floating-point tensor, dtypes differ, or a number is no
-            integer.
-        ValueError: shapes do not fit.
+        TypeError, ValueError: as :func:`conv2d`.
     """
     check_convolution("input", input, weight, groups, 0)
     s, p, d = pair("stride", stride), pair("padding", padding, 0), pair("dilation", dilation)

@@ -35,11 +35,9 @@ def filtered_lrelu(
 
     Args:
         x: images, (N, C, H, W); float64, float32, float16 or bfloat16.
-        fu: filter of the upsampling, as in :func:`ganfast.stylegan.upfirdn2d`.
-        fd: filter of the downsampling.
+        fu, fd: filters of up- and downsampling, as in :func:`ganfast.stylegan.upfirdn2d`.
         b: bias, (C).
-        up: factor of upsampling, u.
-        down: factor of downsampling, d.
+        up, down: factors u and d.
         padding: of the upsampled image, as in :func:`ganfast.stylegan.upfirdn2d`.
         gain: g > 0.
         slope: of the leaky ReLU, at least 0.

@@ -58,19 +58,13 @@ def filter_size(f: Tensor | None) -> tuple[int, int]:
     return (1, 1) if f is None else (f.shape[-1], f.shape[0])
 
 
-def padded_to_upsample(padding: Sequence[int], f: Tensor | None, up: tuple[int, int]) -> list[int]:
-    """Add the padding that keeps a filter centred on images that are upsampled by (x, y)."""
-    size = zip(filter_size(f), up, strict=True)
-    return _added(padding, [side for n, u in size for side in ((n + u - 1) // 2, (n - u) // 2)])
-
-
-def padded_to_downsample(
-    padding: Sequence[int], f: Tensor | None, down: tuple[int, int]
+def centred(
+    padding: Sequence[int], f: Tensor | None, factor: tuple[int, int], up: bool
 ) -> list[int]:
-    """Add the padding that keeps a filter centred on images that are downsampled by (x, y)."""
-    size = zip(filter_size(f), down, strict=True)
-    return _added(padding, [side for n, d in size for side in ((n - d + 1) // 2, (n - d) // 2)])
-
-
-def _added(padding: Sequence[int], more: list[int]) -> list[int]:
+    """Add the padding that keeps a filter centred on images resampled by (x, y), up or down."""
+    more = [
+        side
+        for n, k in zip(filter_size(f), factor, strict=True)
+        for side in ((n + (k - 1 if up else 1 - k)) // 2, (n - k) // 2)
+    ]
     return [p + m for p, m in zip(padding, more, strict=True)]

@@ -5,8 +5,8 @@ from typing import SupportsIndex
 import torch
 from torch import Tensor
 
+from ganfast.reference import compute_dtype
 from ganfast.stylegan._arguments import Padding, check_convolution, check_floating
-from ganfast.stylegan.multiply_add import fma
 from ganfast.stylegan.resampled_convolution import conv2d_resample
 
 
@@ -36,9 +36,7 @@ def modulated_conv2d(
         weight: w, (O, C, height, width).
         styles: s, (N, C).
         noise: added to the result, of a shape that broadcasts to it.
-        up: factor of upsampling.
-        down: factor of downsampling.
-        padding: as in :func:`ganfast.stylegan.conv2d_resample`.
+        up, down, padding: as in :func:`ganfast.stylegan.conv2d_resample`.
         resample_filter: filter for up and down.
         demodulate: use w'' instead of w'.
         flip_weight: correlate with the weights, as torch's convolutions do.
@@ -60,7 +58,7 @@ def modulated_conv2d(
         )
     scales = None
     if demodulate:
-        weight, styles = _compute_dtype(weight), _compute_dtype(styles)
+        weight, styles = compute_dtype(weight), compute_dtype(styles)
         if x.dtype in (torch.float16, torch.bfloat16):
             weight = weight / weight.abs().amax((1, 2, 3), keepdim=True)
             weight = weight / weight[0].numel() ** 0.5
@@ -83,5 +81,10 @@ def modulated_conv2d(
     return y * scales if noise is None else fma(y, scales, noise)
 
 
-def _compute_dtype(x: Tensor) -> Tensor:
-    return x if x.dtype == torch.float64 else x.float()
+def fma(a: Tensor, b: Tensor, c: Tensor) -> Tensor:
+    r"""Return :math:`a b + c`, with broadcasting, in one pass.
+
+    Args:
+        a, b, c: of one dtype, and of shapes that broadcast with each other.
+    """
+    return torch.addcmul(c, a, b)

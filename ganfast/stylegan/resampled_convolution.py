@@ -6,9 +6,9 @@ from typing import SupportsIndex
 from torch import Tensor
 
 from ganfast.stylegan._arguments import Padding, check_convolution, check_filter, pair, sides
-from ganfast.stylegan.convolution import conv2d, conv_transpose2d
-from ganfast.stylegan.filters import padded_to_downsample, padded_to_upsample
-from ganfast.stylegan.resampling import upfirdn2d
+from ganfast.stylegan.convolution import conv2d
+from ganfast.stylegan.filters import centred
+from ganfast.stylegan.resampling import transposed, upfirdn2d
 
 
 def conv2d_resample(
@@ -33,10 +33,8 @@ def conv2d_resample(
         x: images, (N, C, H, W).
         w: weight, (O, C / groups, height, width), in the dtype of x.
         f: filter as in :func:`ganfast.stylegan.upfirdn2d`.
-        up: factor of upsampling.
-        down: factor of downsampling.
+        up, down: factors u and d.
         padding: of the upsampled image, once, in addition to what keeps the filter centred.
-        groups: number of groups.
         flip_weight: correlate with w, as torch's convolutions do.
         flip_filter: correlate with f.
 
@@ -49,12 +47,12 @@ def conv2d_resample(
     check_convolution("x", x, w, groups, 1)
     check_filter("f", f, x)
     up, down = pair("up", operator.index(up))[0], pair("down", operator.index(down))[0]
-    kernel = (w.shape[3], w.shape[2])
+    pointwise = w.shape[2:] == (1, 1)
     pads = list(sides("padding", padding))
     if up > 1:
-        pads = padded_to_upsample(pads, f, (up, up))
+        pads = centred(pads, f, (up, up), up=True)
     if down > 1:
-        pads = padded_to_downsample(pads, f, (down, down))
+        pads = centred(pads, f, (down, down), up=False)
     if not flip_weight:
         w = w.flip([2, 3])
 
@@ -63,26 +61,16 @@ def conv2d_resample(
             return conv2d(x, w, padding=(pads[2], pads[0]), groups=groups)
         return conv2d(upfirdn2d(x, None, padding=pads), w, groups=groups)
     if up == 1:
-        at_once = kernel == (1, 1)
-        x = upfirdn2d(x, f, down=down if at_once else 1, padding=pads, flip_filter=flip_filter)
-        return conv2d(x, w, stride=1 if at_once else down, groups=groups)
-    if down == 1 and kernel == (1, 1):
+        x = upfirdn2d(x, f, down=down if pointwise else 1, padding=pads, flip_filter=flip_filter)
+        return conv2d(x, w, stride=1 if pointwise else down, groups=groups)
+    if down == 1 and pointwise:
         x = conv2d(x, w, groups=groups)
         return upfirdn2d(x, f, up=up, padding=pads, flip_filter=flip_filter, gain=up**2)
 
     # The zeros between the pixels are never multiplied: the weight's transposed convolution comes
     # before the filter, which takes over what the padding has left.
-    for i, taps in enumerate(kernel):
-        pads[2 * i] -= taps - 1
-        pads[2 * i + 1] -= taps - up
-    crop = [max(0, -max(pads[i : i + 2])) for i in (0, 2)]
-    x = conv_transpose2d(x, _transposed(w, groups), stride=up, padding=crop[::-1], groups=groups)
-    pads = [p + crop[i // 2] for i, p in enumerate(pads)]
+    by_group = w.reshape(groups, -1, *w.shape[1:]).transpose(1, 2)
+    reversed_ = by_group.flatten(0, 1).flip([2, 3])
+    x, pads = transposed(x, reversed_, (up, up), pads, groups)
     x = upfirdn2d(x, f, padding=pads, flip_filter=flip_filter, gain=up**2)
     return x if down == 1 else upfirdn2d(x, f, down=down, flip_filter=flip_filter)
-
-
-def _transposed(w: Tensor, groups: int) -> Tensor:
-    """Return a convolution's weight as the transposed convolution takes it, which reverses it."""
-    by_group = w.reshape(groups, -1, *w.shape[1:]).transpose(1, 2)
-    return by_group.flatten(0, 1).flip([2, 3])

@@ -1,13 +1,16 @@
 """Upsampling, filtering and downsampling of images."""
 
+from collections.abc import Sequence
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
 from ganfast import ops
+from ganfast.reference import compute_dtype
 from ganfast.stylegan._arguments import Factor, Padding, check_filter, check_images, pair, sides
 from ganfast.stylegan.convolution import conv2d, conv_transpose2d, without_autocast
-from ganfast.stylegan.filters import filter_size, padded_to_downsample, padded_to_upsample
+from ganfast.stylegan.filters import centred, filter_size
 
 _VECTOR = 16  # channels that torch's depthwise convolution on a CPU takes at once
 
@@ -74,30 +77,16 @@ def upfirdn2d(
     gains = x.device.type != "cpu" or (ux, uy) != (1, 1) or few
     if gains and ops.upfirdn2d_serves(x, taps):
         return ops.upfirdn2d(x, taps, (ux, uy), (dx, dy), pads, flip_filter, float(gain))
-    return upfirdn2d_reference(x, f, (ux, uy), (dx, dy), pads, flip_filter, float(gain))
-
-
-def upfirdn2d_reference(
-    x: Tensor,
-    f: Tensor | None,
-    up: tuple[int, int],
-    down: tuple[int, int],
-    padding: tuple[int, int, int, int],
-    flip_filter: bool,
-    gain: float,
-) -> Tensor:
-    """Compute :func:`upfirdn2d` of checked arguments with convolutions of PyTorch."""
-    y = x if x.dtype == torch.float64 else x.float()
-    taps = y.new_ones(1, 1) if f is None else f.to(y.dtype)
+    y = compute_dtype(x)
+    taps = taps.to(y.dtype)
     if flip_filter:
         taps = taps.flip(list(range(taps.dim())))
     with without_autocast(x):
         if taps.dim() == 2:
-            y = _filter(y, taps * gain, up, down, padding)
+            y = _filter(y, taps * gain, (ux, uy), (dx, dy), pads)
         else:
-            x_only, y_only = (*padding[:2], 0, 0), (0, 0, *padding[2:])
-            y = _filter(y, taps[None] * gain, (up[0], 1), (down[0], 1), x_only)
-            y = _filter(y, taps[:, None], (1, up[1]), (1, down[1]), y_only)
+            y = _filter(y, taps[None] * gain, (ux, 1), (dx, 1), (*pads[:2], 0, 0))
+            y = _filter(y, taps[:, None], (1, uy), (1, dy), (0, 0, *pads[2:]))
     return y.to(x.dtype)
 
 
@@ -130,15 +119,26 @@ def _filter(
         both = [max(0, min(pads[i : i + 2])) for i in (0, 2)]
         x = _pad(x, [p - both[i // 2] for i, p in enumerate(pads)])
         return conv2d(x, weight, stride=down[::-1], padding=both[::-1], groups=channels)
-    # A transposed convolution reaches over the image's edges by the filter's taps. What is not
-    # within the padding is cropped, and likewise the part that is the same is its own.
-    for i, (taps, u) in enumerate(zip(f.shape[::-1], up, strict=True)):
+    y, pads = transposed(x, weight, up, pads, channels)
+    y = _pad(y, pads)
+    return y if down == (1, 1) else y[:, :, :: down[1], :: down[0]]
+
+
+def transposed(
+    x: Tensor, weight: Tensor, up: tuple[int, int], padding: Sequence[int], groups: int
+) -> tuple[Tensor, list[int]]:
+    """Upsample and convolve with the reversed weight; return what the padding has left, too.
+
+    A transposed convolution reaches over the image's edges by the weight's taps. What is not within
+    the padding is cropped; the part of it that is the same on both sides is the convolution's own.
+    """
+    pads = list(padding)
+    for i, (taps, u) in enumerate(zip(weight.shape[:1:-1], up, strict=True)):
         pads[2 * i] -= taps - 1
         pads[2 * i + 1] -= taps - u
     both = [max(0, -max(pads[i : i + 2])) for i in (0, 2)]
-    y = conv_transpose2d(x, weight, stride=up[::-1], padding=both[::-1], groups=channels)
-    y = _pad(y, [p + both[i // 2] for i, p in enumerate(pads)])
-    return y if down == (1, 1) else y[:, :, :: down[1], :: down[0]]
+    y = conv_transpose2d(x, weight, stride=up[::-1], padding=both[::-1], groups=groups)
+    return y, [p + both[i // 2] for i, p in enumerate(pads)]
 
 
 def filter2d(
@@ -151,11 +151,8 @@ def filter2d(
     """Filter images, which keep their size.
 
     Args:
-        x: images, (N, C, H, W).
-        f: as in :func:`upfirdn2d`.
+        x, f, flip_filter, gain: as in :func:`upfirdn2d`.
         padding: added to the size of the result; see :func:`upfirdn2d`.
-        flip_filter: correlate instead of convolve.
-        gain: factor on the result.
 
     Returns:
         (N, C, H, W), plus padding.
@@ -164,7 +161,7 @@ def filter2d(
         TypeError, ValueError: as :func:`upfirdn2d`.
     """
     check_filter("f", f, x)
-    pads = padded_to_upsample(sides("padding", padding), f, (1, 1))
+    pads = centred(sides("padding", padding), f, (1, 1), up=True)
     return upfirdn2d(x, f, padding=pads, flip_filter=flip_filter, gain=gain)
 
 
@@ -179,12 +176,8 @@ def upsample2d(
     """Upsample images with a filter; a constant image keeps its value if the filter's sum is 1.
 
     Args:
-        x: images, (N, C, H, W).
-        f: as in :func:`upfirdn2d`.
+        x, f, padding, flip_filter, gain: as in :func:`filter2d`.
         up: factor, one or (x, y).
-        padding: added to the size of the result; see :func:`upfirdn2d`.
-        flip_filter: correlate instead of convolve.
-        gain: factor on the result.
 
     Returns:
         (N, C, H up, W up), plus padding.
@@ -194,7 +187,7 @@ def upsample2d(
     """
     check_filter("f", f, x)
     ux, uy = pair("up", up)
-    pads = padded_to_upsample(sides("padding", padding), f, (ux, uy))
+    pads = centred(sides("padding", padding), f, (ux, uy), up=True)
     return upfirdn2d(x, f, up=up, padding=pads, flip_filter=flip_filter, gain=gain * ux * uy)
 
 
@@ -209,12 +202,9 @@ def downsample2d(
     """Filter images and keep every n-th pixel.
 
     Args:
-        x: images, (N, C, H, W).
-        f: as in :func:`upfirdn2d`.
+        x, f, flip_filter, gain: as in :func:`filter2d`.
         down: factor, one or (x, y).
         padding: added to the size of x; see :func:`upfirdn2d`.
-        flip_filter: correlate instead of convolve.
-        gain: factor on the result.
 
     Returns:
         (N, C, H // down, W // down) without padding.
@@ -223,5 +213,5 @@ def downsample2d(
         TypeError, ValueError: as :func:`upfirdn2d`.
     """
     check_filter("f", f, x)
-    pads = padded_to_downsample(sides("padding", padding), f, pair("down", down))
+    pads = centred(sides("padding", padding), f, pair("down", down), up=False)
     return upfirdn2d(x, f, down=down, padding=pads, flip_filter=flip_filter, gain=gain)

@@ -21,7 +21,7 @@ from ganfast.data.squares import OnError
 from ganfast.data.survey import Survey, survey
 from ganfast.distributed import Processes
 from ganfast.models.checkpoint import load, load_gan
-from ganfast.models.registry import CONDITIONAL, check_model, is_r3gan
+from ganfast.models.registry import CONDITIONAL, R3GANS, check_model
 from ganfast.train import Loss, TrainOptions, loss_by_name
 from ganfast.train.checkpoint import refuse_incomplete, refused
 from ganfast.train.config import from_mapping, values_of
@@ -147,7 +147,7 @@ class Config(TrainOptions):
 
         The burn-in takes the whole run: the published one, 20 million images, is longer than most.
         """
-        if not is_r3gan(values.get("model", "")):
+        if values.get("model") not in R3GANS:
             return dict(values)
         steps, batch = values.get("steps", cls.steps), values.get("batch_size") or 64
         size = values.get("size") or (28 if values.get("data", cls.data) in data.EMBEDDED else 64)
@@ -302,7 +302,7 @@ def fit_to(config: Config, found: Survey) -> Config:
     if not config.size:
         fit = [size for size in CHOSEN if size <= found.side]
         changes["size"] = max(fit, default=min(CHOSEN))
-        if is_r3gan(config.model) and config.penalty_weight == _GAMMA[64]:
+        if config.model in R3GANS and config.penalty_weight == _GAMMA[64]:
             changes["penalty_weight"] = _GAMMA[changes["size"]]
     if not config.channels:
         changes["channels"] = 1 if found.grey else 3

@@ -5,9 +5,8 @@ from dataclasses import dataclass
 
 from torch import Tensor
 
-from ganfast import stylegan
+from ganfast import ops, reference, stylegan
 from ganfast._names import check_name
-from ganfast.stylegan.activation import ACTIVATIONS
 
 __all__ = ["activation_funcs", "bias_act"]
 
@@ -28,13 +27,13 @@ class ActivationFunction:
 
 
 def _function(index: int, name: str) -> ActivationFunction:
-    f = ACTIVATIONS[name]
+    func, (alpha, gain) = reference.ACTIVATIONS[name], ops.ACTIVATIONS[name]
     curved = name not in ("linear", "relu", "lrelu")
     saved = {"linear": "", "swish": "x"}.get(name, "y")
-    return ActivationFunction(f.func, f.def_alpha, f.def_gain, index, saved, curved)
+    return ActivationFunction(func, alpha, gain, index, saved, curved)
 
 
-activation_funcs = {name: _function(i, name) for i, name in enumerate(ACTIVATIONS, start=1)}
+activation_funcs = {name: _function(i, name) for i, name in enumerate(ops.ACTIVATIONS, start=1)}
 
 
 def bias_act(
