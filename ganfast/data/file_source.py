@@ -29,13 +29,7 @@ from ganfast._files import refuse_bomb
 from ganfast._names import printable
 from ganfast.data import listing, names, stores, webdataset
 from ganfast.data.image_files import Colour, decode
-from ganfast.data.image_source import (
-    ImageSource,
-    Prepare,
-    Shard,
-    file_state,
-    shard_size,
-)
+from ganfast.data.image_source import Prepare, Read, Shard, Source, file_state, shard_size
 
 _LARGEST_ENTRY = 1 << 29  # bytes of one file in an archive
 _MORE_EXTRA = 256  # bytes that a zip may say of an entry, but not in its directory
@@ -55,7 +49,7 @@ _UNREADABLE = (
 )
 
 
-class Files(ImageSource):
+class Files(Source):
     """Encoded image files, decoded by threads.
 
     Labels come from a ``dataset.json``, else from the folders of the images.
@@ -84,7 +78,6 @@ class Files(ImageSource):
 
         self.entries = names.kept(images())
         self._level = folders.level()
-        self._labels: Sequence[str] | None = None
         labels = listing.labels_file(described, self.entries) if self.entries else None
         for other in described:
             if other != labels and not listing.is_hidden(other):
@@ -186,12 +179,9 @@ class Files(ImageSource):
     def _threads(self) -> ThreadPoolExecutor:
         return decoders()
 
-    def read(
-        self, start: int, stop: int, prepare: Prepare | None = None
-    ) -> tuple[list[Tensor], dict[int, str]]:
-        read = list(self._threads().map(partial(self._read, prepare), self.entries[start:stop]))
-        images = [image for image in read if isinstance(image, Tensor)]
-        return images, {i: wrong for i, wrong in enumerate(read, start) if isinstance(wrong, str)}
+    def read(self, start: int, stop: int, prepare: Prepare | None = None) -> Read:
+        found = self._threads().map(partial(self._read, prepare), self.entries[start:stop])
+        return parted(start, found)
 
     def _read(self, prepare: Prepare | None, entry: str) -> Tensor | str:
         """Return the image, or a sentence that says what is wrong with it."""
@@ -235,6 +225,18 @@ def decoded(
     shaped = pixels.reshape(image.height, image.width, channels)
     found = torch.from_numpy(shaped).permute(2, 0, 1)
     return found if prepare is None else prepare(found)
+
+
+def parted(start: int, found: Iterable[Tensor | str]) -> Read:
+    """Part images from what is wrong with others, which are numbered from ``start`` on."""
+    images: list[Tensor] = []
+    wrong: dict[int, str] = {}
+    for number, one in enumerate(found, start):
+        if isinstance(one, str):
+            wrong[number] = one
+        else:
+            images.append(one)
+    return images, wrong
 
 
 def _sentence(name: str, error: BaseException) -> str:
@@ -407,7 +409,7 @@ class TarArchive(Files):
     def shards(self, count: int | None = None) -> Sequence[Shard]:
         if isinstance(self._tar.fileobj, io.BufferedReader):
             return super().shards(count)
-        return ImageSource.shards(self)  # a compressed file is read in its order
+        return Source.shards(self)  # a compressed file is read in its order
 
     def file(self, entry: str, held: ExitStack) -> io.BytesIO:
         member = self._target(entry)

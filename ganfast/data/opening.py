@@ -20,7 +20,7 @@ from ganfast.data import (
     table_source,
 )
 from ganfast.data.image_files import Colour
-from ganfast.data.image_source import Source, digest, file_state
+from ganfast.data.image_source import Source, file_state, key_of
 from ganfast.data.joined import Joined, Several
 
 _FEW = 32  # local files that are opened at once, which splits them into shards
@@ -200,8 +200,7 @@ def _files(name: str, files: Sequence[str], channels: int, background: Colour | 
     _state(files[0])  # so that a mistake in the name shows at once
 
     def key(file: str) -> str | None:
-        state = _state(file)
-        return None if state is None else digest(state, channels, background)
+        return key_of(_state(file), channels, background)
 
     return Several(name, files, open_file, key, channels, kind in _OF_IMAGES)
 

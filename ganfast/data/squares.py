@@ -15,7 +15,7 @@ from torch import Tensor
 
 from ganfast._files import atomic_write, cache_folder
 from ganfast.data.image_data import ImageData
-from ganfast.data.image_source import Arrays, ImageSource
+from ganfast.data.image_source import Arrays, Source
 
 OnError = Literal["stop", "skip"]
 
@@ -42,7 +42,7 @@ def square(image: Tensor, size: int) -> Tensor:
     return made.permute(2, 0, 1).contiguous()
 
 
-def squares(source: ImageSource, size: int, on_error: OnError = "stop") -> ImageData:
+def squares(source: Source, size: int, on_error: OnError = "stop") -> ImageData:
     """Return all images of a source as squares of one size, with their labels.
 
     Up to ``IN_MEMORY`` bytes are kept in memory. More are decoded once, into a file in the cache
@@ -80,9 +80,7 @@ def squares(source: ImageSource, size: int, on_error: OnError = "stop") -> Image
     return _labelled(source, images, problems)
 
 
-def _decoded(
-    source: ImageSource, size: int, first: int
-) -> Iterator[tuple[int, Tensor, dict[int, str]]]:
+def _decoded(source: Source, size: int, first: int) -> Iterator[tuple[int, Tensor, dict[int, str]]]:
     """Yield the start, the squares and the problems of each part, from image ``first`` on."""
     from tqdm import tqdm
 
@@ -98,7 +96,7 @@ def _decoded(
             bar.update(stop - start)
 
 
-def _cached(source: ImageSource, size: int) -> tuple[Tensor, dict[int, str]]:
+def _cached(source: Source, size: int) -> tuple[Tensor, dict[int, str]]:
     """Return squares mapped from their file in the cache, which is made where it is missing."""
     from ganfast._lock import hold
 
@@ -150,7 +148,7 @@ def _need_space(folder: Path, wanted: int) -> None:
         )
 
 
-def _sentence(source: ImageSource, problems: dict[int, str], what: str) -> str:
+def _sentence(source: Source, problems: dict[int, str], what: str) -> str:
     listed = list(problems.values())
     more = len(listed) - _NAMED
     return (
@@ -160,7 +158,7 @@ def _sentence(source: ImageSource, problems: dict[int, str], what: str) -> str:
     )
 
 
-def _labelled(source: ImageSource, images: Tensor, problems: dict[int, str]) -> ImageData:
+def _labelled(source: Source, images: Tensor, problems: dict[int, str]) -> ImageData:
     """Return the images with the labels of those that could be read."""
     if source.labels is None:
         return ImageData(images, None, source.name)

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from ganfast.data.image_source import ImageSource
+from ganfast.data.image_source import Source
 
 _LOOKED_AT = 128
 
@@ -38,7 +38,7 @@ class Survey:
         return f"{self.count:,} images{kinds}, {sizes}, {'grey' if self.grey else 'colour'}"
 
 
-def survey(source: ImageSource) -> Survey:
+def survey(source: Source) -> Survey:
     """Look at up to 128 images of a source that was opened in colour.
 
     Raises:

@@ -16,8 +16,7 @@ from torch import Tensor
 
 from ganfast._files import atomic_write, check_writable, remove_abandoned
 from ganfast._names import printable
-from ganfast.data.feature_source import FeatureSource
-from ganfast.data.image_source import ImageSource, Shard, Source, digest
+from ganfast.data.image_source import Shard, Source, digest
 from ganfast.distributed import Processes, process_count, process_rank
 from ganfast.evaluation.problems import Problems
 from ganfast.evaluation.progress import progress_bar
@@ -206,7 +205,7 @@ def _batches(shards: Sequence[Shard], work: Work) -> Iterator[_Batch]:
         n = len(source)
         labels = source.labels if work.labels else None
         closed = _Closed(source.name, None if labels is None else list(labels), dict(source.unread))
-        found = _features(source) if isinstance(source, FeatureSource) else _images(source, work)
+        found = _features(source) if source.is_features else _images(source, work)
         for start, end, content, wrong in found:
             closes = closed if end == n else None
             yield _Batch(shard.name, start, end, content, wrong, closes)
@@ -215,7 +214,7 @@ def _batches(shards: Sequence[Shard], work: Work) -> Iterator[_Batch]:
 _Read = Iterator[tuple[int, int, Any, dict[int, str]]]
 
 
-def _features(source: FeatureSource) -> _Read:
+def _features(source: Source) -> _Read:
     for start in range(0, len(source), _FEATURES_AT_ONCE):
         end = min(start + _FEATURES_AT_ONCE, len(source))
         rows = source.rows(start, end)
@@ -224,7 +223,6 @@ def _features(source: FeatureSource) -> _Read:
 
 def _images(source: Source, work: Work) -> _Read:
     """Yield start, end, images and problems of each batch."""
-    assert isinstance(source, ImageSource)
     encoder, size = work.encoder, work.batch_size
     at_once = _AT_ONCE if encoder.shrinks else min(8, os.cpu_count() or 1)
     most = _MOST_SHRUNK if encoder.shrinks else _MOST_WHOLE
@@ -276,7 +274,6 @@ def _refuse(source: Source, shards: Sequence[Shard], position: int, problems: Pr
         name, count = source.name, source.count
         for shard in shards:
             opened = shard.open()
-            assert isinstance(opened, ImageSource)
             for begin in range(0, len(opened), _AT_ONCE):
                 end = min(begin + _AT_ONCE, len(opened))
                 wrong = opened.read(begin, end, lambda image: image.new_empty(0))[1]

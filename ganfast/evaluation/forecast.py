@@ -6,7 +6,6 @@ import time
 import torch
 from torch import Tensor
 
-from ganfast.data.feature_source import FeatureSource
 from ganfast.data.image_source import Source
 from ganfast.evaluation.collect import Work
 from ganfast.evaluation.scores import FeatureSet, Options
@@ -62,8 +61,8 @@ def _dimensions(real: FeatureSet | Source, fake: FeatureSet | Source, work: Work
     for side in (real, fake):
         if isinstance(side, FeatureSet) and "features" in side.moments:
             return len(side.moments["features"].mean)
-        if isinstance(side, FeatureSource):
-            return side.rows(0, 1).shape[1]
+        if not isinstance(side, FeatureSet) and side.is_features:
+            return side.shards()[0].open().rows(0, 1).shape[1]
     size = work.encoder.size or 64
     black = torch.zeros(1, work.encoder.channels, size, size, dtype=torch.uint8)
     return work.encoder(black)["features"].shape[1]

@@ -12,7 +12,7 @@ from ganfast import metrics
 from ganfast._names import user_code
 from ganfast.data import to_uint8
 from ganfast.data.image_data import check_range
-from ganfast.data.image_source import ImageSource, Prepare, as_channels, digest
+from ganfast.data.image_source import Prepare, Read, Source, as_channels, digest
 from ganfast.evaluation.progress import progress_bar
 from ganfast.features import Encoder
 from ganfast.features.user_models import import_callable
@@ -42,7 +42,7 @@ class LatentSampler:
         return images
 
 
-class GeneratedImages(ImageSource):
+class GeneratedImages(Source):
     """``samples`` images of a function of a number, the same whichever part is read.
 
     The function returns images (n, 1 or 3, H, W), uint8 or floats in [-1, 1]. It is called for
@@ -65,12 +65,7 @@ class GeneratedImages(ImageSource):
         self.function, self._samples = function, samples
         self._seed, self.channels, self.name = seed, channels, name
         self._last: tuple[int, Tensor] | None = None  # a batch may be read in parts
-        self._key = None if key is None else digest(3, key, seed, channels)
-
-    @property
-    def key(self) -> str | None:
-        """A hash of what the images are made by, whatever their number."""
-        return self._key
+        self._key = None if key is None else digest(3, key, seed, channels)  # of any number
 
     @property
     def labels(self) -> Sequence[str] | None:
@@ -80,9 +75,7 @@ class GeneratedImages(ImageSource):
     def __len__(self) -> int:
         return self._samples
 
-    def read(
-        self, start: int, stop: int, prepare: Prepare | None = None
-    ) -> tuple[list[Tensor], dict[int, str]]:
+    def read(self, start: int, stop: int, prepare: Prepare | None = None) -> Read:
         images: list[Tensor] = []
         first = start // self.batch
         for index in range(first, -(-stop // self.batch)):

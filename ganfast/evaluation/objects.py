@@ -10,16 +10,15 @@ import torch
 from torch import Tensor, nn
 
 from ganfast.data import ImageData
-from ganfast.data.feature_source import FeatureArray, FeatureSource
 from ganfast.data.image_data import check_range
-from ganfast.data.image_source import Arrays, ImageSource, Prepare, as_channels
+from ganfast.data.image_source import Arrays, FeatureArray, Prepare, Read, Source, as_channels
 from ganfast.evaluation.progress import progress_bar
 from ganfast.evaluation.scores import FeatureSet
 from ganfast.features import Encoder
 from ganfast.metrics import FrechetStatistics, Moments
 
 Range = tuple[float, float]
-Opened = ImageSource | FeatureSource | FeatureSet
+Opened = Source | FeatureSet
 _COLUMNS = ("image", "img", "images", "pixel_values", "jpg", "png")  # of data sets of dicts
 
 
@@ -45,7 +44,7 @@ def opened(
     Raises:
         TypeError, ValueError: it is none of these, or its content does not fit.
     """
-    if isinstance(side, ImageSource | FeatureSource | FeatureSet):
+    if isinstance(side, Source | FeatureSet):
         return side
     if isinstance(side, FrechetStatistics):
         return FeatureSet(name, side.n, {"features": side})
@@ -70,23 +69,17 @@ def opened(
     )
 
 
-class Items(ImageSource):
+class Items(Source):
     """The items of a data set that are images: alone, first in a tuple, or under a known name."""
 
     def __init__(self, items: Any, name: str, channels: int, value_range: Range) -> None:
         self.name, self.channels = name, channels
         self._items, self._range = items, value_range
 
-    @property
-    def key(self) -> str | None:
-        return None
-
     def __len__(self) -> int:
         return len(self._items)
 
-    def read(
-        self, start: int, stop: int, prepare: Prepare | None = None
-    ) -> tuple[list[Tensor], dict[int, str]]:
+    def read(self, start: int, stop: int, prepare: Prepare | None = None) -> Read:
         images = []
         for number in range(start, stop):
             image = _pixels(_image_of(self._items[number], self.name), self.name)

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from ganfast import metrics
-from ganfast.data.image_source import ImageSource, Source, notes_of
+from ganfast.data.image_source import Source, notes_of
 from ganfast.distributed import is_first
 from ganfast.evaluation import forecast, inputs
 from ganfast.evaluation.collect import Engine, OnError, Work, collect, feature_key
@@ -439,11 +439,11 @@ def _described(encoder: Encoder, settings: Settings, wanted: list[str]) -> dict[
 
 def _draw(result: Result, real: Source | None, fake: Source | None, options: Options) -> None:
     """Collect samples of both sides, nearest neighbours, and precision and recall by k."""
-    if isinstance(real, ImageSource) and not real.is_features:
+    if real is not None and not real.is_features:
         result.real_images = [real.image(i, thumbnail) for i in result.real.numbers[:_SHOWN]]
-    if isinstance(fake, ImageSource) and not fake.is_features:
+    if fake is not None and not fake.is_features:
         result.fake_images = [fake.image(i, thumbnail) for i in result.fake.numbers[:_SHOWN]]
-    if not (isinstance(real, ImageSource) and isinstance(fake, ImageSource)) or real.is_features:
+    if real is None or fake is None or real.is_features:
         return
     numbers = result.real.numbers
     x, y = result.real.features["features"], result.fake.features["features"]
