@@ -11,6 +11,7 @@ from contextlib import contextmanager
 from pathlib import Path, PurePosixPath
 from typing import IO, Any, NamedTuple, TypeVar
 
+from ganfast.data.extras import needed
 from ganfast.data.listing import is_hidden
 
 _TRIES = 3  # of each request, besides those that a file system makes by itself
@@ -256,14 +257,9 @@ def _state(info: dict[str, Any]) -> str | None:
 
 def _system(url: str) -> tuple[Any, str]:
     """Return the file system of a URL, and the path there."""
+    core = needed("fsspec.core", "remote", url)
     try:
-        from fsspec.core import url_to_fs
-    except ImportError as error:
-        raise ModuleNotFoundError(
-            f"{url} needs fsspec: pip install 'ganfast[remote]'", name="fsspec"
-        ) from error
-    try:
-        system, path = url_to_fs(url)
+        system, path = core.url_to_fs(url)
     except ImportError as error:
         protocol = url.rpartition("::")[2].partition("://")[0]
         package = _EXTRAS.get(protocol, "the package of its file system")

@@ -53,10 +53,6 @@ class Work:
     on_error: OnError = "stop"
     labels: bool = False
 
-    def __post_init__(self) -> None:
-        if self.batch_size < 1:
-            raise ValueError(f"batch_size must be at least 1, got {self.batch_size}")
-
 
 # Maps those shards that have these positions: yields the position and the state of each, in any
 # order. Also takes how many shards there are, and the count that `Source.shards` was asked for.
@@ -127,8 +123,10 @@ def collect(
         if engine is None:
             states = zip(todo, map_shards([shards[i] for i in todo], work, bar), strict=True)
         else:
-            states = _counted(engine(todo, len(shards), buckets), bar)
+            states = engine(todo, len(shards), buckets)
         for position, found in states:
+            if engine is not None:
+                bar.update(found.n + len(found.problems))
             if position in files:
                 _compact(found, work).save(files[position])
             add(position, found)
@@ -163,31 +161,23 @@ def map_shards(shards: Sequence[Shard], work: Work, bar: Any = None) -> Iterator
             if not bool(x.isfinite().all()):
                 raise ValueError(f"{batch.closes.name}: the net's {layer} hold NaN or infinity")
         state = of_features(work.encoder.settings, batch.shard, index, rows)
-        state.problems, state.labels = problems, batch.closes.labels
+        state.problems = problems
         state.unread.update(batch.closes.unread)
-        if state.labels is not None:
-            state.labels = [state.labels[i] for i in index]
+        labels = batch.closes.labels if work.labels else None
+        state.labels = None if labels is None else [labels[i] for i in index]
         yield state
         parts, index, problems = [], [], Problems()
 
 
-class _Closed(NamedTuple):
-    """What is known of a shard once it has been read."""
-
-    name: str
-    labels: list[str] | None
-    unread: dict[str, int]
-
-
 class _Batch(NamedTuple):
-    """Images or features of a shard, from ``start`` to ``end``; the last one closes it."""
+    """Images or features of a shard, from ``start`` to ``end``; the last one closes its source."""
 
     shard: str
     start: int
     end: int
     content: list[Tensor] | Tensor
     problems: dict[int, str]
-    closes: _Closed | None
+    closes: Source | None
 
 
 def _opened(shards: Sequence[Shard]) -> Iterator[tuple[Shard, Source]]:
@@ -203,12 +193,9 @@ def _opened(shards: Sequence[Shard]) -> Iterator[tuple[Shard, Source]]:
 def _batches(shards: Sequence[Shard], work: Work) -> Iterator[_Batch]:
     for shard, source in _opened(shards):
         n = len(source)
-        labels = source.labels if work.labels else None
-        closed = _Closed(source.name, None if labels is None else list(labels), dict(source.unread))
         found = _features(source) if source.is_features else _images(source, work)
         for start, end, content, wrong in found:
-            closes = closed if end == n else None
-            yield _Batch(shard.name, start, end, content, wrong, closes)
+            yield _Batch(shard.name, start, end, content, wrong, source if end == n else None)
 
 
 _Read = Iterator[tuple[int, int, Any, dict[int, str]]]
@@ -248,12 +235,6 @@ def _ahead(batches: Iterator[_Batch]) -> Iterator[_Batch]:
         while (batch := coming.result()) is not None:
             coming = pool.submit(next, batches, None)
             yield batch
-
-
-def _counted(states: Iterator[tuple[int, State]], bar: Any) -> Iterator[tuple[int, State]]:
-    for position, state in states:
-        bar.update(state.n + len(state.problems))
-        yield position, state
 
 
 def _items(source: Source, shards: Sequence[Shard], mine: Sequence[int]) -> int | None:

@@ -3,7 +3,7 @@
 import math
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -14,6 +14,7 @@ from ganfast.data import to_uint8
 from ganfast.data.image_data import check_range
 from ganfast.data.image_source import Prepare, Read, Source, as_channels, digest
 from ganfast.evaluation.progress import progress_bar
+from ganfast.evaluation.scores import FeatureSet
 from ganfast.features import Encoder
 from ganfast.features.user_models import import_callable
 from ganfast.features.weight_files import sha256_of
@@ -119,11 +120,15 @@ def from_callable(
             found = found()
     if not isinstance(found, nn.Module):
         return GeneratedImages(found, name, None, samples, seed, channels)
-    latent_dim: object = getattr(found, "latent_dim", None)
-    if not isinstance(latent_dim, int):
-        raise ValueError(f"{name} must have an int latent_dim, got {latent_dim!r}")
-    sampler = LatentSampler(found, (latent_dim,), 0, device)
-    return GeneratedImages(sampler, name, None, samples, seed, channels)
+    return GeneratedImages(sampler_of(found, name, device), name, None, samples, seed, channels)
+
+
+def sampler_of(generator: nn.Module, name: str, device: torch.device) -> LatentSampler:
+    """Return the images of a module. Raises ValueError unless it has an int ``latent_dim``."""
+    size: object = getattr(generator, "latent_dim", None)
+    if not isinstance(size, int):
+        raise ValueError(f"{name} must be a module with an int latent_dim, got {size!r}")
+    return LatentSampler(generator, (size,), 0, device)
 
 
 def from_checkpoint(
@@ -140,13 +145,7 @@ def from_checkpoint(
     return GeneratedImages(sampler, str(path), sha256_of(path), samples, seed, channels)
 
 
-class Named(Protocol):
-    """An input of the evaluation."""
-
-    name: str
-
-
-def need_latents(fake: Named) -> LatentSampler:
+def need_latents(fake: FeatureSet | Source) -> LatentSampler:
     """Return the sampler of a generator.
 
     Raises:
@@ -163,7 +162,7 @@ def need_latents(fake: Named) -> LatentSampler:
 
 
 def path_length(
-    fake: Named, encoder: Encoder, *, paths: int, seed: int, quiet: bool = False
+    fake: FeatureSet | Source, encoder: Encoder, *, paths: int, seed: int, quiet: bool = False
 ) -> Spread:
     """Return the perceptual path length by squared distances of an encoder's features.
 

@@ -46,9 +46,7 @@ def opened(
     """
     if isinstance(side, Source | FeatureSet):
         return side
-    if isinstance(side, FrechetStatistics):
-        return FeatureSet(name, side.n, {"features": side})
-    if isinstance(side, Moments):
+    if isinstance(side, FrechetStatistics | Moments):
         return FeatureSet(name, side.n, {"features": side})
     if isinstance(side, ImageData):
         labels = None if side.labels is None else side.labels.tolist()
@@ -111,21 +109,15 @@ def _of_array(
 def _of_function(
     side: Any, name: str, encoder: Encoder, samples: int | None, seed: int, value_range: Range
 ) -> Opened:
-    from ganfast.evaluation.generators import GeneratedImages, LatentSampler
+    from ganfast.evaluation.generators import GeneratedImages, sampler_of
 
     if samples is None:
         raise ValueError(f"samples must be given for {name}, got None")
-    function: Callable[[int], Tensor]
+    function: Callable[[int], Tensor] = side
     if isinstance(side, nn.Module):
-        size = getattr(side, "latent_dim", None)
-        if not isinstance(size, int):
-            raise ValueError(f"{name} must be a module with an int latent_dim, got {size!r}")
-        sampler = LatentSampler(side, (size,), 0, encoder.device)
+        function = sampler_of(side, name, encoder.device)
         if value_range == (-1.0, 1.0):
-            return GeneratedImages(sampler, name, None, samples, seed, encoder.channels)
-        function = sampler
-    else:
-        function = side
+            return GeneratedImages(function, name, None, samples, seed, encoder.channels)
 
     def images(n: int) -> Tensor:
         return _bytes(_pixels(function(n), name).detach().cpu(), name, value_range, None)

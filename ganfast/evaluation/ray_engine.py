@@ -6,6 +6,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from ganfast.data.extras import needed
 from ganfast.data.image_source import Shard
 from ganfast.evaluation.collect import Engine, Work, map_shards
 from ganfast.evaluation.state import State
@@ -33,12 +34,7 @@ def engine(spec: str, settings: "Settings", work: Work) -> Engine:
     Raises:
         ModuleNotFoundError: ray is not installed.
     """
-    try:
-        import ray
-    except ImportError as error:
-        raise ModuleNotFoundError(
-            "engine ray needs the package ray: pip install 'ganfast[ray]'", name="ray"
-        ) from error
+    ray = needed("ray", "ray", "engine ray")
 
     def mapped(
         positions: Sequence[int], count: int, buckets: int | None

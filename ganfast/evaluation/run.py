@@ -180,7 +180,8 @@ def score(
         samples = one.n if isinstance(one, FeatureSet) else len(one)
     two = _open(fake, encoder, layers, settings, samples, images=bool(of_features))
     _refuse_at_once(wanted, one, two, settings.on_error)
-    encoder = compiled_if_it_pays(encoder, _to_compute(one, two), settings)
+    known = sum(side.count or 0 for side in (one, two) if isinstance(side, Source))
+    encoder = compiled_if_it_pays(encoder, known, settings)
     work = Work(
         encoder, layers, limit=None if needs_features or pictures else FEW,
         batch_size=settings.batch_size, on_error=settings.on_error, labels="fid_intra" in wanted,
@@ -188,7 +189,7 @@ def score(
     if not quiet and is_first():
         forecast.announce(wanted, one, two, work, settings.options)
     (real_side, real_source, in_real), (fake_side, fake_source, in_fake) = (
-        _collect(side, opened, work, _for(side, settings, samples), quiet)
+        _collect(side, opened, work, replace(settings, samples=samples), quiet)
         for side, opened in ((real, one), (fake, two))
     )
     _check_dimensions(real_side, fake_side)
@@ -221,17 +222,6 @@ def score(
         _draw(result, real_source, fake_source, settings.options)
     result.seconds = time.perf_counter() - start
     return result
-
-
-def _to_compute(*sides: FeatureSet | Source) -> int:
-    """Return how many images are known to go through the network."""
-    return sum(side.count or 0 for side in sides if not isinstance(side, FeatureSet))
-
-
-def _for(side: Input, settings: Settings, samples: int | None) -> Settings:
-    """Return the settings with the number of samples of a generator."""
-    is_generator = isinstance(side, str) and inputs.is_generator(side)
-    return replace(settings, samples=samples) if is_generator else settings
 
 
 def _between_statistics(real: str, fake: str, wanted: list[str], settings: Settings) -> Result:
@@ -343,27 +333,22 @@ def engine_of(side: Input, settings: Settings, work: Work) -> Engine | None:
 def _collect(
     side: Input, source: FeatureSet | Source, work: Work, settings: Settings, quiet: bool
 ) -> tuple[FeatureSet, Source | None, State | None]:
-    """Return the features of one side, its images, and what was found of them."""
-    if isinstance(source, FeatureSet):
-        return source, None, None
-    engine = engine_of(side, settings, work)
-    found = collect(source, work, state=settings.state, engine=engine, quiet=quiet)
-    return as_side(source, found), source, found
-
-
-def as_side(source: Source, found: State) -> FeatureSet:
-    """Return what metrics take, of the state of a source.
+    """Return what metrics take of one side, its images, and what was found of them.
 
     Raises:
         ValueError: fewer than two images could be used.
     """
+    if isinstance(source, FeatureSet):
+        return source, None, None
+    engine = engine_of(side, settings, work)
+    found = collect(source, work, state=settings.state, engine=engine, quiet=quiet)
     need_two(source.name, found.n)
     moments = {**found.statistics(), **source.moments}
-    side = FeatureSet(source.name, found.n, moments, labels=found.labels)
+    features = FeatureSet(source.name, found.n, moments, labels=found.labels)
     if found.complete:
-        side.features, side.numbers = found.rows, found.numbers.tolist()
+        features.features, features.numbers = found.rows, found.numbers.tolist()
     source.unread = {**source.unread, **found.unread}
-    return side
+    return features, source, found
 
 
 def _notes(

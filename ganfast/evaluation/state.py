@@ -4,7 +4,7 @@ import hashlib
 import json
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -76,9 +76,9 @@ class State:
     def limited(self, limit: int | None) -> "State":
         """Return this state with so many features at most."""
         if limit is None or len(self.numbers) <= limit:
-            return _with(self, limit=limit)
+            return replace(self, limit=limit)
         kept = self.hashes.argsort(stable=True)[:limit].sort().values
-        return _with(self._at(kept), limit=limit, moments=self.statistics())
+        return replace(self._at(kept), limit=limit, moments=self.statistics())
 
     def statistics(self) -> dict[str, FrechetStatistics]:
         """Return mean and covariance, by layer."""
@@ -88,15 +88,15 @@ class State:
         """Return the state of a shard with the numbers that its images have in the source."""
         problems = self.problems.placed(numbers)
         places = torch.tensor([numbers[i] for i in self.numbers.tolist()], dtype=torch.int64)
-        return _with(self, numbers=places, problems=problems)
+        return replace(self, numbers=places, problems=problems)
 
     def in_part(self, source: str, part: Part) -> "State":
         """Return the state as that of some shards of a source, for `merged` to tell it apart."""
-        return _with(self, parts={source: part})
+        return replace(self, parts={source: part})
 
     def _at(self, places: Tensor) -> "State":
         labels = None if self.labels is None else [self.labels[i] for i in places.tolist()]
-        return _with(
+        return replace(
             self,
             rows={layer: x[places] for layer, x in self.rows.items()},
             numbers=self.numbers[places],
@@ -209,7 +209,7 @@ class Merger:
         self._count += len(state.numbers)
         if total.limit is not None and self._count > 2 * total.limit + 4096:
             self._add_rows()
-            self._left = [_with(self._sorted(), moments=total.moments).limited(total.limit)]
+            self._left = [replace(self._sorted(), moments=total.moments).limited(total.limit)]
             self._count = len(self._left[0].numbers)
 
     def state(self) -> State:
@@ -218,12 +218,12 @@ class Merger:
             raise ValueError("states must be given, got none")
         self._add_rows()
         total = self._total
-        rows = _with(self._sorted(), moments=total.moments).limited(total.limit)
+        rows = replace(self._sorted(), moments=total.moments).limited(total.limit)
         parts = {
             key: part._replace(positions=frozenset(self._positions[key]))
             for key, part in self._sources.items()
         }
-        return _with(
+        return replace(
             total,
             parts=parts,
             rows=rows.rows,
@@ -303,10 +303,6 @@ def _hashes(name: str, index: Tensor) -> Tensor:
         x = (x ^ (x >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
         x = (x ^ (x >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
     return torch.from_numpy(((x ^ (x >> np.uint64(31))) >> np.uint64(1)).astype(np.int64))
-
-
-def _with(state: State, **changed: Any) -> State:
-    return State(**{**vars(state), **changed})
 
 
 def _least(one: int | None, two: int | None) -> int | None:
