@@ -249,30 +249,36 @@ def _hash(name: str) -> int:
     return int.from_bytes(hashlib.blake2b(os.fsencode(name), digest_size=8).digest(), "little")
 
 
-class Folder(Files):
+class _LocalFiles(Files):
+    """Image files by their names in a folder."""
+
+    def __init__(
+        self, name: str, folder: Path, files: Iterable[str], channels: int,
+        background: Colour | None,
+    ) -> None:  # fmt: skip
+        self._folder, self._place = folder, os.path.realpath(folder)
+        super().__init__(name, files, channels, background)
+
+    def file(self, entry: str, held: ExitStack) -> Path:
+        return self._folder / entry
+
+    def state(self, entry: str) -> str:
+        try:
+            state = (self._folder / entry).stat()
+        except OSError:  # a dangling link: reported when it is read
+            return "unreadable"
+        return f"{state.st_size} {state.st_mtime_ns}"
+
+
+class Folder(_LocalFiles):
     """All images below a folder, in the order of their paths; hidden files are skipped.
 
     Links to folders are followed; see :func:`ganfast.data.listing.walk`.
     """
 
     def __init__(self, path: Path, channels: int, background: Colour | None = None) -> None:
-        self._path, self._place = path, os.path.realpath(path)
         found = names.path_order(listing.walk(path))
-        super().__init__(str(path), found, channels, background)
-
-    def file(self, entry: str, held: ExitStack) -> Path:
-        return self._path / entry
-
-    def state(self, entry: str) -> str:
-        return _state_of(self._path / entry)
-
-
-def _state_of(path: Path) -> str:
-    try:
-        state = path.stat()
-    except OSError:  # a dangling link: reported when it is read
-        return "unreadable"
-    return f"{state.st_size} {state.st_mtime_ns}"
+        super().__init__(str(path), path, found, channels, background)
 
 
 class RemoteFolder(Files):
@@ -377,7 +383,7 @@ class TarArchive(Files):
             for member in self._tar:
                 refuse_bomb(str(path), member.offset_data + member.size, path.stat().st_size)
                 if not member.isdir():
-                    self._members[_plain(member.name)] = member
+                    self._members[posixpath.normpath(member.name)] = member
             _check_end(self._tar)
         except PermissionError:
             raise
@@ -438,7 +444,7 @@ class TarArchive(Files):
             if not (member.issym() or member.islnk()):
                 raise ValueError(f"{entry} must be a file, got a pipe or device")
             folder = "" if member.islnk() else posixpath.dirname(name)
-            name = _plain(posixpath.join(folder, member.linkname))
+            name = posixpath.normpath(posixpath.join(folder, member.linkname))
         raise ValueError(f"{entry} must be a file, got links that lead in a circle")
 
 
@@ -457,10 +463,6 @@ def _check_end(tar: tarfile.TarFile) -> None:
             raise ValueError(f"more follows its end, after {len(tar.getmembers())} entries")
 
 
-def _plain(name: str) -> str:
-    return posixpath.normpath(name)
-
-
 def limited(entry: str, size: int, stored: int, file: IO[bytes]) -> io.BytesIO:
     """Read an entry into memory, unless it says that it is too large or turns out to be."""
     refuse_bomb(entry, size, stored)
@@ -477,7 +479,7 @@ def _refuse_large(entry: str, size: int) -> None:
         )
 
 
-class FileList(Files):
+class FileList(_LocalFiles):
     """Image files by their names, each counted as often as it is named, in this order."""
 
     def __init__(
@@ -490,8 +492,7 @@ class FileList(Files):
         labels: Sequence[str] | None = None,
     ) -> None:
         """``folder``: where relative names start."""
-        self._folder, self._place = folder, os.path.realpath(folder)
-        super().__init__(name, files, channels, background)
+        super().__init__(name, folder, files, channels, background)
         self._level, self._labels = (self._level if labels is None else None), labels
         # Hashes, as the names may be too many to hold.
         places = (hash(posixpath.normpath(entry)) for entry in self.entries)
@@ -500,12 +501,6 @@ class FileList(Files):
 
     def _is_image(self, file: str) -> bool:
         return listing.is_image_name(PurePosixPath(file).name)  # also in a hidden folder
-
-    def file(self, entry: str, held: ExitStack) -> Path:
-        return self._folder / entry
-
-    def state(self, entry: str) -> str:
-        return _state_of(self._folder / entry)
 
 
 def read_list(path: Path, channels: int, background: Colour | None) -> FileList:

@@ -26,7 +26,12 @@ def open_hdf5(path: Path, channels: int) -> Source:
     with readable(name, "HDF5 file"):
         file = h5py.File(path, "r", rdcc_nbytes=_CACHE)
         found: dict[str, Any] = {}
-        file.visititems(lambda key, item: _add(found, key, item, h5py.Dataset))
+
+        def add(key: str, item: Any) -> None:
+            if isinstance(item, h5py.Dataset):
+                found[key] = item
+
+        file.visititems(add)
     key, labels = chosen(path, {key: (array.shape, array.dtype) for key, array in found.items()})
     array = found[key]
     if array.external or array.is_virtual:
@@ -41,8 +46,3 @@ def open_hdf5(path: Path, channels: int) -> Source:
 
     state = digest(file_state(path), channels)
     return of_rows(Rows(array.shape, rows), name, state, classes, channels)
-
-
-def _add(found: dict[str, Any], key: str, item: Any, kind: type) -> None:
-    if isinstance(item, kind):
-        found[key] = item

@@ -15,6 +15,7 @@ EXTENSIONS = frozenset(
     )
 )
 LABELS_FILE = "dataset.json"  # as StyleGAN's data sets have it
+_NAMED = 10  # files that an error names
 _SPLITS = frozenset(("train", "training", "test", "val", "valid", "validation"))
 
 
@@ -72,6 +73,12 @@ def not_images(endings: Mapping[str, int]) -> str | None:
     total = sum(counts.values())
     files = "file is not read as an image" if total == 1 else "files are not read as images"
     return f"{total} {files} ({kinds}{more})"
+
+
+def in_lines(words: Sequence[str], count: int) -> str:
+    """Return the first of ``count`` sentences, each on a line."""
+    more = count - _NAMED
+    return "\n  ".join(["", *words[:_NAMED], *([f"and {more} more"] if more > 0 else [])])
 
 
 def ending(name: str) -> str:
@@ -141,15 +148,6 @@ def _last_number(file: str) -> int:
     """Return the last number in a file's name, or -1 if there is none."""
     digits = "".join(c if c.isdecimal() else " " for c in PurePosixPath(file).stem).split()
     return int(digits[-1]) if digits else -1
-
-
-def classes(names: Sequence[str]) -> list[str] | None:
-    """Return the class of each image, see `Folders`, or None without classes."""
-    folders = Folders()
-    for name in names:
-        folders.add(name)
-    level = folders.level()
-    return None if level is None else classes_at(level, names)
 
 
 def classes_at(level: int, names: Iterable[str]) -> list[str]:

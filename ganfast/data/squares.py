@@ -16,12 +16,12 @@ from torch import Tensor
 from ganfast._files import atomic_write, cache_folder
 from ganfast.data.image_data import ImageData
 from ganfast.data.image_source import Arrays, Source
+from ganfast.data.listing import in_lines
 
 OnError = Literal["stop", "skip"]
 
 IN_MEMORY = 1 << 28  # bytes of images that are decoded into memory; more go to a file
 _PART = 256  # images decoded before what is done is recorded
-_NAMED = 10  # broken images that an error names
 _VERSION = 1  # of the way from a file to a square: another one makes other cache files
 
 
@@ -149,22 +149,18 @@ def _need_space(folder: Path, wanted: int) -> None:
 
 
 def _sentence(source: Source, problems: dict[int, str], what: str) -> str:
-    listed = list(problems.values())
-    more = len(listed) - _NAMED
-    return (
-        f"{source.name}: {len(listed)} of {len(source)} images cannot be read ({what}):\n  "
-        + "\n  ".join(listed[:_NAMED])
-        + (f"\n  and {more} more" if more > 0 else "")
-    )
+    counts = f"{len(problems)} of {len(source)} images cannot be read ({what})"
+    return f"{source.name}: {counts}:{in_lines([*problems.values()], len(problems))}"
 
 
 def _labelled(source: Source, images: Tensor, problems: dict[int, str]) -> ImageData:
     """Return the images with the labels of those that could be read."""
-    if source.labels is None:
+    found = source.labels
+    if found is None:
         return ImageData(images, None, source.name)
-    names = class_names(source.labels)
+    names = class_names(found)
     number = {name: i for i, name in enumerate(names)}
-    labels = [number[name] for i, name in enumerate(source.labels) if i not in problems]
+    labels = [number[name] for i, name in enumerate(found) if i not in problems]
     return ImageData(images, torch.tensor(labels), source.name, names)
 
 

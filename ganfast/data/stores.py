@@ -8,6 +8,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path, PurePosixPath
 from typing import IO, Any, NamedTuple, TypeVar
 
@@ -222,8 +223,8 @@ def below(url: str) -> Iterator[tuple[str, Listed]]:
     root = path.rstrip("/")
     left = [root]
     while left:
-        folder = left.pop()
-        for info in sorted(_listing(url, system, folder), key=lambda info: str(info["name"])):
+        listed = _tried(url, partial(system.ls, left.pop(), detail=True))
+        for info in sorted(listed, key=lambda info: str(info["name"])):
             name = str(info["name"]).rstrip("/")
             relative = name.removeprefix(root).lstrip("/")
             if not relative or is_hidden(relative):
@@ -241,11 +242,6 @@ def matching(pattern: str) -> list[str]:
     found = _tried(pattern, lambda: sorted(system.glob(path)))
     start = f"{chain}::" if chain else ""
     return [f"{start}{system.unstrip_protocol(name)}" for name in found]
-
-
-def _listing(url: str, system: Any, folder: str) -> list[dict[str, Any]]:
-    found: list[dict[str, Any]] = _tried(url, lambda: system.ls(folder, detail=True))
-    return found
 
 
 def _state(info: dict[str, Any]) -> str | None:

@@ -1,5 +1,6 @@
 """What images a source holds, from a look at some of them."""
 
+from collections import Counter
 from dataclasses import dataclass
 
 import torch
@@ -57,9 +58,6 @@ def survey(source: Source) -> Survey:
     sizes, coloured = facts_of_all[:, :2], facts_of_all[:, 2]
     by_area = sizes.prod(1).argsort()
     smallest, largest = (tuple(sizes[by_area[i]].tolist()) for i in (0, -1))
-    counts: dict[str, int] = {}
-    for label in source.labels or ():
-        counts[label] = counts.get(label, 0) + 1
     return Survey(
         name=source.name,
         count=len(source),
@@ -67,7 +65,7 @@ def survey(source: Source) -> Survey:
         smallest=smallest,
         largest=largest,
         grey=not bool(coloured.any()),
-        classes=counts,
+        classes=Counter(source.labels or ()),
     )
 
 

@@ -17,6 +17,7 @@ from torch import Tensor
 from ganfast._files import atomic_write, check_writable, remove_abandoned
 from ganfast._names import printable
 from ganfast.data.image_source import Shard, Source, digest
+from ganfast.data.listing import in_lines
 from ganfast.distributed import Processes, process_count, process_rank
 from ganfast.evaluation.problems import Problems
 from ganfast.evaluation.progress import progress_bar
@@ -25,7 +26,6 @@ from ganfast.features import Encoder
 from ganfast.features.user_models import UNKNOWN
 
 OnError = Literal["stop", "skip"]
-_NAMED = 10  # files that an error names
 # Bytes of decoded images at which a batch ends: at their full size, and at most a million pixels.
 _MOST_WHOLE, _MOST_SHRUNK = 1 << 27, 1 << 29
 _AT_ONCE = 32  # images that are read together if they come resized
@@ -259,13 +259,10 @@ def _refuse(source: Source, shards: Sequence[Shard], position: int, problems: Pr
                 end = min(begin + _AT_ONCE, len(opened))
                 wrong = opened.read(begin, end, lambda image: image.new_empty(0))[1]
                 everything.add({shard.numbers[i]: words for i, words in wrong.items()})
-    more = len(everything) - _NAMED
     of = "" if count is None else f" of {count}"
     raise ValueError(
         f"{name}: {len(everything)}{of} images cannot be used "
-        "(--on-error skip leaves them out):\n  "
-        + "\n  ".join(everything.words[:_NAMED])
-        + (f"\n  and {more} more" if more > 0 else "")
+        f"(--on-error skip leaves them out):{in_lines(everything.words, len(everything))}"
     )
 
 
