@@ -141,13 +141,7 @@ def lock(descriptor: int) -> bool | None:
 
 
 def refuse_bomb(name: str, size: int, stored: int) -> None:
-    """Raise ValueError for a packed file that expands to far more than it can mean.
-
-    Args:
-        name: of the file.
-        size: bytes when it is unpacked.
-        stored: bytes that it takes.
-    """
+    """Raise ValueError for a file of ``stored`` bytes that expands to far more than it can mean."""
     if size > max(_FREE, _RATIO * stored):
         raise ValueError(
             f"{name} must not expand to more than {_RATIO} times its size, got {size:,} bytes from "

@@ -38,9 +38,7 @@ class Place(NamedTuple):
 def headers(path: File) -> dict[str, Header]:
     """Return the shape and dtype of each array, without reading the arrays.
 
-    Raises:
-        OSError: the file cannot be opened.
-        ValueError: it is no .npz file.
+    Raises OSError if the file cannot be opened, and ValueError if it is no .npz file.
     """
     found = {}
     with _opened(path) as archive:

@@ -55,12 +55,8 @@ def open_npy(path: Path, channels: int) -> Source:
 def open_remote(url: str, channels: int) -> Source | None:
     """Open the array of a .npz or .npy file of a store, whose rows are asked for as they are read.
 
-    Returns:
-        None if the array is packed or in Fortran's order, or if the store sends no parts of files.
-
-    Raises:
-        ValueError: as `open_npz`.
-        FileNotFoundError, PermissionError, ModuleNotFoundError, StoreError: it cannot be read.
+    None if the array is packed or in Fortran's order, or if the store sends no parts of files.
+    Raises as `open_npz` and `stores.read`.
     """
     try:
         file = stores.Ranges(url)
@@ -89,14 +85,7 @@ def open_remote(url: str, channels: int) -> Source | None:
 
 
 def of_rows(rows: Tensor | Rows, name: str, key: str | None, labels: Any, channels: int) -> Source:
-    """Return the images (N, C, H, W) or features (N, D) of an array.
-
-    Args:
-        rows: the array.
-        name: of its file.
-        key: of the file.
-        labels: an array (N,), or None.
-        channels: of the images.
+    """Return the images (N, C, H, W) or features (N, D) of an array; ``labels`` is one (N,).
 
     Raises:
         ValueError: there are none, or the images have another number of channels.

@@ -128,10 +128,7 @@ class Files(Source):
 
     @abstractmethod
     def file(self, entry: str, held: ExitStack) -> Path | io.BytesIO:
-        """Return what the decoder reads.
-
-        Large files in memory take turns, which last until ``held`` is closed.
-        """
+        """Return what the decoder reads; large files in memory take turns until ``held`` closes."""
 
     @abstractmethod
     def state(self, entry: str) -> str | None:

@@ -21,11 +21,7 @@ class Joined(Source):
     """Images, or features, of several sources in turn."""
 
     def __init__(self, name: str, pieces: Sequence[tuple[str, Source]]) -> None:
-        """``pieces``: name and content of each; the names tell them apart.
-
-        Raises:
-            ValueError: there are none, or both images and features.
-        """
+        """``pieces``: name and content of each; the names tell them apart."""
         if not pieces:
             raise ValueError(f"{name} must hold images or features, got none")
         self.name, self._pieces = name, pieces

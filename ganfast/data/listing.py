@@ -32,9 +32,7 @@ def is_hidden(name: str) -> bool:
 
 
 def walk(root: Path) -> Iterator[str]:
-    """Yield the files below a folder, by names relative to it with forward slashes.
-
-    Hidden ones are skipped.
+    """Yield the files below a folder, by names relative to it with forward slashes; no hidden ones.
 
     A link to a folder is followed, each real folder being read once.
 
@@ -156,12 +154,7 @@ def classes_at(level: int, names: Iterable[str]) -> list[str]:
 
 
 def labels_file(found: Iterable[str], images: Iterable[str]) -> str | None:
-    """Return the ``dataset.json`` of all images: at the top, or in a folder that holds everything.
-
-    Args:
-        found: the names of all files of that name.
-        images: of the images, with forward slashes; iterated over once for each of ``found``.
-    """
+    """Return which ``dataset.json`` is of all images: at the top, or in a folder of everything."""
     for name in sorted(found, key=len):
         if all(image.startswith(name.removesuffix(LABELS_FILE)) for image in images):
             return name
@@ -175,7 +168,7 @@ def labels_of(text: bytes, names: Iterable[str], folder: str, where: str) -> lis
         text: ``{"labels": [[name, class], ...]}`` or ``{"labels": null}``.
         names: of the images, with forward slashes.
         folder: of the file, which their names in it leave out; empty, or ending in a slash.
-        where: of the file, for errors.
+        where: the file, for errors.
 
     Raises:
         ValueError: the file is damaged, or has no label for an image.

@@ -84,8 +84,7 @@ def open_images(spec: str | Path, channels: int, background: Colour | None = Non
     Args:
         spec: a folder; a .tar, .zip, .npz, .npy, .pt, .safetensors, .parquet, .arrow, .h5 or .mdb
             file; a list of images (.txt, .csv); or a pattern or URL of these.
-        channels: 1 or 3.
-        background: of files, as for :func:`ganfast.data.image_files.decode`.
+        channels, background: of images, as for :func:`ganfast.data.image_files.decode`.
 
     Raises:
         FileNotFoundError: there is nothing at this path.
@@ -106,11 +105,7 @@ def open_images(spec: str | Path, channels: int, background: Colour | None = Non
 
 
 def expanded(spec: str) -> list[str]:
-    """Return the files or the folder that a pattern or a URL stands for, in order.
-
-    Raises:
-        FileNotFoundError: a pattern matches nothing.
-    """
+    """Return the files or the folder that a pattern or a URL stands for, in order."""
     found: list[str] = []
     for part in _parts(spec):
         for one in _braces(part):

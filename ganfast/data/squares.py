@@ -48,15 +48,10 @@ def squares(source: Source, size: int, on_error: OnError = "stop") -> ImageData:
     Up to ``IN_MEMORY`` bytes are kept in memory. More are decoded once, into a file in the cache
     folder that is mapped into memory; an interrupted call continues where it stopped.
 
-    Args:
-        source: the images.
-        size: side in pixels.
-        on_error: ``"stop"`` at images that cannot be read, or ``"skip"`` them with a warning.
-
     Raises:
         OSError: the cache has too little free space.
-        ValueError: images cannot be read and ``on_error`` is ``"stop"``, with their names; or none
-            can be read.
+        ValueError: images cannot be read and ``on_error`` is not ``"skip"``, with their names; or
+            none can be read.
     """
     if isinstance(source, Arrays) and source.images.shape[2:] == (size, size):
         return _labelled(source, source.images, {})

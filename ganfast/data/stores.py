@@ -51,12 +51,7 @@ class Listed(NamedTuple):
 
 
 def read(url: str, size: int | None, most: int) -> bytes:
-    """Return the bytes of a file, and of one that turns out to be larger one more than ``most``.
-
-    Args:
-        url: of the file.
-        size: how many there are, if that is known; these fit.
-        most: bytes that are read.
+    """Return the bytes of a file: all if their number is known, else at most ``most`` + 1.
 
     Raises:
         FileNotFoundError, PermissionError, ModuleNotFoundError: it cannot be read.
@@ -78,9 +73,7 @@ def read(url: str, size: int | None, most: int) -> bytes:
 def fetched(url: str) -> tuple[Path, "tempfile.TemporaryDirectory[str]"]:
     """Copy a file to a temporary folder, which is gone with the second of the results.
 
-    Raises:
-        FileNotFoundError, PermissionError, ModuleNotFoundError, StoreError: as `read`.
-        OSError: there is too little space.
+    Raises as `read`, and OSError if there is too little space.
     """
     folder = tempfile.TemporaryDirectory(prefix="ganfast-")
     target = Path(folder.name) / PurePosixPath(url.partition("?")[0]).name
@@ -112,15 +105,9 @@ def opened(url: str) -> IO[bytes]:
 
 
 class Ranges(io.RawIOBase):
-    """A file whose parts are asked for one by one, each until it comes.
+    """A file of ``size`` bytes whose parts are asked for one by one, each until it comes.
 
-    Attributes:
-        name: the URL.
-        size: in bytes.
-
-    Raises:
-        FileNotFoundError, PermissionError, ModuleNotFoundError, StoreError: as `read`.
-        NoRanges: the store sends no parts of files.
+    Raises as `read`, and `NoRanges` if the store sends no parts of files.
     """
 
     def __init__(self, url: str) -> None:
@@ -195,10 +182,7 @@ class Ranges(io.RawIOBase):
 
 
 def state(url: str) -> str | None:
-    """Return a text that is of this file alone and changes with it; None if the store says none.
-
-    Raises as `read`.
-    """
+    """Return a text of this file alone that changes with it, if there is one. Raises as `read`."""
     system, path = _system(url)
     return _state(_tried(url, lambda: system.info(path)))
 

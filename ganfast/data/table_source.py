@@ -26,19 +26,12 @@ _BEGINNINGS = (b"\x89PNG", b"\xff\xd8\xff", b"GIF8", b"RIFF", b"BM", b"II*\0", b
 
 
 class _Columns(NamedTuple):
-    """What a file holds.
+    """What a file holds."""
 
-    Attributes:
-        content: the column of images or of features.
-        is_images: which of the two it is.
-        label: the column of classes, if there is one.
-        classes: their names, by number.
-    """
-
-    content: str
+    content: str  # the column of images or of features
     is_images: bool
-    label: str | None
-    classes: Sequence[str] | None
+    label: str | None  # the column of classes
+    classes: Sequence[str] | None  # their names, by number
 
 
 # Reads a column, from a row on, in parts.
@@ -76,12 +69,7 @@ class _Table(Source):
         self, name: str, rows: int, columns: _Columns, read: _Read, channels: int,
         background: Colour | None, key: str | None, first: int = 0, in_ranges: bool = False,
     ) -> None:  # fmt: skip
-        """Keep what is known of a table.
-
-        Args:
-            first: the number of the first row in its file, for messages.
-            in_ranges: rows are found at once, so that ranges of them are shards.
-        """
+        """``first``: number of the first row in its file; ``in_ranges``: of rows are the shards."""
         self.name, self.channels, self._background = name, channels, background
         self._rows, self._columns, self._read, self._first = rows, columns, read, first
         self._column, self._in_ranges = _Column(read, columns.content), in_ranges

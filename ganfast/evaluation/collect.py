@@ -74,8 +74,7 @@ def collect(
     others return it without moments and features.
 
     Args:
-        source: the images or features.
-        work: what is computed.
+        source, work: the images or features, and what is computed of them.
         state: folder of finished shards, which are not computed again. File names hold a hash of
             the items and of all settings, so that no shard is mistaken for another. Features of a
             callable are not stored, since its code or weights may change unseen.

@@ -93,12 +93,7 @@ def has_images(spec: str) -> bool:
 
 
 def load_statistics(spec: str, layers: tuple[str, ...], expected: Mapping[str, str]) -> FeatureSet:
-    """Load a statistics file.
-
-    Args:
-        spec: the file.
-        layers: the layers whose moments are wanted.
-        expected: settings of the feature network, which the file must not contradict.
+    """Load the moments of some layers, which must be of a network with the expected settings.
 
     Raises:
         ValueError: it is damaged, or says that it was made with other settings.
@@ -190,12 +185,8 @@ def open_source(
     """Open what a name, a path, a pattern, a URL or ``module:callable`` stands for.
 
     Args:
-        spec: a name wins over a path; ``./digits`` is the folder.
-        channels: 1 or 3.
-        samples: images that a generator makes, 50,000 by default.
-        seed: of a generator.
-        device: of a generator.
-        background: of image files, as for :func:`ganfast.data.open_source`.
+        spec, channels, background: as for :func:`ganfast.data.open_source`.
+        samples, seed, device: of a generator, which makes 50,000 images by default.
 
     Raises:
         FileNotFoundError: there is no such file.

@@ -33,13 +33,10 @@ def opened(
         side: any of what `ganfast.evaluate` takes, but paths.
         name: what it is called.
         encoder: returns the feature network, which is loaded only for images.
-        samples: images of a function.
-        seed: of a function.
+        samples, seed: of a function.
         value_range: of floats, by default [0, 1], and [-1, 1] from functions.
-        layers: of the network, which images of an iterable go through at once.
-        keep: features that are kept of an iterable; None keeps all.
-        batch_size: images of an iterable that go through the network at once.
-        quiet: show no progress bar.
+        layers, keep, batch_size, quiet: of an iterable, whose images go through the network at
+            once: the layers, the features that are kept (None keeps all), and the progress bar.
 
     Raises:
         TypeError, ValueError: it is none of these, or its content does not fit.

@@ -30,9 +30,6 @@ def engine(spec: str, settings: "Settings", work: Work) -> Engine:
         settings: of the network; ``workers`` is the number of actors, by default one for each GPU
             of the cluster, or for each four CPUs.
         work: what is computed of each shard.
-
-    Raises:
-        ModuleNotFoundError: ray is not installed.
     """
     ray = needed("ray", "ray", "engine ray")
 

@@ -22,17 +22,11 @@ _BLOCK = 1024  # features that are added to the moments together
 
 
 class Part(NamedTuple):
-    """The shards of a source that a state holds.
+    """The shards of a source that a state holds."""
 
-    Attributes:
-        name: of the source.
-        of: how many shards the source has.
-        positions: of those that are here.
-    """
-
-    name: str
-    of: int
-    positions: frozenset[int]
+    name: str  # of the source
+    of: int  # how many shards it has
+    positions: frozenset[int]  # of those that are here
 
 
 @dataclass
@@ -274,14 +268,7 @@ class Merger:
 def of_features(
     settings: Mapping[str, str], name: str, index: Sequence[int], rows: Mapping[str, Tensor]
 ) -> State:
-    """Return the state of one shard.
-
-    Args:
-        settings: of the feature network.
-        name: of the shard.
-        index: of the images, in the shard.
-        rows: their features, by layer.
-    """
+    """Return the state of one shard: the features of its images with these numbers in it."""
     numbers = torch.tensor(index, dtype=torch.int64)
     return State(
         dict(settings), n=len(index), rows=dict(rows), numbers=numbers,
