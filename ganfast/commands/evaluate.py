@@ -1,8 +1,4 @@
-"""The commands ``eval``, ``fid``, ``stats``, ``merge`` and ``weights``.
-
-Exit codes: 0 all is well, 1 an input cannot be used (one sentence on stderr says which and why),
-2 the command line is wrong, 130 stopped by Ctrl-C.
-"""
+"""The commands ``eval``, ``fid``, ``stats``, ``merge`` and ``weights``."""
 
 import json
 import os
@@ -17,7 +13,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from ganfast._files import check_writable
-from ganfast.commands.options import INTERRUPTED, Device, Json, Threads, UsageError, prepare, usage
+from ganfast.commands.options import Device, Json, Threads, UsageError, interrupted, prepare, usage
 
 if TYPE_CHECKING:
     from ganfast import evaluation
@@ -318,8 +314,7 @@ def _processes() -> Iterator[bool]:
     try:
         yield is_first()
     except KeyboardInterrupt:
-        print("stopped; with --state DIR the same command goes on from here", file=sys.stderr)
-        sys.exit(INTERRUPTED)
+        interrupted("stopped; with --state DIR the same command goes on from here")
     finally:
         if torch.distributed.is_initialized():
             torch.distributed.destroy_process_group()

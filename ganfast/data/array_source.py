@@ -17,7 +17,6 @@ from ganfast.data import stores
 from ganfast.data.image_source import (
     Arrays,
     FeatureArray,
-    ImageRows,
     Rows,
     Source,
     digest,
@@ -97,9 +96,7 @@ def of_rows(rows: Tensor | Rows, name: str, key: str | None, labels: Any, channe
         return FeatureArray(rows, name, key, words)
     if rows.shape[1] not in (1, 3):
         raise ValueError(f"{name} must hold images of 1 or 3 channels, got {tuple(rows.shape)}")
-    if isinstance(rows, Tensor):
-        return Arrays(rows, name, channels, words, key)
-    return ImageRows(rows, name, channels, words, key)
+    return Arrays(rows, name, channels, words, key)
 
 
 def open_safetensors(path: Path, channels: int) -> Source:

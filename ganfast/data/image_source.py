@@ -13,6 +13,7 @@ import torch
 from torch import Tensor
 
 from ganfast.data import listing
+from ganfast.data.image_data import check_range
 
 Prepare = Callable[[Tensor], Tensor]  # of an image (C, H, W)
 Read = tuple[list[Tensor], dict[int, str]]  # images, and by number what is wrong with others
@@ -216,8 +217,11 @@ class FeatureArray(Source):
         return self._features[start:stop]
 
 
-class ImageRows(Source):
-    """Images of an array, uint8 (N, 1 or 3, H, W), converted to ``channels``."""
+class Arrays(Source):
+    """Images of an array, uint8 (N, 1 or 3, H, W), converted to ``channels``.
+
+    The key of those in memory, or mapped into it, is a hash of their bytes unless one is given.
+    """
 
     def __init__(
         self,
@@ -227,8 +231,19 @@ class ImageRows(Source):
         labels: Sequence[int | str] | None = None,
         key: str | None = None,
     ) -> None:
+        if isinstance(images, Tensor):
+            if len(images) == 0:
+                raise ValueError(f"{name} must hold images, got none")
+            as_channels(images[:1], channels)
+            key = key or _digest_of(images)
         self._stored, self.name, self.channels, self._key = images, name, channels, key
         self._labels = None if labels is None else [str(label) for label in labels]
+
+    @property
+    def images(self) -> Tensor | None:
+        """All of them, with the wanted channels; None if they are read in parts."""
+        found = self._stored
+        return as_channels(found, self.channels) if isinstance(found, Tensor) else None
 
     def __len__(self) -> int:
         return self._stored.shape[0]
@@ -236,28 +251,6 @@ class ImageRows(Source):
     def read(self, start: int, stop: int, prepare: Prepare | None = None) -> Read:
         images = list(as_channels(self._stored[start:stop], self.channels))
         return images if prepare is None else [prepare(image) for image in images], {}
-
-
-class Arrays(ImageRows):
-    """Images in memory or mapped into it; their key is a hash of their bytes if none is given."""
-
-    def __init__(
-        self,
-        images: Tensor,
-        name: str,
-        channels: int,
-        labels: Sequence[int | str] | None = None,
-        key: str | None = None,
-    ) -> None:
-        if len(images) == 0:
-            raise ValueError(f"{name} must hold images, got none")
-        as_channels(images[:1], channels)
-        super().__init__(images, name, channels, labels, key or _digest_of(images))
-
-    @property
-    def images(self) -> Tensor:
-        """All of them, with the wanted channels."""
-        return as_channels(self._stored[:], self.channels)
 
 
 def _digest_of(images: Tensor) -> str:
@@ -280,3 +273,13 @@ def as_channels(images: Tensor, channels: int) -> Tensor:
     weights = torch.tensor([19595, 38470, 7471]).view(3, 1, 1)
     grey = ((images.to(torch.int64) * weights).sum(1, keepdim=True) + 0x8000) >> 16
     return grey.to(torch.uint8)
+
+
+def as_bytes(images: Tensor, name: str, value_range: tuple[float, float], channels: int) -> Tensor:
+    """Convert images (N, 1 or 3, H, W), uint8 or floats, which are rounded, as `as_channels`."""
+    if images.is_floating_point():
+        low, high = value_range
+        check_range(f"images of {name}", images, low, high)
+        wide = images.to(torch.promote_types(images.dtype, torch.float32))
+        images = ((wide - low) * (255 / (high - low))).round_().clamp_(0, 255).to(torch.uint8)
+    return as_channels(images, channels)

@@ -25,14 +25,19 @@ _PART = 256  # images decoded before what is done is recorded
 _VERSION = 1  # of the way from a file to a square: another one makes other cache files
 
 
+def centre(image: Tensor) -> Tensor:
+    """Cut an image (C, H, W) to its centre square."""
+    side = min(image.shape[1:])
+    top, left = ((length - side) // 2 for length in image.shape[1:])
+    return image[:, top : top + side, left : left + side]
+
+
 def square(image: Tensor, size: int) -> Tensor:
     """Cut a uint8 image (C, H, W) to its centre square and resize it, by antialiased bicubic."""
     from PIL import Image
 
-    side = min(image.shape[1:])
-    top, left = ((length - side) // 2 for length in image.shape[1:])
-    cut = image[:, top : top + side, left : left + side]
-    if side == size:
+    cut = centre(image)
+    if cut.shape[1] == size:
         return cut.contiguous()
     pixels = cut.permute(1, 2, 0).contiguous().numpy()
     resized = Image.fromarray(pixels.squeeze(2) if len(image) == 1 else pixels).resize(
@@ -53,8 +58,9 @@ def squares(source: Source, size: int, on_error: OnError = "stop") -> ImageData:
         ValueError: images cannot be read and ``on_error`` is not ``"skip"``, with their names; or
             none can be read.
     """
-    if isinstance(source, Arrays) and source.images.shape[2:] == (size, size):
-        return _labelled(source, source.images, {})
+    stored = source.images if isinstance(source, Arrays) else None
+    if stored is not None and stored.shape[2:] == (size, size):
+        return _labelled(source, stored, {})
     shape = (len(source), source.channels, size, size)
     if np.prod(shape) <= IN_MEMORY or source.key is None:
         images = torch.empty(shape, dtype=torch.uint8)
@@ -110,7 +116,10 @@ def _cached(source: Source, size: int) -> tuple[Tensor, dict[int, str]]:
                     file.write(made.numpy().tobytes())
                     file.flush()
                     problems |= wrong
-                    _write_record(record, min(start + _PART, len(source)), problems)
+                    done = min(start + _PART, len(source))
+                    found = json.dumps({"done": done, "problems": list(problems.items())})
+                    with atomic_write(record) as noted:
+                        noted.write(found.encode())
     shape = (len(source) - len(problems), source.channels, size, size)
     if not shape[0]:
         return torch.empty(shape, dtype=torch.uint8), problems
@@ -126,11 +135,6 @@ def _recorded(record: Path, path: Path, one: int) -> tuple[int, dict[int, str]]:
         if path.stat().st_size >= one * (done - len(problems)) >= 0:
             return done, problems
     return 0, {}
-
-
-def _write_record(record: Path, done: int, problems: dict[int, str]) -> None:
-    with atomic_write(record) as file:
-        file.write(json.dumps({"done": done, "problems": list(problems.items())}).encode())
 
 
 def _need_space(folder: Path, wanted: int) -> None:

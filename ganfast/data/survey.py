@@ -13,24 +13,15 @@ _LOOKED_AT = 128
 
 @dataclass(frozen=True)
 class Survey:
-    """What a look at evenly spaced images of a source found.
-
-    Attributes:
-        name: where the images come from.
-        count: images of the source, readable or not.
-        side: median of the images' shorter sides, in pixels.
-        smallest, largest: height and width of the smallest and the largest image looked at.
-        grey: all images looked at are grey.
-        classes: number of images of each class, by its name; empty without labels.
-    """
+    """What a look at evenly spaced images of a source found."""
 
     name: str
-    count: int
-    side: int
-    smallest: tuple[int, int]
+    count: int  # of all images, readable or not
+    side: int  # median of the shorter sides, in pixels
+    smallest: tuple[int, int]  # height and width of an image
     largest: tuple[int, int]
     grey: bool
-    classes: dict[str, int]
+    classes: dict[str, int]  # images of each, by its name; empty without labels
 
     def __str__(self) -> str:
         low, high = (f"{width} x {height}" for height, width in (self.smallest, self.largest))

@@ -35,23 +35,14 @@ _OLD = re.compile(r"[0-9a-f]{32}-\d{6}\.safetensors")  # a shard of version 0.1.
 
 @dataclass(frozen=True)
 class Work:
-    """What is computed of each shard.
-
-    Attributes:
-        encoder: the feature network.
-        layers: of it.
-        limit: features that are kept at most, besides the moments; None keeps all.
-        batch_size: images that go through the network at once; fewer if they are large.
-        on_error: ``"stop"`` at images that cannot be used, or ``"skip"`` them.
-        labels: also find out the class of each image.
-    """
+    """What is computed of each shard."""
 
     encoder: Encoder
     layers: tuple[str, ...] = ("features",)
-    limit: int | None = None
-    batch_size: int = 32
+    limit: int | None = None  # features that are kept at most, besides the moments
+    batch_size: int = 32  # fewer go through the network at once if they are large
     on_error: OnError = "stop"
-    labels: bool = False
+    labels: bool = False  # also find out the class of each image
 
 
 # Maps those shards that have these positions: yields the position and the state of each, in any

@@ -27,7 +27,7 @@ def announce(
     counts = [side.n if isinstance(side, FeatureSet) else side.count for side in (real, fake)]
     if None in counts or not {"prdc", "realism", "mifid"} & {*wanted}:
         return
-    sizes = [_bounded(int(count or 0), options.neighbour_samples) for count in counts]
+    sizes = [min(count, options.neighbour_samples or count) for count in counts if count]
     most = max(pairs(name, *sizes) for name in wanted)
     if most < _LONG * 1e6:  # which no machine takes so long for
         return
@@ -35,7 +35,7 @@ def announce(
     for name in wanted:
         time_needed = seconds * pairs(name, *sizes)
         if time_needed >= _LONG:
-            less = seconds * pairs(name, *(_bounded(size, _BOUND) for size in sizes))
+            less = seconds * pairs(name, *(min(size, _BOUND) for size in sizes))
             print(
                 f"{name} compares {pairs(name, *sizes):.2g} pairs of features, which takes about "
                 f"{_in_words(time_needed)} here; --neighbour-samples {_BOUND} takes "
@@ -50,10 +50,6 @@ def pairs(name: str, n: int, m: int) -> float:
     return {"prdc": (n * n + m * m) / 2 + n * m, "realism": n * n / 2 + n * m, "mifid": n * m}.get(
         name, 0
     )
-
-
-def _bounded(count: int, limit: int | None) -> int:
-    return count if limit is None else min(count, limit)
 
 
 def _dimensions(real: FeatureSet | Source, fake: FeatureSet | Source, work: Work) -> int:

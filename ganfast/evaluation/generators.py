@@ -10,9 +10,7 @@ from torch import Tensor, nn
 
 from ganfast import metrics
 from ganfast._names import user_code
-from ganfast.data import to_uint8
-from ganfast.data.image_data import check_range
-from ganfast.data.image_source import Prepare, Read, Source, as_channels, digest
+from ganfast.data.image_source import Prepare, Read, Source, as_bytes, digest
 from ganfast.evaluation.progress import progress_bar
 from ganfast.evaluation.scores import FeatureSet
 from ganfast.features import Encoder
@@ -46,8 +44,8 @@ class LatentSampler:
 class GeneratedImages(Source):
     """``samples`` images of a function of a number, the same whichever part is read.
 
-    The function returns images (n, 1 or 3, H, W), uint8 or floats in [-1, 1]. It is called for
-    ``batch`` images at a time, with torch seeded from ``seed`` and the number of the batch.
+    The function returns images (n, 1 or 3, H, W), uint8 or floats in ``value_range``. It is called
+    for ``batch`` images at a time, with torch seeded from ``seed`` and the number of the batch.
     """
 
     batch = 64
@@ -60,10 +58,11 @@ class GeneratedImages(Source):
         samples: int,
         seed: int,
         channels: int,
+        value_range: tuple[float, float] = (-1.0, 1.0),
     ) -> None:
         if samples < 1:
             raise ValueError(f"samples must be at least 1, got {samples}")
-        self.function, self._samples = function, samples
+        self.function, self._samples, self.value_range = function, samples, value_range
         self._seed, self.channels, self.name = seed, channels, name
         self._last: tuple[int, Tensor] | None = None  # a batch may be read in parts
         self._key = None if key is None else digest(3, key, seed, channels)  # of any number
@@ -98,11 +97,8 @@ class GeneratedImages(Source):
         if not isinstance(images, Tensor) or images.shape[:1] != (self.batch,):
             got = tuple(images.shape) if isinstance(images, Tensor) else type(images).__name__
             raise ValueError(f"{self.name} must return {self.batch} images, got {got}")
-        images = images.detach().cpu()
-        if images.is_floating_point():
-            check_range(f"images of {self.name}", images, -1.0, 1.0)
-        images = images if images.dtype == torch.uint8 else to_uint8(images)
-        self._last = index, as_channels(images, self.channels)
+        images = as_bytes(images.detach().cpu(), self.name, self.value_range, self.channels)
+        self._last = index, images
         return self._last[1]
 
 
@@ -153,7 +149,7 @@ def need_latents(fake: FeatureSet | Source) -> LatentSampler:
     """
     if not isinstance(fake, GeneratedImages):
         raise ValueError(f"ppl needs a generator as FAKE, got images: {fake.name}")
-    if not isinstance(fake.function, LatentSampler):
+    if not isinstance(fake.function, LatentSampler) or fake.value_range != (-1.0, 1.0):
         raise ValueError(
             f"ppl needs a generator with latents, but {fake.name} is a function of a number; "
             "give a checkpoint, or a module with latent_dim"

@@ -149,12 +149,10 @@ def is_features(side: "str | Source | FeatureSet") -> bool:
     if side in data.EMBEDDED or is_generator(side) or is_statistics(side):
         return False
     if Path(side).is_dir():
-        return (
-            not data.has_idx_files(Path(side))
-            and opening.may_hold_features(Path(side))
-            and (data.open_any(side, 3).is_features)
-        )
-    return opening.ending(side) in opening.OF_FEATURES and data.open_any(side, 3).is_features
+        may_be = not data.has_idx_files(Path(side)) and opening.may_hold_features(Path(side))
+    else:
+        may_be = opening.ending(side) in opening.OF_FEATURES
+    return may_be and data.open_any(side, 3).is_features
 
 
 def is_images(side: "str | Source | FeatureSet") -> bool:

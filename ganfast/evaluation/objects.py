@@ -10,8 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from ganfast.data import ImageData
-from ganfast.data.image_data import check_range
-from ganfast.data.image_source import Arrays, FeatureArray, Prepare, Read, Source, as_channels
+from ganfast.data.image_source import Arrays, FeatureArray, Prepare, Read, Source, as_bytes
 from ganfast.evaluation.progress import progress_bar
 from ganfast.evaluation.scores import FeatureSet
 from ganfast.features import Encoder
@@ -82,7 +81,7 @@ class Items(Source):
                 raise ValueError(
                     f"{self.name} must hold images (C, H, W), got shape {tuple(image.shape)}"
                 )
-            image = _bytes(image[None], self.name, self._range, self.channels)[0]
+            image = as_bytes(image[None], self.name, self._range, self.channels)[0]
             images.append(image if prepare is None else prepare(image))
         return images, {}
 
@@ -100,7 +99,7 @@ def _of_array(
             f"got {array.dtype} {tuple(array.shape)}"
         )
     channels = encoder().channels
-    return Arrays(_bytes(_channels_first(array), name, value_range, channels), name, channels)
+    return Arrays(as_bytes(_channels_first(array), name, value_range, channels), name, channels)
 
 
 def _of_function(
@@ -110,16 +109,13 @@ def _of_function(
 
     if samples is None:
         raise ValueError(f"samples must be given for {name}, got None")
-    function: Callable[[int], Tensor] = side
-    if isinstance(side, nn.Module):
-        function = sampler_of(side, name, encoder.device)
-        if value_range == (-1.0, 1.0):
-            return GeneratedImages(function, name, None, samples, seed, encoder.channels)
 
     def images(n: int) -> Tensor:
-        return _bytes(_pixels(function(n), name).detach().cpu(), name, value_range, None)
+        return _pixels(side(n), name)
 
-    return GeneratedImages(images, name, None, samples, seed, encoder.channels)
+    is_module = isinstance(side, nn.Module)
+    function = sampler_of(side, name, encoder.device) if is_module else images
+    return GeneratedImages(function, name, None, samples, seed, encoder.channels, value_range)
 
 
 def _through_network(
@@ -158,7 +154,7 @@ def _images(side: Iterable[Any], name: str, channels: int, value_range: Range) -
                 f"{name} must hold images (C, H, W) or batches, got shape {tuple(images.shape)}"
             )
         if len(images):
-            yield from _bytes(images, name, value_range, channels)
+            yield from as_bytes(images, name, value_range, channels)
 
 
 def _image_of(item: Any, name: str) -> Any:
@@ -203,13 +199,3 @@ def _channels_first(array: Tensor) -> Tensor:
     if array.ndim in (3, 4) and array.shape[-1] in (1, 3) and array.shape[-3] not in (1, 3):
         return array.movedim(-1, -3)
     return array
-
-
-def _bytes(images: Tensor, name: str, value_range: Range, channels: int | None) -> Tensor:
-    """Return images (N, C, H, W) as bytes; floats are rounded to the nearest."""
-    if images.is_floating_point():
-        low, high = value_range
-        check_range(f"images of {name}", images, low, high)
-        wide = images.to(torch.promote_types(images.dtype, torch.float32))
-        images = ((wide - low) * (255 / (high - low))).round_().clamp_(0, 255).to(torch.uint8)
-    return images if channels is None else as_channels(images, channels)

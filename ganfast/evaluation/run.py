@@ -152,15 +152,9 @@ def score(
         elif settings.engine != "here" and not isinstance(side, FeatureSet):
             raise ValueError(f"engine must be 'here' for an opened source, got {settings.engine!r}")
     needs_features = wanted_features(wanted)
-    if (
-        isinstance(real, str)
-        and isinstance(fake, str)
-        and not pictures
-        and not needs_features
-        and inputs.is_statistics(real)
-        and inputs.is_statistics(fake)
-    ):
-        return _between_statistics(real, fake, wanted, settings)
+    files = [side for side in (real, fake) if isinstance(side, str) and inputs.is_statistics(side)]
+    if len(files) == 2 and not pictures and not needs_features:
+        return _between_statistics(files, wanted, settings)
     encoder = encoder_for([real, fake], settings)
     layers = tuple(dict.fromkeys(TABLE[name].layer for name in wanted))
     if pictures and "features" not in layers:
@@ -224,10 +218,10 @@ def score(
     return result
 
 
-def _between_statistics(real: str, fake: str, wanted: list[str], settings: Settings) -> Result:
+def _between_statistics(files: Sequence[str], wanted: list[str], settings: Settings) -> Result:
     """Score two statistics files, which needs no network and no weights."""
     start = time.perf_counter()
-    found = [load_settings(inputs.here(spec)) for spec in (real, fake)]
+    found = [load_settings(inputs.here(spec)) for spec in files]
     # Files of other tools say nothing of their network: it is what the caller says.
     asked = {"features": settings.features, "dims": str(settings.dims)}
     expected = next((s for s in found if s is not None), asked)
@@ -238,7 +232,7 @@ def _between_statistics(real: str, fake: str, wanted: list[str], settings: Setti
         )
     label = label_of(expected)
     layers = tuple(dict.fromkeys(TABLE[name].layer for name in wanted))
-    one, two = (inputs.load_statistics(spec, layers, expected) for spec in (real, fake))
+    one, two = (inputs.load_statistics(spec, layers, expected) for spec in files)
     _refuse_at_once(wanted, one, two, settings.on_error)
     _check_dimensions(one, two)
     rows = [row for name in wanted for row in TABLE[name].rows(one, two, label, settings.options)]

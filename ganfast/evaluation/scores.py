@@ -151,10 +151,8 @@ def _compared(
     real: FeatureSet, fake: FeatureSet, metric: str, options: Options
 ) -> tuple[list[Tensor], str]:
     """Return the features of both sides that are compared pair by pair, and how many if not all."""
-    sides, limit = (
-        [side.need("features", metric) for side in (real, fake)],
-        options.neighbour_samples,
-    )
+    sides = [side.need("features", metric) for side in (real, fake)]
+    limit = options.neighbour_samples
     if limit is None or max(map(len, sides)) <= limit:
         return sides, ""
     draw = torch.Generator().manual_seed(options.seed)

@@ -203,7 +203,7 @@ class Merger:
         self._count += len(state.numbers)
         if total.limit is not None and self._count > 2 * total.limit + 4096:
             self._add_rows()
-            self._left = [replace(self._sorted(), moments=total.moments).limited(total.limit)]
+            self._left = [self._sorted(total).limited(total.limit)]
             self._count = len(self._left[0].numbers)
 
     def state(self) -> State:
@@ -211,20 +211,11 @@ class Merger:
         if self._total is None:
             raise ValueError("states must be given, got none")
         self._add_rows()
-        total = self._total
-        rows = replace(self._sorted(), moments=total.moments).limited(total.limit)
         parts = {
             key: part._replace(positions=frozenset(self._positions[key]))
             for key, part in self._sources.items()
         }
-        return replace(
-            total,
-            parts=parts,
-            rows=rows.rows,
-            numbers=rows.numbers,
-            hashes=rows.hashes,
-            labels=rows.labels,
-        )
+        return replace(self._sorted(self._total).limited(self._total.limit), parts=parts)
 
     def _add_parts(self, parts: Mapping[str, Part]) -> None:
         for key, part in parts.items():
@@ -246,17 +237,15 @@ class Merger:
             moments.setdefault(layer, FrechetStatistics(found.dim)).merge(found)
         self._new = []
 
-    def _sorted(self) -> State:
-        """Return the rows of all, by their numbers."""
-        assert self._total is not None
+    def _sorted(self, total: State) -> State:
+        """Return the state of all with the rows of all, by their numbers."""
         left = [state for state in self._left if len(state.numbers)]
         if not left:
-            return State(self._total.settings)
-        layers = left[0].rows.keys()
+            return total
         known = [state.labels for state in left if state.labels is not None]
-        joined = State(
-            self._total.settings,
-            rows={layer: torch.cat([state.rows[layer] for state in left]) for layer in layers},
+        joined = replace(
+            total,
+            rows={key: torch.cat([state.rows[key] for state in left]) for key in left[0].rows},
             numbers=torch.cat([state.numbers for state in left]),
             hashes=torch.cat([state.hashes for state in left]),
             labels=[y for labels in known for y in labels] if len(known) == len(left) else None,
