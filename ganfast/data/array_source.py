@@ -54,7 +54,7 @@ def open_npy(path: Path, channels: int) -> Source:
 def open_remote(url: str, channels: int) -> Source | None:
     """Open the array of a .npz or .npy file of a store, whose rows are asked for as they are read.
 
-    None if the array is packed or in Fortran's order, or if the store sends no parts of files.
+    Returns None if it is packed or in Fortran's order, or if the store sends no parts of files.
     Raises as `open_npz` and `stores.read`.
     """
     try:

@@ -69,7 +69,7 @@ class _Table(Source):
         self, name: str, rows: int, columns: _Columns, read: _Read, channels: int,
         background: Colour | None, key: str | None, first: int = 0, in_ranges: bool = False,
     ) -> None:  # fmt: skip
-        """``first``: number of the first row in its file; ``in_ranges``: of rows are the shards."""
+        """``first`` is the number of its first row in the file; ``in_ranges`` shards are ranges."""
         self.name, self.channels, self._background = name, channels, background
         self._rows, self._columns, self._read, self._first = rows, columns, read, first
         self._column, self._in_ranges = _Column(read, columns.content), in_ranges

@@ -56,7 +56,7 @@ def labels(
     """Return the class of each image, or None if no file says one.
 
     Raises:
-        ValueError: only some images have a class, or a file, of those ``where``, is damaged.
+        ValueError: only some images have a class, or a file is damaged; it says ``where``.
     """
     by_key = {key: _label(name, content(name), where) for key, name in described.items()}
     found = [by_key.get(key_of(image)[0]) for image in images]

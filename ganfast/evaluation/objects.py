@@ -35,7 +35,7 @@ def opened(
         samples, seed: of a function.
         value_range: of floats, by default [0, 1], and [-1, 1] from functions.
         layers, keep, batch_size, quiet: of an iterable, whose images go through the network at
-            once: the layers, the features that are kept (None keeps all), and the progress bar.
+            once; ``keep`` is how many features are kept, and None keeps all.
 
     Raises:
         TypeError, ValueError: it is none of these, or its content does not fit.
