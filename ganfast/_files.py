@@ -28,10 +28,7 @@ def atomic_write(path: str | os.PathLike[str]) -> Iterator[BinaryIO]:
         IsADirectoryError: ``path`` is a folder.
         OSError: the folder cannot be written.
     """
-    target = Path(os.path.realpath(path))
-    if target.is_dir():
-        raise IsADirectoryError(f"path must name a file, got the folder {str(path)!r}")
-    make_folder(target.parent)
+    target = _target(path)
     remove_abandoned(target.parent, target.name)
     file, temporary = _temporary(target)
     try:
@@ -50,6 +47,15 @@ def atomic_write(path: str | os.PathLike[str]) -> Iterator[BinaryIO]:
     _fsync_folder(target.parent)
 
 
+def _target(path: str | os.PathLike[str]) -> Path:
+    """Return which file is written, in a folder that is made if it is missing."""
+    target = Path(os.path.realpath(path))
+    if target.is_dir():
+        raise IsADirectoryError(f"path must name a file, got the folder {str(path)!r}")
+    make_folder(target.parent)
+    return target
+
+
 def cache_folder() -> Path:
     """Return ``$GANFAST_CACHE``, or ``ganfast`` in ``$XDG_CACHE_HOME`` or ``~/.cache``."""
     if "GANFAST_CACHE" in os.environ:
@@ -57,21 +63,10 @@ def cache_folder() -> Path:
     return Path(os.environ.get("XDG_CACHE_HOME", "~/.cache")).expanduser() / "ganfast"
 
 
-def read_tensors(path: Path) -> "tuple[dict[str, Tensor], dict[str, str]]":
-    """Read the tensors and the metadata of a safetensors file, whose name may have any bytes.
-
-    Raises:
-        ValueError: the file is damaged.
-        OSError: it cannot be read.
-    """
-    return parse_tensors(path.read_bytes())
-
-
 def parse_tensors(raw: bytes) -> "tuple[dict[str, Tensor], dict[str, str]]":
-    """Return the tensors and the metadata in the bytes of a safetensors file.
+    """Return the tensors and the metadata of a safetensors file; ValueError if it is damaged.
 
-    Raises:
-        ValueError: they are damaged.
+    It takes bytes, as the name of a file may have any.
     """
     from safetensors import SafetensorError
     from safetensors.torch import load
@@ -141,13 +136,7 @@ def lock(descriptor: int) -> bool | None:
 
 
 def refuse_bomb(name: str, size: int, stored: int) -> None:
-    """Raise ValueError for a packed file that expands to far more than it can mean.
-
-    Args:
-        name: of the file.
-        size: bytes when it is unpacked.
-        stored: bytes that it takes.
-    """
+    """Raise ValueError for a file of ``stored`` bytes that expands to far more than it can mean."""
     if size > max(_FREE, _RATIO * stored):
         raise ValueError(
             f"{name} must not expand to more than {_RATIO} times its size, got {size:,} bytes from "
@@ -178,11 +167,7 @@ def _short(name: str) -> str:
 
 def check_writable(path: str | os.PathLike[str]) -> None:
     """Raise as `atomic_write` would, before the work that ends with it; nothing is left there."""
-    target = Path(os.path.realpath(path))
-    if target.is_dir():
-        raise IsADirectoryError(f"path must name a file, got the folder {str(path)!r}")
-    make_folder(target.parent)
-    file, probe = _temporary(target)
+    file, probe = _temporary(_target(path))
     with file:
         probe.unlink()
 

@@ -49,7 +49,8 @@ def hold(folder: str | os.PathLike[str]) -> Iterator[None]:
                 "writes it; wait for that run, stop it, or name another folder"
             )
         os.ftruncate(descriptor, 0)
-        os.pwrite(descriptor, json.dumps(_self()).encode(), 0)
+        owner = {"host": socket.gethostname(), "pid": os.getpid()}
+        os.pwrite(descriptor, json.dumps(owner).encode(), 0)
         threading.Thread(target=_beat, args=(path, ended), daemon=True).start()
         _held[root] = 1
         try:
@@ -63,10 +64,6 @@ def hold(folder: str | os.PathLike[str]) -> Iterator[None]:
     finally:
         ended.set()
         os.close(descriptor)
-
-
-def _self() -> dict[str, object]:
-    return {"host": socket.gethostname(), "pid": os.getpid()}
 
 
 def _open(path: Path) -> tuple[int, bool]:

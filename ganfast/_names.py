@@ -40,11 +40,7 @@ def check_name(
 ) -> None:
     """Raise ValueError unless ``name`` is known; the message offers the name that was meant.
 
-    Args:
-        argument: what the user calls it.
-        name: what the user gave.
-        known: all that there are.
-        aliases: names that other projects use, and the known name of each.
+    ``aliases`` are names that other projects use, each with the known name.
     """
     if isinstance(name, str) and name in known:
         return

@@ -38,9 +38,7 @@ class Place(NamedTuple):
 def headers(path: File) -> dict[str, Header]:
     """Return the shape and dtype of each array, without reading the arrays.
 
-    Raises:
-        OSError: the file cannot be opened.
-        ValueError: it is no .npz file.
+    Raises OSError if the file cannot be opened, and ValueError if it is no .npz file.
     """
     found = {}
     with _opened(path) as archive:
@@ -60,9 +58,7 @@ def names(path: str | os.PathLike[str]) -> list[str]:
 def read(path: File, wanted: Iterable[str]) -> Arrays:
     """Return those of the named arrays that the file has, and read no other.
 
-    Raises:
-        OSError: the file cannot be opened.
-        ValueError: it is no .npz file, holds objects, or would expand to far more than its size.
+    Raises as `headers`, and ValueError for objects and for what is far larger than its file.
     """
     with _opened(path) as archive:
         entries = _entries(archive)
@@ -73,11 +69,7 @@ def read(path: File, wanted: Iterable[str]) -> Arrays:
 def mapped(path: str | os.PathLike[str], name: str) -> np.ndarray[Any, Any] | None:
     """Map an array into memory; None if its file is packed, as `numpy.savez_compressed` packs.
 
-    Writes go to a copy.
-
-    Raises:
-        OSError: the file cannot be opened.
-        ValueError: it is damaged, holds objects, or is shorter than it says.
+    Writes go to a copy. Raises as `read`, and ValueError for a file that is shorter than it says.
     """
     place = placed(path, name)
     return None if place is None else _map(path, place)

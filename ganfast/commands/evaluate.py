@@ -1,26 +1,22 @@
-"""The commands ``eval``, ``fid``, ``stats``, ``merge`` and ``weights``.
-
-Exit codes: 0 all is well, 1 an input cannot be used (one sentence on stderr says which and why),
-2 the command line is wrong, 130 stopped by Ctrl-C.
-"""
+"""The commands ``eval``, ``fid``, ``stats``, ``merge`` and ``weights``."""
 
 import json
 import os
 import shlex
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from dataclasses import fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from ganfast._files import check_writable
-from ganfast.commands.options import INTERRUPTED, Device, Json, Threads, UsageError, prepare, usage
+from ganfast.commands.options import Device, Json, Threads, UsageError, interrupted, prepare, usage
 
 if TYPE_CHECKING:
     from ganfast import evaluation
-    from ganfast.evaluation import Options, Result, Settings
 
 Real = Annotated[str, typer.Argument(metavar="REAL", help="Images or statistics, see docs.")]
 Fake = Annotated[str, typer.Argument(metavar="FAKE", help="Images or a generator, see docs.")]
@@ -110,26 +106,18 @@ def evaluate(
     Exit codes: 0 all is well, 1 an input cannot be used, 2 the command line is wrong, 130 stopped
     by Ctrl-C.
     """
-    from ganfast.evaluation import Options, names
+    given = dict(locals())  # the options, by name
+    from ganfast.evaluation import names
     from ganfast.evaluation.scoring import evaluate
 
     with usage():
         wanted = names(metrics)
-    settings = _settings(
-        Options(
-            seed, ddof, kid_subsets, kid_subset_size, splits, k, inclusive, neighbour_samples
-        ),
-        threads,
-        features=features, resize=resize, dims=dims, weights=weights, sha256=sha256, dtype=dtype,
-        device=device, batch_size=batch_size, samples=samples, on_error=on_error,
-        background=background, state=state, engine=engine, workers=workers, compile=compile,
-        graphs=graphs, download=download,
-    )  # fmt: skip
+    settings = _settings(given)
     if report is not None:  # before the work, not after it
         check_writable(report)
     with _processes() as first:
-        pictures, keywords = report is not None, _keywords(settings)
-        result = evaluate(real, fake, wanted, pictures=pictures, progress=not as_json, **keywords)
+        pictures = report is not None
+        result = evaluate(real, fake, wanted, pictures=pictures, progress=not as_json, **settings)
         if not first:
             return
         if report is not None:
@@ -153,18 +141,12 @@ def fid(
     threads: Threads = None,
 ) -> None:  # fmt: skip
     """Compute the Fréchet distance alone, which keeps no features in memory; see ganfast eval."""
-    from ganfast.evaluation import Options
+    given = dict(locals())  # the options, by name
     from ganfast.evaluation.scoring import evaluate
 
-    settings = _settings(
-        Options(seed=seed, ddof=ddof), threads,
-        features=features, resize=resize, dims=dims, weights=weights, sha256=sha256, dtype=dtype,
-        device=device, batch_size=batch_size, samples=samples, on_error=on_error,
-        background=background, state=state, engine=engine, workers=workers, compile=compile,
-        graphs=graphs, download=download,
-    )  # fmt: skip
+    settings = _settings(given)
     with _processes() as first:
-        result = evaluate(real, fake, "fid", progress=not as_json, **_keywords(settings))
+        result = evaluate(real, fake, "fid", progress=not as_json, **settings)
         if first:
             _print(result, as_json)
 
@@ -193,7 +175,8 @@ def stats(
     threads: Threads = None,
 ) -> None:  # fmt: skip
     """Write the mean and covariance of features: mu and sigma, as pytorch-fid reads them."""
-    from ganfast.evaluation import Options, statistics
+    given = dict(locals())  # the options, by name
+    from ganfast.evaluation import Options, Settings, statistics
     from ganfast.evaluation.parts import SAMPLE
 
     with usage():
@@ -201,17 +184,14 @@ def stats(
     if shard is not None and out.suffix != ".state":
         raise UsageError(f"out must end in .state with --shard, got {str(out)!r}")
     _check_out(out)
-    settings = _settings(
-        Options(seed=seed), threads,
-        features=features, resize=resize, dims=dims, weights=weights, sha256=sha256, dtype=dtype,
-        device=device, batch_size=batch_size, samples=samples, on_error=on_error,
-        background=background, state=state, engine=engine, workers=workers, compile=compile,
-        graphs=graphs, download=download,
-    )  # fmt: skip
+    settings = _settings(given)
+    options = Options(seed=settings.pop("seed"))
     if sample is None:
         sample = SAMPLE if out.suffix == ".state" else 0
     with _processes() as first:
-        found, remarks = statistics(images, settings, part=part, sample=sample)
+        found, remarks = statistics(
+            images, Settings(options=options, **settings), part=part, sample=sample
+        )
         if not first:
             return
         _save(out, found, remarks)
@@ -289,44 +269,36 @@ def weights(download: Download = False) -> None:
     print("dinov2_*, clip_*  in the cache of Hugging Face; --download fetches them when used")
 
 
-def _settings(
-    options: "Options", threads: int | None, *, device: str | None, resize: Any, on_error: str,
-    features: str, dims: int, weights: str | None, sha256: str | None, dtype: str, batch_size: int,
-    samples: int | None, background: str | None, state: Path | None, engine: Any,
-    workers: int | None, compile: str,
-    graphs: bool, download: bool,
-) -> "Settings":  # fmt: skip
-    """Check what the parser left unchecked; ``resize`` is checked when the network is loaded."""
+def _settings(given: Mapping[str, Any]) -> dict[str, Any]:
+    """Check what the parser left unchecked, and return the settings as `ganfast.evaluate` has them.
+
+    Args:
+        given: the arguments of a command, by name; ``resize`` is checked with the network.
+    """
     from ganfast.data.image_files import colour
     from ganfast.distributed import own_device
-    from ganfast.evaluation import Settings
+    from ganfast.evaluation import Options, Settings
 
-    if background is not None:
+    if given["background"] is not None:
         with usage():
-            colour(background)
-    if on_error not in ("stop", "skip"):
-        raise UsageError(f"on-error must be stop or skip, got {on_error!r}")
-    if compile not in ("yes", "no", "auto"):
-        raise UsageError(f"compile must be yes, no or auto, got {compile!r}")
-    if engine not in ("here", "ray"):
-        raise UsageError(f"engine must be here or ray, got {engine!r}")
-    return Settings(
-        features=features, resize=resize, dims=dims, weights=weights, sha256=sha256, dtype=dtype,
-        device=own_device(prepare(device, threads)), batch_size=batch_size, samples=samples,
-        on_error="skip" if on_error == "skip" else "stop", background=background, state=state,
-        engine=engine, workers=workers, compile="auto" if compile == "auto" else compile == "yes",
-        graphs=graphs, download=download, options=options,
-    )  # fmt: skip
+            colour(given["background"])
+    for name, known in (
+        ("on_error", ("stop", "skip")),
+        ("compile", ("yes", "no", "auto")),
+        ("engine", ("here", "ray")),
+    ):
+        if given[name] not in known:
+            words = f"{', '.join(known[:-1])} or {known[-1]}"
+            raise UsageError(f"{name.replace('_', '-')} must be {words}, got {given[name]!r}")
+    names = [field.name for kind in (Settings, Options) for field in fields(kind)]
+    return {
+        **{name: given[name] for name in names if name in given},
+        "device": own_device(prepare(given["device"], given["threads"])),
+        "compile": {"yes": True, "no": False}.get(given["compile"], "auto"),
+    }
 
 
-def _keywords(settings: "Settings") -> dict[str, Any]:
-    """Return the settings as `ganfast.evaluate` takes them."""
-    found = dict(vars(settings))
-    options = found.pop("options")
-    return {**found, **vars(options)}
-
-
-def _print(result: "Result", as_json: bool) -> None:
+def _print(result: "evaluation.Result", as_json: bool) -> None:
     print(json.dumps(result.as_json(), indent=2) if as_json else result.as_text())
 
 
@@ -342,8 +314,7 @@ def _processes() -> Iterator[bool]:
     try:
         yield is_first()
     except KeyboardInterrupt:
-        print("stopped; with --state DIR the same command goes on from here", file=sys.stderr)
-        sys.exit(INTERRUPTED)
+        interrupted("stopped; with --state DIR the same command goes on from here")
     finally:
         if torch.distributed.is_initialized():
             torch.distributed.destroy_process_group()

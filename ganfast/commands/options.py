@@ -4,7 +4,7 @@ import sys
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, NoReturn
 
 import typer
 
@@ -99,7 +99,7 @@ def say(words: str) -> None:
     print(words, file=sys.stderr, flush=True)
 
 
-def interrupted(words: str) -> None:
+def interrupted(words: str) -> NoReturn:
     """Say how to continue, and exit with the code of Ctrl-C."""
-    print(words, file=sys.stderr)
+    say(words)
     sys.exit(INTERRUPTED)

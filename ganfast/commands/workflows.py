@@ -71,8 +71,10 @@ def train(
     best_by, patience, divergence; log_every, score_every, sample_every, checkpoint_every,
     keep_checkpoints, samples, tensorboard, wandb.
     """
-    from ganfast.distributed import joined
+    from ganfast.distributed import Processes, joined
     from ganfast.train import config
+    from ganfast.workflows import autoencoder, cyclegan
+    from ganfast.workflows import train as recipe
     from ganfast.workflows.run_folder import CONFIG
 
     words = [*(set_ or []), *([f"model={model}"] if model else [])]
@@ -94,7 +96,26 @@ def train(
         print_fields(_kind(values), values)
         return
     with joined(prepare(device, threads)) as own:
-        _train(values, settings is None, out, own, resume, resume_from, overwrite, as_json)
+        with usage(settings is None):
+            wanted = config.from_mapping(_kind(values), values)
+        first = Processes().first
+        note = say if first else None
+        if isinstance(wanted, cyclegan.CycleConfig):
+            done = cyclegan.cycle(wanted, out, own, resume, overwrite, resume_from)
+            rows, finished, facts = cyclegan.rows(done), done.finished, asdict(done)
+        elif isinstance(wanted, autoencoder.AutoencoderConfig):
+            coded = autoencoder.autoencode(wanted, out, overwrite, own, resume, resume_from, note)
+            if coded is None:
+                interrupted(_AGAIN.format(wanted.steps, out))
+            rows, finished, facts = autoencoder.rows(coded), True, asdict(coded)
+        else:
+            result = recipe.train(wanted, out, own, resume, overwrite, resume_from, note)
+            rows, finished, facts = recipe.rows(result), result.finished, asdict(result)
+        if not first:
+            return
+        _print_end(rows, out, facts if as_json else None)
+        if not finished:
+            interrupted(_AGAIN.format(wanted.steps, out))
 
 
 def _kind(values: dict[str, Any]) -> type[Any]:
@@ -105,45 +126,6 @@ def _kind(values: dict[str, Any]) -> type[Any]:
         return cyclegan.CycleConfig
     is_coder = values.get("model") in autoencoder.MODELS
     return autoencoder.AutoencoderConfig if is_coder else gan.Config
-
-
-def _train(
-    values: dict[str, Any],
-    only_words: bool,
-    out: Path,
-    device: str,
-    resume: bool,
-    resume_from: Path | None,
-    overwrite: bool,
-    as_json: bool,
-) -> None:
-    from ganfast.distributed import Processes
-    from ganfast.train import config
-    from ganfast.workflows import autoencoder, cyclegan
-    from ganfast.workflows import train as recipe
-
-    with usage(only_words):
-        wanted = config.from_mapping(_kind(values), values)
-    first = Processes().first
-    note = say if first else None
-    steps = wanted.steps
-    if isinstance(wanted, cyclegan.CycleConfig):
-        done = cyclegan.cycle(wanted, out, device, resume, overwrite, resume_from)
-        rows, finished, facts = cyclegan.rows(done), done.finished, asdict(done)
-    elif isinstance(wanted, autoencoder.AutoencoderConfig):
-        coded = autoencoder.autoencode(wanted, out, overwrite, device, resume, resume_from, note)
-        if coded is None:
-            interrupted(_AGAIN.format(steps, out))
-            return
-        rows, finished, facts = autoencoder.rows(coded), True, asdict(coded)
-    else:
-        result = recipe.train(wanted, out, device, resume, overwrite, resume_from, note)
-        rows, finished, facts = recipe.rows(result), result.finished, asdict(result)
-    if not first:
-        return
-    _print_end(rows, out, facts if as_json else None)
-    if not finished:
-        interrupted(_AGAIN.format(steps, out))
 
 
 def demo(

@@ -6,7 +6,7 @@ from ganfast.data.batch_stream import BatchStream
 from ganfast.data.idx import Split, digits, has_idx_files, idx_folder
 from ganfast.data.image_data import ImageData, to_float, to_uint8
 from ganfast.data.image_files import Colour
-from ganfast.data.image_source import Arrays, ImageSource, Source
+from ganfast.data.image_source import Arrays, Source
 from ganfast.data.opening import is_pattern, open_images
 from ganfast.data.squares import OnError, squares
 from ganfast.data.stores import is_url
@@ -34,7 +34,7 @@ def open_source(
     channels: int,
     background: Colour | None = None,
     split: Split = "train",
-) -> ImageSource:
+) -> Source:
     """Open an embedded data set by name, or images by path, without reading them all.
 
     Args:
@@ -49,7 +49,7 @@ def open_source(
         ValueError: the source holds no images, or not this split.
     """
     found = open_any(source, channels, background, split)
-    if not isinstance(found, ImageSource) or found.is_features:
+    if found.is_features:
         raise ValueError(f"{found.name} must hold images, got features")
     return found
 

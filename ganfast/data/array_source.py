@@ -5,7 +5,7 @@ import math
 import warnings
 from collections.abc import Mapping, Sequence
 from pathlib import Path, PurePosixPath
-from typing import IO, Any, Protocol, cast
+from typing import IO, Any, cast
 
 import numpy as np
 import torch
@@ -14,18 +14,17 @@ from torch import Tensor
 from ganfast import _npz
 from ganfast._names import printable
 from ganfast.data import stores
-from ganfast.data.feature_source import FeatureArray, FeatureSource, is_features
 from ganfast.data.image_source import (
     Arrays,
-    ImageSource,
-    Prepare,
+    FeatureArray,
+    Rows,
     Source,
-    as_channels,
     digest,
     file_state,
+    key_of,
 )
 
-_Shapes = Mapping[str, tuple[Sequence[int], torch.dtype]]
+_Type = np.dtype[Any] | torch.dtype
 
 
 def open_npz(path: Path, channels: int) -> Source:
@@ -36,9 +35,7 @@ def open_npz(path: Path, channels: int) -> Source:
     Raises:
         ValueError: it is no such file, or does not hold exactly one such array.
     """
-    headers = _npz.headers(path)
-    shapes = {name: (shape, torch_type(dtype)) for name, (shape, dtype) in headers.items()}
-    name, labels = chosen(path, shapes)
+    name, labels = chosen(path, _npz.headers(path))
 
     def read(name: str) -> Tensor:
         found = _npz.mapped(path, name)
@@ -50,19 +47,15 @@ def open_npz(path: Path, channels: int) -> Source:
 def open_npy(path: Path, channels: int) -> Source:
     """Open a .npy file of images or features, mapped into memory. Raises as `open_npz`."""
     array = _npz.mapped_npy(path)
-    chosen(path, {"the array": (array.shape, torch_type(array.dtype))})
+    chosen(path, {"the array": (array.shape, array.dtype)})
     return _opened(path, tensor(array), None, channels)
 
 
 def open_remote(url: str, channels: int) -> Source | None:
     """Open the array of a .npz or .npy file of a store, whose rows are asked for as they are read.
 
-    Returns:
-        None if the array is packed or in Fortran's order, or if the store sends no parts of files.
-
-    Raises:
-        ValueError: as `open_npz`.
-        FileNotFoundError, PermissionError, ModuleNotFoundError, StoreError: it cannot be read.
+    Returns None if it is packed or in Fortran's order, or if the store sends no parts of files.
+    Raises as `open_npz` and `stores.read`.
     """
     try:
         file = stores.Ranges(url)
@@ -71,109 +64,39 @@ def open_remote(url: str, channels: int) -> Source | None:
     reader = cast(IO[bytes], io.BufferedReader(file, 1 << 16))
     labels = None
     if PurePosixPath(url.partition("?")[0]).suffix.lower() == ".npz":
-        headers = _npz.headers(reader)
-        shapes = {name: (shape, torch_type(dtype)) for name, (shape, dtype) in headers.items()}
-        key, of_classes = chosen(url, shapes)
-        place = _npz.placed(reader, key)
+        name, of_classes = chosen(url, _npz.headers(reader))
+        place = _npz.placed(reader, name)
         if of_classes is not None:
-            labels = [str(y) for y in _npz.read(reader, [of_classes])[of_classes].tolist()]
+            labels = _npz.read(reader, [of_classes])[of_classes]
     else:
         place = _npz.placed_npy(reader)
-        chosen(url, {"the array": (place.shape, torch_type(place.dtype))})
+        chosen(url, {"the array": (place.shape, place.dtype)})
     if place is None or place.fortran:
         return None
-    state = stores.state(url)
-    whole = None if state is None else digest(state, channels)
-    return of_rows(_RemoteRows(file, place), printable(url), whole, labels, channels)
+    row = math.prod(place.shape[1:]) * place.dtype.itemsize
+
+    def rows(start: int, stop: int) -> Tensor:
+        raw = file.part(place.start + start * row, place.start + stop * row)
+        return tensor(np.frombuffer(raw, place.dtype).reshape(stop - start, *place.shape[1:]))
+
+    key = key_of(stores.state(url), channels)
+    return of_rows(Rows(place.shape, rows), printable(url), key, labels, channels)
 
 
-class Rows(Protocol):
-    """An array that is read in parts."""
-
-    shape: tuple[int, ...]
-
-    def read(self, start: int, stop: int) -> Tensor:
-        """Return the rows from ``start`` to ``stop``."""
-
-
-def of_rows(
-    rows: Rows, name: str, key: str | None, labels: list[str] | None, channels: int
-) -> Source:
-    """Return the images (N, H, W, C) or features (N, D) of an array that is read in parts.
+def of_rows(rows: Tensor | Rows, name: str, key: str | None, labels: Any, channels: int) -> Source:
+    """Return the images (N, C, H, W) or features (N, D) of an array; ``labels`` is one (N,).
 
     Raises:
         ValueError: there are none, or the images have another number of channels.
     """
     if 0 in rows.shape:
-        raise ValueError(f"{name} must hold images or features, got {rows.shape}")
+        raise ValueError(f"{name} must hold images or features, got {tuple(rows.shape)}")
+    words = None if labels is None else [str(label) for label in labels.tolist()]
     if len(rows.shape) == 2:
-        return _RowFeatures(rows, name, key, labels)
-    return _RowImages(rows, name, key, labels, channels)
-
-
-class _RemoteRows:
-    """An array in a store, whose rows are asked for at once."""
-
-    def __init__(self, file: stores.Ranges, place: _npz.Place) -> None:
-        self._file, self._place, self.shape = file, place, place.shape
-        self._row = math.prod(place.shape[1:]) * place.dtype.itemsize
-
-    def read(self, start: int, stop: int) -> Tensor:
-        _, shape, dtype, _ = self._place
-        first = self._place.start + start * self._row
-        raw = self._file.part(first, first + (stop - start) * self._row)
-        return tensor(np.frombuffer(raw, dtype).reshape(stop - start, *shape[1:]))
-
-
-class _RowImages(ImageSource):
-    """Images of an array that is read in parts."""
-
-    def __init__(
-        self, rows: Rows, name: str, key: str | None, labels: list[str] | None, channels: int
-    ) -> None:
-        self._rows, self.name, self._key, self._labels = rows, name, key, labels
-        self.channels, self._are_last = channels, _are_last(rows.shape, name)
-
-    @property
-    def key(self) -> str | None:
-        return self._key
-
-    @property
-    def labels(self) -> list[str] | None:
-        return self._labels
-
-    def __len__(self) -> int:
-        return self._rows.shape[0]
-
-    def read(
-        self, start: int, stop: int, prepare: Prepare | None = None
-    ) -> tuple[list[Tensor], dict[int, str]]:
-        found = self._rows.read(start, stop)
-        images = list(
-            as_channels(found.permute(0, 3, 1, 2) if self._are_last else found, self.channels)
-        )
-        return images if prepare is None else [prepare(image) for image in images], {}
-
-
-class _RowFeatures(FeatureSource):
-    """Features of an array that is read in parts."""
-
-    def __init__(self, rows: Rows, name: str, key: str | None, labels: list[str] | None) -> None:
-        self._rows, self.name, self._key, self._labels = rows, name, key, labels
-
-    @property
-    def key(self) -> str | None:
-        return self._key
-
-    @property
-    def labels(self) -> list[str] | None:
-        return self._labels
-
-    def __len__(self) -> int:
-        return self._rows.shape[0]
-
-    def rows(self, start: int, stop: int) -> Tensor:
-        return self._rows.read(start, stop)
+        return FeatureArray(rows, name, key, words)
+    if rows.shape[1] not in (1, 3):
+        raise ValueError(f"{name} must hold images of 1 or 3 channels, got {tuple(rows.shape)}")
+    return Arrays(rows, name, channels, words, key)
 
 
 def open_safetensors(path: Path, channels: int) -> Source:
@@ -214,53 +137,44 @@ def open_saved(path: Path, channels: int) -> Source | None:
 
 
 def _of_tensors(path: Path, found: Mapping[str, Tensor], channels: int) -> Source:
-    shapes = {name: (tuple(x.shape), x.dtype) for name, x in found.items()}
-    name, labels = chosen(path, shapes)
+    name, labels = chosen(path, {name: (x.shape, x.dtype) for name, x in found.items()})
     return _opened(path, found[name], found[labels] if labels else None, channels)
 
 
-def chosen(path: Path | str, shapes: _Shapes) -> tuple[str, str | None]:
+def chosen(
+    path: Path | str, arrays: Mapping[str, tuple[Sequence[int], _Type]]
+) -> tuple[str, str | None]:
     """Return the name of the one array of images or features, and that of the labels, if any."""
-    images = [name for name, (shape, dtype) in shapes.items() if _is_images(shape, dtype)]
-    features = [name for name, (shape, dtype) in shapes.items() if is_features(shape, dtype)]
-    found = images or features
+    shapes = {name: (tuple(shape), _torch_type(dtype)) for name, (shape, dtype) in arrays.items()}
+    kinds = shapes.items()
+    images = [name for name, (shape, dtype) in kinds if len(shape) == 4 and dtype == torch.uint8]
+    found = images or [
+        name for name, (shape, dtype) in kinds if len(shape) == 2 and dtype.is_floating_point
+    ]
     if len(found) != 1:
-        listed = {name: (str(dtype), tuple(shape)) for name, (shape, dtype) in shapes.items()}
+        listed = {name: (str(dtype), shape) for name, (shape, dtype) in kinds}
         raise ValueError(
             f"{printable(str(path))} must hold one uint8 array of images (N, H, W, C) or one of "
             f"features (N, D), got {str(listed)[:300]}"
         )
     count = shapes[found[0]][0][0]
     labels = [
-        name for name, (shape, dtype) in shapes.items()
-        if tuple(shape) == (count,) and not dtype.is_floating_point and dtype != torch.bool
+        name for name, (shape, dtype) in kinds
+        if shape == (count,) and not dtype.is_floating_point and dtype != torch.bool
     ]  # fmt: skip
     return found[0], labels[0] if len(labels) == 1 else None
 
 
 def _opened(path: Path, found: Tensor, labels: Tensor | None, channels: int) -> Source:
-    name = printable(str(path))
-    words = None if labels is None else [str(label) for label in labels.tolist()]
-    key = digest(file_state(path), channels)
-    if found.ndim == 2:
-        return FeatureArray(found, name, key, words)
-    images = found.permute(0, 3, 1, 2) if _are_last(found.shape, name) else found
-    return Arrays(images, name, channels, words, key)
+    are_last = found.ndim == 4 and found.shape[3] in (1, 3)
+    rows = found.permute(0, 3, 1, 2) if are_last else found
+    return of_rows(rows, printable(str(path)), digest(file_state(path), channels), labels, channels)
 
 
-def _are_last(shape: Sequence[int], name: str) -> bool:
-    """Say whether channels come after pixels. Raises ValueError if they are neither 1 nor 3."""
-    if shape[3] not in (1, 3) and shape[1] not in (1, 3):
-        raise ValueError(f"{name} must hold images of 1 or 3 channels, got {tuple(shape)}")
-    return shape[3] in (1, 3)
-
-
-def _is_images(shape: Sequence[int], dtype: torch.dtype) -> bool:
-    return len(shape) == 4 and dtype == torch.uint8
-
-
-def torch_type(dtype: np.dtype[Any]) -> torch.dtype:
+def _torch_type(dtype: _Type) -> torch.dtype:
     """Return the type of a tensor of these numbers; bool for what is none."""
+    if isinstance(dtype, torch.dtype):
+        return dtype
     if dtype.hasobject or dtype.kind not in "iuf" or dtype.itemsize not in (1, 2, 4, 8):
         return torch.bool
     plain = dtype.newbyteorder("=")

@@ -29,13 +29,7 @@ from ganfast._files import refuse_bomb
 from ganfast._names import printable
 from ganfast.data import listing, names, stores, webdataset
 from ganfast.data.image_files import Colour, decode
-from ganfast.data.image_source import (
-    ImageSource,
-    Prepare,
-    Shard,
-    file_state,
-    shard_size,
-)
+from ganfast.data.image_source import Prepare, Read, Shard, Source, file_state, shard_size
 
 _LARGEST_ENTRY = 1 << 29  # bytes of one file in an archive
 _MORE_EXTRA = 256  # bytes that a zip may say of an entry, but not in its directory
@@ -55,7 +49,7 @@ _UNREADABLE = (
 )
 
 
-class Files(ImageSource):
+class Files(Source):
     """Encoded image files, decoded by threads.
 
     Labels come from a ``dataset.json``, else from the folders of the images.
@@ -84,7 +78,6 @@ class Files(ImageSource):
 
         self.entries = names.kept(images())
         self._level = folders.level()
-        self._labels: Sequence[str] | None = None
         labels = listing.labels_file(described, self.entries) if self.entries else None
         for other in described:
             if other != labels and not listing.is_hidden(other):
@@ -135,10 +128,7 @@ class Files(ImageSource):
 
     @abstractmethod
     def file(self, entry: str, held: ExitStack) -> Path | io.BytesIO:
-        """Return what the decoder reads.
-
-        Large files in memory take turns, which last until ``held`` is closed.
-        """
+        """Return what the decoder reads; large files in memory take turns until ``held`` closes."""
 
     @abstractmethod
     def state(self, entry: str) -> str | None:
@@ -186,12 +176,9 @@ class Files(ImageSource):
     def _threads(self) -> ThreadPoolExecutor:
         return decoders()
 
-    def read(
-        self, start: int, stop: int, prepare: Prepare | None = None
-    ) -> tuple[list[Tensor], dict[int, str]]:
-        read = list(self._threads().map(partial(self._read, prepare), self.entries[start:stop]))
-        images = [image for image in read if isinstance(image, Tensor)]
-        return images, {i: wrong for i, wrong in enumerate(read, start) if isinstance(wrong, str)}
+    def read(self, start: int, stop: int, prepare: Prepare | None = None) -> Read:
+        found = self._threads().map(partial(self._read, prepare), self.entries[start:stop])
+        return parted(start, found)
 
     def _read(self, prepare: Prepare | None, entry: str) -> Tensor | str:
         """Return the image, or a sentence that says what is wrong with it."""
@@ -237,6 +224,18 @@ def decoded(
     return found if prepare is None else prepare(found)
 
 
+def parted(start: int, found: Iterable[Tensor | str]) -> Read:
+    """Part images from what is wrong with others, which are numbered from ``start`` on."""
+    images: list[Tensor] = []
+    wrong: dict[int, str] = {}
+    for number, one in enumerate(found, start):
+        if isinstance(one, str):
+            wrong[number] = one
+        else:
+            images.append(one)
+    return images, wrong
+
+
 def _sentence(name: str, error: BaseException) -> str:
     words = str(error) or type(error).__name__
     return words if isinstance(error, ValueError) else f"{name}: {words}"
@@ -247,30 +246,36 @@ def _hash(name: str) -> int:
     return int.from_bytes(hashlib.blake2b(os.fsencode(name), digest_size=8).digest(), "little")
 
 
-class Folder(Files):
+class _LocalFiles(Files):
+    """Image files by their names in a folder."""
+
+    def __init__(
+        self, name: str, folder: Path, files: Iterable[str], channels: int,
+        background: Colour | None,
+    ) -> None:  # fmt: skip
+        self._folder, self._place = folder, os.path.realpath(folder)
+        super().__init__(name, files, channels, background)
+
+    def file(self, entry: str, held: ExitStack) -> Path:
+        return self._folder / entry
+
+    def state(self, entry: str) -> str:
+        try:
+            state = (self._folder / entry).stat()
+        except OSError:  # a dangling link: reported when it is read
+            return "unreadable"
+        return f"{state.st_size} {state.st_mtime_ns}"
+
+
+class Folder(_LocalFiles):
     """All images below a folder, in the order of their paths; hidden files are skipped.
 
     Links to folders are followed; see :func:`ganfast.data.listing.walk`.
     """
 
     def __init__(self, path: Path, channels: int, background: Colour | None = None) -> None:
-        self._path, self._place = path, os.path.realpath(path)
         found = names.path_order(listing.walk(path))
-        super().__init__(str(path), found, channels, background)
-
-    def file(self, entry: str, held: ExitStack) -> Path:
-        return self._path / entry
-
-    def state(self, entry: str) -> str:
-        return _state_of(self._path / entry)
-
-
-def _state_of(path: Path) -> str:
-    try:
-        state = path.stat()
-    except OSError:  # a dangling link: reported when it is read
-        return "unreadable"
-    return f"{state.st_size} {state.st_mtime_ns}"
+        super().__init__(str(path), path, found, channels, background)
 
 
 class RemoteFolder(Files):
@@ -375,7 +380,7 @@ class TarArchive(Files):
             for member in self._tar:
                 refuse_bomb(str(path), member.offset_data + member.size, path.stat().st_size)
                 if not member.isdir():
-                    self._members[_plain(member.name)] = member
+                    self._members[posixpath.normpath(member.name)] = member
             _check_end(self._tar)
         except PermissionError:
             raise
@@ -407,7 +412,7 @@ class TarArchive(Files):
     def shards(self, count: int | None = None) -> Sequence[Shard]:
         if isinstance(self._tar.fileobj, io.BufferedReader):
             return super().shards(count)
-        return ImageSource.shards(self)  # a compressed file is read in its order
+        return Source.shards(self)  # a compressed file is read in its order
 
     def file(self, entry: str, held: ExitStack) -> io.BytesIO:
         member = self._target(entry)
@@ -436,7 +441,7 @@ class TarArchive(Files):
             if not (member.issym() or member.islnk()):
                 raise ValueError(f"{entry} must be a file, got a pipe or device")
             folder = "" if member.islnk() else posixpath.dirname(name)
-            name = _plain(posixpath.join(folder, member.linkname))
+            name = posixpath.normpath(posixpath.join(folder, member.linkname))
         raise ValueError(f"{entry} must be a file, got links that lead in a circle")
 
 
@@ -455,10 +460,6 @@ def _check_end(tar: tarfile.TarFile) -> None:
             raise ValueError(f"more follows its end, after {len(tar.getmembers())} entries")
 
 
-def _plain(name: str) -> str:
-    return posixpath.normpath(name)
-
-
 def limited(entry: str, size: int, stored: int, file: IO[bytes]) -> io.BytesIO:
     """Read an entry into memory, unless it says that it is too large or turns out to be."""
     refuse_bomb(entry, size, stored)
@@ -475,7 +476,7 @@ def _refuse_large(entry: str, size: int) -> None:
         )
 
 
-class FileList(Files):
+class FileList(_LocalFiles):
     """Image files by their names, each counted as often as it is named, in this order."""
 
     def __init__(
@@ -488,8 +489,7 @@ class FileList(Files):
         labels: Sequence[str] | None = None,
     ) -> None:
         """``folder``: where relative names start."""
-        self._folder, self._place = folder, os.path.realpath(folder)
-        super().__init__(name, files, channels, background)
+        super().__init__(name, folder, files, channels, background)
         self._level, self._labels = (self._level if labels is None else None), labels
         # Hashes, as the names may be too many to hold.
         places = (hash(posixpath.normpath(entry)) for entry in self.entries)
@@ -498,12 +498,6 @@ class FileList(Files):
 
     def _is_image(self, file: str) -> bool:
         return listing.is_image_name(PurePosixPath(file).name)  # also in a hidden folder
-
-    def file(self, entry: str, held: ExitStack) -> Path:
-        return self._folder / entry
-
-    def state(self, entry: str) -> str:
-        return _state_of(self._folder / entry)
 
 
 def read_list(path: Path, channels: int, background: Colour | None) -> FileList:

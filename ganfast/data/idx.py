@@ -68,18 +68,15 @@ def read_idx(path: Path, ndim: int) -> Tensor:
                     f"{path} must have a header of {header} bytes, got {len(start)} bytes"
                 )
             shape = struct.unpack(f">{ndim}I", start[4:])
+            count = math.prod(shape)
             if path.suffix == ".gz":
-                refuse_bomb(str(path), math.prod(shape), path.stat().st_size)
-            raw = _up_to(
-                cast("IO[bytes]", file), math.prod(shape) + 1
-            )  # one more than it should have
+                refuse_bomb(str(path), count, path.stat().st_size)
+            raw = _up_to(cast("IO[bytes]", file), count + 1)  # one more than it should have
     except (gzip.BadGzipFile, EOFError, zlib.error) as error:
         raise ValueError(f"{path} must be a complete gzip file, got {error}") from error
-    if len(raw) != math.prod(shape):
-        found = f"{len(raw)}" if len(raw) < math.prod(shape) else f"{len(raw)} or more"
-        raise ValueError(
-            f"{path} must have {math.prod(shape)} bytes of data for shape {shape}, got {found}"
-        )
+    if len(raw) != count:
+        found = f"{len(raw)}" if len(raw) < count else f"{len(raw)} or more"
+        raise ValueError(f"{path} must have {count} bytes of data for shape {shape}, got {found}")
     return torch.from_numpy(np.frombuffer(raw, np.uint8).reshape(shape).copy())
 
 

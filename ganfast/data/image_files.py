@@ -22,11 +22,7 @@ def _limit(variable: str, default: int) -> int:
 
 
 class Room:
-    """Memory that threads share.
-
-    Args:
-        size: in bytes.
-    """
+    """Memory that threads share, of ``size`` bytes."""
 
     def __init__(self, size: int) -> None:
         self._size, self._used = size, 0
@@ -75,8 +71,7 @@ def decode(
     """Decode the first frame of an image file as grey (1) or RGB (3).
 
     Args:
-        file: the file.
-        name: of the file, for errors.
+        file, name: the file, and what errors call it.
         channels: 1 or 3.
         background: show the image as a viewer does: transparency composed on this colour, and
             turned upright as its EXIF data say. With None the stored pixels are taken as they are,

@@ -10,37 +10,28 @@ from itertools import accumulate
 
 from torch import Tensor
 
-from ganfast.data.image_source import ImageSource, Prepare, Shard, Source, digest
+from ganfast.data.image_source import Prepare, Read, Shard, Source, digest
 
 _OWN = 1 << 32  # numbers of each shard whose count is not known
 _OPEN = 32  # files that stay open
 _ON_DISK = 1 << 30  # bytes of those that were fetched
 
 
-class Joined(ImageSource):
+class Joined(Source):
     """Images, or features, of several sources in turn."""
 
     def __init__(self, name: str, pieces: Sequence[tuple[str, Source]]) -> None:
-        """``pieces``: name and content of each; the names tell them apart.
-
-        Raises:
-            ValueError: there are none, or both images and features.
-        """
+        """``pieces``: name and content of each; the names tell them apart."""
         if not pieces:
             raise ValueError(f"{name} must hold images or features, got none")
         self.name, self._pieces = name, pieces
         self._sources = [source for _, source in pieces]
-        self.is_features = self._sources[0].is_features
+        self.is_features, self.channels = self._sources[0].is_features, self._sources[0].channels
         if any(source.is_features != self.is_features for source in self._sources):
             raise ValueError(f"{name} must hold images or features, got both")
         self._ends = list(accumulate(len(source) for source in self._sources))
         self.unread = sum((Counter(source.unread) for source in self._sources), Counter[str]())
         self.repeats = sum(source.repeats for source in self._sources)
-
-    @property
-    def channels(self) -> int:  # type: ignore[override]
-        first = self._sources[0]
-        return first.channels if isinstance(first, ImageSource) else 0
 
     @cached_property
     def key(self) -> str | None:
@@ -55,9 +46,7 @@ class Joined(ImageSource):
     def __len__(self) -> int:
         return self._ends[-1]
 
-    def read(
-        self, start: int, stop: int, prepare: Prepare | None = None
-    ) -> tuple[list[Tensor], dict[int, str]]:
+    def read(self, start: int, stop: int, prepare: Prepare | None = None) -> Read:
         return _read_across(self._ends, self._sources.__getitem__, start, stop, prepare)
 
     def shards(self, count: int | None = None) -> Sequence[Shard]:
@@ -74,7 +63,7 @@ class Joined(ImageSource):
 def _read_across(
     ends: Sequence[int], source_at: Callable[[int], Source], start: int, stop: int,
     prepare: Prepare | None,
-) -> tuple[list[Tensor], dict[int, str]]:  # fmt: skip
+) -> Read:  # fmt: skip
     """Read the images from ``start`` to ``stop`` of sources that end at ``ends``."""
     images: list[Tensor] = []
     wrong: dict[int, str] = {}
@@ -82,9 +71,7 @@ def _read_across(
         i = bisect_right(ends, start)
         first = ends[i - 1] if i else 0
         end = min(stop, ends[i])
-        source = source_at(i)
-        assert isinstance(source, ImageSource)
-        found, problems = source.read(start - first, end - first, prepare)
+        found, problems = source_at(i).read(start - first, end - first, prepare)
         images += found
         wrong |= {first + number: words for number, words in problems.items()}
         start = end
@@ -104,7 +91,7 @@ class _Shifted(Sequence[int]):
         return self._numbers[index] + self._by
 
 
-class Several(ImageSource):
+class Several(Source):
     """Files that are opened one by one: each is a shard, and only their names are held.
 
     To read them as one source each is opened to count its items, and again to read them, unless
@@ -125,14 +112,14 @@ class Several(ImageSource):
         Unless files of this kind are always ``of_images``, the first one is opened to see.
         """
         self.name, self.channels = name, channels
-        self._files, self._key = files, key
+        self._files, self._key_at = files, key
         self._open = lru_cache(1)(open_file)
         self._kept: dict[str, Source] = {}
         self.is_features = not of_images and self._open(files[0]).is_features
 
     @cached_property
     def key(self) -> str | None:
-        return _key_of_all([self._key(file) for file in self._files])
+        return _key_of_all([self._key_at(file) for file in self._files])
 
     @cached_property
     def _found(self) -> tuple[list[int], list[str] | None]:
@@ -169,23 +156,19 @@ class Several(ImageSource):
     def __len__(self) -> int:
         return self._found[0][-1]
 
-    def read(
-        self, start: int, stop: int, prepare: Prepare | None = None
-    ) -> tuple[list[Tensor], dict[int, str]]:
+    def read(self, start: int, stop: int, prepare: Prepare | None = None) -> Read:
         return _read_across(
             self._found[0], lambda i: self._at_hand(self._files[i]), start, stop, prepare
         )
 
     def image(self, number: int, prepare: Prepare) -> Tensor:
         position, index = divmod(number, _OWN)
-        source = self._open(self._files[position])
-        assert isinstance(source, ImageSource)
-        return source.read(index, index + 1, prepare)[0][0]
+        return self._open(self._files[position]).image(index, prepare)
 
     def shards(self, count: int | None = None) -> Sequence[Shard]:
         return [
             Shard(file, range(i * _OWN, (i + 1) * _OWN), partial(self._open, file),
-                  partial(self._key, file))
+                  partial(self._key_at, file))
             for i, file in enumerate(self._files)
         ]  # fmt: skip
 

@@ -15,6 +15,7 @@ EXTENSIONS = frozenset(
     )
 )
 LABELS_FILE = "dataset.json"  # as StyleGAN's data sets have it
+_NAMED = 10  # files that an error names
 _SPLITS = frozenset(("train", "training", "test", "val", "valid", "validation"))
 
 
@@ -31,9 +32,7 @@ def is_hidden(name: str) -> bool:
 
 
 def walk(root: Path) -> Iterator[str]:
-    """Yield the files below a folder, by names relative to it with forward slashes.
-
-    Hidden ones are skipped.
+    """Yield the files below a folder, by names relative to it with forward slashes; no hidden ones.
 
     A link to a folder is followed, each real folder being read once.
 
@@ -72,6 +71,12 @@ def not_images(endings: Mapping[str, int]) -> str | None:
     total = sum(counts.values())
     files = "file is not read as an image" if total == 1 else "files are not read as images"
     return f"{total} {files} ({kinds}{more})"
+
+
+def in_lines(words: Sequence[str], count: int) -> str:
+    """Return the first of ``count`` sentences, each on a line."""
+    more = count - _NAMED
+    return "\n  ".join(["", *words[:_NAMED], *([f"and {more} more"] if more > 0 else [])])
 
 
 def ending(name: str) -> str:
@@ -143,27 +148,13 @@ def _last_number(file: str) -> int:
     return int(digits[-1]) if digits else -1
 
 
-def classes(names: Sequence[str]) -> list[str] | None:
-    """Return the class of each image, see `Folders`, or None without classes."""
-    folders = Folders()
-    for name in names:
-        folders.add(name)
-    level = folders.level()
-    return None if level is None else classes_at(level, names)
-
-
 def classes_at(level: int, names: Iterable[str]) -> list[str]:
     """Return the folder of each image at a level of `Folders`."""
     return [sys.intern(PurePosixPath(name).parts[level]) for name in names]
 
 
 def labels_file(found: Iterable[str], images: Iterable[str]) -> str | None:
-    """Return the ``dataset.json`` of all images: at the top, or in a folder that holds everything.
-
-    Args:
-        found: the names of all files of that name.
-        images: of the images, with forward slashes; iterated over once for each of ``found``.
-    """
+    """Return which ``dataset.json`` is of all images: at the top, or in a folder of everything."""
     for name in sorted(found, key=len):
         if all(image.startswith(name.removesuffix(LABELS_FILE)) for image in images):
             return name
@@ -177,7 +168,7 @@ def labels_of(text: bytes, names: Iterable[str], folder: str, where: str) -> lis
         text: ``{"labels": [[name, class], ...]}`` or ``{"labels": null}``.
         names: of the images, with forward slashes.
         folder: of the file, which their names in it leave out; empty, or ending in a slash.
-        where: of the file, for errors.
+        where: the file, for errors.
 
     Raises:
         ValueError: the file is damaged, or has no label for an image.

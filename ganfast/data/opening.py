@@ -20,7 +20,7 @@ from ganfast.data import (
     table_source,
 )
 from ganfast.data.image_files import Colour
-from ganfast.data.image_source import Source, digest, file_state
+from ganfast.data.image_source import Source, file_state, key_of
 from ganfast.data.joined import Joined, Several
 
 _FEW = 32  # local files that are opened at once, which splits them into shards
@@ -84,8 +84,7 @@ def open_images(spec: str | Path, channels: int, background: Colour | None = Non
     Args:
         spec: a folder; a .tar, .zip, .npz, .npy, .pt, .safetensors, .parquet, .arrow, .h5 or .mdb
             file; a list of images (.txt, .csv); or a pattern or URL of these.
-        channels: 1 or 3.
-        background: of files, as for :func:`ganfast.data.image_files.decode`.
+        channels, background: of images, as for :func:`ganfast.data.image_files.decode`.
 
     Raises:
         FileNotFoundError: there is nothing at this path.
@@ -106,11 +105,7 @@ def open_images(spec: str | Path, channels: int, background: Colour | None = Non
 
 
 def expanded(spec: str) -> list[str]:
-    """Return the files or the folder that a pattern or a URL stands for, in order.
-
-    Raises:
-        FileNotFoundError: a pattern matches nothing.
-    """
+    """Return the files or the folder that a pattern or a URL stands for, in order."""
     found: list[str] = []
     for part in _parts(spec):
         for one in _braces(part):
@@ -200,8 +195,7 @@ def _files(name: str, files: Sequence[str], channels: int, background: Colour | 
     _state(files[0])  # so that a mistake in the name shows at once
 
     def key(file: str) -> str | None:
-        state = _state(file)
-        return None if state is None else digest(state, channels, background)
+        return key_of(_state(file), channels, background)
 
     return Several(name, files, open_file, key, channels, kind in _OF_IMAGES)
 

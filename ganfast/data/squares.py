@@ -15,24 +15,29 @@ from torch import Tensor
 
 from ganfast._files import atomic_write, cache_folder
 from ganfast.data.image_data import ImageData
-from ganfast.data.image_source import Arrays, ImageSource
+from ganfast.data.image_source import Arrays, Source
+from ganfast.data.listing import in_lines
 
 OnError = Literal["stop", "skip"]
 
 IN_MEMORY = 1 << 28  # bytes of images that are decoded into memory; more go to a file
 _PART = 256  # images decoded before what is done is recorded
-_NAMED = 10  # broken images that an error names
 _VERSION = 1  # of the way from a file to a square: another one makes other cache files
+
+
+def centre(image: Tensor) -> Tensor:
+    """Cut an image (C, H, W) to its centre square."""
+    side = min(image.shape[1:])
+    top, left = ((length - side) // 2 for length in image.shape[1:])
+    return image[:, top : top + side, left : left + side]
 
 
 def square(image: Tensor, size: int) -> Tensor:
     """Cut a uint8 image (C, H, W) to its centre square and resize it, by antialiased bicubic."""
     from PIL import Image
 
-    side = min(image.shape[1:])
-    top, left = ((length - side) // 2 for length in image.shape[1:])
-    cut = image[:, top : top + side, left : left + side]
-    if side == size:
+    cut = centre(image)
+    if cut.shape[1] == size:
         return cut.contiguous()
     pixels = cut.permute(1, 2, 0).contiguous().numpy()
     resized = Image.fromarray(pixels.squeeze(2) if len(image) == 1 else pixels).resize(
@@ -42,24 +47,20 @@ def square(image: Tensor, size: int) -> Tensor:
     return made.permute(2, 0, 1).contiguous()
 
 
-def squares(source: ImageSource, size: int, on_error: OnError = "stop") -> ImageData:
+def squares(source: Source, size: int, on_error: OnError = "stop") -> ImageData:
     """Return all images of a source as squares of one size, with their labels.
 
     Up to ``IN_MEMORY`` bytes are kept in memory. More are decoded once, into a file in the cache
     folder that is mapped into memory; an interrupted call continues where it stopped.
 
-    Args:
-        source: the images.
-        size: side in pixels.
-        on_error: ``"stop"`` at images that cannot be read, or ``"skip"`` them with a warning.
-
     Raises:
         OSError: the cache has too little free space.
-        ValueError: images cannot be read and ``on_error`` is ``"stop"``, with their names; or none
-            can be read.
+        ValueError: images cannot be read and ``on_error`` is not ``"skip"``, with their names; or
+            none can be read.
     """
-    if isinstance(source, Arrays) and source.images.shape[2:] == (size, size):
-        return _labelled(source, source.images, {})
+    stored = source.images if isinstance(source, Arrays) else None
+    if stored is not None and stored.shape[2:] == (size, size):
+        return _labelled(source, stored, {})
     shape = (len(source), source.channels, size, size)
     if np.prod(shape) <= IN_MEMORY or source.key is None:
         images = torch.empty(shape, dtype=torch.uint8)
@@ -80,9 +81,7 @@ def squares(source: ImageSource, size: int, on_error: OnError = "stop") -> Image
     return _labelled(source, images, problems)
 
 
-def _decoded(
-    source: ImageSource, size: int, first: int
-) -> Iterator[tuple[int, Tensor, dict[int, str]]]:
+def _decoded(source: Source, size: int, first: int) -> Iterator[tuple[int, Tensor, dict[int, str]]]:
     """Yield the start, the squares and the problems of each part, from image ``first`` on."""
     from tqdm import tqdm
 
@@ -98,7 +97,7 @@ def _decoded(
             bar.update(stop - start)
 
 
-def _cached(source: ImageSource, size: int) -> tuple[Tensor, dict[int, str]]:
+def _cached(source: Source, size: int) -> tuple[Tensor, dict[int, str]]:
     """Return squares mapped from their file in the cache, which is made where it is missing."""
     from ganfast._lock import hold
 
@@ -117,7 +116,10 @@ def _cached(source: ImageSource, size: int) -> tuple[Tensor, dict[int, str]]:
                     file.write(made.numpy().tobytes())
                     file.flush()
                     problems |= wrong
-                    _write_record(record, min(start + _PART, len(source)), problems)
+                    done = min(start + _PART, len(source))
+                    found = json.dumps({"done": done, "problems": list(problems.items())})
+                    with atomic_write(record) as noted:
+                        noted.write(found.encode())
     shape = (len(source) - len(problems), source.channels, size, size)
     if not shape[0]:
         return torch.empty(shape, dtype=torch.uint8), problems
@@ -135,11 +137,6 @@ def _recorded(record: Path, path: Path, one: int) -> tuple[int, dict[int, str]]:
     return 0, {}
 
 
-def _write_record(record: Path, done: int, problems: dict[int, str]) -> None:
-    with atomic_write(record) as file:
-        file.write(json.dumps({"done": done, "problems": list(problems.items())}).encode())
-
-
 def _need_space(folder: Path, wanted: int) -> None:
     free = shutil.disk_usage(folder).free
     if free < wanted + (64 << 20):
@@ -150,23 +147,19 @@ def _need_space(folder: Path, wanted: int) -> None:
         )
 
 
-def _sentence(source: ImageSource, problems: dict[int, str], what: str) -> str:
-    listed = list(problems.values())
-    more = len(listed) - _NAMED
-    return (
-        f"{source.name}: {len(listed)} of {len(source)} images cannot be read ({what}):\n  "
-        + "\n  ".join(listed[:_NAMED])
-        + (f"\n  and {more} more" if more > 0 else "")
-    )
+def _sentence(source: Source, problems: dict[int, str], what: str) -> str:
+    counts = f"{len(problems)} of {len(source)} images cannot be read ({what})"
+    return f"{source.name}: {counts}:{in_lines([*problems.values()], len(problems))}"
 
 
-def _labelled(source: ImageSource, images: Tensor, problems: dict[int, str]) -> ImageData:
+def _labelled(source: Source, images: Tensor, problems: dict[int, str]) -> ImageData:
     """Return the images with the labels of those that could be read."""
-    if source.labels is None:
+    found = source.labels
+    if found is None:
         return ImageData(images, None, source.name)
-    names = class_names(source.labels)
+    names = class_names(found)
     number = {name: i for i, name in enumerate(names)}
-    labels = [number[name] for i, name in enumerate(source.labels) if i not in problems]
+    labels = [number[name] for i, name in enumerate(found) if i not in problems]
     return ImageData(images, torch.tensor(labels), source.name, names)
 
 

@@ -8,9 +8,11 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path, PurePosixPath
 from typing import IO, Any, NamedTuple, TypeVar
 
+from ganfast.data.extras import needed
 from ganfast.data.listing import is_hidden
 
 _TRIES = 3  # of each request, besides those that a file system makes by itself
@@ -49,12 +51,7 @@ class Listed(NamedTuple):
 
 
 def read(url: str, size: int | None, most: int) -> bytes:
-    """Return the bytes of a file, and of one that turns out to be larger one more than ``most``.
-
-    Args:
-        url: of the file.
-        size: how many there are, if that is known; these fit.
-        most: bytes that are read.
+    """Return the bytes of a file: all if their number is known, else at most ``most`` + 1.
 
     Raises:
         FileNotFoundError, PermissionError, ModuleNotFoundError: it cannot be read.
@@ -76,9 +73,7 @@ def read(url: str, size: int | None, most: int) -> bytes:
 def fetched(url: str) -> tuple[Path, "tempfile.TemporaryDirectory[str]"]:
     """Copy a file to a temporary folder, which is gone with the second of the results.
 
-    Raises:
-        FileNotFoundError, PermissionError, ModuleNotFoundError, StoreError: as `read`.
-        OSError: there is too little space.
+    Raises as `read`, and OSError if there is too little space.
     """
     folder = tempfile.TemporaryDirectory(prefix="ganfast-")
     target = Path(folder.name) / PurePosixPath(url.partition("?")[0]).name
@@ -110,15 +105,9 @@ def opened(url: str) -> IO[bytes]:
 
 
 class Ranges(io.RawIOBase):
-    """A file whose parts are asked for one by one, each until it comes.
+    """A file of ``size`` bytes whose parts are asked for one by one, each until it comes.
 
-    Attributes:
-        name: the URL.
-        size: in bytes.
-
-    Raises:
-        FileNotFoundError, PermissionError, ModuleNotFoundError, StoreError: as `read`.
-        NoRanges: the store sends no parts of files.
+    Raises as `read`, and `NoRanges` if the store sends no parts of files.
     """
 
     def __init__(self, url: str) -> None:
@@ -193,10 +182,7 @@ class Ranges(io.RawIOBase):
 
 
 def state(url: str) -> str | None:
-    """Return a text that is of this file alone and changes with it; None if the store says none.
-
-    Raises as `read`.
-    """
+    """Return a text of this file alone that changes with it, if there is one. Raises as `read`."""
     system, path = _system(url)
     return _state(_tried(url, lambda: system.info(path)))
 
@@ -221,8 +207,8 @@ def below(url: str) -> Iterator[tuple[str, Listed]]:
     root = path.rstrip("/")
     left = [root]
     while left:
-        folder = left.pop()
-        for info in sorted(_listing(url, system, folder), key=lambda info: str(info["name"])):
+        listed = _tried(url, partial(system.ls, left.pop(), detail=True))
+        for info in sorted(listed, key=lambda info: str(info["name"])):
             name = str(info["name"]).rstrip("/")
             relative = name.removeprefix(root).lstrip("/")
             if not relative or is_hidden(relative):
@@ -242,11 +228,6 @@ def matching(pattern: str) -> list[str]:
     return [f"{start}{system.unstrip_protocol(name)}" for name in found]
 
 
-def _listing(url: str, system: Any, folder: str) -> list[dict[str, Any]]:
-    found: list[dict[str, Any]] = _tried(url, lambda: system.ls(folder, detail=True))
-    return found
-
-
 def _state(info: dict[str, Any]) -> str | None:
     """Return name, size, and tag or times: many servers make the tag of size and time alone."""
     tags = [str(info[k]) for k in _TAGS if info.get(k)]
@@ -256,14 +237,9 @@ def _state(info: dict[str, Any]) -> str | None:
 
 def _system(url: str) -> tuple[Any, str]:
     """Return the file system of a URL, and the path there."""
+    core = needed("fsspec.core", "remote", url)
     try:
-        from fsspec.core import url_to_fs
-    except ImportError as error:
-        raise ModuleNotFoundError(
-            f"{url} needs fsspec: pip install 'ganfast[remote]'", name="fsspec"
-        ) from error
-    try:
-        system, path = url_to_fs(url)
+        system, path = core.url_to_fs(url)
     except ImportError as error:
         protocol = url.rpartition("::")[2].partition("://")[0]
         package = _EXTRAS.get(protocol, "the package of its file system")

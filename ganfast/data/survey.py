@@ -1,35 +1,27 @@
 """What images a source holds, from a look at some of them."""
 
+from collections import Counter
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
-from ganfast.data.image_source import ImageSource
+from ganfast.data.image_source import Source
 
 _LOOKED_AT = 128
 
 
 @dataclass(frozen=True)
 class Survey:
-    """What a look at evenly spaced images of a source found.
-
-    Attributes:
-        name: where the images come from.
-        count: images of the source, readable or not.
-        side: median of the images' shorter sides, in pixels.
-        smallest, largest: height and width of the smallest and the largest image looked at.
-        grey: all images looked at are grey.
-        classes: number of images of each class, by its name; empty without labels.
-    """
+    """What a look at evenly spaced images of a source found."""
 
     name: str
-    count: int
-    side: int
-    smallest: tuple[int, int]
+    count: int  # of all images, readable or not
+    side: int  # median of the shorter sides, in pixels
+    smallest: tuple[int, int]  # height and width of an image
     largest: tuple[int, int]
     grey: bool
-    classes: dict[str, int]
+    classes: dict[str, int]  # images of each, by its name; empty without labels
 
     def __str__(self) -> str:
         low, high = (f"{width} x {height}" for height, width in (self.smallest, self.largest))
@@ -38,7 +30,7 @@ class Survey:
         return f"{self.count:,} images{kinds}, {sizes}, {'grey' if self.grey else 'colour'}"
 
 
-def survey(source: ImageSource) -> Survey:
+def survey(source: Source) -> Survey:
     """Look at up to 128 images of a source that was opened in colour.
 
     Raises:
@@ -57,9 +49,6 @@ def survey(source: ImageSource) -> Survey:
     sizes, coloured = facts_of_all[:, :2], facts_of_all[:, 2]
     by_area = sizes.prod(1).argsort()
     smallest, largest = (tuple(sizes[by_area[i]].tolist()) for i in (0, -1))
-    counts: dict[str, int] = {}
-    for label in source.labels or ():
-        counts[label] = counts.get(label, 0) + 1
     return Survey(
         name=source.name,
         count=len(source),
@@ -67,7 +56,7 @@ def survey(source: ImageSource) -> Survey:
         smallest=smallest,
         largest=largest,
         grey=not bool(coloured.any()),
-        classes=counts,
+        classes=Counter(source.labels or ()),
     )
 
 

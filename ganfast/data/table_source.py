@@ -3,7 +3,7 @@
 import io
 import json
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack
 from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -15,18 +15,10 @@ from torch import Tensor
 from ganfast._files import refuse_bomb
 from ganfast._names import printable
 from ganfast.data import stores
-from ganfast.data.extras import needed
-from ganfast.data.feature_source import FeatureSource
-from ganfast.data.file_source import decoded, decoders
+from ganfast.data.extras import needed, readable
+from ganfast.data.file_source import decoded, decoders, parted
 from ganfast.data.image_files import Colour
-from ganfast.data.image_source import (
-    ImageSource,
-    Prepare,
-    Shard,
-    Source,
-    digest,
-    file_state,
-)
+from ganfast.data.image_source import Prepare, Read, Shard, Source, file_state, key_of
 from ganfast.data.joined import Joined
 
 _ROWS = 256  # read together
@@ -34,19 +26,12 @@ _BEGINNINGS = (b"\x89PNG", b"\xff\xd8\xff", b"GIF8", b"RIFF", b"BM", b"II*\0", b
 
 
 class _Columns(NamedTuple):
-    """What a file holds.
+    """What a file holds."""
 
-    Attributes:
-        content: the column of images or of features.
-        is_images: which of the two it is.
-        label: the column of classes, if there is one.
-        classes: their names, by number.
-    """
-
-    content: str
+    content: str  # the column of images or of features
     is_images: bool
-    label: str | None
-    classes: Sequence[str] | None
+    label: str | None  # the column of classes
+    classes: Sequence[str] | None  # their names, by number
 
 
 # Reads a column, from a row on, in parts.
@@ -77,23 +62,19 @@ class _Column:
             start += n
 
 
-class _TableImages(ImageSource):
-    """Encoded images in a column."""
+class _Table(Source):
+    """Encoded images, or features, in a column."""
 
     def __init__(
         self, name: str, rows: int, columns: _Columns, read: _Read, channels: int,
-        background: Colour | None, key: str | None, first: int = 0,
+        background: Colour | None, key: str | None, first: int = 0, in_ranges: bool = False,
     ) -> None:  # fmt: skip
-        """``first``: the number of the first row in its file, for messages."""
+        """``first`` is the number of its first row in the file; ``in_ranges`` shards are ranges."""
         self.name, self.channels, self._background = name, channels, background
         self._rows, self._columns, self._read, self._first = rows, columns, read, first
-        self._column, self._key = _Column(read, columns.content), key
-
-    @property
-    def key(self) -> str | None:
-        if self._key is None:
-            return None
-        return digest(self._key, self.channels, self._background)
+        self._column, self._in_ranges = _Column(read, columns.content), in_ranges
+        self.is_features = not columns.is_images
+        self._key = key if self.is_features else key_of(key, channels, background)
 
     def __len__(self) -> int:
         return self._rows
@@ -103,7 +84,7 @@ class _TableImages(ImageSource):
         column = self._columns
         if column.label is None:
             return None
-        with _readable(self.name):
+        with readable(self.name, "table"):
             found = [v for part in self._read(column.label, 0) for v in part.to_pylist()]
         names = column.classes
         if names is None:
@@ -111,23 +92,13 @@ class _TableImages(ImageSource):
         known = range(len(names))
         return [names[y] if isinstance(y, int) and y in known else str(y) for y in found]
 
-    def read(
-        self, start: int, stop: int, prepare: Prepare | None = None
-    ) -> tuple[list[Tensor], dict[int, str]]:
-        images: list[Tensor] = []
-        wrong: dict[int, str] = {}
-        with _readable(self.name):
+    def read(self, start: int, stop: int, prepare: Prepare | None = None) -> Read:
+        with readable(self.name, "table"):
             values = [v for part in self._column.rows(start, stop) for v in part.to_pylist()]
         rows = [f"{self.name}, row {self._first + number}" for number in range(start, stop)]
-        made = decoders().map(partial(self._image, prepare=prepare), values, rows)
-        for number, found in enumerate(made, start):
-            if isinstance(found, str):
-                wrong[number] = found
-            else:
-                images.append(found)
-        return images, wrong
+        return parted(start, decoders().map(partial(self._image, prepare), values, rows))
 
-    def _image(self, value: Any, name: str, *, prepare: Prepare | None) -> Tensor | str:
+    def _image(self, prepare: Prepare | None, value: Any, name: str) -> Tensor | str:
         raw = value.get("bytes") if isinstance(value, dict) else value
         if not isinstance(raw, bytes):
             path = value.get("path") if isinstance(value, dict) else None
@@ -136,28 +107,8 @@ class _TableImages(ImageSource):
         with ExitStack() as held:
             return decoded(io.BytesIO(raw), name, self.channels, self._background, prepare, held)
 
-    def shards(self, count: int | None = None) -> Sequence[Shard]:
-        return [_whole(self)]
-
-
-class _TableFeatures(FeatureSource):
-    """Features in a column of lists of numbers."""
-
-    def __init__(
-        self, name: str, rows: int, columns: _Columns, read: _Read, key: str | None
-    ) -> None:
-        self.name, self._key, self._rows = name, key, rows
-        self._column = _Column(read, columns.content)
-
-    @property
-    def key(self) -> str | None:
-        return self._key
-
-    def __len__(self) -> int:
-        return self._rows
-
     def rows(self, start: int, stop: int) -> Tensor:
-        with _readable(self.name):
+        with readable(self.name, "table"):
             parts = [self._as_rows(part) for part in self._column.rows(start, stop)]
         return torch.cat(parts)
 
@@ -172,11 +123,9 @@ class _TableFeatures(FeatureSource):
         return torch.from_numpy(rows)
 
     def shards(self, count: int | None = None) -> Sequence[Shard]:
-        return [_whole(self)]
-
-
-def _whole(source: "_TableImages | _TableFeatures") -> Shard:
-    return Shard("whole", range(len(source)), lambda: source, lambda: source.key)
+        if self._in_ranges:
+            return super().shards()
+        return [Shard("whole", range(len(self)), lambda: self, lambda: self.key)]
 
 
 def open_parquet(place: str, channels: int, background: Colour | None) -> Source:
@@ -189,7 +138,7 @@ def open_parquet(place: str, channels: int, background: Colour | None) -> Source
     parquet = needed("pyarrow.parquet", "parquet", place)
     name = printable(place)
     remote = stores.is_url(place)
-    with _readable(name):
+    with readable(name, "table"):
         file = parquet.ParquetFile(stores.opened(place) if remote else place)
         groups = [file.metadata.row_group(i) for i in range(file.metadata.num_row_groups)]
         for group in groups:
@@ -206,15 +155,12 @@ def open_parquet(place: str, channels: int, background: Colour | None) -> Source
     pieces: list[Source] = []
     first = 0
     for i, group in enumerate(groups):
-        rows = group.num_rows
-        key, of_group = None if state is None else digest(state, i), partial(read, i)
-        if rows:
+        if group.num_rows:
+            of_group, key = partial(read, i), key_of(state, i)
             pieces.append(
-                _TableImages(name, rows, columns, of_group, channels, background, key, first)
-                if columns.is_images
-                else _TableFeatures(name, rows, columns, of_group, key)
+                _Table(name, group.num_rows, columns, of_group, channels, background, key, first)
             )
-        first += rows
+        first += group.num_rows
     return Joined(name, [(f"row group {i}", piece) for i, piece in enumerate(pieces)])
 
 
@@ -227,7 +173,7 @@ def open_arrow(path: Path, channels: int, background: Colour | None) -> Source:
     import pyarrow
 
     name = printable(str(path))
-    with _readable(name):
+    with readable(name, "table"):
         mapped = pyarrow.memory_map(str(path))
         try:
             table = arrow.open_stream(mapped).read_all()
@@ -245,21 +191,10 @@ def open_arrow(path: Path, channels: int, background: Colour | None) -> Source:
                     yield part
 
         columns = _columns(name, table.schema, read if len(table) else None)
-    rows, key = len(table), file_state(path)
-    if columns.is_images:
-        source: ImageSource | FeatureSource = _ArrowImages(
-            name, rows, columns, read, channels, background, key
-        )
-    else:
-        source = _TableFeatures(name, rows, columns, read, key)
-    return source
-
-
-class _ArrowImages(_TableImages):
-    """Images of an arrow file, whose rows are found at once: in ranges."""
-
-    def shards(self, count: int | None = None) -> Sequence[Shard]:
-        return ImageSource.shards(self)
+    return _Table(
+        name, len(table), columns, read, channels, background, file_state(path),
+        in_ranges=columns.is_images,
+    )  # fmt: skip
 
 
 def _columns(name: str, schema: Any, read: _Read | None) -> _Columns:
@@ -324,32 +259,3 @@ def _from(start: int, parts: Iterator[Any]) -> Iterator[Any]:
         if start < len(part):
             yield part.slice(start)
         start = max(0, start - len(part))
-
-
-@contextmanager
-def _readable(name: str) -> Iterator[None]:
-    """Turn what pyarrow raises for damaged files into one sentence."""
-    import pyarrow
-
-    try:
-        yield
-    except (FileNotFoundError, PermissionError, stores.StoreError):
-        raise
-    except ValueError as error:
-        if str(error).startswith(name):
-            raise
-        raise ValueError(f"{name} must be a readable table: {error}") from error
-    except (
-        pyarrow.ArrowException,
-        OSError,
-        KeyError,
-        TypeError,
-        StopIteration,
-        UnicodeDecodeError,
-        IndexError,
-        MemoryError,
-        OverflowError,
-        RuntimeError,
-    ) as error:
-        words = " ".join(str(error).split()) or type(error).__name__
-        raise ValueError(f"{name} must be a readable table: {words[:300]}") from error

@@ -19,10 +19,6 @@ def beside(files: Collection[str], is_image: Callable[[str], bool]) -> set[str]:
     """Return the images that come with a sample's own, such as 01.mask.png with 01.jpg.
 
     A sample is one whose class a file says: elsewhere a dot in a name means nothing.
-
-    Args:
-        files: all files.
-        is_image: says whether a name is that of an image.
     """
     samples, whole = set(), set()
     for name in files:
@@ -40,12 +36,7 @@ def beside(files: Collection[str], is_image: Callable[[str], bool]) -> set[str]:
 
 
 def described(files: Iterable[str], images: Sequence[str]) -> dict[str, str]:
-    """Return, by key, the file that may say the class of the image with this key.
-
-    Args:
-        files: all files.
-        images: those that are images.
-    """
+    """Return, by key, which of all files may say the class of the image with this key."""
     keys = {key_of(image)[0] for image in images}
     found: dict[str, str] = {}
     rank: dict[str, int] = {}
@@ -64,14 +55,8 @@ def labels(
 ) -> list[str] | None:
     """Return the class of each image, or None if no file says one.
 
-    Args:
-        images: their names.
-        described: as the function of this name returns it.
-        content: returns the bytes of a file.
-        where: of the files, for errors.
-
     Raises:
-        ValueError: only some images have a class, or a file is damaged.
+        ValueError: only some images have a class, or a file is damaged; it says ``where``.
     """
     by_key = {key: _label(name, content(name), where) for key, name in described.items()}
     found = [by_key.get(key_of(image)[0]) for image in images]

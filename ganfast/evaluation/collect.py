@@ -16,8 +16,8 @@ from torch import Tensor
 
 from ganfast._files import atomic_write, check_writable, remove_abandoned
 from ganfast._names import printable
-from ganfast.data.feature_source import FeatureSource
-from ganfast.data.image_source import ImageSource, Shard, Source, digest
+from ganfast.data.image_source import Shard, Source, digest
+from ganfast.data.listing import in_lines
 from ganfast.distributed import Processes, process_count, process_rank
 from ganfast.evaluation.problems import Problems
 from ganfast.evaluation.progress import progress_bar
@@ -26,7 +26,6 @@ from ganfast.features import Encoder
 from ganfast.features.user_models import UNKNOWN
 
 OnError = Literal["stop", "skip"]
-_NAMED = 10  # files that an error names
 # Bytes of decoded images at which a batch ends: at their full size, and at most a million pixels.
 _MOST_WHOLE, _MOST_SHRUNK = 1 << 27, 1 << 29
 _AT_ONCE = 32  # images that are read together if they come resized
@@ -36,27 +35,14 @@ _OLD = re.compile(r"[0-9a-f]{32}-\d{6}\.safetensors")  # a shard of version 0.1.
 
 @dataclass(frozen=True)
 class Work:
-    """What is computed of each shard.
-
-    Attributes:
-        encoder: the feature network.
-        layers: of it.
-        limit: features that are kept at most, besides the moments; None keeps all.
-        batch_size: images that go through the network at once; fewer if they are large.
-        on_error: ``"stop"`` at images that cannot be used, or ``"skip"`` them.
-        labels: also find out the class of each image.
-    """
+    """What is computed of each shard."""
 
     encoder: Encoder
     layers: tuple[str, ...] = ("features",)
-    limit: int | None = None
-    batch_size: int = 32
+    limit: int | None = None  # features that are kept at most, besides the moments
+    batch_size: int = 32  # fewer go through the network at once if they are large
     on_error: OnError = "stop"
-    labels: bool = False
-
-    def __post_init__(self) -> None:
-        if self.batch_size < 1:
-            raise ValueError(f"batch_size must be at least 1, got {self.batch_size}")
+    labels: bool = False  # also find out the class of each image
 
 
 # Maps those shards that have these positions: yields the position and the state of each, in any
@@ -79,8 +65,7 @@ def collect(
     others return it without moments and features.
 
     Args:
-        source: the images or features.
-        work: what is computed.
+        source, work: the images or features, and what is computed of them.
         state: folder of finished shards, which are not computed again. File names hold a hash of
             the items and of all settings, so that no shard is mistaken for another. Features of a
             callable are not stored, since its code or weights may change unseen.
@@ -128,8 +113,10 @@ def collect(
         if engine is None:
             states = zip(todo, map_shards([shards[i] for i in todo], work, bar), strict=True)
         else:
-            states = _counted(engine(todo, len(shards), buckets), bar)
+            states = engine(todo, len(shards), buckets)
         for position, found in states:
+            if engine is not None:
+                bar.update(found.n + len(found.problems))
             if position in files:
                 _compact(found, work).save(files[position])
             add(position, found)
@@ -164,31 +151,23 @@ def map_shards(shards: Sequence[Shard], work: Work, bar: Any = None) -> Iterator
             if not bool(x.isfinite().all()):
                 raise ValueError(f"{batch.closes.name}: the net's {layer} hold NaN or infinity")
         state = of_features(work.encoder.settings, batch.shard, index, rows)
-        state.problems, state.labels = problems, batch.closes.labels
+        state.problems = problems
         state.unread.update(batch.closes.unread)
-        if state.labels is not None:
-            state.labels = [state.labels[i] for i in index]
+        labels = batch.closes.labels if work.labels else None
+        state.labels = None if labels is None else [labels[i] for i in index]
         yield state
         parts, index, problems = [], [], Problems()
 
 
-class _Closed(NamedTuple):
-    """What is known of a shard once it has been read."""
-
-    name: str
-    labels: list[str] | None
-    unread: dict[str, int]
-
-
 class _Batch(NamedTuple):
-    """Images or features of a shard, from ``start`` to ``end``; the last one closes it."""
+    """Images or features of a shard, from ``start`` to ``end``; the last one closes its source."""
 
     shard: str
     start: int
     end: int
     content: list[Tensor] | Tensor
     problems: dict[int, str]
-    closes: _Closed | None
+    closes: Source | None
 
 
 def _opened(shards: Sequence[Shard]) -> Iterator[tuple[Shard, Source]]:
@@ -204,18 +183,15 @@ def _opened(shards: Sequence[Shard]) -> Iterator[tuple[Shard, Source]]:
 def _batches(shards: Sequence[Shard], work: Work) -> Iterator[_Batch]:
     for shard, source in _opened(shards):
         n = len(source)
-        labels = source.labels if work.labels else None
-        closed = _Closed(source.name, None if labels is None else list(labels), dict(source.unread))
-        found = _features(source) if isinstance(source, FeatureSource) else _images(source, work)
+        found = _features(source) if source.is_features else _images(source, work)
         for start, end, content, wrong in found:
-            closes = closed if end == n else None
-            yield _Batch(shard.name, start, end, content, wrong, closes)
+            yield _Batch(shard.name, start, end, content, wrong, source if end == n else None)
 
 
 _Read = Iterator[tuple[int, int, Any, dict[int, str]]]
 
 
-def _features(source: FeatureSource) -> _Read:
+def _features(source: Source) -> _Read:
     for start in range(0, len(source), _FEATURES_AT_ONCE):
         end = min(start + _FEATURES_AT_ONCE, len(source))
         rows = source.rows(start, end)
@@ -224,7 +200,6 @@ def _features(source: FeatureSource) -> _Read:
 
 def _images(source: Source, work: Work) -> _Read:
     """Yield start, end, images and problems of each batch."""
-    assert isinstance(source, ImageSource)
     encoder, size = work.encoder, work.batch_size
     at_once = _AT_ONCE if encoder.shrinks else min(8, os.cpu_count() or 1)
     most = _MOST_SHRUNK if encoder.shrinks else _MOST_WHOLE
@@ -252,12 +227,6 @@ def _ahead(batches: Iterator[_Batch]) -> Iterator[_Batch]:
             yield batch
 
 
-def _counted(states: Iterator[tuple[int, State]], bar: Any) -> Iterator[tuple[int, State]]:
-    for position, state in states:
-        bar.update(state.n + len(state.problems))
-        yield position, state
-
-
 def _items(source: Source, shards: Sequence[Shard], mine: Sequence[int]) -> int | None:
     """Return how many images some shards have, if that is known."""
     return None if source.count is None else sum(len(shards[i].numbers) for i in mine)
@@ -276,18 +245,14 @@ def _refuse(source: Source, shards: Sequence[Shard], position: int, problems: Pr
         name, count = source.name, source.count
         for shard in shards:
             opened = shard.open()
-            assert isinstance(opened, ImageSource)
             for begin in range(0, len(opened), _AT_ONCE):
                 end = min(begin + _AT_ONCE, len(opened))
                 wrong = opened.read(begin, end, lambda image: image.new_empty(0))[1]
                 everything.add({shard.numbers[i]: words for i, words in wrong.items()})
-    more = len(everything) - _NAMED
     of = "" if count is None else f" of {count}"
     raise ValueError(
         f"{name}: {len(everything)}{of} images cannot be used "
-        "(--on-error skip leaves them out):\n  "
-        + "\n  ".join(everything.words[:_NAMED])
-        + (f"\n  and {more} more" if more > 0 else "")
+        f"(--on-error skip leaves them out):{in_lines(everything.words, len(everything))}"
     )
 
 

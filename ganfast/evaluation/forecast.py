@@ -6,7 +6,6 @@ import time
 import torch
 from torch import Tensor
 
-from ganfast.data.feature_source import FeatureSource
 from ganfast.data.image_source import Source
 from ganfast.evaluation.collect import Work
 from ganfast.evaluation.scores import FeatureSet, Options
@@ -28,7 +27,7 @@ def announce(
     counts = [side.n if isinstance(side, FeatureSet) else side.count for side in (real, fake)]
     if None in counts or not {"prdc", "realism", "mifid"} & {*wanted}:
         return
-    sizes = [_bounded(int(count or 0), options.neighbour_samples) for count in counts]
+    sizes = [min(count, options.neighbour_samples or count) for count in counts if count]
     most = max(pairs(name, *sizes) for name in wanted)
     if most < _LONG * 1e6:  # which no machine takes so long for
         return
@@ -36,7 +35,7 @@ def announce(
     for name in wanted:
         time_needed = seconds * pairs(name, *sizes)
         if time_needed >= _LONG:
-            less = seconds * pairs(name, *(_bounded(size, _BOUND) for size in sizes))
+            less = seconds * pairs(name, *(min(size, _BOUND) for size in sizes))
             print(
                 f"{name} compares {pairs(name, *sizes):.2g} pairs of features, which takes about "
                 f"{_in_words(time_needed)} here; --neighbour-samples {_BOUND} takes "
@@ -53,17 +52,13 @@ def pairs(name: str, n: int, m: int) -> float:
     )
 
 
-def _bounded(count: int, limit: int | None) -> int:
-    return count if limit is None else min(count, limit)
-
-
 def _dimensions(real: FeatureSet | Source, fake: FeatureSet | Source, work: Work) -> int:
     """Return how many features an image has."""
     for side in (real, fake):
         if isinstance(side, FeatureSet) and "features" in side.moments:
             return len(side.moments["features"].mean)
-        if isinstance(side, FeatureSource):
-            return side.rows(0, 1).shape[1]
+        if not isinstance(side, FeatureSet) and side.is_features:
+            return side.shards()[0].open().rows(0, 1).shape[1]
     size = work.encoder.size or 64
     black = torch.zeros(1, work.encoder.channels, size, size, dtype=torch.uint8)
     return work.encoder(black)["features"].shape[1]

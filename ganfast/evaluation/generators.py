@@ -3,17 +3,16 @@
 import math
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from ganfast import metrics
 from ganfast._names import user_code
-from ganfast.data import to_uint8
-from ganfast.data.image_data import check_range
-from ganfast.data.image_source import ImageSource, Prepare, as_channels, digest
+from ganfast.data.image_source import Prepare, Read, Source, as_bytes, digest
 from ganfast.evaluation.progress import progress_bar
+from ganfast.evaluation.scores import FeatureSet
 from ganfast.features import Encoder
 from ganfast.features.user_models import import_callable
 from ganfast.features.weight_files import sha256_of
@@ -42,11 +41,11 @@ class LatentSampler:
         return images
 
 
-class GeneratedImages(ImageSource):
+class GeneratedImages(Source):
     """``samples`` images of a function of a number, the same whichever part is read.
 
-    The function returns images (n, 1 or 3, H, W), uint8 or floats in [-1, 1]. It is called for
-    ``batch`` images at a time, with torch seeded from ``seed`` and the number of the batch.
+    The function returns images (n, 1 or 3, H, W), uint8 or floats in ``value_range``. It is called
+    for ``batch`` images at a time, with torch seeded from ``seed`` and the number of the batch.
     """
 
     batch = 64
@@ -59,18 +58,14 @@ class GeneratedImages(ImageSource):
         samples: int,
         seed: int,
         channels: int,
+        value_range: tuple[float, float] = (-1.0, 1.0),
     ) -> None:
         if samples < 1:
             raise ValueError(f"samples must be at least 1, got {samples}")
-        self.function, self._samples = function, samples
+        self.function, self._samples, self.value_range = function, samples, value_range
         self._seed, self.channels, self.name = seed, channels, name
         self._last: tuple[int, Tensor] | None = None  # a batch may be read in parts
-        self._key = None if key is None else digest(3, key, seed, channels)
-
-    @property
-    def key(self) -> str | None:
-        """A hash of what the images are made by, whatever their number."""
-        return self._key
+        self._key = None if key is None else digest(3, key, seed, channels)  # of any number
 
     @property
     def labels(self) -> Sequence[str] | None:
@@ -80,9 +75,7 @@ class GeneratedImages(ImageSource):
     def __len__(self) -> int:
         return self._samples
 
-    def read(
-        self, start: int, stop: int, prepare: Prepare | None = None
-    ) -> tuple[list[Tensor], dict[int, str]]:
+    def read(self, start: int, stop: int, prepare: Prepare | None = None) -> Read:
         images: list[Tensor] = []
         first = start // self.batch
         for index in range(first, -(-stop // self.batch)):
@@ -104,11 +97,8 @@ class GeneratedImages(ImageSource):
         if not isinstance(images, Tensor) or images.shape[:1] != (self.batch,):
             got = tuple(images.shape) if isinstance(images, Tensor) else type(images).__name__
             raise ValueError(f"{self.name} must return {self.batch} images, got {got}")
-        images = images.detach().cpu()
-        if images.is_floating_point():
-            check_range(f"images of {self.name}", images, -1.0, 1.0)
-        images = images if images.dtype == torch.uint8 else to_uint8(images)
-        self._last = index, as_channels(images, self.channels)
+        images = as_bytes(images.detach().cpu(), self.name, self.value_range, self.channels)
+        self._last = index, images
         return self._last[1]
 
 
@@ -126,11 +116,15 @@ def from_callable(
             found = found()
     if not isinstance(found, nn.Module):
         return GeneratedImages(found, name, None, samples, seed, channels)
-    latent_dim: object = getattr(found, "latent_dim", None)
-    if not isinstance(latent_dim, int):
-        raise ValueError(f"{name} must have an int latent_dim, got {latent_dim!r}")
-    sampler = LatentSampler(found, (latent_dim,), 0, device)
-    return GeneratedImages(sampler, name, None, samples, seed, channels)
+    return GeneratedImages(sampler_of(found, name, device), name, None, samples, seed, channels)
+
+
+def sampler_of(generator: nn.Module, name: str, device: torch.device) -> LatentSampler:
+    """Return the images of a module. Raises ValueError unless it has an int ``latent_dim``."""
+    size: object = getattr(generator, "latent_dim", None)
+    if not isinstance(size, int):
+        raise ValueError(f"{name} must be a module with an int latent_dim, got {size!r}")
+    return LatentSampler(generator, (size,), 0, device)
 
 
 def from_checkpoint(
@@ -147,13 +141,7 @@ def from_checkpoint(
     return GeneratedImages(sampler, str(path), sha256_of(path), samples, seed, channels)
 
 
-class Named(Protocol):
-    """An input of the evaluation."""
-
-    name: str
-
-
-def need_latents(fake: Named) -> LatentSampler:
+def need_latents(fake: FeatureSet | Source) -> LatentSampler:
     """Return the sampler of a generator.
 
     Raises:
@@ -161,7 +149,7 @@ def need_latents(fake: Named) -> LatentSampler:
     """
     if not isinstance(fake, GeneratedImages):
         raise ValueError(f"ppl needs a generator as FAKE, got images: {fake.name}")
-    if not isinstance(fake.function, LatentSampler):
+    if not isinstance(fake.function, LatentSampler) or fake.value_range != (-1.0, 1.0):
         raise ValueError(
             f"ppl needs a generator with latents, but {fake.name} is a function of a number; "
             "give a checkpoint, or a module with latent_dim"
@@ -170,7 +158,7 @@ def need_latents(fake: Named) -> LatentSampler:
 
 
 def path_length(
-    fake: Named, encoder: Encoder, *, paths: int, seed: int, quiet: bool = False
+    fake: FeatureSet | Source, encoder: Encoder, *, paths: int, seed: int, quiet: bool = False
 ) -> Spread:
     """Return the perceptual path length by squared distances of an encoder's features.
 

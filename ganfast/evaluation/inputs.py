@@ -93,12 +93,7 @@ def has_images(spec: str) -> bool:
 
 
 def load_statistics(spec: str, layers: tuple[str, ...], expected: Mapping[str, str]) -> FeatureSet:
-    """Load a statistics file.
-
-    Args:
-        spec: the file.
-        layers: the layers whose moments are wanted.
-        expected: settings of the feature network, which the file must not contradict.
+    """Load the moments of some layers, which must be of a network with the expected settings.
 
     Raises:
         ValueError: it is damaged, or says that it was made with other settings.
@@ -154,12 +149,10 @@ def is_features(side: "str | Source | FeatureSet") -> bool:
     if side in data.EMBEDDED or is_generator(side) or is_statistics(side):
         return False
     if Path(side).is_dir():
-        return (
-            not data.has_idx_files(Path(side))
-            and opening.may_hold_features(Path(side))
-            and (data.open_any(side, 3).is_features)
-        )
-    return opening.ending(side) in opening.OF_FEATURES and data.open_any(side, 3).is_features
+        may_be = not data.has_idx_files(Path(side)) and opening.may_hold_features(Path(side))
+    else:
+        may_be = opening.ending(side) in opening.OF_FEATURES
+    return may_be and data.open_any(side, 3).is_features
 
 
 def is_images(side: "str | Source | FeatureSet") -> bool:
@@ -190,12 +183,8 @@ def open_source(
     """Open what a name, a path, a pattern, a URL or ``module:callable`` stands for.
 
     Args:
-        spec: a name wins over a path; ``./digits`` is the folder.
-        channels: 1 or 3.
-        samples: images that a generator makes, 50,000 by default.
-        seed: of a generator.
-        device: of a generator.
-        background: of image files, as for :func:`ganfast.data.open_source`.
+        spec, channels, background: as for :func:`ganfast.data.open_source`.
+        samples, seed, device: of a generator, which makes 50,000 images by default.
 
     Raises:
         FileNotFoundError: there is no such file.

@@ -10,16 +10,14 @@ import torch
 from torch import Tensor, nn
 
 from ganfast.data import ImageData
-from ganfast.data.feature_source import FeatureArray, FeatureSource
-from ganfast.data.image_data import check_range
-from ganfast.data.image_source import Arrays, ImageSource, Prepare, as_channels
+from ganfast.data.image_source import Arrays, FeatureArray, Prepare, Read, Source, as_bytes
 from ganfast.evaluation.progress import progress_bar
 from ganfast.evaluation.scores import FeatureSet
 from ganfast.features import Encoder
 from ganfast.metrics import FrechetStatistics, Moments
 
 Range = tuple[float, float]
-Opened = ImageSource | FeatureSource | FeatureSet
+Opened = Source | FeatureSet
 _COLUMNS = ("image", "img", "images", "pixel_values", "jpg", "png")  # of data sets of dicts
 
 
@@ -34,22 +32,17 @@ def opened(
         side: any of what `ganfast.evaluate` takes, but paths.
         name: what it is called.
         encoder: returns the feature network, which is loaded only for images.
-        samples: images of a function.
-        seed: of a function.
+        samples, seed: of a function.
         value_range: of floats, by default [0, 1], and [-1, 1] from functions.
-        layers: of the network, which images of an iterable go through at once.
-        keep: features that are kept of an iterable; None keeps all.
-        batch_size: images of an iterable that go through the network at once.
-        quiet: show no progress bar.
+        layers, keep, batch_size, quiet: of an iterable, whose images go through the network at
+            once; ``keep`` is how many features are kept, and None keeps all.
 
     Raises:
         TypeError, ValueError: it is none of these, or its content does not fit.
     """
-    if isinstance(side, ImageSource | FeatureSource | FeatureSet):
+    if isinstance(side, Source | FeatureSet):
         return side
-    if isinstance(side, FrechetStatistics):
-        return FeatureSet(name, side.n, {"features": side})
-    if isinstance(side, Moments):
+    if isinstance(side, FrechetStatistics | Moments):
         return FeatureSet(name, side.n, {"features": side})
     if isinstance(side, ImageData):
         labels = None if side.labels is None else side.labels.tolist()
@@ -70,23 +63,17 @@ def opened(
     )
 
 
-class Items(ImageSource):
+class Items(Source):
     """The items of a data set that are images: alone, first in a tuple, or under a known name."""
 
     def __init__(self, items: Any, name: str, channels: int, value_range: Range) -> None:
         self.name, self.channels = name, channels
         self._items, self._range = items, value_range
 
-    @property
-    def key(self) -> str | None:
-        return None
-
     def __len__(self) -> int:
         return len(self._items)
 
-    def read(
-        self, start: int, stop: int, prepare: Prepare | None = None
-    ) -> tuple[list[Tensor], dict[int, str]]:
+    def read(self, start: int, stop: int, prepare: Prepare | None = None) -> Read:
         images = []
         for number in range(start, stop):
             image = _pixels(_image_of(self._items[number], self.name), self.name)
@@ -94,7 +81,7 @@ class Items(ImageSource):
                 raise ValueError(
                     f"{self.name} must hold images (C, H, W), got shape {tuple(image.shape)}"
                 )
-            image = _bytes(image[None], self.name, self._range, self.channels)[0]
+            image = as_bytes(image[None], self.name, self._range, self.channels)[0]
             images.append(image if prepare is None else prepare(image))
         return images, {}
 
@@ -112,32 +99,23 @@ def _of_array(
             f"got {array.dtype} {tuple(array.shape)}"
         )
     channels = encoder().channels
-    return Arrays(_bytes(_channels_first(array), name, value_range, channels), name, channels)
+    return Arrays(as_bytes(_channels_first(array), name, value_range, channels), name, channels)
 
 
 def _of_function(
     side: Any, name: str, encoder: Encoder, samples: int | None, seed: int, value_range: Range
 ) -> Opened:
-    from ganfast.evaluation.generators import GeneratedImages, LatentSampler
+    from ganfast.evaluation.generators import GeneratedImages, sampler_of
 
     if samples is None:
         raise ValueError(f"samples must be given for {name}, got None")
-    function: Callable[[int], Tensor]
-    if isinstance(side, nn.Module):
-        size = getattr(side, "latent_dim", None)
-        if not isinstance(size, int):
-            raise ValueError(f"{name} must be a module with an int latent_dim, got {size!r}")
-        sampler = LatentSampler(side, (size,), 0, encoder.device)
-        if value_range == (-1.0, 1.0):
-            return GeneratedImages(sampler, name, None, samples, seed, encoder.channels)
-        function = sampler
-    else:
-        function = side
 
     def images(n: int) -> Tensor:
-        return _bytes(_pixels(function(n), name).detach().cpu(), name, value_range, None)
+        return _pixels(side(n), name)
 
-    return GeneratedImages(images, name, None, samples, seed, encoder.channels)
+    is_module = isinstance(side, nn.Module)
+    function = sampler_of(side, name, encoder.device) if is_module else images
+    return GeneratedImages(function, name, None, samples, seed, encoder.channels, value_range)
 
 
 def _through_network(
@@ -176,7 +154,7 @@ def _images(side: Iterable[Any], name: str, channels: int, value_range: Range) -
                 f"{name} must hold images (C, H, W) or batches, got shape {tuple(images.shape)}"
             )
         if len(images):
-            yield from _bytes(images, name, value_range, channels)
+            yield from as_bytes(images, name, value_range, channels)
 
 
 def _image_of(item: Any, name: str) -> Any:
@@ -221,13 +199,3 @@ def _channels_first(array: Tensor) -> Tensor:
     if array.ndim in (3, 4) and array.shape[-1] in (1, 3) and array.shape[-3] not in (1, 3):
         return array.movedim(-1, -3)
     return array
-
-
-def _bytes(images: Tensor, name: str, value_range: Range, channels: int | None) -> Tensor:
-    """Return images (N, C, H, W) as bytes; floats are rounded to the nearest."""
-    if images.is_floating_point():
-        low, high = value_range
-        check_range(f"images of {name}", images, low, high)
-        wide = images.to(torch.promote_types(images.dtype, torch.float32))
-        images = ((wide - low) * (255 / (high - low))).round_().clamp_(0, 255).to(torch.uint8)
-    return images if channels is None else as_channels(images, channels)

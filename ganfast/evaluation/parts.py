@@ -60,11 +60,7 @@ def statistics(
 
 
 def need_all(states: Sequence[tuple[str, State]]) -> None:
-    """Raise ValueError unless the states of parts hold all shards of their sources.
-
-    Args:
-        states: with their names.
-    """
+    """Raise ValueError unless the states of parts, by name, hold all shards of their sources."""
     found: dict[str, Part] = {}
     for name, state in states:
         first, settings = states[0][0], states[0][1].settings

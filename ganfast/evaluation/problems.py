@@ -22,21 +22,20 @@ class Problems:
         """A sentence for each of the first images, by their numbers."""
         return [self._words[number] for number in sorted(self._words)]
 
-    def add(self, found: Mapping[int, str]) -> None:
-        """Add sentences by the numbers of their images."""
-        self._count += len(found)
-        self._keep_first(found)
+    def add(self, found: Mapping[int, str], count: int | None = None) -> None:
+        """Add sentences by the numbers of their images, the first ones of ``count`` images."""
+        self._count += len(found) if count is None else count
+        merged = {**self._words, **{number: _shortened(words) for number, words in found.items()}}
+        self._words = {number: merged[number] for number in sorted(merged)[:LISTED]}
 
     def merge(self, other: "Problems") -> None:
         """Add what others have found."""
-        self._count += len(other)
-        self._keep_first(other._words)
+        self.add(other._words, len(other))
 
     def placed(self, numbers: Sequence[int]) -> "Problems":
         """Return the same problems, of the images with these numbers in place of 0, 1, ..."""
         moved = Problems()
-        moved._count = self._count
-        moved._words = {numbers[i]: words for i, words in self._words.items()}
+        moved.add({numbers[i]: words for i, words in self._words.items()}, len(self))
         return moved
 
     def as_json(self) -> list[Any]:
@@ -47,18 +46,14 @@ class Problems:
     def from_json(cls, content: Any) -> "Problems":
         """Return what `as_json` was taken of. Raises ValueError or TypeError for what is not."""
         count, words = content
-        found = cls()
-        found._keep_first({int(number): str(sentence) for number, sentence in words})
-        if not isinstance(count, int) or count < len(found._words):
+        sentences = {int(number): str(sentence) for number, sentence in words}
+        if not isinstance(count, int) or count < min(len(sentences), LISTED):
             raise ValueError(f"problems must be counted, got {count!r}")
-        found._count = count
+        found = cls()
+        found.add(sentences, count)
         return found
 
-    def _keep_first(self, found: Mapping[int, str]) -> None:
-        merged = {**self._words, **{number: shortened(words) for number, words in found.items()}}
-        self._words = {number: merged[number] for number in sorted(merged)[:LISTED]}
 
-
-def shortened(words: str) -> str:
+def _shortened(words: str) -> str:
     """Cut a sentence that a file name or a decoder has made long."""
     return words if len(words) <= _LONGEST else f"{words[: _LONGEST - 4]} ..."

@@ -6,6 +6,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from ganfast.data.extras import needed
 from ganfast.data.image_source import Shard
 from ganfast.evaluation.collect import Engine, Work, map_shards
 from ganfast.evaluation.state import State
@@ -29,16 +30,8 @@ def engine(spec: str, settings: "Settings", work: Work) -> Engine:
         settings: of the network; ``workers`` is the number of actors, by default one for each GPU
             of the cluster, or for each four CPUs.
         work: what is computed of each shard.
-
-    Raises:
-        ModuleNotFoundError: ray is not installed.
     """
-    try:
-        import ray
-    except ImportError as error:
-        raise ModuleNotFoundError(
-            "engine ray needs the package ray: pip install 'ganfast[ray]'", name="ray"
-        ) from error
+    ray = needed("ray", "ray", "engine ray")
 
     def mapped(
         positions: Sequence[int], count: int, buckets: int | None

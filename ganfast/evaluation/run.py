@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from ganfast import metrics
-from ganfast.data.image_source import ImageSource, Source, notes_of
+from ganfast.data.image_source import Source, notes_of
 from ganfast.distributed import is_first
 from ganfast.evaluation import forecast, inputs
 from ganfast.evaluation.collect import Engine, OnError, Work, collect, feature_key
@@ -152,15 +152,9 @@ def score(
         elif settings.engine != "here" and not isinstance(side, FeatureSet):
             raise ValueError(f"engine must be 'here' for an opened source, got {settings.engine!r}")
     needs_features = wanted_features(wanted)
-    if (
-        isinstance(real, str)
-        and isinstance(fake, str)
-        and not pictures
-        and not needs_features
-        and inputs.is_statistics(real)
-        and inputs.is_statistics(fake)
-    ):
-        return _between_statistics(real, fake, wanted, settings)
+    files = [side for side in (real, fake) if isinstance(side, str) and inputs.is_statistics(side)]
+    if len(files) == 2 and not pictures and not needs_features:
+        return _between_statistics(files, wanted, settings)
     encoder = encoder_for([real, fake], settings)
     layers = tuple(dict.fromkeys(TABLE[name].layer for name in wanted))
     if pictures and "features" not in layers:
@@ -180,7 +174,8 @@ def score(
         samples = one.n if isinstance(one, FeatureSet) else len(one)
     two = _open(fake, encoder, layers, settings, samples, images=bool(of_features))
     _refuse_at_once(wanted, one, two, settings.on_error)
-    encoder = compiled_if_it_pays(encoder, _to_compute(one, two), settings)
+    known = sum(side.count or 0 for side in (one, two) if isinstance(side, Source))
+    encoder = compiled_if_it_pays(encoder, known, settings)
     work = Work(
         encoder, layers, limit=None if needs_features or pictures else FEW,
         batch_size=settings.batch_size, on_error=settings.on_error, labels="fid_intra" in wanted,
@@ -188,7 +183,7 @@ def score(
     if not quiet and is_first():
         forecast.announce(wanted, one, two, work, settings.options)
     (real_side, real_source, in_real), (fake_side, fake_source, in_fake) = (
-        _collect(side, opened, work, _for(side, settings, samples), quiet)
+        _collect(side, opened, work, replace(settings, samples=samples), quiet)
         for side, opened in ((real, one), (fake, two))
     )
     _check_dimensions(real_side, fake_side)
@@ -223,21 +218,10 @@ def score(
     return result
 
 
-def _to_compute(*sides: FeatureSet | Source) -> int:
-    """Return how many images are known to go through the network."""
-    return sum(side.count or 0 for side in sides if not isinstance(side, FeatureSet))
-
-
-def _for(side: Input, settings: Settings, samples: int | None) -> Settings:
-    """Return the settings with the number of samples of a generator."""
-    is_generator = isinstance(side, str) and inputs.is_generator(side)
-    return replace(settings, samples=samples) if is_generator else settings
-
-
-def _between_statistics(real: str, fake: str, wanted: list[str], settings: Settings) -> Result:
+def _between_statistics(files: Sequence[str], wanted: list[str], settings: Settings) -> Result:
     """Score two statistics files, which needs no network and no weights."""
     start = time.perf_counter()
-    found = [load_settings(inputs.here(spec)) for spec in (real, fake)]
+    found = [load_settings(inputs.here(spec)) for spec in files]
     # Files of other tools say nothing of their network: it is what the caller says.
     asked = {"features": settings.features, "dims": str(settings.dims)}
     expected = next((s for s in found if s is not None), asked)
@@ -248,7 +232,7 @@ def _between_statistics(real: str, fake: str, wanted: list[str], settings: Setti
         )
     label = label_of(expected)
     layers = tuple(dict.fromkeys(TABLE[name].layer for name in wanted))
-    one, two = (inputs.load_statistics(spec, layers, expected) for spec in (real, fake))
+    one, two = (inputs.load_statistics(spec, layers, expected) for spec in files)
     _refuse_at_once(wanted, one, two, settings.on_error)
     _check_dimensions(one, two)
     rows = [row for name in wanted for row in TABLE[name].rows(one, two, label, settings.options)]
@@ -343,27 +327,22 @@ def engine_of(side: Input, settings: Settings, work: Work) -> Engine | None:
 def _collect(
     side: Input, source: FeatureSet | Source, work: Work, settings: Settings, quiet: bool
 ) -> tuple[FeatureSet, Source | None, State | None]:
-    """Return the features of one side, its images, and what was found of them."""
-    if isinstance(source, FeatureSet):
-        return source, None, None
-    engine = engine_of(side, settings, work)
-    found = collect(source, work, state=settings.state, engine=engine, quiet=quiet)
-    return as_side(source, found), source, found
-
-
-def as_side(source: Source, found: State) -> FeatureSet:
-    """Return what metrics take, of the state of a source.
+    """Return what metrics take of one side, its images, and what was found of them.
 
     Raises:
         ValueError: fewer than two images could be used.
     """
+    if isinstance(source, FeatureSet):
+        return source, None, None
+    engine = engine_of(side, settings, work)
+    found = collect(source, work, state=settings.state, engine=engine, quiet=quiet)
     need_two(source.name, found.n)
     moments = {**found.statistics(), **source.moments}
-    side = FeatureSet(source.name, found.n, moments, labels=found.labels)
+    features = FeatureSet(source.name, found.n, moments, labels=found.labels)
     if found.complete:
-        side.features, side.numbers = found.rows, found.numbers.tolist()
+        features.features, features.numbers = found.rows, found.numbers.tolist()
     source.unread = {**source.unread, **found.unread}
-    return side
+    return features, source, found
 
 
 def _notes(
@@ -439,11 +418,11 @@ def _described(encoder: Encoder, settings: Settings, wanted: list[str]) -> dict[
 
 def _draw(result: Result, real: Source | None, fake: Source | None, options: Options) -> None:
     """Collect samples of both sides, nearest neighbours, and precision and recall by k."""
-    if isinstance(real, ImageSource) and not real.is_features:
+    if real is not None and not real.is_features:
         result.real_images = [real.image(i, thumbnail) for i in result.real.numbers[:_SHOWN]]
-    if isinstance(fake, ImageSource) and not fake.is_features:
+    if fake is not None and not fake.is_features:
         result.fake_images = [fake.image(i, thumbnail) for i in result.fake.numbers[:_SHOWN]]
-    if not (isinstance(real, ImageSource) and isinstance(fake, ImageSource)) or real.is_features:
+    if real is None or fake is None or real.is_features:
         return
     numbers = result.real.numbers
     x, y = result.real.features["features"], result.fake.features["features"]

@@ -3,12 +3,13 @@
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from statistics import median
-from typing import NamedTuple, Protocol
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
 
 from ganfast import metrics
+from ganfast.data.image_source import Source
 from ganfast.metrics import FrechetStatistics, Moments, Spread
 
 
@@ -150,10 +151,8 @@ def _compared(
     real: FeatureSet, fake: FeatureSet, metric: str, options: Options
 ) -> tuple[list[Tensor], str]:
     """Return the features of both sides that are compared pair by pair, and how many if not all."""
-    sides, limit = (
-        [side.need("features", metric) for side in (real, fake)],
-        options.neighbour_samples,
-    )
+    sides = [side.need("features", metric) for side in (real, fake)]
+    limit = options.neighbour_samples
     if limit is None or max(map(len, sides)) <= limit:
         return sides, ""
     draw = torch.Generator().manual_seed(options.seed)
@@ -208,16 +207,7 @@ TABLE = {
 OF_FAKE_FEATURES = ("fid_infinity", "is")
 
 
-class Labelled(Protocol):
-    """A name, and the class of each image if there are classes."""
-
-    name: str
-
-    @property
-    def labels(self) -> Sequence[str] | None: ...
-
-
-def need_labels(side: Labelled) -> list[str]:
+def need_labels(side: FeatureSet | Source) -> list[str]:
     """Return the class of each image.
 
     Raises:
@@ -231,7 +221,9 @@ def need_labels(side: Labelled) -> list[str]:
     return list(side.labels)
 
 
-def common_classes(real: Labelled, fake: Labelled) -> tuple[list[str], list[str], list[str]]:
+def common_classes(
+    real: FeatureSet | Source, fake: FeatureSet | Source
+) -> tuple[list[str], list[str], list[str]]:
     """Return the names of the classes, and the class of each real and of each fake image.
 
     Classes are matched by name. A checkpoint numbers its classes: they stand for the sorted names

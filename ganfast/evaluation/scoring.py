@@ -167,8 +167,6 @@ def evaluate(
         >>> result["fid"], result.save("scores.html")
     """
     wanted = names(metrics if isinstance(metrics, str) else ",".join(map(str, metrics)))
-    if batch_size < 1:
-        raise ValueError(f"batch_size must be at least 1, got {batch_size}")
     settings = _Settings(
         features=features if isinstance(features, str) else "given", resize=resize, dims=dims,
         weights=weights, sha256=sha256, dtype=dtype, compile=compile, graphs=graphs,

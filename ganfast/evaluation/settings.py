@@ -77,6 +77,10 @@ class Settings:
     workers: int | None = None
     options: Options = field(default_factory=Options)
 
+    def __post_init__(self) -> None:
+        if self.batch_size < 1:
+            raise ValueError(f"batch_size must be at least 1, got {self.batch_size}")
+
     def encoder(self) -> Encoder:
         """Load the feature network.
 

@@ -4,7 +4,7 @@ import hashlib
 import json
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -22,17 +22,11 @@ _BLOCK = 1024  # features that are added to the moments together
 
 
 class Part(NamedTuple):
-    """The shards of a source that a state holds.
+    """The shards of a source that a state holds."""
 
-    Attributes:
-        name: of the source.
-        of: how many shards the source has.
-        positions: of those that are here.
-    """
-
-    name: str
-    of: int
-    positions: frozenset[int]
+    name: str  # of the source
+    of: int  # how many shards it has
+    positions: frozenset[int]  # of those that are here
 
 
 @dataclass
@@ -76,9 +70,9 @@ class State:
     def limited(self, limit: int | None) -> "State":
         """Return this state with so many features at most."""
         if limit is None or len(self.numbers) <= limit:
-            return _with(self, limit=limit)
+            return replace(self, limit=limit)
         kept = self.hashes.argsort(stable=True)[:limit].sort().values
-        return _with(self._at(kept), limit=limit, moments=self.statistics())
+        return replace(self._at(kept), limit=limit, moments=self.statistics())
 
     def statistics(self) -> dict[str, FrechetStatistics]:
         """Return mean and covariance, by layer."""
@@ -88,15 +82,15 @@ class State:
         """Return the state of a shard with the numbers that its images have in the source."""
         problems = self.problems.placed(numbers)
         places = torch.tensor([numbers[i] for i in self.numbers.tolist()], dtype=torch.int64)
-        return _with(self, numbers=places, problems=problems)
+        return replace(self, numbers=places, problems=problems)
 
     def in_part(self, source: str, part: Part) -> "State":
         """Return the state as that of some shards of a source, for `merged` to tell it apart."""
-        return _with(self, parts={source: part})
+        return replace(self, parts={source: part})
 
     def _at(self, places: Tensor) -> "State":
         labels = None if self.labels is None else [self.labels[i] for i in places.tolist()]
-        return _with(
+        return replace(
             self,
             rows={layer: x[places] for layer, x in self.rows.items()},
             numbers=self.numbers[places],
@@ -209,7 +203,7 @@ class Merger:
         self._count += len(state.numbers)
         if total.limit is not None and self._count > 2 * total.limit + 4096:
             self._add_rows()
-            self._left = [_with(self._sorted(), moments=total.moments).limited(total.limit)]
+            self._left = [self._sorted(total).limited(total.limit)]
             self._count = len(self._left[0].numbers)
 
     def state(self) -> State:
@@ -217,20 +211,11 @@ class Merger:
         if self._total is None:
             raise ValueError("states must be given, got none")
         self._add_rows()
-        total = self._total
-        rows = _with(self._sorted(), moments=total.moments).limited(total.limit)
         parts = {
             key: part._replace(positions=frozenset(self._positions[key]))
             for key, part in self._sources.items()
         }
-        return _with(
-            total,
-            parts=parts,
-            rows=rows.rows,
-            numbers=rows.numbers,
-            hashes=rows.hashes,
-            labels=rows.labels,
-        )
+        return replace(self._sorted(self._total).limited(self._total.limit), parts=parts)
 
     def _add_parts(self, parts: Mapping[str, Part]) -> None:
         for key, part in parts.items():
@@ -252,17 +237,15 @@ class Merger:
             moments.setdefault(layer, FrechetStatistics(found.dim)).merge(found)
         self._new = []
 
-    def _sorted(self) -> State:
-        """Return the rows of all, by their numbers."""
-        assert self._total is not None
+    def _sorted(self, total: State) -> State:
+        """Return the state of all with the rows of all, by their numbers."""
         left = [state for state in self._left if len(state.numbers)]
         if not left:
-            return State(self._total.settings)
-        layers = left[0].rows.keys()
+            return total
         known = [state.labels for state in left if state.labels is not None]
-        joined = State(
-            self._total.settings,
-            rows={layer: torch.cat([state.rows[layer] for state in left]) for layer in layers},
+        joined = replace(
+            total,
+            rows={key: torch.cat([state.rows[key] for state in left]) for key in left[0].rows},
             numbers=torch.cat([state.numbers for state in left]),
             hashes=torch.cat([state.hashes for state in left]),
             labels=[y for labels in known for y in labels] if len(known) == len(left) else None,
@@ -274,14 +257,7 @@ class Merger:
 def of_features(
     settings: Mapping[str, str], name: str, index: Sequence[int], rows: Mapping[str, Tensor]
 ) -> State:
-    """Return the state of one shard.
-
-    Args:
-        settings: of the feature network.
-        name: of the shard.
-        index: of the images, in the shard.
-        rows: their features, by layer.
-    """
+    """Return the state of one shard: the features of its images with these numbers in it."""
     numbers = torch.tensor(index, dtype=torch.int64)
     return State(
         dict(settings), n=len(index), rows=dict(rows), numbers=numbers,
@@ -303,10 +279,6 @@ def _hashes(name: str, index: Tensor) -> Tensor:
         x = (x ^ (x >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
         x = (x ^ (x >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
     return torch.from_numpy(((x ^ (x >> np.uint64(31))) >> np.uint64(1)).astype(np.int64))
-
-
-def _with(state: State, **changed: Any) -> State:
-    return State(**{**vars(state), **changed})
 
 
 def _least(one: int | None, two: int | None) -> int | None:

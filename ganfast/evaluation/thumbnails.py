@@ -3,6 +3,7 @@
 import torch
 from torch import Tensor
 
+from ganfast.data.squares import centre
 from ganfast.features.resize import resize
 
 SIDE = 96  # pixels
@@ -13,9 +14,8 @@ def thumbnail(image: Tensor) -> Tensor:
 
     Small images are repeated pixel by pixel first, so that they stay sharp.
     """
-    side = min(image.shape[1:])
-    top, left = ((length - side) // 2 for length in image.shape[1:])
-    square = image[:, top : top + side, left : left + side][None]
+    square = centre(image)[None]
+    side = square.shape[2]
     if side <= SIDE // 2:
         times = SIDE // side
         square = square.repeat_interleave(times, 2).repeat_interleave(times, 3)

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from tqdm import tqdm
 
 from ganfast import data
-from ganfast._files import atomic_write, read_tensors
+from ganfast._files import atomic_write, parse_tensors
 from ganfast._names import user_code
 from ganfast._numbers import check_between, check_whole
 from ganfast.features.user_models import import_callable
@@ -282,7 +282,7 @@ def _from_file(path: Path) -> nn.Module:
             raise ValueError(f"{path} is not TorchScript: {error}") from error
         return module
     try:
-        weights, facts = read_tensors(path)
+        weights, facts = parse_tensors(path.read_bytes())
         parts = (part.partition("=") for part in facts.get("classifier", "").split(","))
         shape = {k: int(v) for k, _, v in parts}
         net = Classifier(shape["classes"], shape["width"], shape["channels"], shape["size"])

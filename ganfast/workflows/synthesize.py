@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from ganfast import _npz
-from ganfast._files import atomic_write, read_tensors
+from ganfast._files import atomic_write, parse_tensors
 from ganfast._names import check_name
 from ganfast.features.weight_files import sha256_of
 from ganfast.metrics.validation import as_tensor
@@ -160,7 +160,7 @@ def _shard(out: Path, number: int, labels: Tensor, sampler: Sampler, seed: int) 
 def _read_shard(path: Path, labels: Tensor, sampler: Sampler) -> Tensor:
     """Read the images of a shard. Raises ValueError unless they are intact and have the labels."""
     try:
-        tensors, facts = read_tensors(path)
+        tensors, facts = parse_tensors(path.read_bytes())
         images = tensors["images"]
         held = tensors["labels"]
     except (KeyError, OSError) as error:

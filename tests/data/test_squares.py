@@ -15,7 +15,7 @@ from PIL import Image
 
 from ganfast import data
 from ganfast.data import open_source, squares
-from ganfast.data.image_source import ImageSource
+from ganfast.data.image_source import Source
 from ganfast.data.survey import survey
 from ganfast.workflows import gan
 
@@ -163,7 +163,7 @@ def test_a_survey_says_what_is_there(photos, tmp_path):
         survey(open_source(grey, 3))
 
 
-class Painted(ImageSource):
+class Painted(Source):
     """Many images that take no memory until they are read."""
 
     name, channels, key, labels = "painted", 3, "painted", None

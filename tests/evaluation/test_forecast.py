@@ -5,7 +5,7 @@ import pytest
 import torch
 
 from ganfast import metrics
-from ganfast.data.feature_source import FeatureArray
+from ganfast.data.image_source import FeatureArray
 from ganfast.evaluation import Options, Settings, forecast, score
 from ganfast.evaluation.collect import Work
 from ganfast.evaluation.inputs import given_features
