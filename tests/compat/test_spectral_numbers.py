@@ -96,9 +96,17 @@ CASES = {
 
 @pytest.mark.parametrize("name", CASES)
 def test_the_numbers_of_the_projects(name: str) -> None:
-    found = numbers_of(CASES[name], *signals(2 if "stereo" in name else 1))
-    # The logarithms' gradient of a faint bin amplifies the rounding of its filter.
-    assert found == pytest.approx(NUMBERS[name], rel=2e-5, abs=1e-6)
+    inputs = signals(2 if "stereo" in name else 1)
+    found, expected = (torch.tensor(n) for n in (numbers_of(CASES[name], *inputs), NUMBERS[name]))
+    # Logarithms of faint bins and phases amplify rounding, which differs between processors: allow
+    # for twice what a change of the inputs' last bits does.
+    moved = torch.zeros_like(found)
+    for seed in range(4):
+        rounded = (x * (1 + 2**-23 * noise(*x.shape, seed=seed)) for x in inputs)
+        others = torch.tensor(numbers_of(CASES[name], *rounded))
+        moved = torch.maximum(moved, (others - found).abs())
+    assert moved[0] < 2e-3 * found[0].abs()
+    assert ((found - expected).abs() <= 2e-5 * expected.abs() + 1e-6 + 2 * moved).all()
 
 
 def test_hifigans_loss_from_its_parts() -> None:
