@@ -46,7 +46,7 @@ def scheduled(options: TrainOptions, images: int) -> Schedule:
         start = o.betas_d[1]
         beta2 = start + share * (o.beta2_end - start)
         # A CUDA graph holds it as a number, so that each value takes a graph.
-        beta2 = round(beta2, 2) if o.cuda_graphs else beta2
+        beta2 = min(round(beta2, 2), max(start, o.beta2_end)) if o.cuda_graphs else beta2
     return Schedule(
         lr=1 + share * (o.lr_end - 1),
         penalty=1 + share * (o.penalty_end - 1),

@@ -13,7 +13,7 @@ R = TypeVar("R")
 
 # Calls of a kind before its capture: libraries pick algorithms, optimizers create their state.
 _WARM_UP = 3
-_MOST = 8  # graphs
+_MOST = 8  # graphs of somebody else's step
 
 
 def graphed(
@@ -67,12 +67,14 @@ def graphed(
 
 
 class GraphedStep(Generic[P, R]):
-    """What :func:`graphed` returns."""
+    """What :func:`graphed` returns, with at most ``most`` graphs."""
 
-    def __init__(self, step: Callable[P, R], generators: Sequence[torch.Generator] = ()) -> None:
+    def __init__(
+        self, step: Callable[P, R], generators: Sequence[torch.Generator] = (), most: int = _MOST
+    ) -> None:
         if not callable(step):
             raise TypeError(f"step must be callable, got {type(step).__name__}")
-        self._step, self._generators = step, tuple(generators)
+        self._step, self._generators, self._most = step, tuple(generators), most
         self._warm: dict[object, int] = {}
         self._captured: dict[object, _Captured] = {}
         self._recorder: _Recorder | None = None
@@ -109,9 +111,9 @@ class GraphedStep(Generic[P, R]):
             found = self._captured[kind].replay(leaves)
             return tree_map(_copied, found)
         warm = self._warm.get(kind, 0)
-        if warm == 0 and len(self._warm) == _MOST:
+        if warm == 0 and len(self._warm) == self._most:
             raise ValueError(
-                f"step must have at most {_MOST} combinations of arguments that are not tensors, "
+                f"step must have at most {self._most} combinations of arguments that are not tensors, "
                 f"got more: pass what changes as a tensor; the last ones were {_constants(leaves)}"
             )
 

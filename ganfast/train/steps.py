@@ -114,33 +114,34 @@ class Steps:
 
     def kind(self, d_step: int) -> tuple[float, ...]:
         """Return what tells rounds apart: b2 and the gains of the penalties from ``d_step`` on."""
-        gains = (self.regularizer.gain(d_step + i) for i in range(self.options.d_steps))
-        return (self._beta2, *gains)
+        steps, gain = range(d_step, d_step + self.options.d_steps), self.regularizer.gain
+        return (self._beta2, *(gain(i) if self.regularizer.active else 0.0 for i in steps))
 
-    def round(self, batches: Sequence[Sequence[Batch]], d_step: int) -> Tensor:
+    def round(self, batches: Sequence[Sequence[Batch]], kind: tuple[float, ...]) -> Tensor:
         """Train one round: the discriminator's steps, then the generator's.
 
         Args:
             batches: for each step of the discriminator, the batches whose gradients it adds.
-            d_step: number (from 0) of the discriminator's first step in this round.
+            kind: of this round; a CUDA graph of the round serves one kind.
 
         Returns:
             The means (5,) of the metrics ``NAMES``, on the device.
         """
-        metrics_d = [self._train_discriminator(b, d_step + i) for i, b in enumerate(batches)]
+        steps = zip(batches, kind[1:], strict=True)
+        metrics_d = [self._train_discriminator(each, gain) for each, gain in steps]
         losses_g = [self._train_generator(batches[-1]) for _ in range(self.options.g_steps)]
         if self._together:
             self.processes.average_buffers(self.generator, self.discriminator)
         self.average.update()
         return torch.cat([torch.stack(metrics_d).mean(0), torch.stack(losses_g).mean(0)[None]])
 
-    def _train_discriminator(self, batches: Sequence[Batch], d_step: int) -> Tensor:
-        """Take step ``d_step`` (from 0) on the mean loss of the batches.
+    def _train_discriminator(self, batches: Sequence[Batch], gain: float) -> Tensor:
+        """Step on the mean loss of the batches, with this gain of the penalty.
 
         Returns its loss, D(x), D(G(z)) and the fakes' diversity, (4,).
         """
         self._kept_fakes.clear()
-        metrics = [self._discriminator_backward(b, d_step, 1 / len(batches)) for b in batches]
+        metrics = [self._discriminator_backward(b, gain, 1 / len(batches)) for b in batches]
         self._update(self.optimizer_d, self.d_parameters)
         if self.options.clip_weights:
             with torch.no_grad():
@@ -156,7 +157,7 @@ class Steps:
         self._update(self.optimizer_g, self.g_parameters)
         return torch.stack(losses).mean(0)
 
-    def _discriminator_backward(self, batch: Batch, d_step: int, share: float) -> Tensor:
+    def _discriminator_backward(self, batch: Batch, gain: float, share: float) -> Tensor:
         with torch.set_grad_enabled(self.options.reuse_fakes), self._autocast():
             fake = self._new_fakes(batch)
         if self.options.reuse_fakes:
@@ -173,7 +174,7 @@ class Steps:
         fake_diversity = diversity(batch.images, fake)
         images = batch.images, fake
         regularizer = self.regularizer
-        sides = regularizer.sides_of_logits(d_step) if regularizer.active else ()
+        sides = regularizer.sides_of_logits(gain) if regularizer.active else ()
         if sides:
             images = (
                 images[0].detach().requires_grad_("r1" in sides),
@@ -191,10 +192,10 @@ class Steps:
             if regularizer.active:
                 terms += regularizer.on_logits(real, batch.labels, real_logits, fake_logits)
         if sides:
-            terms += regularizer.of_logits(*images, real_logits, fake_logits, d_step)
+            terms += regularizer.of_logits(*images, real_logits, fake_logits, gain)
         elif regularizer.active:
             terms += regularizer.on_gradients(
-                images, (real, fake), batch.labels, d_step, self.augment
+                images, (real, fake), batch.labels, gain, self.augment
             )
         for term in terms:
             loss = loss + term

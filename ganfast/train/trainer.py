@@ -2,9 +2,10 @@
 
 import copy
 import math
+import sys
 import time
 import warnings
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +14,6 @@ from torch import Tensor, nn
 
 from ganfast.augment import Augment
 from ganfast.models.checkpoint import State
-from ganfast.train.acceleration import Graphs
 from ganfast.train.batches import Batch, Batches
 from ganfast.train.burn_in import as_record, scheduled, varies
 from ganfast.train.health import Health
@@ -21,6 +21,7 @@ from ganfast.train.journal import Record
 from ganfast.train.loop import Loop
 from ganfast.train.objective import Loss, LossName, gives_probabilities, loss_by_name
 from ganfast.train.options import TrainOptions
+from ganfast.train.step_graphs import GraphedStep
 from ganfast.train.steps import StepMetrics, Steps
 
 _MAX_ROLLBACKS = 3  # in one run
@@ -172,7 +173,7 @@ class Trainer(Loop):
         if self._varies:
             self._follow_schedule(count)
         self.images += count
-        metrics = self._play_round(batches, self.step * o.d_steps)
+        metrics = self._play_round(batches, self._steps.kind(self.step * o.d_steps))
         self.step += 1
         self._metrics.put(self.step, metrics)
         self.seconds += time.perf_counter() - start
@@ -271,11 +272,11 @@ class Trainer(Loop):
             self.ema, self._processes,
         )  # fmt: skip
 
-    def _make_play_round(self) -> Callable[[Sequence[Sequence[Batch]], int], Tensor]:
-        steps = self._steps
+    def _make_play_round(self) -> Callable[[list[list[Batch]], tuple[float, ...]], Tensor]:
+        """Return the round, or its graphs, which are bound to the optimizers' states."""
         if not self.options.cuda_graphs:
-            return steps.round
-        return Graphs(steps.round, steps.kind, self._random)
+            return self._steps.round
+        return GraphedStep(self._steps.round, (self._random,), most=sys.maxsize)
 
     def _fixed_samples(self) -> Batch:
         """Draw the latents of the sample images, with labels that cycle through the classes."""
