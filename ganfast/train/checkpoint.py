@@ -90,31 +90,12 @@ class Checkpoints:
 
 def _write(state: State, file: BinaryIO) -> None:
     """Write a checkpoint to an open file; a full disk raises its own OSError."""
-    watched = _Watched(file)
     try:
-        torch.save({"format": FORMAT, **state}, watched)  # type: ignore[arg-type]
-    except RuntimeError:  # torch reports "unexpected pos" for every failed write
-        if watched.error is None:
-            raise
-        raise watched.error from None
-
-
-class _Watched:
-    """A file that remembers the error of a write."""
-
-    def __init__(self, file: BinaryIO) -> None:
-        self._file = file
-        self.error: OSError | None = None
-
-    def write(self, data: bytes) -> int:
-        try:
-            return self._file.write(data)
-        except OSError as error:
-            self.error = error
-            raise
-
-    def flush(self) -> None:
-        self._file.flush()
+        torch.save({"format": FORMAT, **state}, file)
+    except RuntimeError as error:  # torch reports "unexpected pos" after every failed write
+        if isinstance(error.__context__, OSError):
+            raise error.__context__ from None
+        raise
 
 
 def _is_sound(state: State) -> bool:

@@ -5,7 +5,7 @@ import inspect
 import json
 import re
 import textwrap
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, fields, is_dataclass
 from functools import partial
 from pathlib import Path
@@ -143,39 +143,21 @@ def _parsed(text: str, where: object) -> Any:
     import yaml
 
     try:
-        for node in _nodes(yaml.compose(text, yaml.SafeLoader)):
+        if any(isinstance(token, yaml.AliasToken) for token in yaml.scan(text)):
+            raise ValueError(f"{where}: must not have aliases (*name)")
+        left = [yaml.compose(text, yaml.SafeLoader)]
+        for node in left:
             if isinstance(node, yaml.MappingNode):
                 names = [key.value for key, _ in node.value if isinstance(key, yaml.ScalarNode)]
                 twice = {name for name in names if names.count(name) > 1}
                 if twice:
                     raise ValueError(f"{where}: {sorted(twice)[0]!r} must be set once")
+                left += [part for pair in node.value for part in pair]
+            elif isinstance(node, yaml.SequenceNode):
+                left += node.value
         return yaml.safe_load(text)
     except yaml.YAMLError as error:
         raise ValueError(f"{where}: not YAML: {' '.join(str(error).split())}") from error
-    except _AliasError as error:
-        raise ValueError(f"{where}: must not have aliases (*name)") from error
-
-
-class _AliasError(Exception):
-    pass
-
-
-def _nodes(root: Any) -> Iterator[Any]:
-    """Yield the nodes of a YAML document. Raises _AliasError if one is used twice."""
-    import yaml
-
-    seen: set[int] = set()
-    left = [] if root is None else [root]
-    while left:
-        node = left.pop()
-        if id(node) in seen:
-            raise _AliasError
-        seen.add(id(node))
-        yield node
-        if isinstance(node, yaml.SequenceNode):
-            left += node.value
-        elif isinstance(node, yaml.MappingNode):
-            left += [part for pair in node.value for part in pair]
 
 
 def _converted(name: str, value: Any, hint: Any) -> Any:

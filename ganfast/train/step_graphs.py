@@ -113,8 +113,8 @@ class GraphedStep(Generic[P, R]):
         warm = self._warm.get(kind, 0)
         if warm == 0 and len(self._warm) == self._most:
             raise ValueError(
-                f"step must have at most {self._most} combinations of arguments that are not tensors, "
-                f"got more: pass what changes as a tensor; the last ones were {_constants(leaves)}"
+                f"step must have at most {self._most} combinations of arguments that are not "
+                f"tensors, got more: pass what changes as a tensor; the last ones were {_constants(leaves)}"
             )
 
         def call(inputs: list[Any]) -> Any:

@@ -50,7 +50,7 @@ class Steps:
     ) -> None:
         self.generator, self.discriminator = generator, discriminator
         self.loss, self.options, self.random = loss, options, random
-        self.augment = augment if augment is not None else _same
+        self.augment = augment if augment is not None else nn.Identity()
         self.processes, self._together = processes, processes.count > 1
         self._latent_shape = options.latent_shape
         # Outputs that are not logits are logged as they are.
@@ -276,10 +276,6 @@ def _flat(name: str, outputs: Any) -> Tensor:
     return torch.cat([x.detach().reshape(len(x), -1) for x in last_maps(name, outputs)], 1)
 
 
-def _same(images: Tensor) -> Tensor:
-    return images
-
-
 class MovingAverage:
     """Moving average of a module's weights: ema <- decay * ema + (1 - decay) * weights.
 
@@ -366,12 +362,9 @@ class StepMetrics:
             raise ValueError(
                 f"figures must have shape (rounds, {len(NAMES)}), got {tuple(saved.shape)}"
             )
-        known = min(step, len(saved), len(self.rows))
-        self._since = 0 if len(saved) == len(self.rows) else step - known
-        if not self._since:
-            self.rows[: len(saved)] = saved[: len(self.rows)].to(self.rows)
-        for round_ in range(self._since + 1, step + 1) if self._since else ():
-            self.put(round_, saved[(round_ - 1) % len(saved)])
+        self._since = max(0, step - min(len(saved), len(self.rows)))
+        rounds = torch.arange(self._since, step)
+        self.rows[rounds % len(self.rows)] = saved[rounds % len(saved)].to(self.rows)
 
 
 def mean_output(

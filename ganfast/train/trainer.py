@@ -62,6 +62,9 @@ class Trainer(Loop):
             devices, or an option does not fit the device, the processes or the missing score.
     """
 
+    _steps_class: type[Steps] = Steps
+    _own_names = (*_COUNTERS, "data", "figures")
+
     def __init__(
         self,
         generator: nn.Module,
@@ -118,13 +121,15 @@ class Trainer(Loop):
                 "augment must be a ganfast.augment.Augment with augment_p, got "
                 f"{type(augment).__name__}"
             )
-        self._steps = self._make_steps(loss, augment)
+        self._steps = self._steps_class(
+            self.generator, self.discriminator, loss, options, random, augment, self.ema,
+            self._processes,
+        )  # fmt: skip
         self._play_round = self._make_play_round()
         self._samples = self._fixed_samples()
         self._metrics = StepMetrics(options.log_every, self.device, self._processes)
         self._health = Health(gives_probabilities(loss))
 
-    _own_names = (*_COUNTERS, "data", "figures")
 
     @property
     def best_path(self) -> Path:
@@ -265,12 +270,6 @@ class Trainer(Loop):
             "lecam": self._steps.regularizer.lecam,
             "health": self._health,
         }
-
-    def _make_steps(self, loss: Loss, augment: Callable[[Tensor], Tensor] | None) -> Steps:
-        return Steps(
-            self.generator, self.discriminator, loss, self.options, self._random, augment,
-            self.ema, self._processes,
-        )  # fmt: skip
 
     def _make_play_round(self) -> Callable[[list[list[Batch]], tuple[float, ...]], Tensor]:
         """Return the round, or its graphs, which are bound to the optimizers' states."""

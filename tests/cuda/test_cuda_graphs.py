@@ -86,5 +86,5 @@ def test_a_run_goes_on_after_resume_and_with_new_graphs(tmp_path):
 
 def test_batches_of_another_shape_are_named(tmp_path):
     data = [torch.rand(8, 1, 6, 6)] * 9 + [torch.rand(4, 1, 6, 6)]
-    with pytest.raises(ValueError, match=r"must keep shape \[8, 1, 6, 6\] and torch.float32, got \[4, "):
+    with pytest.raises(ValueError, match=r"must keep shape \[8, 1, 6, 6\] .* got \[4, "):
         trainer(tmp_path, data=data, cuda_graphs=True).run()
