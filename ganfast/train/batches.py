@@ -23,8 +23,7 @@ class Batches:
     "images". Data with ``state_dict`` and ``load_state_dict`` resume exactly where they stopped.
 
     Args:
-        data: the iterable.
-        device: device of the batches.
+        data, device: the iterable, and the device of the batches.
         classes: number of labels, or 0. If above 0, a batch has labels from 0 to classes - 1, int64
             (N,), as its second item or under "labels".
         memory_format: of images (N, C, H, W).

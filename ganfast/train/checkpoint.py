@@ -16,12 +16,7 @@ from ganfast.models.checkpoint import FORMAT, State, load
 
 
 class Checkpoints:
-    """The checkpoint files of a run: the newest, some older ones, and the best.
-
-    Args:
-        out: folder of the run.
-        keep: number of newest checkpoints to keep.
-    """
+    """The checkpoint files of a run: the newest, up to ``keep`` with older ones, and the best."""
 
     def __init__(self, out: Path, keep: int) -> None:
         self.newest, self.best = out / "checkpoint.pt", out / "best.pt"
@@ -125,12 +120,8 @@ def _link(path: Path, other: Path) -> None:
 def capture(parts: Mapping[str, Any], random: torch.Generator, processes: Processes) -> State:
     """Return the state of the parts and of all random number generators.
 
-    Everything except torch's own random numbers is the same in all processes.
-
-    Args:
-        parts: objects with a ``state_dict``, by name.
-        random: generator of the run, on the run's device.
-        processes: the processes that train together.
+    Parts are objects with a ``state_dict``, by name. Everything except torch's own random numbers
+    is the same in all processes.
 
     Raises:
         FloatingPointError: a weight is not finite.

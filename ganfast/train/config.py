@@ -39,12 +39,7 @@ def read(kind: type[T], path: str | Path | None = None, words: Sequence[str] = (
 
 
 def values_of(path: str | Path | None, words: Sequence[str]) -> dict[str, Any]:
-    """Return the fields that a file and words set, without checking them.
-
-    Raises:
-        FileNotFoundError: there is no such file.
-        ValueError: the file is not a YAML mapping, or a word has no ``=``.
-    """
+    """Return the fields that a file and words set, as :func:`read` does, without checking them."""
     values: dict[str, Any] = {}
     if path is not None:
         values.update(_mapping(Path(path)))
@@ -62,10 +57,7 @@ def from_mapping(kind: type[T], values: Mapping[str, Any]) -> T:
     """Make a dataclass from a mapping of its fields, with the conversions of :func:`read`.
 
     A dataclass with a method ``with_defaults`` may add fields that depend on those that are set.
-
-    Raises:
-        TypeError: the dataclass refuses the type of a field.
-        ValueError: a field is unknown, or the dataclass refuses a value.
+    Raises the errors of :func:`read`.
     """
     complete = getattr(kind, "with_defaults", dict)
     values = complete(values)

@@ -43,12 +43,8 @@ class Journal:
     Args:
         path: the JSONL file.
         kept: last step whose old records stay in the file.
-        step: current step of the run.
-        steps: last step of the run.
+        step, steps: current and last step of the run.
         on_record: called with every record.
-
-    Attributes:
-        bar: the progress bar, or None without a terminal.
     """
 
     def __init__(
@@ -65,7 +61,7 @@ class Journal:
         self._file = open(path, "ab", buffering=0)  # noqa: SIM115 - closed by __exit__
         self._steps, self._on_record = steps, on_record
         self._values: dict[str, tuple[float, float]] = {}  # step and value by name
-        self.bar: Any = None
+        self.bar: Any = None  # without a terminal
         if sys.stderr.isatty():
             from tqdm import tqdm
 

@@ -67,12 +67,11 @@ class Loop(ABC):
     def _parts(self) -> Mapping[str, Any]:
         """Return every object with a ``state_dict``: networks, optimizers and others."""
 
-    @abstractmethod
     def _own_state(self) -> State:
         """Return the rest of the state. Raises FloatingPointError if a loss is not finite."""
+        return {}
 
-    @abstractmethod
-    def _restore_own(self, state: State) -> None:
+    def _restore_own(self, state: State) -> None:  # noqa: B027 - most runs have only parts
         """Restore what ``_own_state`` returned."""
 
     def _evaluate(self) -> None:  # noqa: B027 - most runs have neither scores nor samples
@@ -189,13 +188,7 @@ class Loop(ABC):
 
 
 class Descent:
-    """Adam on one loss, with a learning rate that stays or falls to 0 along half a cosine.
-
-    Args:
-        parameters: parameters to train.
-        lr: initial learning rate.
-        steps: length of the half cosine; None keeps the rate constant.
-    """
+    """Adam on one loss; its rate falls to 0 along half a cosine of so many steps, or stays."""
 
     def __init__(self, parameters: Iterable[Tensor], lr: float, steps: int | None = None) -> None:
         self.optimizer = torch.optim.Adam(parameters, lr)

@@ -114,7 +114,8 @@ class GraphedStep(Generic[P, R]):
         if warm == 0 and len(self._warm) == self._most:
             raise ValueError(
                 f"step must have at most {self._most} combinations of arguments that are not "
-                f"tensors, got more: pass what changes as a tensor; the last ones were {_constants(leaves)}"
+                "tensors, got more: pass what changes as a tensor; the last ones were "
+                + ", ".join(repr(x) for x in leaves if not isinstance(x, Tensor))
             )
 
         def call(inputs: list[Any]) -> Any:
@@ -242,10 +243,6 @@ def _constant(leaf: object) -> object:
     if leaf is None or isinstance(leaf, (bool, int, float, str)):
         return (type(leaf), leaf)
     raise TypeError(f"step must take tensors, numbers, strings or None, got {type(leaf).__name__}")
-
-
-def _constants(leaves: list[Any]) -> str:
-    return ", ".join(repr(x) for x in leaves if not isinstance(x, Tensor))
 
 
 def _checked_result(leaf: object) -> object:

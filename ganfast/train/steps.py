@@ -152,10 +152,14 @@ class Steps:
 
     def _train_generator(self, batches: Sequence[Batch]) -> Tensor:
         """Step on the mean loss of fakes with the sizes and the labels of the batches."""
+        losses = []
         with frozen(self.discriminator):
-            losses = [self._generator_backward(batch, 1 / len(batches)) for batch in batches]
+            for batch in batches:
+                with self._autocast():
+                    losses.append(self._generator_loss(batch))
+                torch.autograd.backward(self.scaler.scale(losses[-1] * (1 / len(batches))))
         self._update(self.optimizer_g, self.g_parameters)
-        return torch.stack(losses).mean(0)
+        return torch.stack([loss.detach().float() for loss in losses]).mean(0)
 
     def _discriminator_backward(self, batch: Batch, gain: float, share: float) -> Tensor:
         with torch.set_grad_enabled(self.options.reuse_fakes), self._autocast():
@@ -216,12 +220,6 @@ class Steps:
             if kind == "relativistic":
                 logits = logits - _flat("fake_logits", fake_logits)
             self.augment.update(logits - (0.5 if from_probs or kind == "least_squares" else 0.0))
-
-    def _generator_backward(self, batch: Batch, share: float) -> Tensor:
-        with self._autocast():
-            loss = self._generator_loss(batch)
-        torch.autograd.backward(self.scaler.scale(loss * share))
-        return loss.detach().float()
 
     def _new_fakes(self, batch: Batch) -> Tensor:
         """Generate fakes for a step, as many as the batch has images, with its labels."""

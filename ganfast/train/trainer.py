@@ -130,7 +130,6 @@ class Trainer(Loop):
         self._metrics = StepMetrics(options.log_every, self.device, self._processes)
         self._health = Health(gives_probabilities(loss))
 
-
     @property
     def best_path(self) -> Path:
         """The checkpoint with the lowest score."""
@@ -147,13 +146,9 @@ class Trainer(Loop):
         return super().ended or 0 < self.options.patience <= self.since_best
 
     def run(self) -> bool:
-        """Train until ``ended``; return False if the run was stopped early.
-
-        Ctrl-C and SIGTERM save the run and stop it. Call ``run`` again to continue, or ``resume``
-        it in another process.
+        """Train until ``ended``; return False if the run was stopped early, as in :class:`Loop`.
 
         Raises:
-            FileExistsError: ``out`` holds a checkpoint that was not resumed.
             FloatingPointError: a loss is not finite, or the run has diverged and ``divergence`` is
                 not ``warn``. The checkpoint is from before.
             TypeError: a batch or its labels have the wrong type.
@@ -211,17 +206,19 @@ class Trainer(Loop):
         warnings.warn(words, stacklevel=2)
 
     def _evaluate(self) -> None:
-        if self.score is not None and self._due(self.options.score_every) and self._is_best():
-            self._save_best()
-        due = self._on_sample is not None and self._due(self.options.sample_every)
-        if self._on_sample is not None and due and self.writes:
+        o = self.options
+        if self.score is not None and self._due(o.score_every) and self._is_best(self.score):
+            state = self._state()
+            if self.writes:
+                self._checkpoints.save_best(state)
+        if self._on_sample is not None and self._due(o.sample_every) and self.writes:
             with torch.no_grad():
                 self._on_sample(self.step, self.ema(self._samples.images, *self._samples.labels))
 
-    def _is_best(self) -> bool:
+    def _is_best(self, score_of: Callable[[nn.Module], Record]) -> bool:
         """Score the moving average, log the score and compare it with the best one."""
-        own: dict[str, Any] = self.score(self.ema) if self.score and self.writes else {}
-        record = {"step": self.step, **self._processes.from_first(own)}
+        own = score_of(self.ema) if self.writes else {}
+        record: Record = {"step": self.step, **self._processes.from_first(own)}
         self._write(record)
         score = record.get(self.options.best_by)
         if score is None:
@@ -234,13 +231,7 @@ class Trainer(Loop):
         better = bool(score < self.best)
         self.best = score if better else self.best
         self.since_best = 0 if better else self.since_best + 1
-        return better
-
-    def _save_best(self) -> None:
-        if self.step:
-            state = self._state()
-            if self.writes:
-                self._checkpoints.save_best(state)
+        return better and self.step > 0  # untrained networks are not worth a file
 
     def _own_state(self) -> State:
         self._metrics.means(self.step)  # raises if one is not finite
@@ -258,9 +249,8 @@ class Trainer(Loop):
         self._play_round = self._make_play_round()
 
     def _parts(self) -> dict[str, Any]:
-        varying = {} if self._varying is None else {"augment": self._varying}
         return {
-            **varying,
+            **({"augment": self._varying} if self._varying is not None else {}),
             "generator": self.generator,
             "discriminator": self.discriminator,
             "ema": self.ema,

@@ -31,14 +31,8 @@ def write_card(
 ) -> None:
     """Write ``card.json``, ``card.html`` and its pictures, and ``README.md`` for a hub.
 
-    Args:
-        out: folder of the data set.
-        order: what was asked for, by name.
-        sampler: what drew the images.
-        judge: what scored them.
-        found: their scores.
-        made, labels: uint8 images (N, C, H, W) and labels (N,).
-        real: the images that the model was trained on.
+    They show ``order``, what was asked for, by name; uint8 images (N, C, H, W) and labels (N,) that
+    were made for it; their scores ``found``; and the ``real`` images that the model is trained on.
     """
     figures = {k: v for k, v in found._asdict().items() if k != "nearest"}
     config = asdict(sampler.config)

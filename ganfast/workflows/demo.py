@@ -71,12 +71,9 @@ def demo(
     After Ctrl-C it still writes them all, and a later call with ``resume`` continues.
 
     Args:
-        out: folder of the run.
         steps: rounds of training.
         seed: seed of weights, latents and the order of the data.
-        device: ``cpu`` or ``cuda``.
-        resume: continue the run in ``out``.
-        overwrite: start again if ``out`` holds a run.
+        out, device, resume, overwrite: as for :func:`ganfast.workflows.train.train`.
 
     Raises:
         FileExistsError: ``out`` holds a run, and neither ``resume`` nor ``overwrite`` is set.

@@ -35,12 +35,9 @@ def pretext_weights(
     rotations, images or classes apart. ``transfer`` returns both networks of a checkpoint.
 
     Args:
-        method: the method.
+        method, source: how to train, and the checkpoint for ``transfer``.
         config: settings of the GAN.
-        real: images to train on.
-        steps: optimizer steps.
-        seed: seed of weights and of the order of the data.
-        source: checkpoint for ``transfer``.
+        real, steps, seed: images to train on, optimizer steps, and the seed of weights and order.
 
     Raises:
         FileNotFoundError: there is no checkpoint ``source``.
@@ -145,10 +142,6 @@ class TakenWeight(NamedTuple):
 @torch.no_grad()
 def take(module: nn.Module, weights: Mapping[str, Tensor]) -> list[TakenWeight]:
     """Copy every weight with the same name and shape, and report every other with the reason.
-
-    Args:
-        module: the network that gets the weights.
-        weights: weights by name.
 
     Raises:
         ValueError: no weight fits.

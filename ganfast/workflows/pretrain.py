@@ -109,9 +109,7 @@ def pretrain(
     Args:
         settings: the settings.
         out: folder of the run.
-        device: ``cpu`` or ``cuda``.
-        overwrite: start again even if ``out`` holds results.
-        on_note: called with a line that says what is trained on what.
+        device, overwrite, on_note: as for :func:`ganfast.workflows.train.train`.
 
     Raises:
         FileExistsError: ``out`` holds a run with other settings.
@@ -142,7 +140,12 @@ def _weights(
     settings: Settings, config: Config, real: ImageData, path: Path, overwrite: bool
 ) -> dict[str, Weights]:
     """Read the weights of the first training from their file, or train and write them."""
-    flat = {} if overwrite else _saved_weights(path)
+    flat: dict[str, Tensor] = {}
+    if path.exists() and not overwrite:
+        try:
+            flat = load(path.read_bytes())
+        except SafetensorError as error:
+            warnings.warn(f"{path} is damaged and trained again: {error}", stacklevel=2)
     if not flat:
         found = pretext_weights(
             settings.method, config, real, settings.pretrain_steps, config.seed, settings.source
@@ -159,17 +162,6 @@ def _weights(
 
 def _take(pair: Gan, weights: dict[str, Weights]) -> dict[str, list[pretext.TakenWeight]]:
     return {part: pretext.take(getattr(pair, part), w) for part, w in weights.items()}
-
-
-def _saved_weights(path: Path) -> dict[str, Tensor]:
-    """Read the weights in a file; none if it does not exist or is damaged."""
-    if not path.exists():
-        return {}
-    try:
-        return load(path.read_bytes())
-    except SafetensorError as error:
-        warnings.warn(f"{path} is damaged and trained again: {error}", stacklevel=2)
-        return {}
 
 
 def _run(
