@@ -24,12 +24,6 @@ class Schedule(NamedTuple):
     augment_p: float | None
 
 
-def varies(options: TrainOptions) -> bool:
-    """Say whether anything that :func:`scheduled` or ``lr_factor`` returns depends on the round."""
-    o = options
-    return bool(o.burn_in_kimg or o.ema_kimg) or o.lr_decay != "constant"
-
-
 def scheduled(options: TrainOptions, images: int) -> Schedule:
     r"""Return what holds after ``images`` real images.
 

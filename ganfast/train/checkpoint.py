@@ -68,12 +68,10 @@ class Checkpoints:
         self._step = step if path in (None, self.newest) else None
         return state
 
-    def sound(self) -> Iterator[State]:
-        """Yield the readable checkpoints saved without a sign of divergence, newest first."""
-        for path in (self.newest, *self.older()):
-            state = _intact(path)
-            if state is not None and _is_sound(state):
-                yield state
+    def sound(self) -> State | None:
+        """Return the newest readable checkpoint that was saved without a sign of divergence."""
+        states = map(_intact, (self.newest, *self.older()))
+        return next((s for s in states if s is not None and _is_sound(s)), None)
 
     def forget_after(self, step: int) -> None:
         """Delete all checkpoints after a step, except the best."""

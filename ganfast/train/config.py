@@ -59,8 +59,7 @@ def from_mapping(kind: type[T], values: Mapping[str, Any]) -> T:
     A dataclass with a method ``with_defaults`` may add fields that depend on those that are set.
     Raises the errors of :func:`read`.
     """
-    complete = getattr(kind, "with_defaults", dict)
-    values = complete(values)
+    values = getattr(kind, "with_defaults", dict)(values)
     hints = get_type_hints(kind)
     known = {field.name for field in fields(kind) if field.init}  # type: ignore[arg-type]
     for name in values:
@@ -116,11 +115,9 @@ def _mapping(path: Path) -> dict[str, Any]:
     if not path.is_file():
         raise FileNotFoundError(f"there is no configuration file {path}")
     try:
-        text = path.read_text(encoding="utf-8")
+        values = _parsed(path.read_text(encoding="utf-8"), path)
     except UnicodeDecodeError as error:
         raise ValueError(f"{path}: not YAML: {error}") from error
-    try:
-        values = _parsed(text, path)
     except RecursionError as error:
         raise ValueError(f"{path}: not YAML: lists are nested too deeply") from error
     if values is None:

@@ -130,7 +130,11 @@ class GraphedStep(Generic[P, R]):
             finally:
                 hook.remove()
         for optimizer in self._optimizers:
-            _check_capturable(optimizer)
+            if not all(group.get("capturable", True) for group in optimizer.param_groups):
+                name = type(optimizer).__name__
+                raise ValueError(
+                    f"capturable must be True: {name}(..., capturable=True), got False"
+                )
         self._captured[kind] = _Captured(recorder, call, leaves, list(self._optimizers))
         return tree_map(_copied, self._captured[kind].replay(leaves))
 
@@ -255,12 +259,6 @@ def _checked_result(leaf: object) -> object:
 
 def _copied(leaf: Tensor | None) -> Tensor | None:
     return None if leaf is None else leaf.detach().clone()
-
-
-def _check_capturable(optimizer: Optimizer) -> None:
-    if any(not group.get("capturable", True) for group in optimizer.param_groups):
-        name = type(optimizer).__name__
-        raise ValueError(f"capturable must be True: {name}(..., capturable=True), got False")
 
 
 def _settings(optimizers: list[Optimizer]) -> list[tuple[str, object]]:

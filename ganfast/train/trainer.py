@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from ganfast.augment import Augment
 from ganfast.models.checkpoint import State
 from ganfast.train.batches import Batch, Batches
-from ganfast.train.burn_in import as_record, scheduled, varies
+from ganfast.train.burn_in import as_record, scheduled
 from ganfast.train.health import Health
 from ganfast.train.journal import Record
 from ganfast.train.loop import Loop
@@ -109,7 +109,8 @@ class Trainer(Loop):
         self.ema = copy.deepcopy(generator).eval().requires_grad_(False)
         self.options, self.score, self._on_sample = options, score, on_sample
         self.seconds, self.images, self.rollbacks = 0.0, 0, 0
-        self._varies = varies(options)
+        constant = options.lr_decay == "constant"
+        self._varies = bool(options.burn_in_kimg or options.ema_kimg or not constant)
         self._schedule: Record = {}  # of the last round
         self.best, self.since_best = math.inf, 0  # the lowest score, and the scores since it
         self._batches = Batches(data, self.device, options.classes, layout)
@@ -276,7 +277,7 @@ class Trainer(Loop):
     def _roll_back(self, error: FloatingPointError) -> None:
         """Go back to the last sound checkpoint, with other latents and half the learning rates."""
         rollbacks = self.rollbacks + 1
-        state = next(self._checkpoints.sound(), None)
+        state = self._checkpoints.sound()
         if state is None or rollbacks > _MAX_ROLLBACKS:
             raise error
         self._restore(state)

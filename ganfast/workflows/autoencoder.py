@@ -240,11 +240,11 @@ class AutoencoderLoop(Loop):
 
 
 def _write(out: Path, config: AutoencoderConfig, result: Result) -> None:
-    pictures = (
-        ("reconstructions.png", "held-out images, with their reconstructions below"),
-        ("samples.png", "decoded samples of a normal of the codes"),
-    )
-    figures = [report.figure((out / name).read_bytes(), words) for name, words in pictures]
+    pictures = {
+        "reconstructions.png": "held-out images, with their reconstructions below",
+        "samples.png": "decoded samples of a normal of the codes",
+    }
+    figures = [report.figure((out / name).read_bytes(), words) for name, words in pictures.items()]
     content = report.page(
         f"ganfast train: {config.model}",
         f"{config.steps} steps on {result.trained_on:,} images of {config.data}.",

@@ -197,7 +197,11 @@ def classifier(name: str) -> nn.Module:
     if Path(name).suffix in (".safetensors", ".pt", ".pth", ".ts"):
         net = _from_file(Path(name))
     elif ":" in name:
-        net = _from_python(name)
+        found = import_callable(name)
+        with user_code(name):
+            net = found if isinstance(found, nn.Module) else found()
+        if not isinstance(net, nn.Module):
+            raise ValueError(f"{name!r} must return a torch module, got {type(net).__name__}")
     else:
         raise ValueError(
             f"classifier must be module:callable, or a .safetensors or .pt file, got {name!r}"
@@ -272,13 +276,4 @@ def _from_file(path: Path) -> nn.Module:
         net.load_state_dict(weights)
     except (ValueError, KeyError, RuntimeError) as error:
         raise ValueError(f"{path} is not a classifier of ganfast finetune: {error}") from error
-    return net
-
-
-def _from_python(name: str) -> nn.Module:
-    found = import_callable(name)
-    with user_code(name):
-        net = found if isinstance(found, nn.Module) else found()
-    if not isinstance(net, nn.Module):
-        raise ValueError(f"{name!r} must return a torch module, got {type(net).__name__}")
     return net

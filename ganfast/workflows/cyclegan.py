@@ -165,7 +165,8 @@ def cycle(
     c, width = config.channels, config.width
     nets = [cyclegan.Generator(c, c, width, config.blocks) for _ in range(2)]
     critics = [cyclegan.Discriminator(c, width, config.depth) for _ in range(2)]
-    change = _known_change(config)
+    source, _, change = config.b.partition(":")
+    known = CHANGES.get(change) if source == config.a else None  # B is a changed version of A
 
     def keep(step: int, made: Tensor) -> None:
         sheet = torch.cat([shown[:, 0], made[:, 1], shown[:, 1], made[:, 0]])
@@ -180,7 +181,7 @@ def cycle(
         AdversarialLoss("least_squares"),
         config,
         out,
-        score=CycleScore(pairs, change),
+        score=CycleScore(pairs, known),
         on_sample=keep,
         cycle=config.cycle,
         identity=config.identity,
@@ -225,12 +226,6 @@ def _domain(name: str, config: CycleConfig) -> data.ImageData:
         raise ValueError(f"change must be one of {', '.join(CHANGES)}, got {change!r}")
     found = data.load(source, size=config.size, channels=config.channels)
     return replace(found, images=CHANGES[change](found.images)) if change else found
-
-
-def _known_change(config: CycleConfig) -> Callable[[Tensor], Tensor] | None:
-    """Return the change from A to B if B is a changed version of A."""
-    source, _, change = config.b.partition(":")
-    return CHANGES.get(change) if source == config.a else None
 
 
 def _write(out: Path, config: CycleConfig, result: Result) -> None:

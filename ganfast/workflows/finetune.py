@@ -174,8 +174,7 @@ def finetune(
     """Train everything and write ``report.html``; a later call continues a stopped run.
 
     Args:
-        settings: the settings.
-        out: folder of the run; ``rounds.json`` in it keeps the accuracies.
+        settings, out: the settings, and the folder, where ``rounds.json`` keeps the accuracies.
         on_result: called with a line of text for each accuracy.
         device, overwrite, on_note: as for :func:`ganfast.workflows.train.train`.
 

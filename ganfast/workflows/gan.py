@@ -276,7 +276,14 @@ def fitted(config: Config, on_note: Callable[[str], None] | None = None) -> Conf
         found = survey(data.open_source(config.data, 3, colour(config.background)))
         config = fit_to(config, found)
     if on_note is not None:
-        on_note(f"{config.data}{f': {found}' if found else ''}; training {described(config)}")
+        where = "" if config.data in data.EMBEDDED else f", transparency on {config.background}"
+        classes = f", {config.classes} classes" if config.classes else ""
+        on_note(
+            f"{config.data}{f': {found}' if found else ''}; training "
+            f"{config.model} at {config.size} x {config.size}, "
+            f"{'grey' if config.channels == 1 else 'colour'}{classes}, batches of "
+            f"{config.batch_size}, score {config.score}{where if config.channels == 3 else ''}"
+        )
     return config
 
 
@@ -299,17 +306,6 @@ def fit_to(config: Config, found: Survey) -> Config:
     if not config.labels:
         changes["labels"] = max(1, len(found.classes))
     return replace(config, **changes)
-
-
-def described(config: Config) -> str:
-    """Return the line that says what is trained on what."""
-    where = "" if config.data in data.EMBEDDED else f", transparency on {config.background}"
-    classes = f", {config.classes} classes" if config.classes else ""
-    return (
-        f"{config.model} at {config.size} x {config.size}, "
-        f"{'grey' if config.channels == 1 else 'colour'}{classes}, batches of "
-        f"{config.batch_size}, score {config.score}{where if config.channels == 3 else ''}"
-    )
 
 
 def real_images(config: Config) -> data.ImageData:

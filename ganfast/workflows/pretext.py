@@ -100,19 +100,17 @@ def contrastive_loss(a: Tensor, b: Tensor, temperature: float) -> Tensor:
 
 
 def two_views(net: nn.Module, seed: int) -> Task:
-    """Return the task of recognizing two views of one image."""
+    """Return the task of recognizing two views of one image: shifted at random, with noise."""
     random = torch.Generator().manual_seed(seed)
 
     def loss(images: Tensor, _: Tensor) -> Tensor:
-        one, two = (net(view(images, random)) for _ in range(2))
-        return contrastive_loss(one, two, _TEMPERATURE)
+        views = []
+        for _ in range(2):
+            moved = shifted(images, random)
+            views.append(net(moved + _NOISE * torch.randn(images.shape, generator=random)))
+        return contrastive_loss(*views, _TEMPERATURE)
 
     return loss
-
-
-def view(images: Tensor, random: torch.Generator) -> Tensor:
-    """Return images shifted by a few pixels at random, with noise."""
-    return shifted(images, random) + _NOISE * torch.randn(images.shape, generator=random)
 
 
 def _discriminator(config: Config, outputs: int) -> dcgan.Discriminator:

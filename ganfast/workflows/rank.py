@@ -132,8 +132,7 @@ def rank(
 
     Args:
         settings: the settings.
-        out: folder of the run.
-        device, overwrite, on_note: as for :func:`ganfast.workflows.train.train`.
+        out, device, overwrite, on_note: as for :func:`ganfast.workflows.train.train`.
 
     Raises:
         FileExistsError: ``out`` holds a run with other settings.

@@ -82,8 +82,7 @@ class Score(ABC):
 
     def _halves(self) -> tuple[Tensor, Tensor]:
         order = torch.randperm(len(self._real), generator=torch.Generator().manual_seed(1))
-        half = len(order) // 2
-        return order[:half], order[half:]
+        return order[: len(order) // 2], order[len(order) // 2 :]
 
 
 class FrechetScore(Score):
