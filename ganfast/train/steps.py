@@ -79,27 +79,22 @@ class Steps:
 
     def set_schedule(self, now: Schedule, images: int) -> None:
         """Set what holds in the next round, which takes so many images."""
-        self._set_rates(now.lr)
-        self.regularizer.set_factor(now.penalty)
-        if now.beta2 is not None:
-            self._beta2 = now.beta2
-            for optimizer in (self.optimizer_g, self.optimizer_d):
-                for group in optimizer.param_groups:
-                    group["betas"] = (group["betas"][0], now.beta2)
-        if now.half_life is not None:
-            self.average.set_half_life(now.half_life, images)
-        if now.augment_p is not None:
-            assert isinstance(self.augment, Augment)
-            self.augment.p.fill_(now.augment_p)
-
-    def _set_rates(self, factor: float) -> None:
-        """Multiply both learning rates of the options by ``factor``."""
         o = self.options
         of_both = (self.optimizer_g, o.lr_g), (self.optimizer_d, o.lr_d)
         for (optimizer, lr), tensor in zip(of_both, self._rates, strict=True):
             for group in optimizer.param_groups:
                 # A CUDA graph freezes numbers but reads tensors at each replay.
-                group["lr"] = tensor.fill_(lr * factor) if o.cuda_graphs else lr * factor
+                group["lr"] = tensor.fill_(lr * now.lr) if o.cuda_graphs else lr * now.lr
+                if now.beta2 is not None:
+                    group["betas"] = (group["betas"][0], now.beta2)
+        self.regularizer.set_factor(now.penalty)
+        if now.beta2 is not None:
+            self._beta2 = now.beta2
+        if now.half_life is not None:
+            self.average.set_half_life(now.half_life, images)
+        if now.augment_p is not None:
+            assert isinstance(self.augment, Augment)
+            self.augment.p.fill_(now.augment_p)
 
     def latents(self, count: int) -> Tensor:
         """Draw ``count`` latents for each process and return this process's share."""
@@ -156,10 +151,11 @@ class Steps:
         with frozen(self.discriminator):
             for batch in batches:
                 with self._autocast():
-                    losses.append(self._generator_loss(batch))
-                torch.autograd.backward(self.scaler.scale(losses[-1] * (1 / len(batches))))
+                    loss = self._generator_loss(batch)
+                torch.autograd.backward(self.scaler.scale(loss * (1 / len(batches))))
+                losses.append(loss.detach().float())
         self._update(self.optimizer_g, self.g_parameters)
-        return torch.stack([loss.detach().float() for loss in losses]).mean(0)
+        return torch.stack(losses).mean(0)
 
     def _discriminator_backward(self, batch: Batch, gain: float, share: float) -> Tensor:
         with torch.set_grad_enabled(self.options.reuse_fakes), self._autocast():

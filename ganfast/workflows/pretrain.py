@@ -122,15 +122,14 @@ def pretrain(
     for seed in range(settings.seeds):
         config = replace(fit, seed=seed)
         weights = _weights(settings, config, real, out / f"pretext-{seed}.safetensors", overwrite)
-        _take(gan.make(config), weights)  # raises before hours of training, not after
+        result.taken.update(_take(gan.make(config), weights))  # raises before hours of training
         longer = replace(config, steps=config.steps + settings.extra)
-        scratch, label, _ = _run(longer, real, out / f"scratch-{seed}", device, overwrite, {})
+        scratch, label = _run(longer, real, out / f"scratch-{seed}", device, overwrite, {})
         folder = out / f"pretrained-{seed}"
-        curve, _, taken = _run(config, real, folder, device, overwrite, weights)
+        pretrained, _ = _run(config, real, folder, device, overwrite, weights)
         result = replace(result, score=label)
         result.scratch.append(scratch)
-        result.pretrained.append(curve)
-        result.taken.update(taken)
+        result.pretrained.append(pretrained)
     write_report(out, settings, result)
     return result
 
@@ -170,16 +169,16 @@ def _run(
     device: str,
     overwrite: bool,
     weights: dict[str, Weights],
-) -> tuple[Curve, str, dict[str, list[pretext.TakenWeight]]]:
-    """Train from weights; return the distances over rounds, their name, and the weights taken."""
+) -> tuple[Curve, str]:
+    """Train from weights; return the distances over rounds, and their name."""
     pair = gan.make(config)
-    taken = _take(pair, weights)
+    _take(pair, weights)
     trainer = make_trainer(config, folder, device, real, pair)
     run_to_end(trainer, overwrite)
     records, score = read_records(folder / "metrics.jsonl"), trainer.score
     assert isinstance(score, Score)  # config() asks for one
     curve = [(int(r["step"]), r[score.name]) for r in records if score.name in r]
-    return curve, score.label, taken
+    return curve, score.label
 
 
 def rows(settings: Settings, result: Result) -> list[tuple[str, str]]:
