@@ -93,10 +93,7 @@ class Loop(ABC):
         return self.step >= self._options.steps
 
     def run(self) -> bool:
-        """Train to the end; return False if the run was stopped early.
-
-        Ctrl-C and SIGTERM save the run and stop it. Call ``run`` again to continue, or ``resume``
-        it in another process.
+        """Train to the end; return False if Ctrl-C or SIGTERM stopped the run, which is then saved.
 
         Raises:
             BlockingIOError: another process trains to ``out``.

@@ -147,9 +147,13 @@ class Trainer(Loop):
         return super().ended or 0 < self.options.patience <= self.since_best
 
     def run(self) -> bool:
-        """Train until ``ended``; return False if the run was stopped early, as in :class:`Loop`.
+        """Train until ``ended``; return False if the run was stopped early.
+
+        Ctrl-C and SIGTERM save the run and stop it. Call ``run`` again to continue, or ``resume``
+        it in another process.
 
         Raises:
+            FileExistsError: ``out`` holds a checkpoint that was not resumed.
             FloatingPointError: a loss is not finite, or the run has diverged and ``divergence`` is
                 not ``warn``. The checkpoint is from before.
             TypeError: a batch or its labels have the wrong type.

@@ -76,9 +76,7 @@ def demo(
         out, device, resume, overwrite: as for :func:`ganfast.workflows.train.train`.
 
     Raises:
-        FileExistsError: ``out`` holds a run, and neither ``resume`` nor ``overwrite`` is set.
-        FileNotFoundError: there is no run to resume.
-        ValueError: the run to resume has other settings.
+        FileExistsError, FileNotFoundError, ValueError: as for that function.
     """
     trainer = make_trainer(options(steps, seed), out, device)
     score = trainer.score
