@@ -91,9 +91,10 @@ class _CycleSteps(Steps):
         cycled = self._generate(fake)
         same = self._generate(real.flip(1))  # (F(a), G(b))
         a, b = real.unbind(1)
-        cycle, identity = ({"weight_a": w, "weight_b": w} for w in (self.cycle, self.identity))
-        loss = loss + cycle_loss(a, cycled[:, 0], b, cycled[:, 1], **cycle)
-        return loss + identity_loss(a, same[:, 0], b, same[:, 1], **identity)
+        w = self.cycle
+        loss = loss + cycle_loss(a, cycled[:, 0], b, cycled[:, 1], weight_a=w, weight_b=w)
+        w = self.identity
+        return loss + identity_loss(a, same[:, 0], b, same[:, 1], weight_a=w, weight_b=w)
 
 
 class CycleTrainer(Trainer):

@@ -252,7 +252,8 @@ def make(config: Config) -> models.Gan:
         for name in ("generator", "discriminator"):
             with refused(name):
                 getattr(gan, name).load_state_dict(state[name])
-    layers = [m for m in gan.discriminator.modules() if m._parameters]  # with their own weights
+    modules = gan.discriminator.modules()
+    layers = [m for m in modules if list(m.parameters(recurse=False))]  # with their own weights
     if config.freeze_d >= len(layers):
         raise ValueError(
             f"freeze_d must be below {len(layers)}, the layers of D, got {config.freeze_d}"

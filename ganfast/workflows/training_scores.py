@@ -77,8 +77,11 @@ class Score(ABC):
         inputs = [latents.split(_BATCH)]
         if labels is not None:
             inputs.append(labels[torch.arange(count) % len(labels)].split(_BATCH))
-        parts = [generator(*(x.to(self._device) for x in own)) for own in zip(*inputs, strict=True)]
-        return torch.cat([data.to_uint8(part).cpu() for part in parts])
+        parts = []
+        for own in zip(*inputs, strict=True):
+            made = generator(*(x.to(self._device) for x in own))
+            parts.append(data.to_uint8(made).cpu())
+        return torch.cat(parts)
 
     def _halves(self) -> tuple[Tensor, Tensor]:
         order = torch.randperm(len(self._real), generator=torch.Generator().manual_seed(1))
