@@ -47,10 +47,10 @@ def wandb(project: str, out: Path, settings: Mapping[str, Any]) -> Callable[[Rec
 
     def write(record: Record) -> None:
         nonlocal run
-        if not name.exists():
-            with atomic_write(name) as file:
-                file.write(uuid.uuid4().hex[:8].encode())
         if run is None:  # starts with the first record
+            if not name.exists():
+                with atomic_write(name) as file:
+                    file.write(uuid.uuid4().hex[:8].encode())
             run = client.init(
                 project=project, dir=str(out), id=name.read_text(), resume="allow",
                 config=dict(settings),

@@ -73,7 +73,7 @@ def run_or_resume(
                 "--out names another folder"
             )
         for pattern in ("*.pt", "wandb-run", "samples/step_*.png"):
-            for old in loop.out.glob(pattern):
+            for old in list(loop.out.glob(pattern)):
                 old.unlink(missing_ok=True)
     if config is not None and loop.writes:
         with atomic_write(loop.out / CONFIG) as file:
