@@ -90,7 +90,7 @@ class Loop(ABC):
     @property
     def ended(self) -> bool:
         """True when nothing is left to train."""
-        return self.step >= self._options.steps
+        return bool(self.step >= self._options.steps)
 
     def run(self) -> bool:
         """Train to the end; return False if Ctrl-C or SIGTERM stopped the run, which is then saved.

@@ -104,11 +104,11 @@ def two_views(net: nn.Module, seed: int) -> Task:
     random = torch.Generator().manual_seed(seed)
 
     def loss(images: Tensor, _: Tensor) -> Tensor:
-        views = []
-        for _ in range(2):
-            moved = shifted(images, random)
-            views.append(net(moved + _NOISE * torch.randn(images.shape, generator=random)))
-        return contrastive_loss(*views, _TEMPERATURE)
+        one, two = (
+            net(shifted(images, random) + _NOISE * torch.randn(images.shape, generator=random))
+            for _ in range(2)
+        )
+        return contrastive_loss(one, two, _TEMPERATURE)
 
     return loss
 

@@ -114,7 +114,8 @@ class Sampler:
     def natural(self, count: int, seed: tuple[int, ...]) -> Tensor:
         """Draw uint8 images (count, C, H, W) without filters, cycling through the classes."""
         random, labels = _generator(seed), torch.arange(count) % self.classes
-        return torch.cat([self._candidates(asked, random)[0] for asked in labels.split(_BATCH)])
+        parts = torch.split(labels, _BATCH)
+        return torch.cat([self._candidates(asked, random)[0] for asked in parts])
 
     def _candidates(self, asked: Tensor, random: torch.Generator) -> tuple[Tensor, Tensor, Tensor]:
         """Return images, a mask of those that pass the filters, and their labels, on the CPU."""
@@ -151,7 +152,7 @@ class Sampler:
     @torch.no_grad()
     def _quantile(self, share: float) -> float:
         random, logits = _generator((0,)), []
-        for labels in (torch.arange(_TRIED) % self.classes).split(_BATCH):
+        for labels in torch.split(torch.arange(_TRIED) % self.classes, _BATCH):
             made, own_labels = self._generate(labels, random)
             logits.append(self._discriminator(made, *own_labels).flatten().cpu())
         return float(torch.cat(logits).quantile(share))

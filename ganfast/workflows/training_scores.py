@@ -74,9 +74,9 @@ class Score(ABC):
         labels = self._labels if labels is None else labels
         random = torch.Generator().manual_seed(0)
         latents = torch.randn(count, *self._latent_shape, generator=random)
-        inputs = [latents.split(_BATCH)]
+        inputs = [torch.split(latents, _BATCH)]
         if labels is not None:
-            inputs.append(labels[torch.arange(count) % len(labels)].split(_BATCH))
+            inputs.append(torch.split(labels[torch.arange(count) % len(labels)], _BATCH))
         parts = []
         for own in zip(*inputs, strict=True):
             made = generator(*(x.to(self._device) for x in own))
