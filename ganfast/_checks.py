@@ -100,32 +100,36 @@ def _check_tensors(name: Name, argument: str, x: Sequence[Tensor]) -> None:
             raise TypeError(f"{name(argument, k)} must be a tensor, got {type(xk).__name__}")
 
 
-def _check_partner(name: Name, k: int, x: Tensor, y: Tensor, complex_too: bool) -> None:
-    check_dtype(name("y", k), y, complex_too)
-    if y.device != x.device:
-        raise ValueError(
-            f"{name('y', k)} must have the device of {name('x', k)}, {x.device}, got {y.device}"
-        )
-
-
-def _check_same(
-    name: Name, x: Sequence[Tensor], y: Sequence[Tensor], complex_too: bool = False
-) -> None:
-    """Raise unless each y has the device and shape of its x."""
-    _check_tensors(name, "y", y)
-    for k, (xk, yk) in enumerate(zip(x, y, strict=True)):
-        _check_partner(name, k, xk, yk, complex_too)
-        if yk.shape != xk.shape:
-            raise ValueError(
-                f"{name('y', k)} must have the shape of {name('x', k)}, {list(xk.shape)}, "
-                f"got {list(yk.shape)}"
-            )
-
-
 def repeats(x: Tensor, y: Tensor) -> bool:
     """Whether y is one number or one sample that broadcasts to x."""
     sample = x.shape[1:]
     return y.numel() == 1 or (x.dim() > 0 and y.shape in (sample, torch.Size([1, *sample])))
+
+
+def _check_partners(
+    name: Name,
+    x: Sequence[Tensor],
+    y: Sequence[Tensor],
+    complex_too: bool = False,
+    broadcast: bool = False,
+) -> None:
+    """Raise unless y is empty, or each y has the device and shape of its x or broadcasts to it."""
+    if y and len(y) != len(x):
+        raise ValueError(f"y must be empty or have one for each of the {len(x)}, got {len(y)}")
+    _check_tensors(name, "y", y)
+    for k, (xk, yk) in enumerate(zip(x, y, strict=False)):
+        partner, own = name("y", k), name("x", k)
+        check_dtype(partner, yk, complex_too)
+        if yk.device != xk.device:
+            raise ValueError(
+                f"{partner} must have the device of {own}, {xk.device}, got {yk.device}"
+            )
+        if yk.shape != xk.shape and not (broadcast and repeats(xk, yk)):
+            or_else = "or be one number or one sample of it, got shape" if broadcast else "got"
+            raise ValueError(
+                f"{partner} must have the shape of {own}, {list(xk.shape)}, "
+                f"{or_else} {list(yk.shape)}"
+            )
 
 
 def check_flat(
@@ -142,21 +146,7 @@ def check_flat(
     of_moduli = f == "l1"
     check_list(x, name, complex_too=of_moduli)
     _check_parameters(x, y, f, weight, a, b)
-    if not y:
-        return
-    if len(y) != len(x):
-        raise ValueError(f"y must be empty or have one for each of the {len(x)}, got {len(y)}")
-    if not broadcast:
-        _check_same(name, x, y, of_moduli)
-        return
-    _check_tensors(name, "y", y)
-    for k, (xk, yk) in enumerate(zip(x, y, strict=True)):
-        _check_partner(name, k, xk, yk, of_moduli)
-        if xk.shape != yk.shape and not repeats(xk, yk):
-            raise ValueError(
-                f"{name('y', k)} must have the shape of {name('x', k)}, {list(xk.shape)}, or be "
-                f"one number or one sample of it, got shape {list(yk.shape)}"
-            )
+    _check_partners(name, x, y, of_moduli, broadcast)
 
 
 def _check_numbers(
@@ -215,10 +205,7 @@ def check_rows(
     """Raise the errors of :func:`ganfast.ops.rows`."""
     check_samples(x, name)
     _check_parameters(x, y, f, weight, a, b)
-    if y and len(y) != len(x):
-        raise ValueError(f"y must be empty or have one for each of the {len(x)}, got {len(y)}")
-    if y:
-        _check_same(name, x, y)
+    _check_partners(name, x, y)
     _check_numbers("sample_weight", sample_weight, x, name)
     _check_numbers("sample_a", sample_a, x, name)
 

@@ -40,19 +40,12 @@ def check_name(
 ) -> None:
     """Raise ValueError unless ``name`` is known; the message offers the name that was meant.
 
-    ``aliases`` are names that other projects use, each with the known name.
+    ``aliases`` maps names that other projects use to known ones.
     """
     if isinstance(name, str) and name in known:
         return
-    meant = _meant(str(name), known, aliases or {})
-    offer = f"; did you mean {meant!r}?" if meant else ""
+    left_out = str.maketrans("", "", "-_ ")
+    meant = {**(aliases or {}), **{k.lower().translate(left_out): k for k in known}}
+    near = difflib.get_close_matches(str(name).lower().translate(left_out), meant, 1)
+    offer = f"; did you mean {meant[near[0]]!r}?" if near else ""
     raise ValueError(f"{argument} must be one of {', '.join(known)}, got {name!r}{offer}")
-
-
-def _meant(name: str, known: Collection[str], aliases: Mapping[str, str]) -> str | None:
-    plain = name.lower().replace("-", "").replace("_", "").replace(" ", "")
-    if plain in aliases:
-        return aliases[plain]
-    written = {k.lower().replace("-", "").replace("_", ""): k for k in known}
-    near = difflib.get_close_matches(plain, [*written, *aliases], 1)
-    return {**aliases, **written}[near[0]] if near else None

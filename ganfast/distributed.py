@@ -4,7 +4,7 @@ import os
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from functools import reduce
-from typing import Any, TypeVar
+from typing import Any, TypeVar, cast
 
 import torch
 import torch.distributed as dist
@@ -39,8 +39,7 @@ class _Sum(torch.autograd.Function):
 
 
 def _sum(x: Tensor) -> Tensor:
-    result: Tensor = _Sum.apply(x)  # type: ignore[no-untyped-call]
-    return result
+    return cast(Tensor, _Sum.apply(x))  # type: ignore[no-untyped-call]
 
 
 def mean_over_processes(x: Sequence[Tensor]) -> list[Tensor]:
@@ -58,7 +57,7 @@ def mean_over_processes(x: Sequence[Tensor]) -> list[Tensor]:
         return list(x)
     mean = _sum(torch.cat([t.reshape(-1) for t in x])) / count
     parts = torch.split(mean, [t.numel() for t in x])
-    return [part.view(t.shape) for part, t in zip(parts, x, strict=True)]
+    return [part.view_as(t) for part, t in zip(parts, x, strict=True)]
 
 
 def gather(x: Tensor) -> Tensor:
@@ -77,10 +76,8 @@ def gather(x: Tensor) -> Tensor:
         dist.all_gather(parts, x.contiguous())
         return torch.cat(parts)
     # Sum zero-padded parts: gradients of any order are sums too, and every backend has sums.
-    before = dist.get_rank() * x.shape[0]
-    after = count * x.shape[0] - before - x.shape[0]
-    padded = torch.cat([x.new_zeros(before, *x.shape[1:]), x, x.new_zeros(after, *x.shape[1:])])
-    return _sum(padded)
+    parts = [x if rank == dist.get_rank() else torch.zeros_like(x) for rank in range(count)]
+    return _sum(torch.cat(parts))
 
 
 T = TypeVar("T")

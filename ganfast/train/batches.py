@@ -3,17 +3,10 @@
 import io
 import pickle
 from collections.abc import Iterable, Iterator
-from typing import Any, NamedTuple, Protocol, runtime_checkable
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
-
-
-@runtime_checkable
-class _Stateful(Protocol):
-    def state_dict(self) -> Any: ...
-
-    def load_state_dict(self, state: Any, /) -> Any: ...
 
 
 class Batch(NamedTuple):
@@ -30,8 +23,7 @@ class Batches:
     "images". Data with ``state_dict`` and ``load_state_dict`` resume exactly where they stopped.
 
     Args:
-        data: the iterable.
-        device: device of the batches.
+        data, device: the iterable, and the device of the batches.
         classes: number of labels, or 0. If above 0, a batch has labels from 0 to classes - 1, int64
             (N,), as its second item or under "labels".
         memory_format: of images (N, C, H, W).
@@ -49,8 +41,9 @@ class Batches:
     ) -> None:
         if not isinstance(data, Iterable):
             raise TypeError(f"data must be an iterable of batches, got {type(data).__name__}")
-        self._data, self._device, self._classes = data, device, classes
-        self._memory_format = memory_format
+        self._data: Any = data
+        self._device, self._classes, self._memory_format = device, classes, memory_format
+        self._resumes = hasattr(data, "state_dict") and hasattr(data, "load_state_dict")
         self._iterator: Iterator[Any] | None = None
 
     def draw(self) -> Batch:
@@ -114,7 +107,7 @@ class Batches:
         Raises:
             TypeError: the data's state holds objects that a checkpoint cannot load again.
         """
-        if not isinstance(self._data, _Stateful):
+        if not self._resumes:
             return None
         state, copy = self._data.state_dict(), io.BytesIO()
         torch.save(state, copy)
@@ -134,10 +127,10 @@ class Batches:
         Raises:
             ValueError: only one of the two has a position.
         """
-        if isinstance(self._data, _Stateful) != (state is not None):
+        if self._resumes != (state is not None):
             with_state = "checkpoint's" if state is not None else "given"
             raise ValueError(f"only the {with_state} data can resume (state_dict), not both")
-        if isinstance(self._data, _Stateful):
+        if self._resumes:
             self._data.load_state_dict(state)
             self._iterator = None
 

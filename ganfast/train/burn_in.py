@@ -24,12 +24,6 @@ class Schedule(NamedTuple):
     augment_p: float | None
 
 
-def varies(options: TrainOptions) -> bool:
-    """Say whether anything that :func:`scheduled` or ``lr_factor`` returns depends on the round."""
-    o = options
-    return bool(o.burn_in_kimg or o.ema_kimg) or o.lr_decay != "constant"
-
-
 def scheduled(options: TrainOptions, images: int) -> Schedule:
     r"""Return what holds after ``images`` real images.
 
@@ -46,7 +40,7 @@ def scheduled(options: TrainOptions, images: int) -> Schedule:
         start = o.betas_d[1]
         beta2 = start + share * (o.beta2_end - start)
         # A CUDA graph holds it as a number, so that each value takes a graph.
-        beta2 = round(beta2, 2) if o.cuda_graphs else beta2
+        beta2 = min(round(beta2, 2), max(start, o.beta2_end)) if o.cuda_graphs else beta2
     return Schedule(
         lr=1 + share * (o.lr_end - 1),
         penalty=1 + share * (o.penalty_end - 1),

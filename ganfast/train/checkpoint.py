@@ -16,12 +16,7 @@ from ganfast.models.checkpoint import FORMAT, State, load
 
 
 class Checkpoints:
-    """The checkpoint files of a run: the newest, some older ones, and the best.
-
-    Args:
-        out: folder of the run.
-        keep: number of newest checkpoints to keep.
-    """
+    """The checkpoint files of a run: the newest, up to ``keep`` with older ones, and the best."""
 
     def __init__(self, out: Path, keep: int) -> None:
         self.newest, self.best = out / "checkpoint.pt", out / "best.pt"
@@ -73,12 +68,10 @@ class Checkpoints:
         self._step = step if path in (None, self.newest) else None
         return state
 
-    def sound(self) -> Iterator[State]:
-        """Yield the readable checkpoints saved without a sign of divergence, newest first."""
-        for path in (self.newest, *self.older()):
-            state = _intact(path)
-            if state is not None and _is_sound(state):
-                yield state
+    def sound(self) -> State | None:
+        """Return the newest readable checkpoint that was saved without a sign of divergence."""
+        states = map(_intact, (self.newest, *self.older()))
+        return next((s for s in states if s is not None and _is_sound(s)), None)
 
     def forget_after(self, step: int) -> None:
         """Delete all checkpoints after a step, except the best."""
@@ -90,31 +83,12 @@ class Checkpoints:
 
 def _write(state: State, file: BinaryIO) -> None:
     """Write a checkpoint to an open file; a full disk raises its own OSError."""
-    watched = _Watched(file)
     try:
-        torch.save({"format": FORMAT, **state}, watched)  # type: ignore[arg-type]
-    except RuntimeError:  # torch reports "unexpected pos" for every failed write
-        if watched.error is None:
-            raise
-        raise watched.error from None
-
-
-class _Watched:
-    """A file that remembers the error of a write."""
-
-    def __init__(self, file: BinaryIO) -> None:
-        self._file = file
-        self.error: OSError | None = None
-
-    def write(self, data: bytes) -> int:
-        try:
-            return self._file.write(data)
-        except OSError as error:
-            self.error = error
-            raise
-
-    def flush(self) -> None:
-        self._file.flush()
+        torch.save({"format": FORMAT, **state}, file)
+    except RuntimeError as error:  # torch reports "unexpected pos" after every failed write
+        if isinstance(error.__context__, OSError):
+            raise error.__context__ from None
+        raise
 
 
 def _is_sound(state: State) -> bool:
@@ -144,12 +118,8 @@ def _link(path: Path, other: Path) -> None:
 def capture(parts: Mapping[str, Any], random: torch.Generator, processes: Processes) -> State:
     """Return the state of the parts and of all random number generators.
 
-    Everything except torch's own random numbers is the same in all processes.
-
-    Args:
-        parts: objects with a ``state_dict``, by name.
-        random: generator of the run, on the run's device.
-        processes: the processes that train together.
+    Parts are objects with a ``state_dict``, by name. Everything except torch's own random numbers
+    is the same in all processes.
 
     Raises:
         FloatingPointError: a weight is not finite.

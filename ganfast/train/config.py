@@ -5,7 +5,7 @@ import inspect
 import json
 import re
 import textwrap
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, fields, is_dataclass
 from functools import partial
 from pathlib import Path
@@ -39,12 +39,7 @@ def read(kind: type[T], path: str | Path | None = None, words: Sequence[str] = (
 
 
 def values_of(path: str | Path | None, words: Sequence[str]) -> dict[str, Any]:
-    """Return the fields that a file and words set, without checking them.
-
-    Raises:
-        FileNotFoundError: there is no such file.
-        ValueError: the file is not a YAML mapping, or a word has no ``=``.
-    """
+    """Return the fields that a file and words set, as :func:`read` does, without checking them."""
     values: dict[str, Any] = {}
     if path is not None:
         values.update(_mapping(Path(path)))
@@ -62,13 +57,9 @@ def from_mapping(kind: type[T], values: Mapping[str, Any]) -> T:
     """Make a dataclass from a mapping of its fields, with the conversions of :func:`read`.
 
     A dataclass with a method ``with_defaults`` may add fields that depend on those that are set.
-
-    Raises:
-        TypeError: the dataclass refuses the type of a field.
-        ValueError: a field is unknown, or the dataclass refuses a value.
+    Raises the errors of :func:`read`.
     """
-    complete = getattr(kind, "with_defaults", dict)
-    values = complete(values)
+    values = getattr(kind, "with_defaults", dict)(values)
     hints = get_type_hints(kind)
     known = {field.name for field in fields(kind) if field.init}  # type: ignore[arg-type]
     for name in values:
@@ -124,11 +115,9 @@ def _mapping(path: Path) -> dict[str, Any]:
     if not path.is_file():
         raise FileNotFoundError(f"there is no configuration file {path}")
     try:
-        text = path.read_text(encoding="utf-8")
+        values = _parsed(path.read_text(encoding="utf-8"), path)
     except UnicodeDecodeError as error:
         raise ValueError(f"{path}: not YAML: {error}") from error
-    try:
-        values = _parsed(text, path)
     except RecursionError as error:
         raise ValueError(f"{path}: not YAML: lists are nested too deeply") from error
     if values is None:
@@ -143,39 +132,21 @@ def _parsed(text: str, where: object) -> Any:
     import yaml
 
     try:
-        for node in _nodes(yaml.compose(text, yaml.SafeLoader)):
+        if any(isinstance(token, yaml.AliasToken) for token in yaml.scan(text)):
+            raise ValueError(f"{where}: must not have aliases (*name)")
+        left = [yaml.compose(text, yaml.SafeLoader)]
+        for node in left:
             if isinstance(node, yaml.MappingNode):
                 names = [key.value for key, _ in node.value if isinstance(key, yaml.ScalarNode)]
                 twice = {name for name in names if names.count(name) > 1}
                 if twice:
                     raise ValueError(f"{where}: {sorted(twice)[0]!r} must be set once")
+                left += [part for pair in node.value for part in pair]
+            elif isinstance(node, yaml.SequenceNode):
+                left += node.value
         return yaml.safe_load(text)
     except yaml.YAMLError as error:
         raise ValueError(f"{where}: not YAML: {' '.join(str(error).split())}") from error
-    except _AliasError as error:
-        raise ValueError(f"{where}: must not have aliases (*name)") from error
-
-
-class _AliasError(Exception):
-    pass
-
-
-def _nodes(root: Any) -> Iterator[Any]:
-    """Yield the nodes of a YAML document. Raises _AliasError if one is used twice."""
-    import yaml
-
-    seen: set[int] = set()
-    left = [] if root is None else [root]
-    while left:
-        node = left.pop()
-        if id(node) in seen:
-            raise _AliasError
-        seen.add(id(node))
-        yield node
-        if isinstance(node, yaml.SequenceNode):
-            left += node.value
-        elif isinstance(node, yaml.MappingNode):
-            left += [part for pair in node.value for part in pair]
 
 
 def _converted(name: str, value: Any, hint: Any) -> Any:

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from ganfast.data import BatchStream, ImageData
-from ganfast.distributed import Processes
+from ganfast.distributed import process_count
 from ganfast.losses import ImagePool, cycle_loss, identity_loss
 from ganfast.train.batches import Batch
 from ganfast.train.journal import Record
@@ -75,81 +75,10 @@ class PairStream(Iterator[Tensor]):
             stream.load_state_dict(state[name])
 
 
-class CycleTrainer(Trainer):
-    """Train :class:`Generators` against :class:`Discriminators` (Zhu et al. 2017).
-
-    Args:
-        generator, discriminator, loss, options, out, score, on_sample, on_record, augment: as for
-            :class:`ganfast.train.Trainer`.
-        data: batches of pairs (N, 2, C, H, W), such as a :class:`PairStream`.
-        cycle: weight of mean|F(G(a)) - a| + mean|G(F(b)) - b|.
-        identity: weight of mean|F(a) - a| + mean|G(b) - b|.
-        pool: number of earlier fakes that each discriminator may see again; 50 in the paper.
-        shown: pairs (N, 2, C, H, W) whose translations ``on_sample`` gets.
-    """
-
-    def __init__(
-        self,
-        generator: nn.Module,
-        discriminator: nn.Module,
-        data: Iterable[Any],
-        loss: Loss,
-        options: TrainOptions,
-        out: str | Path,
-        *,
-        score: Callable[[nn.Module], Record] | None = None,
-        on_sample: Callable[[int, Tensor], None] | None = None,
-        on_record: Callable[[Record], None] | None = None,
-        augment: Callable[[Tensor], Tensor] | None = None,
-        cycle: float = 10.0,
-        identity: float = 5.0,
-        pool: int = 50,
-        shown: Tensor,
-    ) -> None:
-        self._weights, self._pool, self._shown = (cycle, identity), pool, shown
-        super().__init__(
-            generator, discriminator, data, loss, options, out, score=score, on_sample=on_sample,
-            on_record=on_record, augment=augment,
-        )  # fmt: skip
-
-    def _make_steps(self, loss: Loss, augment: Callable[[Tensor], Tensor] | None) -> Steps:
-        return _CycleSteps(
-            self.generator, self.discriminator, loss, self.options, self._random, augment,
-            self.ema, self._processes, self._weights, self._pool,
-        )  # fmt: skip
-
-    def _fixed_samples(self) -> Batch:
-        return Batch(self._shown.to(self.device), ())
-
-    def _parts(self) -> dict[str, Any]:
-        assert isinstance(self._steps, _CycleSteps)
-        pools = zip(("pool_a", "pool_b"), self._steps.pools, strict=True)
-        return {**super()._parts(), **dict(pools)}
-
-
 class _CycleSteps(Steps):
-    def __init__(
-        self,
-        generators: nn.Module,
-        discriminators: nn.Module,
-        loss: Loss,
-        options: TrainOptions,
-        random: torch.Generator,
-        augment: Callable[[Tensor], Tensor] | None,
-        ema: nn.Module,
-        processes: Processes,
-        weights: tuple[float, float],
-        pool: int,
-    ) -> None:
-        if options.reuse_fakes:
-            raise ValueError("reuse_fakes must be False for a CycleGAN with image pools, got True")
-        if options.cuda_graphs:
-            raise ValueError("cuda_graphs must be False for a CycleGAN with image pools, got True")
-        if processes.count > 1:
-            raise ValueError(f"processes must be 1 for a CycleGAN, got {processes.count}")
-        super().__init__(generators, discriminators, loss, options, random, augment, ema, processes)
-        self.weights = weights
-        self.pools = tuple(ImagePool(pool, 2 * options.seed + k) for k in range(2))
+    cycle: float
+    identity: float
+    pools: list[ImagePool]  # of each discriminator
 
     def _new_fakes(self, batch: Batch) -> Tensor:
         made = self._generate(batch.images)
@@ -162,8 +91,59 @@ class _CycleSteps(Steps):
         cycled = self._generate(fake)
         same = self._generate(real.flip(1))  # (F(a), G(b))
         a, b = real.unbind(1)
-        cycle, identity = self.weights
-        loss = loss + cycle_loss(a, cycled[:, 0], b, cycled[:, 1], weight_a=cycle, weight_b=cycle)
-        return loss + identity_loss(
-            a, same[:, 0], b, same[:, 1], weight_a=identity, weight_b=identity
+        w = self.cycle
+        loss = loss + cycle_loss(a, cycled[:, 0], b, cycled[:, 1], weight_a=w, weight_b=w)
+        w = self.identity
+        return loss + identity_loss(a, same[:, 0], b, same[:, 1], weight_a=w, weight_b=w)
+
+
+class CycleTrainer(Trainer):
+    """Train :class:`Generators` against :class:`Discriminators` (Zhu et al. 2017).
+
+    Args:
+        generator, discriminator, loss, options, out, score, on_sample: as for
+            :class:`ganfast.train.Trainer`.
+        data: batches of pairs (N, 2, C, H, W), such as a :class:`PairStream`.
+        cycle: weight of mean|F(G(a)) - a| + mean|G(F(b)) - b|.
+        identity: weight of mean|F(a) - a| + mean|G(b) - b|.
+        pool: number of earlier fakes that each discriminator may see again; 50 in the paper.
+        shown: pairs (N, 2, C, H, W) whose translations ``on_sample`` gets.
+    """
+
+    _steps_class = _CycleSteps
+
+    def __init__(
+        self,
+        generator: nn.Module,
+        discriminator: nn.Module,
+        data: Iterable[Any],
+        loss: Loss,
+        options: TrainOptions,
+        out: str | Path,
+        *,
+        score: Callable[[nn.Module], Record] | None = None,
+        on_sample: Callable[[int, Tensor], None] | None = None,
+        cycle: float = 10.0,
+        identity: float = 5.0,
+        pool: int = 50,
+        shown: Tensor,
+    ) -> None:
+        for name in ("reuse_fakes", "cuda_graphs"):
+            if getattr(options, name):
+                raise ValueError(f"{name} must be False for a CycleGAN with image pools, got True")
+        if process_count() > 1:
+            raise ValueError(f"processes must be 1 for a CycleGAN, got {process_count()}")
+        self._shown = shown
+        super().__init__(
+            generator, discriminator, data, loss, options, out, score=score, on_sample=on_sample
         )
+        assert isinstance(self._steps, _CycleSteps)
+        self._steps.cycle, self._steps.identity = cycle, identity
+        self._pools = [ImagePool(pool, 2 * options.seed + k) for k in range(2)]
+        self._steps.pools = self._pools
+
+    def _fixed_samples(self) -> Batch:
+        return Batch(self._shown.to(self.device), ())
+
+    def _parts(self) -> dict[str, Any]:
+        return {**super()._parts(), **dict(zip(("pool_a", "pool_b"), self._pools, strict=True))}

@@ -5,7 +5,6 @@ import os
 import sys
 from collections.abc import Callable
 from pathlib import Path
-from types import TracebackType
 from typing import Any
 
 from ganfast._files import atomic_write
@@ -44,12 +43,8 @@ class Journal:
     Args:
         path: the JSONL file.
         kept: last step whose old records stay in the file.
-        step: current step of the run.
-        steps: last step of the run.
+        step, steps: current and last step of the run.
         on_record: called with every record.
-
-    Attributes:
-        bar: the progress bar, or None without a terminal.
     """
 
     def __init__(
@@ -66,7 +61,7 @@ class Journal:
         self._file = open(path, "ab", buffering=0)  # noqa: SIM115 - closed by __exit__
         self._steps, self._on_record = steps, on_record
         self._values: dict[str, tuple[float, float]] = {}  # step and value by name
-        self.bar: Any = None
+        self.bar: Any = None  # without a terminal
         if sys.stderr.isatty():
             from tqdm import tqdm
 
@@ -95,12 +90,7 @@ class Journal:
     def __enter__(self) -> "Journal":
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         if self.bar is not None:
             self.bar.close()
         self._file.close()

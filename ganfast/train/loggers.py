@@ -36,11 +36,6 @@ def wandb(project: str, out: Path, settings: Mapping[str, Any]) -> Callable[[Rec
     ``out``/wandb-run names the run there, so that a resumed run continues it. Set
     WANDB_MODE=offline to log without a network.
 
-    Args:
-        project: project in Weights & Biases.
-        out: folder of the run.
-        settings: settings to log with the run.
-
     Raises:
         ValueError: wandb is not installed.
     """
@@ -48,22 +43,19 @@ def wandb(project: str, out: Path, settings: Mapping[str, Any]) -> Callable[[Rec
         import wandb as client
     except ImportError as error:
         raise ValueError("wandb is not installed: pip install wandb") from error
-    runs: list[Any] = []
+    name, run = out / "wandb-run", None
 
     def write(record: Record) -> None:
-        if not runs:  # starts with the first record
-            runs.append(_start(client, project, out, settings))
+        nonlocal run
+        if run is None:  # starts with the first record
+            if not name.exists():
+                with atomic_write(name) as file:
+                    file.write(uuid.uuid4().hex[:8].encode())
+            run = client.init(
+                project=project, dir=str(out), id=name.read_text(), resume="allow",
+                config=dict(settings),
+            )  # fmt: skip
         values = {key: value for key, value in record.items() if key != "step"}
-        runs[0].log(values, step=int(record["step"]))
+        run.log(values, step=int(record["step"]))
 
     return write
-
-
-def _start(client: Any, project: str, out: Path, settings: Mapping[str, Any]) -> Any:
-    name = out / "wandb-run"
-    if not name.exists():
-        with atomic_write(name) as file:
-            file.write(uuid.uuid4().hex[:8].encode())
-    return client.init(
-        project=project, dir=str(out), id=name.read_text(), resume="allow", config=dict(settings)
-    )

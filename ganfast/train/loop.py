@@ -7,11 +7,12 @@ from collections.abc import Callable, Iterable, Mapping
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import asdict
 from pathlib import Path
-from types import FrameType, TracebackType
-from typing import Any, ClassVar, Protocol
+from types import FrameType
+from typing import Any
 
 import torch
 from torch import Tensor
+from torch.optim.lr_scheduler import CosineAnnealingLR
 
 from ganfast._lock import hold
 from ganfast.distributed import Processes
@@ -21,28 +22,14 @@ from ganfast.train.journal import Journal, Record
 from ganfast.train.options import CADENCE, refuse_other
 
 
-class LoopOptions(Protocol):
-    """The settings that the loop reads. A checkpoint keeps the whole dataclass."""
-
-    __dataclass_fields__: ClassVar[dict[str, Any]]
-
-    @property
-    def steps(self) -> int: ...
-
-    @property
-    def log_every(self) -> int: ...
-
-    @property
-    def checkpoint_every(self) -> int: ...
-
-
 class Loop(ABC):
     """Train round after round; a subclass defines the round and the state.
 
     A resumed run ends with the same bits as an uninterrupted one, even after a crash.
 
     Args:
-        options: the settings of the run.
+        options: a dataclass with ``steps``, ``log_every`` and ``checkpoint_every``, which a
+            checkpoint keeps whole.
         out: folder of the run, for ``checkpoint.pt``, earlier checkpoints and ``metrics.jsonl``.
         keep: number of newest checkpoints to keep.
         random: generator of the run's random numbers, on the run's device.
@@ -55,7 +42,7 @@ class Loop(ABC):
 
     def __init__(
         self,
-        options: LoopOptions,
+        options: Any,
         out: str | Path,
         keep: int,
         random: torch.Generator,
@@ -80,12 +67,11 @@ class Loop(ABC):
     def _parts(self) -> Mapping[str, Any]:
         """Return every object with a ``state_dict``: networks, optimizers and others."""
 
-    @abstractmethod
     def _own_state(self) -> State:
         """Return the rest of the state. Raises FloatingPointError if a loss is not finite."""
+        return {}
 
-    @abstractmethod
-    def _restore_own(self, state: State) -> None:
+    def _restore_own(self, state: State) -> None:  # noqa: B027 - most runs have only parts
         """Restore what ``_own_state`` returned."""
 
     def _evaluate(self) -> None:  # noqa: B027 - most runs have neither scores nor samples
@@ -104,13 +90,10 @@ class Loop(ABC):
     @property
     def ended(self) -> bool:
         """True when nothing is left to train."""
-        return self.step >= self._options.steps
+        return bool(self.step >= self._options.steps)
 
     def run(self) -> bool:
-        """Train to the end; return False if the run was stopped early.
-
-        Ctrl-C and SIGTERM save the run and stop it. Call ``run`` again to continue, or ``resume``
-        it in another process.
+        """Train to the end; return False if Ctrl-C or SIGTERM stopped the run, which is then saved.
 
         Raises:
             BlockingIOError: another process trains to ``out``.
@@ -121,12 +104,12 @@ class Loop(ABC):
             raise FileExistsError(
                 f"{self.checkpoint_path} exists: resume it, or train to another folder"
             )
-        with hold(self.out) if self.writes else nullcontext():
-            return self._run()
-
-    def _run(self) -> bool:
         in_any_process = self._processes.any if self._processes.count > 1 else bool
-        with StopSignal() as stop, self._open_journal() as self._journal:
+        with (
+            hold(self.out) if self.writes else nullcontext(),
+            StopSignal() as stop,
+            self._open_journal() as self._journal,
+        ):
             bar = None if self._journal is None else self._journal.bar
             if not self._begun:
                 self._evaluate()
@@ -202,21 +185,11 @@ class Loop(ABC):
 
 
 class Descent:
-    """Adam on one loss, with a learning rate that stays or falls to 0 along half a cosine.
-
-    Args:
-        parameters: parameters to train.
-        lr: initial learning rate.
-        steps: length of the half cosine; None keeps the rate constant.
-    """
+    """Adam on one loss; its rate falls to 0 along half a cosine of so many steps, or stays."""
 
     def __init__(self, parameters: Iterable[Tensor], lr: float, steps: int | None = None) -> None:
         self.optimizer = torch.optim.Adam(parameters, lr)
-        self.decay = (
-            None
-            if steps is None
-            else torch.optim.lr_scheduler.CosineAnnealingLR(self.optimizer, steps)
-        )
+        self.decay = CosineAnnealingLR(self.optimizer, steps) if steps else None
 
     def step(self, loss: Tensor) -> None:
         """Take one step down the gradient of ``loss``."""
@@ -235,26 +208,20 @@ class StopSignal:
 
     def __init__(self) -> None:
         self.received = False
-        self._before: dict[signal.Signals, Any] = {}
+        self._before: dict[int, Any] = {}
 
     def __enter__(self) -> "StopSignal":
         # Python allows signal handlers in the main thread alone.
         if threading.current_thread() is threading.main_thread():
             for number in (signal.SIGINT, signal.SIGTERM):
-                self._before[number] = signal.signal(number, self._receive)
+                # A handler that was not set from Python is None.
+                self._before[number] = signal.signal(number, self._receive) or signal.SIG_DFL
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        for number, handler in self._before.items():
-            signal.signal(number, handler if handler is not None else signal.SIG_DFL)
-        self._before.clear()
+    def __exit__(self, *_: object) -> None:
+        for number in list(self._before):
+            signal.signal(number, self._before.pop(number))
 
     def _receive(self, number: int, frame: FrameType | None) -> None:
         self.received = True
-        before = self._before.pop(signal.Signals(number))
-        signal.signal(number, before if before is not None else signal.SIG_DFL)
+        signal.signal(number, self._before.pop(number))

@@ -134,7 +134,7 @@ def loss_by_name(
             f"label_smoothing and from_probs must not be given for {name!r}, "
             f"got {label_smoothing} and {from_probs}"
         )
-    function = name.removeprefix("relativistic_average").removeprefix("_")
     if name == "relativistic":
         return Relativistic()
+    function = name.removeprefix("relativistic_average").removeprefix("_")
     return RelativisticAverage(function or "logistic")  # type: ignore[arg-type]

@@ -66,19 +66,18 @@ class Regularizer:
         o = self._options
         return 0.0 if o.penalty == "none" else penalties.lazy_gain(d_step, o.penalty_every)
 
-    def sides_of_logits(self, d_step: int) -> tuple[str, ...]:
-        """Return which of R1 and R2 step ``d_step`` takes of the logits that the loss takes."""
+    def sides_of_logits(self, gain: float) -> tuple[str, ...]:
+        """Return which of R1 and R2 a step with this gain takes of the logits of the loss."""
         o = self._options
-        if o.precision == "fp16" or o.compile or self.gain(d_step) == 0:
+        if o.precision == "fp16" or o.compile or gain == 0:
             return ()  # neither has these second derivatives
         return _AT_IMAGES.get(o.penalty, ())
 
     def of_logits(
-        self, real: Tensor, fake: Tensor, real_logits: Any, fake_logits: Any, d_step: int
+        self, real: Tensor, fake: Tensor, real_logits: Any, fake_logits: Any, gain: float
     ) -> list[Tensor]:
         """Return R1 and R2 from logits, at those images that require gradients."""
-        o = self._options
-        gamma, terms = self.gain(d_step) * o.penalty_weight, []
+        gamma, terms = gain * self._options.penalty_weight, []
         if real.requires_grad:
             terms.append(penalties.r1_from_logits(real_logits, real, gamma=gamma))
         if fake.requires_grad:
@@ -90,18 +89,18 @@ class Regularizer:
         images: tuple[Tensor, Tensor],
         augmented: tuple[Tensor, Tensor],
         labels: tuple[Tensor, ...],
-        d_step: int,
+        gain: float,
         augment: Callable[[Tensor], Tensor],
     ) -> list[Tensor]:
-        """Return the penalties of the discriminator's step ``d_step`` (from 0), in float32.
+        """Return the penalties of a step of the discriminator, in float32.
 
         R1 and R2 are taken with respect to the images, real and fake, before augmentation; the
         others at or between augmented images.
         """
-        o, gain = self._options, self.gain(d_step)
         if gain == 0:
             return []
-        d, weight, terms = self._discriminator, gain * o.penalty_weight, []
+        o, d, terms = self._options, self._discriminator, []
+        weight = gain * o.penalty_weight
 
         def seen(images: Tensor, *own: Tensor) -> Any:
             return d(augment(images), *own)

@@ -13,7 +13,7 @@ R = TypeVar("R")
 
 # Calls of a kind before its capture: libraries pick algorithms, optimizers create their state.
 _WARM_UP = 3
-_MOST = 8  # graphs
+_MOST = 8  # graphs of somebody else's step
 
 
 def graphed(
@@ -67,12 +67,14 @@ def graphed(
 
 
 class GraphedStep(Generic[P, R]):
-    """What :func:`graphed` returns."""
+    """What :func:`graphed` returns, with at most ``most`` graphs."""
 
-    def __init__(self, step: Callable[P, R], generators: Sequence[torch.Generator] = ()) -> None:
+    def __init__(
+        self, step: Callable[P, R], generators: Sequence[torch.Generator] = (), most: int = _MOST
+    ) -> None:
         if not callable(step):
             raise TypeError(f"step must be callable, got {type(step).__name__}")
-        self._step, self._generators = step, tuple(generators)
+        self._step, self._generators, self._most = step, tuple(generators), most
         self._warm: dict[object, int] = {}
         self._captured: dict[object, _Captured] = {}
         self._recorder: _Recorder | None = None
@@ -109,10 +111,11 @@ class GraphedStep(Generic[P, R]):
             found = self._captured[kind].replay(leaves)
             return tree_map(_copied, found)
         warm = self._warm.get(kind, 0)
-        if warm == 0 and len(self._warm) == _MOST:
+        if warm == 0 and len(self._warm) == self._most:
             raise ValueError(
-                f"step must have at most {_MOST} combinations of arguments that are not tensors, "
-                f"got more: pass what changes as a tensor; the last ones were {_constants(leaves)}"
+                f"step must have at most {self._most} combinations of arguments that are not "
+                "tensors, got more: pass what changes as a tensor; the last ones were "
+                + ", ".join(repr(x) for x in leaves if not isinstance(x, Tensor))
             )
 
         def call(inputs: list[Any]) -> Any:
@@ -127,7 +130,11 @@ class GraphedStep(Generic[P, R]):
             finally:
                 hook.remove()
         for optimizer in self._optimizers:
-            _check_capturable(optimizer)
+            if not all(group.get("capturable", True) for group in optimizer.param_groups):
+                name = type(optimizer).__name__
+                raise ValueError(
+                    f"capturable must be True: {name}(..., capturable=True), got False"
+                )
         self._captured[kind] = _Captured(recorder, call, leaves, list(self._optimizers))
         return tree_map(_copied, self._captured[kind].replay(leaves))
 
@@ -242,10 +249,6 @@ def _constant(leaf: object) -> object:
     raise TypeError(f"step must take tensors, numbers, strings or None, got {type(leaf).__name__}")
 
 
-def _constants(leaves: list[Any]) -> str:
-    return ", ".join(repr(x) for x in leaves if not isinstance(x, Tensor))
-
-
 def _checked_result(leaf: object) -> object:
     if leaf is None or isinstance(leaf, Tensor):
         return leaf
@@ -256,12 +259,6 @@ def _checked_result(leaf: object) -> object:
 
 def _copied(leaf: Tensor | None) -> Tensor | None:
     return None if leaf is None else leaf.detach().clone()
-
-
-def _check_capturable(optimizer: Optimizer) -> None:
-    if any(not group.get("capturable", True) for group in optimizer.param_groups):
-        name = type(optimizer).__name__
-        raise ValueError(f"capturable must be True: {name}(..., capturable=True), got False")
 
 
 def _settings(optimizers: list[Optimizer]) -> list[tuple[str, object]]:

@@ -50,7 +50,7 @@ class Steps:
     ) -> None:
         self.generator, self.discriminator = generator, discriminator
         self.loss, self.options, self.random = loss, options, random
-        self.augment = augment if augment is not None else _same
+        self.augment = augment if augment is not None else nn.Identity()
         self.processes, self._together = processes, processes.count > 1
         self._latent_shape = options.latent_shape
         # Outputs that are not logits are logged as they are.
@@ -79,27 +79,22 @@ class Steps:
 
     def set_schedule(self, now: Schedule, images: int) -> None:
         """Set what holds in the next round, which takes so many images."""
-        self._set_rates(now.lr)
-        self.regularizer.set_factor(now.penalty)
-        if now.beta2 is not None:
-            self._beta2 = now.beta2
-            for optimizer in (self.optimizer_g, self.optimizer_d):
-                for group in optimizer.param_groups:
-                    group["betas"] = (group["betas"][0], now.beta2)
-        if now.half_life is not None:
-            self.average.set_half_life(now.half_life, images)
-        if now.augment_p is not None:
-            assert isinstance(self.augment, Augment)
-            self.augment.p.fill_(now.augment_p)
-
-    def _set_rates(self, factor: float) -> None:
-        """Multiply both learning rates of the options by ``factor``."""
         o = self.options
         of_both = (self.optimizer_g, o.lr_g), (self.optimizer_d, o.lr_d)
         for (optimizer, lr), tensor in zip(of_both, self._rates, strict=True):
             for group in optimizer.param_groups:
                 # A CUDA graph freezes numbers but reads tensors at each replay.
-                group["lr"] = tensor.fill_(lr * factor) if o.cuda_graphs else lr * factor
+                group["lr"] = tensor.fill_(lr * now.lr) if o.cuda_graphs else lr * now.lr
+                if now.beta2 is not None:
+                    group["betas"] = (group["betas"][0], now.beta2)
+        self.regularizer.set_factor(now.penalty)
+        if now.beta2 is not None:
+            self._beta2 = now.beta2
+        if now.half_life is not None:
+            self.average.set_half_life(now.half_life, images)
+        if now.augment_p is not None:
+            assert isinstance(self.augment, Augment)
+            self.augment.p.fill_(now.augment_p)
 
     def latents(self, count: int) -> Tensor:
         """Draw ``count`` latents for each process and return this process's share."""
@@ -114,33 +109,34 @@ class Steps:
 
     def kind(self, d_step: int) -> tuple[float, ...]:
         """Return what tells rounds apart: b2 and the gains of the penalties from ``d_step`` on."""
-        gains = (self.regularizer.gain(d_step + i) for i in range(self.options.d_steps))
-        return (self._beta2, *gains)
+        steps, gain = range(d_step, d_step + self.options.d_steps), self.regularizer.gain
+        return (self._beta2, *(gain(i) if self.regularizer.active else 0.0 for i in steps))
 
-    def round(self, batches: Sequence[Sequence[Batch]], d_step: int) -> Tensor:
+    def round(self, batches: Sequence[Sequence[Batch]], kind: tuple[float, ...]) -> Tensor:
         """Train one round: the discriminator's steps, then the generator's.
 
         Args:
             batches: for each step of the discriminator, the batches whose gradients it adds.
-            d_step: number (from 0) of the discriminator's first step in this round.
+            kind: of this round; a CUDA graph of the round serves one kind.
 
         Returns:
             The means (5,) of the metrics ``NAMES``, on the device.
         """
-        metrics_d = [self._train_discriminator(b, d_step + i) for i, b in enumerate(batches)]
+        steps = zip(batches, kind[1:], strict=True)
+        metrics_d = [self._train_discriminator(each, gain) for each, gain in steps]
         losses_g = [self._train_generator(batches[-1]) for _ in range(self.options.g_steps)]
         if self._together:
             self.processes.average_buffers(self.generator, self.discriminator)
         self.average.update()
         return torch.cat([torch.stack(metrics_d).mean(0), torch.stack(losses_g).mean(0)[None]])
 
-    def _train_discriminator(self, batches: Sequence[Batch], d_step: int) -> Tensor:
-        """Take step ``d_step`` (from 0) on the mean loss of the batches.
+    def _train_discriminator(self, batches: Sequence[Batch], gain: float) -> Tensor:
+        """Step on the mean loss of the batches, with this gain of the penalty.
 
         Returns its loss, D(x), D(G(z)) and the fakes' diversity, (4,).
         """
         self._kept_fakes.clear()
-        metrics = [self._discriminator_backward(b, d_step, 1 / len(batches)) for b in batches]
+        metrics = [self._discriminator_backward(b, gain, 1 / len(batches)) for b in batches]
         self._update(self.optimizer_d, self.d_parameters)
         if self.options.clip_weights:
             with torch.no_grad():
@@ -151,12 +147,17 @@ class Steps:
 
     def _train_generator(self, batches: Sequence[Batch]) -> Tensor:
         """Step on the mean loss of fakes with the sizes and the labels of the batches."""
+        losses = []
         with frozen(self.discriminator):
-            losses = [self._generator_backward(batch, 1 / len(batches)) for batch in batches]
+            for batch in batches:
+                with self._autocast():
+                    loss = self._generator_loss(batch)
+                torch.autograd.backward(self.scaler.scale(loss * (1 / len(batches))))
+                losses.append(loss.detach().float())
         self._update(self.optimizer_g, self.g_parameters)
         return torch.stack(losses).mean(0)
 
-    def _discriminator_backward(self, batch: Batch, d_step: int, share: float) -> Tensor:
+    def _discriminator_backward(self, batch: Batch, gain: float, share: float) -> Tensor:
         with torch.set_grad_enabled(self.options.reuse_fakes), self._autocast():
             fake = self._new_fakes(batch)
         if self.options.reuse_fakes:
@@ -173,7 +174,7 @@ class Steps:
         fake_diversity = diversity(batch.images, fake)
         images = batch.images, fake
         regularizer = self.regularizer
-        sides = regularizer.sides_of_logits(d_step) if regularizer.active else ()
+        sides = regularizer.sides_of_logits(gain) if regularizer.active else ()
         if sides:
             images = (
                 images[0].detach().requires_grad_("r1" in sides),
@@ -191,10 +192,10 @@ class Steps:
             if regularizer.active:
                 terms += regularizer.on_logits(real, batch.labels, real_logits, fake_logits)
         if sides:
-            terms += regularizer.of_logits(*images, real_logits, fake_logits, d_step)
+            terms += regularizer.of_logits(*images, real_logits, fake_logits, gain)
         elif regularizer.active:
             terms += regularizer.on_gradients(
-                images, (real, fake), batch.labels, d_step, self.augment
+                images, (real, fake), batch.labels, gain, self.augment
             )
         for term in terms:
             loss = loss + term
@@ -215,12 +216,6 @@ class Steps:
             if kind == "relativistic":
                 logits = logits - _flat("fake_logits", fake_logits)
             self.augment.update(logits - (0.5 if from_probs or kind == "least_squares" else 0.0))
-
-    def _generator_backward(self, batch: Batch, share: float) -> Tensor:
-        with self._autocast():
-            loss = self._generator_loss(batch)
-        torch.autograd.backward(self.scaler.scale(loss * share))
-        return loss.detach().float()
 
     def _new_fakes(self, batch: Batch) -> Tensor:
         """Generate fakes for a step, as many as the batch has images, with its labels."""
@@ -273,10 +268,6 @@ def _adam(
 def _flat(name: str, outputs: Any) -> Tensor:
     """Return the maps of a discriminator's outputs as one tensor (N, ...)."""
     return torch.cat([x.detach().reshape(len(x), -1) for x in last_maps(name, outputs)], 1)
-
-
-def _same(images: Tensor) -> Tensor:
-    return images
 
 
 class MovingAverage:
@@ -365,12 +356,9 @@ class StepMetrics:
             raise ValueError(
                 f"figures must have shape (rounds, {len(NAMES)}), got {tuple(saved.shape)}"
             )
-        known = min(step, len(saved), len(self.rows))
-        self._since = 0 if len(saved) == len(self.rows) else step - known
-        if not self._since:
-            self.rows[: len(saved)] = saved[: len(self.rows)].to(self.rows)
-        for round_ in range(self._since + 1, step + 1) if self._since else ():
-            self.put(round_, saved[(round_ - 1) % len(saved)])
+        self._since = max(0, step - min(len(saved), len(self.rows)))
+        rounds = torch.arange(self._since, step)
+        self.rows[rounds % len(self.rows)] = saved[rounds % len(saved)].to(self.rows)
 
 
 def mean_output(

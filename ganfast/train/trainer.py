@@ -2,9 +2,10 @@
 
 import copy
 import math
+import sys
 import time
 import warnings
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
 
@@ -13,14 +14,14 @@ from torch import Tensor, nn
 
 from ganfast.augment import Augment
 from ganfast.models.checkpoint import State
-from ganfast.train.acceleration import Graphs
 from ganfast.train.batches import Batch, Batches
-from ganfast.train.burn_in import as_record, scheduled, varies
+from ganfast.train.burn_in import as_record, scheduled
 from ganfast.train.health import Health
 from ganfast.train.journal import Record
 from ganfast.train.loop import Loop
 from ganfast.train.objective import Loss, LossName, gives_probabilities, loss_by_name
 from ganfast.train.options import TrainOptions
+from ganfast.train.step_graphs import GraphedStep
 from ganfast.train.steps import StepMetrics, Steps
 
 _MAX_ROLLBACKS = 3  # in one run
@@ -60,6 +61,9 @@ class Trainer(Loop):
         ValueError: the loss is unknown, a network has no parameters, the networks are on different
             devices, or an option does not fit the device, the processes or the missing score.
     """
+
+    _steps_class: type[Steps] = Steps
+    _own_names = (*_COUNTERS, "data", "figures")
 
     def __init__(
         self,
@@ -105,7 +109,8 @@ class Trainer(Loop):
         self.ema = copy.deepcopy(generator).eval().requires_grad_(False)
         self.options, self.score, self._on_sample = options, score, on_sample
         self.seconds, self.images, self.rollbacks = 0.0, 0, 0
-        self._varies = varies(options)
+        constant = options.lr_decay == "constant"
+        self._varies = bool(options.burn_in_kimg or options.ema_kimg or not constant)
         self._schedule: Record = {}  # of the last round
         self.best, self.since_best = math.inf, 0  # the lowest score, and the scores since it
         self._batches = Batches(data, self.device, options.classes, layout)
@@ -117,13 +122,14 @@ class Trainer(Loop):
                 "augment must be a ganfast.augment.Augment with augment_p, got "
                 f"{type(augment).__name__}"
             )
-        self._steps = self._make_steps(loss, augment)
+        self._steps = self._steps_class(
+            self.generator, self.discriminator, loss, options, random, augment, self.ema,
+            self._processes,
+        )  # fmt: skip
         self._play_round = self._make_play_round()
         self._samples = self._fixed_samples()
         self._metrics = StepMetrics(options.log_every, self.device, self._processes)
         self._health = Health(gives_probabilities(loss))
-
-    _own_names = (*_COUNTERS, "data", "figures")
 
     @property
     def best_path(self) -> Path:
@@ -172,7 +178,7 @@ class Trainer(Loop):
         if self._varies:
             self._follow_schedule(count)
         self.images += count
-        metrics = self._play_round(batches, self.step * o.d_steps)
+        metrics = self._play_round(batches, self._steps.kind(self.step * o.d_steps))
         self.step += 1
         self._metrics.put(self.step, metrics)
         self.seconds += time.perf_counter() - start
@@ -205,17 +211,19 @@ class Trainer(Loop):
         warnings.warn(words, stacklevel=2)
 
     def _evaluate(self) -> None:
-        if self.score is not None and self._due(self.options.score_every) and self._is_best():
-            self._save_best()
-        due = self._on_sample is not None and self._due(self.options.sample_every)
-        if self._on_sample is not None and due and self.writes:
+        o = self.options
+        if self.score is not None and self._due(o.score_every) and self._is_best(self.score):
+            state = self._state()
+            if self.writes:
+                self._checkpoints.save_best(state)
+        if self._on_sample is not None and self._due(o.sample_every) and self.writes:
             with torch.no_grad():
                 self._on_sample(self.step, self.ema(self._samples.images, *self._samples.labels))
 
-    def _is_best(self) -> bool:
+    def _is_best(self, score_of: Callable[[nn.Module], Record]) -> bool:
         """Score the moving average, log the score and compare it with the best one."""
-        own: dict[str, Any] = self.score(self.ema) if self.score and self.writes else {}
-        record = {"step": self.step, **self._processes.from_first(own)}
+        own = score_of(self.ema) if self.writes else {}
+        record: Record = {"step": self.step, **self._processes.from_first(own)}
         self._write(record)
         score = record.get(self.options.best_by)
         if score is None:
@@ -228,13 +236,7 @@ class Trainer(Loop):
         better = bool(score < self.best)
         self.best = score if better else self.best
         self.since_best = 0 if better else self.since_best + 1
-        return better
-
-    def _save_best(self) -> None:
-        if self.step:
-            state = self._state()
-            if self.writes:
-                self._checkpoints.save_best(state)
+        return better and self.step > 0  # untrained networks are not worth a file
 
     def _own_state(self) -> State:
         self._metrics.means(self.step)  # raises if one is not finite
@@ -252,9 +254,8 @@ class Trainer(Loop):
         self._play_round = self._make_play_round()
 
     def _parts(self) -> dict[str, Any]:
-        varying = {} if self._varying is None else {"augment": self._varying}
         return {
-            **varying,
+            **({"augment": self._varying} if self._varying is not None else {}),
             "generator": self.generator,
             "discriminator": self.discriminator,
             "ema": self.ema,
@@ -265,17 +266,11 @@ class Trainer(Loop):
             "health": self._health,
         }
 
-    def _make_steps(self, loss: Loss, augment: Callable[[Tensor], Tensor] | None) -> Steps:
-        return Steps(
-            self.generator, self.discriminator, loss, self.options, self._random, augment,
-            self.ema, self._processes,
-        )  # fmt: skip
-
-    def _make_play_round(self) -> Callable[[Sequence[Sequence[Batch]], int], Tensor]:
-        steps = self._steps
+    def _make_play_round(self) -> Callable[[list[list[Batch]], tuple[float, ...]], Tensor]:
+        """Return the round, or its graphs, which are bound to the optimizers' states."""
         if not self.options.cuda_graphs:
-            return steps.round
-        return Graphs(steps.round, steps.kind, self._random)
+            return self._steps.round
+        return GraphedStep(self._steps.round, (self._random,), most=sys.maxsize)
 
     def _fixed_samples(self) -> Batch:
         """Draw the latents of the sample images, with labels that cycle through the classes."""
@@ -286,7 +281,7 @@ class Trainer(Loop):
     def _roll_back(self, error: FloatingPointError) -> None:
         """Go back to the last sound checkpoint, with other latents and half the learning rates."""
         rollbacks = self.rollbacks + 1
-        state = next(self._checkpoints.sound(), None)
+        state = self._checkpoints.sound()
         if state is None or rollbacks > _MAX_ROLLBACKS:
             raise error
         self._restore(state)

@@ -17,7 +17,6 @@ from ganfast._numbers import check_whole
 from ganfast.data.squares import OnError
 from ganfast.distributed import Processes
 from ganfast.models import autoencoder
-from ganfast.models.checkpoint import State
 from ganfast.reporting import images, report
 from ganfast.train.journal import Record
 from ganfast.train.loop import Descent, Loop
@@ -109,12 +108,8 @@ def autoencode(
 
     Args:
         config: the settings.
-        out: folder of the run.
-        overwrite: start again if ``out`` holds a run.
-        device: ``cpu`` or ``cuda``.
-        resume: continue the run in ``out``.
-        resume_from: continue from this checkpoint instead of the newest.
-        on_note: called with a line that says what the data are.
+        out, overwrite, device, resume, resume_from, on_note: as for
+            :func:`ganfast.workflows.train.train`.
 
     Raises:
         FileExistsError: ``out`` holds a run, and neither ``resume`` nor ``overwrite`` is set.
@@ -211,7 +206,6 @@ class AutoencoderLoop(Loop):
     """The training of an autoencoder on the squared error."""
 
     _free = CADENCE  # not the steps, over which the learning rate falls
-    _own_names = ("data",)
 
     def __init__(
         self, net: nn.Module, real: data.ImageData, config: AutoencoderConfig, out: Path
@@ -242,21 +236,15 @@ class AutoencoderLoop(Loop):
 
     def _parts(self) -> dict[str, Any]:
         optimizer, decay = self._descent.optimizer, self._descent.decay
-        return {"net": self.net, "optimizer": optimizer, "decay": decay}
-
-    def _own_state(self) -> State:
-        return {"data": self._stream.state_dict()}
-
-    def _restore_own(self, state: State) -> None:
-        self._stream.load_state_dict(state["data"])
+        return {"net": self.net, "optimizer": optimizer, "decay": decay, "data": self._stream}
 
 
 def _write(out: Path, config: AutoencoderConfig, result: Result) -> None:
-    pictures = (
-        ("reconstructions.png", "held-out images, with their reconstructions below"),
-        ("samples.png", "decoded samples of a normal of the codes"),
-    )
-    figures = [report.figure((out / name).read_bytes(), words) for name, words in pictures]
+    pictures = {
+        "reconstructions.png": "held-out images, with their reconstructions below",
+        "samples.png": "decoded samples of a normal of the codes",
+    }
+    figures = [report.figure((out / name).read_bytes(), words) for name, words in pictures.items()]
     content = report.page(
         f"ganfast train: {config.model}",
         f"{config.steps} steps on {result.trained_on:,} images of {config.data}.",

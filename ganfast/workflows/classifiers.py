@@ -80,8 +80,9 @@ def fit(
     for step in range(1, settings.steps + 1):
         bar.update()
         net.train()
-        images, labels = _draw(train, settings.batch_size, order)
-        loss = F.cross_entropy(net(images), labels)
+        chosen = torch.randint(len(train[0]), (settings.batch_size,), generator=order)
+        images = data.to_float(train[0][chosen])
+        loss = F.cross_entropy(net(images), train[1][chosen])
         if adversary is not None and other_domain is not None:
             places = torch.randint(len(other_domain), (len(images),), generator=order)
             other = data.to_float(other_domain[places])
@@ -171,30 +172,14 @@ class _Domain(nn.Module):
         self.head = nn.Linear(net.head.in_features, 1)
 
     def forward(self, images: Tensor, other: Tensor, progress: float) -> Tensor:
-        strength = 2 / (1 + torch.exp(torch.tensor(-10 * progress))) - 1
+        strength = 2 / (1 + math.exp(-10 * progress)) - 1
         features = self._body[0](torch.cat([images, other]))
-        reversed_: Tensor = _Reverse.apply(features, float(strength))  # type: ignore[no-untyped-call]
-        logits = self.head(reversed_).squeeze(1)
+        if features.requires_grad:
+            features = features.view_as(features)
+            features.register_hook(lambda gradient: -strength * gradient)
+        logits = self.head(features).squeeze(1)
         target = torch.arange(len(logits), device=logits.device) < len(images)
         return F.binary_cross_entropy_with_logits(logits, target.to(logits.dtype))
-
-
-class _Reverse(torch.autograd.Function):
-    """The identity; its backward multiplies the gradient by -strength."""
-
-    @staticmethod
-    def forward(ctx: "torch.autograd.function.FunctionCtx", x: Tensor, strength: float) -> Tensor:
-        ctx.strength = strength  # type: ignore[attr-defined]
-        return x.view_as(x)
-
-    @staticmethod
-    def backward(ctx: "torch.autograd.function.FunctionCtx", grad: Tensor) -> tuple[Tensor, None]:
-        return -ctx.strength * grad, None  # type: ignore[attr-defined]
-
-
-def _draw(train: Labelled, batch_size: int, order: torch.Generator) -> Labelled:
-    places = torch.randint(len(train[0]), (batch_size,), generator=order)
-    return data.to_float(train[0][places]), train[1][places]
 
 
 def classifier(name: str) -> nn.Module:
@@ -212,7 +197,11 @@ def classifier(name: str) -> nn.Module:
     if Path(name).suffix in (".safetensors", ".pt", ".pth", ".ts"):
         net = _from_file(Path(name))
     elif ":" in name:
-        net = _from_python(name)
+        found = import_callable(name)
+        with user_code(name):
+            net = found if isinstance(found, nn.Module) else found()
+        if not isinstance(net, nn.Module):
+            raise ValueError(f"{name!r} must return a torch module, got {type(net).__name__}")
     else:
         raise ValueError(
             f"classifier must be module:callable, or a .safetensors or .pt file, got {name!r}"
@@ -237,18 +226,14 @@ def library_model(name: str, classes: int, channels: int) -> nn.Module:
         if library == "timm":
             import timm
 
-            made = timm.create_model(
-                architecture, pretrained=False, num_classes=classes, in_chans=channels
-            )
-            return cast(nn.Module, made)
+            kinds = {"num_classes": classes, "in_chans": channels}
+            return cast(nn.Module, timm.create_model(architecture, pretrained=False, **kinds))
         import torchvision
+
+        net = cast(nn.Module, torchvision.models.get_model(architecture, num_classes=classes))
     except ModuleNotFoundError as error:
         raise ModuleNotFoundError(f"{name} needs {library}: pip install {library}") from error
-    except RuntimeError as error:  # timm's word for an unknown name
-        raise ValueError(f"models: {library} has no {architecture!r}: {error}") from error
-    try:
-        net = cast(nn.Module, torchvision.models.get_model(architecture, num_classes=classes))
-    except ValueError as error:
+    except (RuntimeError, ValueError) as error:  # timm's and torchvision's for an unknown name
         raise ValueError(f"models: {library} has no {architecture!r}: {error}") from error
     return net if channels == 3 else nn.Sequential(_Colour(), net)
 
@@ -260,14 +245,16 @@ class _Colour(nn.Module):
         return images.expand(-1, 3, -1, -1)
 
 
-def save_classifier(net: Classifier, path: Path) -> None:
-    """Write a classifier's weights and shape, atomically."""
+def save_classifier(net: nn.Module, path: Path) -> None:
+    """Write a network's weights, and the shape of a ganfast ``Classifier``, atomically."""
     from safetensors.torch import save
 
-    channels, size, _ = net.shape
-    shape = {"classes": net.classes, "width": net.body[0].out_channels}
-    shape.update(channels=channels, size=size)
-    facts = {"classifier": ",".join(f"{k}={v}" for k, v in shape.items())}
+    facts: dict[str, str] = {}
+    if isinstance(net, Classifier):
+        channels, size, _ = net.shape
+        shape = {"classes": net.classes, "width": net.body[0].out_channels}
+        shape.update(channels=channels, size=size)
+        facts["classifier"] = ",".join(f"{k}={v}" for k, v in shape.items())
     with atomic_write(path) as file:
         file.write(save(net.state_dict(), facts))
 
@@ -289,13 +276,4 @@ def _from_file(path: Path) -> nn.Module:
         net.load_state_dict(weights)
     except (ValueError, KeyError, RuntimeError) as error:
         raise ValueError(f"{path} is not a classifier of ganfast finetune: {error}") from error
-    return net
-
-
-def _from_python(name: str) -> nn.Module:
-    found = import_callable(name)
-    with user_code(name):
-        net = found if isinstance(found, nn.Module) else found()
-    if not isinstance(net, nn.Module):
-        raise ValueError(f"{name!r} must return a torch module, got {type(net).__name__}")
     return net

@@ -50,11 +50,8 @@ def bootstrap(
         values.append((spearman(*means), kendall(*means)))
     x, y = synthetic.double().mean(1), real.double().mean(1)
     redrawn = torch.tensor(values, dtype=torch.float64)
-    found = []
-    for k, value in enumerate((spearman(x, y), kendall(x, y))):
-        low, high = redrawn[:, k].nanquantile(torch.tensor([0.025, 0.975], dtype=torch.float64))
-        found.append(Correlation(value, float(low), float(high)))
-    return found[0], found[1]
+    low, high = redrawn.nanquantile(torch.tensor([0.025, 0.975], dtype=torch.float64), 0).tolist()
+    return Correlation(spearman(x, y), low[0], high[0]), Correlation(kendall(x, y), low[1], high[1])
 
 
 def calibration_error(probabilities: Tensor, labels: Tensor, bins: int = 15) -> float:

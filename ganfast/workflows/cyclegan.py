@@ -111,14 +111,10 @@ class CycleScore:
         cycled = generators(made)
         record = {"cycle_error": float((cycled - self._pairs).abs().mean())}
         if self._change is not None:
-            right = self._right()
+            right = data.to_float(self._change(data.to_uint8(self._pairs[:, 0])))
             record["translation_error"] = float((made[:, 1] - right).abs().mean())
             record["untranslated"] = float((self._pairs[:, 0] - right).abs().mean())
         return record
-
-    def _right(self) -> Tensor:
-        assert self._change is not None
-        return data.to_float(self._change(data.to_uint8(self._pairs[:, 0])))
 
 
 def domains(config: CycleConfig) -> tuple[data.ImageData, data.ImageData]:
@@ -151,11 +147,8 @@ def cycle(
 
     Args:
         config: the settings.
-        out: folder of the run.
-        device: ``cpu`` or ``cuda``.
-        resume: continue the run in ``out``.
-        overwrite: start again if ``out`` holds a run.
-        resume_from: continue from this checkpoint instead of the newest.
+        out, device, resume, overwrite, resume_from: as for
+            :func:`ganfast.workflows.train.train`.
 
     Raises:
         FileExistsError: ``out`` holds a run, and neither ``resume`` nor ``overwrite`` is set.
@@ -169,14 +162,11 @@ def cycle(
     pairs = torch.stack([data.to_float(x.images[:held]) for x in (a, b)], 1).to(device)
     rest = [replace(x, images=x.images[held:], labels=None) for x in (a, b)]
     torch.manual_seed(config.seed)
-    nets = [
-        cyclegan.Generator(config.channels, config.channels, config.width, config.blocks)
-        for _ in range(2)
-    ]
-    critics = [
-        cyclegan.Discriminator(config.channels, config.width, config.depth) for _ in range(2)
-    ]
-    change = _known_change(config)
+    c, width = config.channels, config.width
+    nets = [cyclegan.Generator(c, c, width, config.blocks) for _ in range(2)]
+    critics = [cyclegan.Discriminator(c, width, config.depth) for _ in range(2)]
+    source, _, change = config.b.partition(":")
+    known = CHANGES.get(change) if source == config.a else None  # B is a changed version of A
 
     def keep(step: int, made: Tensor) -> None:
         sheet = torch.cat([shown[:, 0], made[:, 1], shown[:, 1], made[:, 0]])
@@ -191,7 +181,7 @@ def cycle(
         AdversarialLoss("least_squares"),
         config,
         out,
-        score=CycleScore(pairs, change),
+        score=CycleScore(pairs, known),
         on_sample=keep,
         cycle=config.cycle,
         identity=config.identity,
@@ -236,12 +226,6 @@ def _domain(name: str, config: CycleConfig) -> data.ImageData:
         raise ValueError(f"change must be one of {', '.join(CHANGES)}, got {change!r}")
     found = data.load(source, size=config.size, channels=config.channels)
     return replace(found, images=CHANGES[change](found.images)) if change else found
-
-
-def _known_change(config: CycleConfig) -> Callable[[Tensor], Tensor] | None:
-    """Return the change from A to B if B is a changed version of A."""
-    source, _, change = config.b.partition(":")
-    return CHANGES.get(change) if source == config.a else None
 
 
 def _write(out: Path, config: CycleConfig, result: Result) -> None:

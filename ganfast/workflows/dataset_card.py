@@ -1,6 +1,7 @@
 """The card of a synthetic data set: what it is, how good it is, and how it looks."""
 
 import json
+import math
 from collections.abc import Mapping
 from dataclasses import asdict
 from pathlib import Path
@@ -17,6 +18,8 @@ from ganfast.workflows.sampler import Sampler
 
 _SHOWN = 40  # samples on the card, each beside its nearest real image
 _PER_CLASS = 10
+# The hub's names for numbers of rows.
+_SIZES = ((1000, "n<1K"), (10_000, "1K<n<10K"), (100_000, "10K<n<100K"), (math.inf, "n>100K"))
 
 
 def write_card(
@@ -31,14 +34,8 @@ def write_card(
 ) -> None:
     """Write ``card.json``, ``card.html`` and its pictures, and ``README.md`` for a hub.
 
-    Args:
-        out: folder of the data set.
-        order: what was asked for, by name.
-        sampler: what drew the images.
-        judge: what scored them.
-        found: their scores.
-        made, labels: uint8 images (N, C, H, W) and labels (N,).
-        real: the images that the model was trained on.
+    They show ``order``, what was asked for, by name; uint8 images (N, C, H, W) and labels (N,) that
+    were made for it; their scores ``found``; and the ``real`` images that the model is trained on.
     """
     figures = {k: v for k, v in found._asdict().items() if k != "nearest"}
     config = asdict(sampler.config)
@@ -48,13 +45,13 @@ def write_card(
     nearest = real.images[found.nearest[:_SHOWN]]
     pairs = torch.stack([made[:_SHOWN], nearest], 1).flatten(0, 1)
     of_classes, per_class = _by_class(made, labels, sampler.classes)
-    sheets = {"samples": (of_classes, per_class), "nearest": (pairs, 10)}
-    pictures: dict[str, bytes] = {}
-    for name, (shown, columns) in sheets.items():
+    scale = 2 if sampler.config.size <= 64 else 1
+
+    def picture(name: str, shown: Tensor, columns: int, caption: str) -> str:
         path = out / f"{name}.png"
-        scale = 2 if sampler.config.size <= 64 else 1
         images.write_png(images.grid(shown, columns=columns, scale=scale), path)
-        pictures[name] = path.read_bytes()
+        return report.figure(path.read_bytes(), caption)
+
     names = [real.class_name(label) for label in range(sampler.classes)]
     counts = labels.bincount(minlength=sampler.classes).tolist()
     per_label = [(name, str(count)) for name, count in zip(names, counts, strict=True)]
@@ -67,14 +64,12 @@ def write_card(
         ),
         report.section(
             "Samples",
-            report.figure(pictures["samples"], caption),
+            picture("samples", of_classes, per_class, caption),
             report.table(per_label, header=["class", "images"]),
         ),
         report.section(
             "Memorised?",
-            report.figure(
-                pictures["nearest"], "samples, each with its nearest real image to its right"
-            ),
+            picture("nearest", pairs, 10, "samples, each with its nearest real image to its right"),
             report.text(_MEMORISED),
         ),
         report.section("Order", report.table([(k, str(v)) for k, v in order.items()])),
@@ -104,13 +99,13 @@ def _readme(
     import yaml
 
     samples, form = int(str(order["samples"])), str(order["format"])
-    files = {"npz": "data.npz", "folder": "images/**", "parquet": "data.parquet"}
+    files = {"folder": "images/**", "parquet": "data.parquet"}
     front: dict[str, object] = {
         "task_categories": ["image-classification"],
         "tags": ["synthetic", "gan"],
-        "size_categories": [_size_category(samples)],
+        "size_categories": [next(name for bound, name in _SIZES if samples < bound)],
     }
-    if form in ("folder", "parquet"):
+    if form in files:
         front["configs"] = [{"config_name": "default", "data_files": files[form]}]
     rows = "\n".join(f"| {name} | {value} |" for name, value in found.rows(judge))
     return (
@@ -121,12 +116,6 @@ def _readme(
         f"Classes: {', '.join(names)}.\n\n"
         f"| score | |\n|---|---|\n{rows}\n\n{_SCORES.format(judge.words)}\n\n{_MEMORISED}\n"
     )
-
-
-def _size_category(count: int) -> str:
-    """Return the hub's name for a number of rows."""
-    bounds = ((1000, "n<1K"), (10_000, "1K<n<10K"), (100_000, "10K<n<100K"))
-    return next((name for bound, name in bounds if count < bound), "n>100K")
 
 
 _SCORES = (

@@ -17,14 +17,9 @@ _ROWS = 1000  # in a group of the parquet file
 
 
 def export(out: Path, made: Tensor, labels: Tensor, form: Format, names: list[str]) -> None:
-    """Write images and labels in a format; ``safetensors`` are the shards, which are there.
+    """Write uint8 images (N, C, H, W) and int64 labels (N,), whose classes have names, in a format.
 
-    Args:
-        out: folder of the data set.
-        made: uint8 (N, C, H, W).
-        labels: int64 (N,).
-        form: the format.
-        names: of the classes.
+    ``safetensors`` are the shards, which are there.
     """
     if form == "npz":
         with atomic_write(out / "data.npz") as file:

@@ -71,17 +71,12 @@ def demo(
     After Ctrl-C it still writes them all, and a later call with ``resume`` continues.
 
     Args:
-        out: folder of the run.
         steps: rounds of training.
         seed: seed of weights, latents and the order of the data.
-        device: ``cpu`` or ``cuda``.
-        resume: continue the run in ``out``.
-        overwrite: start again if ``out`` holds a run.
+        out, device, resume, overwrite: as for :func:`ganfast.workflows.train.train`.
 
     Raises:
-        FileExistsError: ``out`` holds a run, and neither ``resume`` nor ``overwrite`` is set.
-        FileNotFoundError: there is no run to resume.
-        ValueError: the run to resume has other settings.
+        FileExistsError, FileNotFoundError, ValueError: as for that function.
     """
     trainer = make_trainer(options(steps, seed), out, device)
     score = trainer.score

@@ -128,15 +128,16 @@ class Result:
 
     def as_json(self) -> dict[str, object]:
         """Return accuracies by size and mode, a list over the seeds, and the means by class."""
-        sizes = self.settings.sizes
+
+        def nested(found: dict[tuple[int, str], list[float]]) -> dict[int, dict[str, list[float]]]:
+            modes = self.settings.modes
+            return {n: {mode: found[n, mode] for mode in modes} for n in self.settings.sizes}
+
+        by_class = nested(self.by_class)
         return {
-            "accuracies": {
-                n: {mode: self.accuracies[n, mode] for mode in self.settings.modes} for n in sizes
-            },
+            "accuracies": nested(self.accuracies),
             "classes": self.classes,
-            "by_class": {
-                n: {mode: self.by_class[n, mode] for mode in self.settings.modes} for n in sizes
-            },
+            "by_class": by_class,
         }
 
     def percent(self, size: int, mode: str) -> list[float]:
@@ -173,12 +174,9 @@ def finetune(
     """Train everything and write ``report.html``; a later call continues a stopped run.
 
     Args:
-        settings: the settings.
-        out: folder of the run; ``rounds.json`` in it keeps the accuracies.
-        device: ``cpu`` or ``cuda``.
-        overwrite: start again even if ``out`` holds results.
+        settings, out: the settings, and the folder, where ``rounds.json`` keeps the accuracies.
         on_result: called with a line of text for each accuracy.
-        on_note: called with a line that says what the data are.
+        device, overwrite, on_note: as for :func:`ganfast.workflows.train.train`.
 
     Raises:
         FileExistsError: ``out`` holds a run with other settings.

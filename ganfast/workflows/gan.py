@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any, get_args
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from ganfast import data, models
 from ganfast._names import check_name
@@ -139,7 +139,21 @@ class Config(TrainOptions):
             check_truth(name, getattr(self, name))
         check_between("label_smoothing", self.label_smoothing, 1.0)
         self.make_loss()
-        self._check_augment()
+        check_policy(self.augment, "augment")
+        check_between("adaptive", self.adaptive, 1.0)
+        check_between("adaptive_kimg", self.adaptive_kimg, math.inf, zero=False)
+        check_between("adaptive_limit", self.adaptive_limit, 1.0, zero=False, last=True)
+        if self.augment == "ada" and self.augment_p is None:
+            self._choose(adaptive=0.6)
+        for name in ("adaptive", "augment_p"):
+            value = getattr(self, name)
+            if value and not self.augment:
+                raise ValueError(f"{name} must not be set if augment is empty, got {value}")
+        if self.adaptive and self.augment_p is not None:
+            raise ValueError(f"adaptive must be 0 with augment_p, got {self.adaptive}")
+        if self.adaptive and self.loss == "wasserstein":
+            # The sign of D(x) does not tell real from fake there.
+            raise ValueError(f"adaptive must be 0 for loss {self.loss!r}, got {self.adaptive}")
 
     @classmethod
     def with_defaults(cls, values: Mapping[str, Any]) -> dict[str, Any]:
@@ -165,23 +179,6 @@ class Config(TrainOptions):
             ends = {"lr_end": 0.25, "penalty_end": 0.1, "beta2_end": 0.99}
             recipe |= {"burn_in_kimg": kimg, **ends}
         return recipe | dict(values)
-
-    def _check_augment(self) -> None:
-        check_policy(self.augment, "augment")
-        check_between("adaptive", self.adaptive, 1.0)
-        check_between("adaptive_kimg", self.adaptive_kimg, math.inf, zero=False)
-        check_between("adaptive_limit", self.adaptive_limit, 1.0, zero=False, last=True)
-        if self.augment == "ada" and self.augment_p is None:
-            self._choose(adaptive=0.6)
-        for name in ("adaptive", "augment_p"):
-            value = getattr(self, name)
-            if value and not self.augment:
-                raise ValueError(f"{name} must not be set if augment is empty, got {value}")
-        if self.adaptive and self.augment_p is not None:
-            raise ValueError(f"adaptive must be 0 with augment_p, got {self.adaptive}")
-        if self.adaptive and self.loss == "wasserstein":
-            # The sign of D(x) does not tell real from fake there.
-            raise ValueError(f"adaptive must be 0 for loss {self.loss!r}, got {self.adaptive}")
 
     def _choose(self, **values: str | float) -> None:
         """Set the fields that are left open."""
@@ -255,29 +252,21 @@ def make(config: Config) -> models.Gan:
         for name in ("generator", "discriminator"):
             with refused(name):
                 getattr(gan, name).load_state_dict(state[name])
-    freeze(gan.discriminator, config.freeze_d)
-    return gan
-
-
-def freeze(module: nn.Module, count: int) -> None:
-    """Freeze the first ``count`` layers that have weights of their own (FreezeD, Mo et al. 2020).
-
-    Raises:
-        ValueError: no layer would be left to train.
-    """
-    layers = [m for m in module.modules() if any(True for _ in m.parameters(recurse=False))]
-    if count >= len(layers):
-        raise ValueError(f"freeze_d must be below {len(layers)}, the layers of D, got {count}")
-    for layer in layers[:count]:
+    modules = gan.discriminator.modules()
+    layers = [m for m in modules if list(m.parameters(recurse=False))]  # with their own weights
+    if config.freeze_d >= len(layers):
+        raise ValueError(
+            f"freeze_d must be below {len(layers)}, the layers of D, got {config.freeze_d}"
+        )
+    for layer in layers[: config.freeze_d]:  # FreezeD, Mo et al. 2020
         layer.requires_grad_(False)
+    return gan
 
 
 def fitted(config: Config, on_note: Callable[[str], None] | None = None) -> Config:
     """Return a config with what it leaves open chosen to fit its data.
 
-    Args:
-        config: the settings.
-        on_note: called with a line that says what the data are and what was chosen.
+    ``on_note`` is called with a line that says what the data are and what was chosen.
 
     Raises:
         FileNotFoundError: the data do not exist.
@@ -288,7 +277,14 @@ def fitted(config: Config, on_note: Callable[[str], None] | None = None) -> Conf
         found = survey(data.open_source(config.data, 3, colour(config.background)))
         config = fit_to(config, found)
     if on_note is not None:
-        on_note(f"{config.data}{f': {found}' if found else ''}; training {described(config)}")
+        where = "" if config.data in data.EMBEDDED else f", transparency on {config.background}"
+        classes = f", {config.classes} classes" if config.classes else ""
+        on_note(
+            f"{config.data}{f': {found}' if found else ''}; training "
+            f"{config.model} at {config.size} x {config.size}, "
+            f"{'grey' if config.channels == 1 else 'colour'}{classes}, batches of "
+            f"{config.batch_size}, score {config.score}{where if config.channels == 3 else ''}"
+        )
     return config
 
 
@@ -311,17 +307,6 @@ def fit_to(config: Config, found: Survey) -> Config:
     if not config.labels:
         changes["labels"] = max(1, len(found.classes))
     return replace(config, **changes)
-
-
-def described(config: Config) -> str:
-    """Return the line that says what is trained on what."""
-    where = "" if config.data in data.EMBEDDED else f", transparency on {config.background}"
-    classes = f", {config.classes} classes" if config.classes else ""
-    return (
-        f"{config.model} at {config.size} x {config.size}, "
-        f"{'grey' if config.channels == 1 else 'colour'}{classes}, batches of "
-        f"{config.batch_size}, score {config.score}{where if config.channels == 3 else ''}"
-    )
 
 
 def real_images(config: Config) -> data.ImageData:

@@ -53,11 +53,8 @@ def judge_of(
     trained to recognize two views of one image. It sees up to 20,000 images at up to 32 pixels, is
     trained once and kept in ``folder``.
 
-    Args:
-        real: the images.
-        folder: where the network is kept.
-        classifier: file or ``module:callable`` of a classifier to take instead.
-        overwrite: train again even if ``folder`` holds a network.
+    With ``overwrite`` it is trained again. ``classifier`` names a file or ``module:callable`` of a
+    classifier to take instead.
 
     Raises:
         ValueError: the classifier does not take these images, or tells fewer classes apart.
@@ -71,13 +68,20 @@ def judge_of(
     path = folder / "judge.safetensors"
     if path.exists() and not overwrite:
         try:
-            net = classifiers.classifier(str(path))
-            if not isinstance(net, Classifier) or net.shape != real.images.shape[1:]:
+            found = classifiers.classifier(str(path))
+            if not isinstance(found, Classifier) or found.shape != real.images.shape[1:]:
                 raise ValueError(f"it must take images of {tuple(real.images.shape[1:])}")
-            return _own(net, real)
+            return _own(found, real)
         except ValueError as error:
             warnings.warn(f"{path} is damaged and trained again: {error}", stacklevel=2)
-    net = _classifier(real) if real.classes > 1 else _recognizer(real)
+    if real.classes > 1:
+        pool, held = _split(real)
+        net = classifiers.small_classifier(real.classes, real.images, seed=0, width=_WIDTH)
+        classifiers.fit(net, pool, held, _FIT, seed=0, name="training a classifier")
+    else:  # a network that recognizes two views of one image (Chen et al. 2020)
+        net = classifiers.small_classifier(_FEATURES, real.images, seed=0, width=_WIDTH)
+        fit_to_task(net, real, _STEPS, 0, two_views(net, seed=0), "training on views")
+        net.eval()
     classifiers.save_classifier(net, path)
     return _own(net, real)
 
@@ -89,21 +93,6 @@ def _shrunk(real: data.ImageData) -> data.ImageData:
     size = min(_SIDE, real.images.shape[2])
     images = torch.stack([square(image, size) for image in real.images[chosen]])
     return replace(real, images=images, labels=None if real.labels is None else real.labels[chosen])
-
-
-def _classifier(real: data.ImageData) -> Classifier:
-    pool, held = _split(real)
-    net = classifiers.small_classifier(real.classes, real.images, seed=0, width=_WIDTH)
-    classifiers.fit(net, pool, held, _FIT, seed=0, name="training a classifier")
-    return net
-
-
-def _recognizer(real: data.ImageData) -> Classifier:
-    """Train a network to recognize two views of one image (Chen et al. 2020)."""
-    torch.manual_seed(0)
-    net = Classifier(_FEATURES, _WIDTH, real.images.shape[1], real.images.shape[2])
-    fit_to_task(net, real, _STEPS, 0, two_views(net, seed=0), "training on views")
-    return net.eval()
 
 
 def _own(net: nn.Module, real: data.ImageData) -> Judge:
@@ -131,8 +120,8 @@ def _users(name: str, real: data.ImageData) -> Judge:
             f"classifier must tell {real.classes} classes apart, as {real.name} has, got {classes}"
         )
     label = f"FD ({name})"
-    encoder = _encoder(net, real, label, ("features", "logits"), "none")
-    return Judge(encoder, f"the classifier {name}", classes)
+    layers = ("features", "logits")
+    return Judge(_encoder(net, real, label, layers, "none"), f"the classifier {name}", classes)
 
 
 def _encoder(
@@ -143,16 +132,8 @@ def _encoder(
     mode: Mode = "clean",
 ) -> Encoder:
     channels, size = real.images.shape[1:3]
-    return Encoder(
-        net=_Layers(net).eval(),
-        label=label,
-        layers=layers,
-        channels=channels,
-        size=size,
-        mode=mode,
-        shift=(127.5,),
-        scale=(127.5,),
-    )
+    half = (127.5,)
+    return Encoder(_Layers(net).eval(), label, layers, channels, size, mode, half, half)
 
 
 class _Layers(nn.Module):

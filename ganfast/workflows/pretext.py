@@ -35,12 +35,9 @@ def pretext_weights(
     rotations, images or classes apart. ``transfer`` returns both networks of a checkpoint.
 
     Args:
-        method: the method.
+        method, source: how to train, and the checkpoint for ``transfer``.
         config: settings of the GAN.
-        real: images to train on.
-        steps: optimizer steps.
-        seed: seed of weights and of the order of the data.
-        source: checkpoint for ``transfer``.
+        real, steps, seed: images to train on, optimizer steps, and the seed of weights and order.
 
     Raises:
         FileNotFoundError: there is no checkpoint ``source``.
@@ -103,19 +100,17 @@ def contrastive_loss(a: Tensor, b: Tensor, temperature: float) -> Tensor:
 
 
 def two_views(net: nn.Module, seed: int) -> Task:
-    """Return the task of recognizing two views of one image."""
+    """Return the task of recognizing two views of one image: shifted at random, with noise."""
     random = torch.Generator().manual_seed(seed)
 
     def loss(images: Tensor, _: Tensor) -> Tensor:
-        one, two = (net(view(images, random)) for _ in range(2))
+        one, two = (
+            net(shifted(images, random) + _NOISE * torch.randn(images.shape, generator=random))
+            for _ in range(2)
+        )
         return contrastive_loss(one, two, _TEMPERATURE)
 
     return loss
-
-
-def view(images: Tensor, random: torch.Generator) -> Tensor:
-    """Return images shifted by a few pixels at random, with noise."""
-    return shifted(images, random) + _NOISE * torch.randn(images.shape, generator=random)
 
 
 def _discriminator(config: Config, outputs: int) -> dcgan.Discriminator:
@@ -145,10 +140,6 @@ class TakenWeight(NamedTuple):
 @torch.no_grad()
 def take(module: nn.Module, weights: Mapping[str, Tensor]) -> list[TakenWeight]:
     """Copy every weight with the same name and shape, and report every other with the reason.
-
-    Args:
-        module: the network that gets the weights.
-        weights: weights by name.
 
     Raises:
         ValueError: no weight fits.

@@ -108,10 +108,7 @@ def pretrain(
 
     Args:
         settings: the settings.
-        out: folder of the run.
-        device: ``cpu`` or ``cuda``.
-        overwrite: start again even if ``out`` holds results.
-        on_note: called with a line that says what is trained on what.
+        out, device, overwrite, on_note: as for :func:`ganfast.workflows.train.train`.
 
     Raises:
         FileExistsError: ``out`` holds a run with other settings.
@@ -125,15 +122,14 @@ def pretrain(
     for seed in range(settings.seeds):
         config = replace(fit, seed=seed)
         weights = _weights(settings, config, real, out / f"pretext-{seed}.safetensors", overwrite)
-        _take(gan.make(config), weights)  # raises before hours of training, not after
+        result.taken.update(_take(gan.make(config), weights))  # raises before hours of training
         longer = replace(config, steps=config.steps + settings.extra)
-        scratch, label, _ = _run(longer, real, out / f"scratch-{seed}", device, overwrite, {})
+        scratch, label = _run(longer, real, out / f"scratch-{seed}", device, overwrite, {})
         folder = out / f"pretrained-{seed}"
-        curve, _, taken = _run(config, real, folder, device, overwrite, weights)
+        pretrained, _ = _run(config, real, folder, device, overwrite, weights)
         result = replace(result, score=label)
         result.scratch.append(scratch)
-        result.pretrained.append(curve)
-        result.taken.update(taken)
+        result.pretrained.append(pretrained)
     write_report(out, settings, result)
     return result
 
@@ -142,7 +138,12 @@ def _weights(
     settings: Settings, config: Config, real: ImageData, path: Path, overwrite: bool
 ) -> dict[str, Weights]:
     """Read the weights of the first training from their file, or train and write them."""
-    flat = {} if overwrite else _saved_weights(path)
+    flat: dict[str, Tensor] = {}
+    if path.exists() and not overwrite:
+        try:
+            flat = load(path.read_bytes())
+        except SafetensorError as error:
+            warnings.warn(f"{path} is damaged and trained again: {error}", stacklevel=2)
     if not flat:
         found = pretext_weights(
             settings.method, config, real, settings.pretrain_steps, config.seed, settings.source
@@ -161,17 +162,6 @@ def _take(pair: Gan, weights: dict[str, Weights]) -> dict[str, list[pretext.Take
     return {part: pretext.take(getattr(pair, part), w) for part, w in weights.items()}
 
 
-def _saved_weights(path: Path) -> dict[str, Tensor]:
-    """Read the weights in a file; none if it does not exist or is damaged."""
-    if not path.exists():
-        return {}
-    try:
-        return load(path.read_bytes())
-    except SafetensorError as error:
-        warnings.warn(f"{path} is damaged and trained again: {error}", stacklevel=2)
-        return {}
-
-
 def _run(
     config: Config,
     real: ImageData,
@@ -179,16 +169,16 @@ def _run(
     device: str,
     overwrite: bool,
     weights: dict[str, Weights],
-) -> tuple[Curve, str, dict[str, list[pretext.TakenWeight]]]:
-    """Train from weights; return the distances over rounds, their name, and the weights taken."""
+) -> tuple[Curve, str]:
+    """Train from weights; return the distances over rounds, and their name."""
     pair = gan.make(config)
-    taken = _take(pair, weights)
+    _take(pair, weights)
     trainer = make_trainer(config, folder, device, real, pair)
     run_to_end(trainer, overwrite)
     records, score = read_records(folder / "metrics.jsonl"), trainer.score
     assert isinstance(score, Score)  # config() asks for one
     curve = [(int(r["step"]), r[score.name]) for r in records if score.name in r]
-    return curve, score.label, taken
+    return curve, score.label
 
 
 def rows(settings: Settings, result: Result) -> list[tuple[str, str]]:

@@ -23,9 +23,8 @@ class Quality(NamedTuple):
 
     Attributes:
         fd: Fréchet distance on the features of the judge.
-        fd_real: that of two halves of the real images, the low end of the scale.
         swd: multi-scale sliced Wasserstein distance, times 1,000.
-        swd_real: that of two halves of the real images.
+        fd_real, swd_real: those of two halves of the real images, the low ends of the scales.
         inception_score: exp of the mean divergence of p(y|x) from p(y), by the judge's classes
             (Salimans et al. 2016); None without classes.
         precision, recall: shares of fakes and of reals inside the balls around the others that
@@ -47,11 +46,9 @@ class Quality(NamedTuple):
 
     def rows(self, judge: Judge) -> list[tuple[str, str]]:
         """Return names and values, formatted."""
-        logits = (
-            []
-            if self.inception_score is None
-            else [("inception score (the judge's classes)", f"{self.inception_score:.2f}")]
-        )
+        logits = []
+        if self.inception_score is not None:
+            logits = [("inception score (the judge's classes)", f"{self.inception_score:.2f}")]
         return [
             (judge.encoder.label, f"{self.fd:.2f}"),
             (f"{judge.encoder.label}, real vs real (two halves)", f"{self.fd_real:.2f}"),

@@ -7,12 +7,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
 import torch
-from safetensors.torch import load_file, save
+from safetensors.torch import load_file
 from torch import Tensor, nn
 
 from ganfast import data
-from ganfast._files import atomic_write
 from ganfast._numbers import check_whole
+from ganfast.models.classifier import Classifier
 from ganfast.reporting import plot, report
 from ganfast.workflows import classifiers, correlation
 from ganfast.workflows.classifiers import Fit, Labelled
@@ -132,10 +132,7 @@ def rank(
 
     Args:
         settings: the settings.
-        out: folder of the run.
-        device: ``cpu`` or ``cuda``.
-        overwrite: start again even if ``out`` holds results.
-        on_note: called with a line that says what the data are.
+        out, device, overwrite, on_note: as for :func:`ganfast.workflows.train.train`.
 
     Raises:
         FileExistsError: ``out`` holds a run with other settings.
@@ -198,34 +195,33 @@ def _trained_classifiers(
     """
     nets: dict[str, nn.Module] = {}
     held = min(200, len(pool[0]) // 5)
-    validation = (pool[0][:held], pool[1][:held])
-    classes = int(pool[1].max()) + 1
-    for name in filter(classifiers.is_library_model, settings.models):
-        nets[name] = net = classifiers.library_model(name, classes, pool[0].shape[1])
-        path = out / "classifiers" / f"{name.replace('/', '-')}.safetensors"
-        if path.exists() and not overwrite:
-            net.load_state_dict(load_file(path))
-            continue
-        _probabilities(name, net, pool[0][:2])
-        train = (pool[0][held:], pool[1][held:])
-        classifiers.fit(net, train, validation, settings.fit, settings.seed)
-        with atomic_write(path) as file:
-            file.write(save(net.state_dict()))
     left = len(pool[0]) - held
+    classes = int(pool[1].max()) + 1
+
+    def trained(net: nn.Module, file: str, count: int) -> nn.Module:
+        path = out / "classifiers" / f"{file}.safetensors"
+        if path.exists() and not overwrite:
+            if isinstance(net, Classifier):
+                return classifiers.classifier(str(path))
+            net.load_state_dict(load_file(path))
+            return net
+        validation, train = (
+            (pool[0][part], pool[1][part]) for part in (slice(held), slice(held, held + count))
+        )
+        classifiers.fit(net, train, validation, settings.fit, settings.seed)
+        classifiers.save_classifier(net, path)
+        return net
+
+    for name in filter(classifiers.is_library_model, settings.models):
+        net = classifiers.library_model(name, classes, pool[0].shape[1])
+        _probabilities(name, net, pool[0][:2])
+        nets[name] = trained(net, name.replace("/", "-"), left)
     # Fewer images than the last but one would have are shared out alike.
     scale = 1.0 if left > _DEFAULT_SIZES[-2][0] else left / _DEFAULT_SIZES[-1][0]
     for size, width in () if settings.models else _DEFAULT_SIZES:
         n = min(max(1, round(size * scale)), left)
-        name = f"{n} images, width {width}"
-        path = out / "classifiers" / f"{n}-{width}.safetensors"
-        if path.exists() and not overwrite:
-            nets[name] = classifiers.classifier(str(path))
-            continue
-        net = classifiers.small_classifier(classes, pool[0], settings.seed, width)
-        train = (pool[0][held : held + n], pool[1][held : held + n])
-        classifiers.fit(net, train, validation, settings.fit, settings.seed)
-        classifiers.save_classifier(net, path)
-        nets[name] = net
+        small = classifiers.small_classifier(classes, pool[0], settings.seed, width)
+        nets[f"{n} images, width {width}"] = trained(small, f"{n}-{width}", n)
     return nets
 
 
@@ -283,10 +279,8 @@ def correlations(result: Result) -> list[tuple[str, str]]:
 def write_report(out: Path, settings: Settings, result: Result) -> None:
     """Write ``rankings.png`` and ``report.html``."""
     picture = plot.write(_plot(result), out / "rankings.png")
-    rows = [
-        [name, *figures]
-        for name, (_, *figures) in zip(_numbered(result), result.rows(), strict=True)
-    ]
+    numbered = _numbered(result)
+    rows = [[numbered[name], *figures] for name, *figures in result.rows()]
     accuracies = [synthetic.accuracy for synthetic, _ in result.standings.values()]
     # What two standard errors of an accuracy hide is no ranking.
     apart = max(accuracies) - min(accuracies) > 2 * math.sqrt(0.25 / settings.synthetic)
@@ -324,23 +318,20 @@ def _off_diagonal(matrix: Tensor) -> float:
     return float((matrix.sum() - matrix.trace()) / (n * (n - 1)))
 
 
-def _order(result: Result) -> list[str]:
-    """Return the classifiers in the order of the table, which numbers them on the whole page."""
-    return [name for name, *_ in result.rows()]
-
-
-def _numbered(result: Result) -> list[str]:
-    return [f"{place}.\N{NO-BREAK SPACE}{name}" for place, name in enumerate(_order(result), 1)]
+def _numbered(result: Result) -> dict[str, str]:
+    """Return the classifiers in the order of the table, with their numbers on the whole page."""
+    names = [name for name, *_ in result.rows()]
+    return {name: f"{place}.\N{NO-BREAK SPACE}{name}" for place, name in enumerate(names, 1)}
 
 
 def _matrix(result: Result, matrix: Tensor) -> str:
     """Return a table of a matrix over ``result.standings``, in the order of the standings table."""
-    names = list(result.standings)
-    order = [names.index(name) for name in _order(result)]
+    names, numbered = list(result.standings), _numbered(result)
+    order = [names.index(name) for name in numbered]
     shares = (100 * matrix[order][:, order]).tolist()
     rows = [
         [name, *(f"{share:.1f}" for share in row)]
-        for name, row in zip(_numbered(result), shares, strict=True)
+        for name, row in zip(numbered.values(), shares, strict=True)
     ]
     return report.table(rows, header=["classifier", *(str(i + 1) for i in range(len(order)))])
 
@@ -348,7 +339,7 @@ def _matrix(result: Result, matrix: Tensor) -> str:
 def _plot(result: Result) -> "Figure":
     names = _numbered(result)
     figure, (axis,) = plot.panels(6.4, 4.6 + 0.22 * len(names))
-    for place, (name, label) in enumerate(zip(_order(result), names, strict=True), 1):
+    for place, (name, label) in enumerate(names.items(), 1):
         synthetic, real = result.standings[name]
         point = (100 * synthetic.accuracy, 100 * real.accuracy)
         axis.plot(*point, "o", label=label)

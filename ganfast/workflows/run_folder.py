@@ -39,21 +39,6 @@ def one_writer(workflow: Callable[P, T]) -> Callable[P, T]:
     return locked
 
 
-def clear(out: Path, overwrite: bool) -> None:
-    """Delete an old training run in ``out``.
-
-    Raises:
-        FileExistsError: ``out`` holds a run and ``overwrite`` is False.
-    """
-    if (out / "checkpoint.pt").exists() and not overwrite:
-        raise FileExistsError(
-            f"{out} holds a run: --resume continues it, --overwrite starts it again, "
-            "--out names another folder"
-        )
-    for old in (*out.glob("*.pt"), *out.glob("wandb-run"), *(out / "samples").glob("step_*.png")):
-        old.unlink(missing_ok=True)
-
-
 CONFIG = "config.yaml"
 
 
@@ -82,7 +67,14 @@ def run_or_resume(
     if resume or resume_from is not None:
         loop.resume(resume_from)
     elif loop.writes:
-        clear(loop.out, overwrite)
+        if loop.checkpoint_path.exists() and not overwrite:
+            raise FileExistsError(
+                f"{loop.out} holds a run: --resume continues it, --overwrite starts it again, "
+                "--out names another folder"
+            )
+        for pattern in ("*.pt", "wandb-run", "samples/step_*.png"):
+            for old in list(loop.out.glob(pattern)):
+                old.unlink(missing_ok=True)
     if config is not None and loop.writes:
         with atomic_write(loop.out / CONFIG) as file:
             file.write(as_yaml(config).encode())
@@ -116,10 +108,7 @@ def claim(path: Path, settings: Mapping[str, object], overwrite: bool) -> None:
 class ResultCache:
     """Results by key in one JSON file, written as they come, so that a workflow can resume.
 
-    Args:
-        path: the file.
-        settings: settings of the workflow, which the file also holds.
-        overwrite: ignore what the file holds.
+    The file also holds the settings of the workflow; with ``overwrite`` what it holds is ignored.
 
     Raises:
         FileExistsError: ``path`` has other settings and ``overwrite`` is False.

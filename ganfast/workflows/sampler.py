@@ -50,8 +50,6 @@ class Sampler:
     Args:
         config, pair: of the checkpoint, see :func:`ganfast.workflows.gan.from_checkpoint`.
         judge: classifies samples.
-        filters: quality filters.
-        device: ``cpu`` or ``cuda``.
 
     Raises:
         ValueError: the filters need a judge that knows classes.
@@ -66,10 +64,8 @@ class Sampler:
         device: str = "cpu",
     ) -> None:
         self.config = config
-        self._generator, self._discriminator = (
-            pair.generator.to(device),
-            pair.discriminator.to(device),
-        )
+        self._generator = pair.generator.to(device)
+        self._discriminator = pair.discriminator.to(device)
         self._judge = judge if judge is not None and judge.classes else None
         if filters.confidence and self._judge is None:
             raise ValueError(
@@ -107,23 +103,19 @@ class Sampler:
                 good = torch.where(kept & (seen == label))[0][: len(free)]
                 images[free[: len(good)]] = made[good]
                 missing[free[: len(good)]] = False
-        raise ValueError(
-            f"{int(missing.sum())} of {len(labels)} samples could not be drawn: {self._cause()}"
-        )
-
-    def _cause(self) -> str:
+        cause = f"too few of this generator's images pass the filters {self._filters}"
         if self._filters == Filters() and self._judge is not None:
-            return f"{self._judge.words}, sees the wanted labels in too few of the samples"
-        return f"too few of this generator's images pass the filters {self._filters}"
+            cause = f"{self._judge.words}, sees the wanted labels in too few of the samples"
+        raise ValueError(
+            f"{int(missing.sum())} of {len(labels)} samples could not be drawn: {cause}"
+        )
 
     @torch.no_grad()
     def natural(self, count: int, seed: tuple[int, ...]) -> Tensor:
         """Draw uint8 images (count, C, H, W) without filters, cycling through the classes."""
-        random, parts = _generator(seed), []
-        for start in range(0, count, _BATCH):
-            asked = torch.arange(start, min(start + _BATCH, count)) % self.classes
-            parts.append(self._candidates(asked, random)[0])
-        return torch.cat(parts)
+        random, labels = _generator(seed), torch.arange(count) % self.classes
+        parts = torch.split(labels, _BATCH)
+        return torch.cat([self._candidates(asked, random)[0] for asked in parts])
 
     def _candidates(self, asked: Tensor, random: torch.Generator) -> tuple[Tensor, Tensor, Tensor]:
         """Return images, a mask of those that pass the filters, and their labels, on the CPU."""
@@ -159,10 +151,8 @@ class Sampler:
 
     @torch.no_grad()
     def _quantile(self, share: float) -> float:
-        random = _generator((0,))
-        logits = []
-        for start in range(0, _TRIED, _BATCH):
-            labels = torch.arange(start, start + _BATCH) % self.classes
+        random, logits = _generator((0,)), []
+        for labels in torch.split(torch.arange(_TRIED) % self.classes, _BATCH):
             made, own_labels = self._generate(labels, random)
             logits.append(self._discriminator(made, *own_labels).flatten().cpu())
         return float(torch.cat(logits).quantile(share))
@@ -176,15 +166,9 @@ def trained_sampler(
     device: str,
     overwrite: bool,
 ) -> Sampler:
-    """Train a GAN in a folder, unless it is trained already, and return its sampler.
+    """Train a GAN on images of a source, unless its folder holds one, and return its sampler.
 
-    Args:
-        words: settings of the GAN as ``field=value`` words.
-        real: images to train on.
-        source: where the images come from.
-        folder: folder of the training run.
-        device: ``cpu`` or ``cuda``.
-        overwrite: train again even if the folder holds a GAN.
+    Its settings are ``field=value`` words; with ``overwrite`` it is trained again.
 
     Raises:
         KeyboardInterrupt: the training was stopped and saved.

@@ -57,12 +57,7 @@ def difference(values: Sequence[float], others: Sequence[float]) -> Summary:
 
 
 def in_words(change: Summary, better: str = "higher") -> str:
-    """Describe a difference and its interval, and whether it is an improvement.
-
-    Args:
-        change: the difference.
-        better: ``higher`` or ``lower``, the direction of an improvement.
-    """
+    """Describe a difference and its interval, and whether it is better, ``higher`` or ``lower``."""
     if math.isnan(change.low):
         return "one seed: no interval"
     interval = f"{change.mean:+.3g} [{change.low:+.3g}, {change.high:+.3g}]"

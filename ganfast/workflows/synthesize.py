@@ -60,14 +60,11 @@ def synthesize(
 ) -> tuple[Quality, Judge]:
     """Write a data set and its card (``card.json``, ``card.html``, pictures) to ``out``.
 
-    Returns the scores, and the network that they are of.
-
-    A later call continues where this one was stopped.
+    A later call continues where this one was stopped. Returns the scores, and what judged.
 
     Args:
         checkpoint: checkpoint of ``ganfast train``.
-        out: folder of the data set.
-        order: the data set to make.
+        out, order: folder of the data set, and what to make.
         device: ``cpu`` or ``cuda``.
         overwrite: start again even if ``out`` holds results.
 

@@ -62,10 +62,9 @@ def make_trainer(
 
     Args:
         config: the settings, which leave nothing open.
-        out: folder of the run.
-        device: device of the networks.
-        real: images to train on instead of the config's data.
-        pair: networks to train instead of new ones.
+        out, device: folder of the run, and device of the networks.
+        real, pair: images to train on instead of the config's data, and networks instead of new
+            ones.
 
     Raises:
         FileNotFoundError: the data or the checkpoint ``start`` do not exist.
@@ -208,24 +207,19 @@ _SCALE = (
 
 def _write(out: Path, config: Config, result: Result, records: list[dict[str, float]]) -> None:
     sections = [report.section("Result", report.table(rows(result)))]
-    rows_of = ", one class a row in the order of the labels" if config.classes else ""
-    pictures = [
-        (
-            f"Samples, step {int(sheet.stem.removeprefix('step_'))}",
-            sheet,
-            f"the generator's moving average{rows_of}",
-        )
-        for sheet in sorted((out / "samples").glob("step_*.png"))[-1:]
-    ]
-    ends = "each row goes from one latent to another"
-    pictures.append(("Interpolation", out / "interpolation.png", ends))
-    for heading, path, caption in pictures:
+
+    def show(heading: str, path: Path, caption: str) -> None:
         sections.append(report.section(heading, report.figure(path.read_bytes(), caption)))
+
+    rows_of = ", one class a row in the order of the labels" if config.classes else ""
+    for sheet in sorted((out / "samples").glob("step_*.png"))[-1:]:
+        step = int(sheet.stem.removeprefix("step_"))
+        show(f"Samples, step {step}", sheet, f"the generator's moving average{rows_of}")
+    show("Interpolation", out / "interpolation.png", "each row goes from one latent to another")
     if result.scores:
-        name = "swd" if config.score == "swd" else "fd"
         curves = plot.curves(
             records,
-            score=(name, result.score),
+            score=("swd" if config.score == "swd" else "fd", result.score),
             floor=result.real_against_real or 0.0,
             probabilities=gives_probabilities(config.make_loss()),
         )

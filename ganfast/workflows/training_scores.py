@@ -1,6 +1,7 @@
 """Scores of a generator during its training, against the real images."""
 
 from abc import ABC, abstractmethod
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -23,10 +24,6 @@ class Score(ABC):
 
     Every call generates images from the same latents and labels: only the weights change scores.
 
-    Attributes:
-        name: of the distance in records.
-        label: of the distance in reports.
-
     Args:
         real: the real images. Of more than ``count``, a random subset is compared.
         latent_shape: shape of one of the generator's latents.
@@ -35,8 +32,8 @@ class Score(ABC):
         device: of the generator.
     """
 
-    name: str
-    label: str
+    name: str  # of the distance in records
+    label: str  # of the distance in reports
     count: int
 
     def __init__(
@@ -51,9 +48,14 @@ class Score(ABC):
         self._real = real.images[chosen]
         self._labels = None if real.labels is None or not classes else real.labels[chosen]
         self._latent_shape, self._device = latent_shape, torch.device(device)
+        self._of_real = self.describe(self._real)
 
     def __call__(self, generator: nn.Module) -> Record:
         return self.of_images(self.draw(generator, len(self._real)))
+
+    @abstractmethod
+    def describe(self, images: Tensor) -> Any:
+        """Return what is compared of uint8 images (N, C, H, W)."""
 
     @abstractmethod
     def of_images(self, fake: Tensor) -> Record:
@@ -72,20 +74,18 @@ class Score(ABC):
         labels = self._labels if labels is None else labels
         random = torch.Generator().manual_seed(0)
         latents = torch.randn(count, *self._latent_shape, generator=random)
+        inputs = [torch.split(latents, _BATCH)]
+        if labels is not None:
+            inputs.append(torch.split(labels[torch.arange(count) % len(labels)], _BATCH))
         parts = []
-        for start in range(0, count, _BATCH):
-            z = latents[start : start + _BATCH].to(self._device)
-            own: tuple[Tensor, ...] = ()
-            if labels is not None:
-                places = torch.arange(start, start + len(z)) % len(labels)
-                own = (labels[places].to(self._device),)
-            parts.append(data.to_uint8(generator(z, *own)).cpu())
+        for own in zip(*inputs, strict=True):
+            made = generator(*(x.to(self._device) for x in own))
+            parts.append(data.to_uint8(made).cpu())
         return torch.cat(parts)
 
     def _halves(self) -> tuple[Tensor, Tensor]:
         order = torch.randperm(len(self._real), generator=torch.Generator().manual_seed(1))
-        half = len(order) // 2
-        return order[:half], order[half:]
+        return order[: len(order) // 2], order[len(order) // 2 :]
 
 
 class FrechetScore(Score):
@@ -101,28 +101,21 @@ class FrechetScore(Score):
         classes: int = 0,
         device: str | torch.device = "cpu",
     ) -> None:
-        super().__init__(real, latent_shape, classes, device)
         self.label, self._encoder = encoder.label, encoder
-        self._of_real = self.extract(self._real)
+        super().__init__(real, latent_shape, classes, device)
+
+    def describe(self, images: Tensor) -> Tensor:
+        return encode(self._encoder, images)["features"]
 
     def of_images(self, fake: Tensor) -> Record:
-        found = self.extract(fake)
-        return {
-            "fd": self.distance(found),
-            "feature_diversity": float(_spread(found) / _spread(self._of_real)),
-        }
-
-    def distance(self, fake: Tensor) -> float:
-        """Return the distance of the features (M, D) of fake images."""
-        return float(frechet_distance_from_features(self._of_real, fake))
+        real, found = self._of_real, self.describe(fake)
+        diversity = found.double().var(0).sum() / real.double().var(0).sum()
+        distance = float(frechet_distance_from_features(real, found))
+        return {"fd": distance, "feature_diversity": float(diversity)}
 
     def real_against_real(self) -> float:
         one, two = (self._of_real[half] for half in self._halves())
         return float(frechet_distance_from_features(one, two))
-
-    def extract(self, images: Tensor) -> Tensor:
-        """Return the features (N, D) of uint8 images, on the CPU."""
-        return encode(self._encoder, images)["features"]
 
 
 class SlicedScore(Score):
@@ -130,25 +123,16 @@ class SlicedScore(Score):
 
     name, label, count = "swd", "SWD x 1000", _SLICED
 
-    def __init__(
-        self,
-        real: data.ImageData,
-        latent_shape: tuple[int, ...],
-        classes: int = 0,
-        device: str | torch.device = "cpu",
-    ) -> None:
-        super().__init__(real, latent_shape, classes, device)
-        self._of_real = PyramidDescriptors(self._real, _NEIGHBOURHOODS)
+    def describe(self, images: Tensor) -> PyramidDescriptors:
+        return PyramidDescriptors(images, _NEIGHBOURHOODS)
 
     def of_images(self, fake: Tensor) -> Record:
-        found = PyramidDescriptors(fake, _NEIGHBOURHOODS).distance(self._of_real, _DIRECTIONS)
+        found = self.describe(fake).distance(self._of_real, _DIRECTIONS)
         by_level = {f"swd_{side}": value for side, value in found.levels.items()}
         return {"swd": found.mean, **by_level}
 
     def real_against_real(self) -> float:
-        one, two = (
-            PyramidDescriptors(self._real[half], _NEIGHBOURHOODS) for half in self._halves()
-        )
+        one, two = (self.describe(self._real[half]) for half in self._halves())
         return one.distance(two, _DIRECTIONS).mean
 
 
@@ -175,7 +159,3 @@ def encode(
         for batch in torch.split(images, _BATCH)
     ]
     return {layer: torch.cat([part[layer].cpu() for part in parts]) for layer in layers}
-
-
-def _spread(x: Tensor) -> Tensor:
-    return x.double().var(0).sum()

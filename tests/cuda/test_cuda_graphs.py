@@ -8,7 +8,7 @@ import torch
 from torch import nn
 
 from ganfast.augment import AdaptiveAugment
-from ganfast.train.acceleration import Graphs
+from ganfast.train.step_graphs import GraphedStep
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "train"))
 import toy
@@ -69,7 +69,7 @@ def test_replayed_rounds_are_the_rounds(tmp_path, name, adaptive):
         made = trainer(out, adaptive, steps=16, cuda_graphs=graphs, **CASES[name])
         assert made.run()
         states.append(state(made))
-    assert isinstance(made._play_round, Graphs)
+    assert isinstance(made._play_round, GraphedStep)
     assert len(made._play_round._captured) == (2 if name == "lazy r1" else 1)
     assert_close(*states)
 
@@ -86,5 +86,5 @@ def test_a_run_goes_on_after_resume_and_with_new_graphs(tmp_path):
 
 def test_batches_of_another_shape_are_named(tmp_path):
     data = [torch.rand(8, 1, 6, 6)] * 9 + [torch.rand(4, 1, 6, 6)]
-    with pytest.raises(ValueError, match=r"batches of one shape, got \(4, 1, 6, 6\) after"):
+    with pytest.raises(ValueError, match=r"must keep shape \[8, 1, 6, 6\] .* got \[4, "):
         trainer(tmp_path, data=data, cuda_graphs=True).run()

@@ -144,3 +144,5 @@ def test_graphs_round_what_they_hold_as_a_number() -> None:
     changes = {"cuda_graphs": True, **BURN_IN}
     values = {scheduled(toy.options(**changes), n).beta2 for n in range(201)}
     assert values == {round(0.9 + 0.01 * k, 2) for k in range(10)}
+    first = {"betas_g": (0.5, 0.999), "betas_d": (0.5, 0.999)}
+    assert scheduled(toy.options(**changes | first), 0).beta2 == 0.999  # 1 would divide by zero

@@ -16,6 +16,7 @@ from torch import Tensor, nn
 from ganfast.train import graphed, step_graphs
 
 sys.path.insert(0, str(Path(__file__).parent))
+import toy
 from loops import LOOPS, trained, wgan
 
 
@@ -243,3 +244,23 @@ def test_hooks_are_gone_after_the_warm_up(recorder: type[Recorder]) -> None:
     run(step, X)
     other(X)
     assert other.optimizer not in step._optimizers
+
+
+def test_rounds_of_the_trainer(recorder: type[Recorder], tmp_path: Path) -> None:
+    """Each kind of a round, with a penalty and without, has its graph."""
+    rounds = []
+    for replayed in (False, True):
+        trainer = toy.trainer(
+            tmp_path / str(replayed), steps=12, d_steps=1, penalty="r1", penalty_every=2
+        )
+        steps = trainer._steps
+        for optimizer in (steps.optimizer_g, steps.optimizer_d):
+            optimizer.param_groups[0]["capturable"] = True
+        if replayed:
+            trainer._play_round = step_graphs.GraphedStep(steps.round, most=2)
+        assert trainer.run()
+        rounds.append(trainer)
+    assert Recorder.log.count("capture") == 2
+    assert Recorder.log.count("replay") == 6
+    for plain, other in zip(*(t.ema.parameters() for t in rounds), strict=True):
+        torch.testing.assert_close(plain, other)

@@ -93,7 +93,7 @@ def test_images_of_other_sizes(tmp_path):
     read = encode(features.load("digits"), large.images[::10], ("logits",))["logits"].argmax(1)
     assert (read == digits.labels[::10]).float().mean() > 0.98
     score = gan.score_of(config(), real, "cpu")
-    assert score.distance(score._of_real) == pytest.approx(0, abs=1e-6)
+    assert score.of_images(score._real)["fd"] == pytest.approx(0, abs=1e-6)
 
 
 def test_the_ends_of_an_interpolation_are_the_latents():
