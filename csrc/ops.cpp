@@ -18,20 +18,21 @@
 #define GANFAST_CUDA_ARCHS ""
 #endif
 
+// Arguments that all orders of flat and of rows share.
+#define GANFAST_OF_FLAT "str f, float[] weight, float[] a, float[] b"
+#define GANFAST_OF_ROWS \
+  "Tensor?[] sample_weight, Tensor?[] sample_a, " GANFAST_OF_FLAT ", bool normalize, bool pixel"
+
 TORCH_LIBRARY(ganfast, m) {
   // sum_k w_k * mean_i f(x_ki - y_ki; a_k, b_k), for the functors of math/functors.h, or with
-  // per_term its terms; y is empty, or each y_k like x_k, or with broadcast one number or one
-  // sample for all of it. With a threshold also, for each tensor, w_k * mean f, mean x, the shares
-  // of x above and below the threshold.
-  m.def(
-      "flat(Tensor[] x, Tensor[] y, str f, float[] weight, float[] a, float[] b, bool per_term, "
-      "float? threshold, bool broadcast=True) -> Tensor[]");
-  m.def(
-      "flat_backward(Tensor grad, Tensor[] x, Tensor[] y, str f, float[] weight, float[] a, "
-      "float[] b, int[] wanted) -> Tensor[]");
-  m.def(
-      "flat_double_backward(Tensor grad, Tensor[] x, Tensor[] y, Tensor[] v, str f, "
-      "float[] weight, float[] a, float[] b, int[] given, int[] wanted) -> Tensor[]");
+  // per_term its terms; y is empty, or each y_k like x_k, or with broadcast each one number. With a
+  // threshold also, for each tensor, w_k * mean f, mean x, the shares of x above and below it.
+  m.def("flat(Tensor[] x, Tensor[] y, " GANFAST_OF_FLAT
+        ", bool per_term, float? threshold, bool broadcast=True) -> Tensor[]");
+  m.def("flat_backward(Tensor grad, Tensor[] x, Tensor[] y, " GANFAST_OF_FLAT
+        ", int[] wanted) -> Tensor[]");
+  m.def("flat_double_backward(Tensor grad, Tensor[] x, Tensor[] y, Tensor[] v, " GANFAST_OF_FLAT
+        ", int[] given, int[] wanted) -> Tensor[]");
 
   // For each sample p, or with pixel for each pixel of a sample,
   //   s_p = sum_k w_k * s_kp * mean_j f(x_kpj - y_kpj; a_k, b_k)
@@ -39,19 +40,12 @@ TORCH_LIBRARY(ganfast, m) {
   // mean (a sum of 0 counts as 1); what sample_a holds replaces a_k by a number for each sample.
   // With a phi of math/phi.h other than identity: of_phi = (weight, a, b),
   // weight * mean_p phi(s_p; a, b), and its first two derivatives in each s_p.
+  m.def("rows(Tensor[] x, Tensor[] y, " GANFAST_OF_ROWS ", str phi, float[] of_phi) -> Tensor[]");
+  m.def("rows_backward(Tensor grad, Tensor[] x, Tensor[] y, Tensor? derivatives, " GANFAST_OF_ROWS
+        ", int[] wanted) -> Tensor[]");
   m.def(
-      "rows(Tensor[] x, Tensor[] y, Tensor?[] sample_weight, Tensor?[] sample_a, str f, "
-      "float[] weight, float[] a, float[] b, bool normalize, bool pixel, str phi, float[] of_phi) "
-      "-> "
-      "Tensor[]");
-  m.def(
-      "rows_backward(Tensor grad, Tensor[] x, Tensor[] y, Tensor? derivatives, "
-      "Tensor?[] sample_weight, Tensor?[] sample_a, str f, float[] weight, float[] a, float[] b, "
-      "bool normalize, bool pixel, int[] wanted) -> Tensor[]");
-  m.def(
-      "rows_double_backward(Tensor grad, Tensor[] x, Tensor[] y, Tensor[] v, Tensor? derivatives, "
-      "Tensor?[] sample_weight, Tensor?[] sample_a, str f, float[] weight, float[] a, float[] b, "
-      "bool normalize, bool pixel, int[] given, int[] wanted) -> Tensor[]");
+      "rows_double_backward(Tensor grad, Tensor[] x, Tensor[] y, Tensor[] v, "
+      "Tensor? derivatives, " GANFAST_OF_ROWS ", int[] given, int[] wanted) -> Tensor[]");
 
   // The affine map of math/augment.h on each sample of x (samples, channels, height, width), with
   // the numbers u drawn for it, and its linear part or the adjoint of that
@@ -95,31 +89,17 @@ TORCH_LIBRARY(ganfast, m) {
       "int[] kernel, int stride, int[] padding, int[] tile) -> ()");
 }
 
-namespace {
-
-using at::Tensor;
-using at::TensorList;
-using ganfast::Floats;
-using ganfast::python::define;
-using OfSamples = c10::List<std::optional<Tensor>>;
-using Results = std::vector<Tensor>;
-using Name = std::string_view;
-using Threshold = std::optional<double>;
-
-pybind11::dict build_info() {
-  pybind11::dict info;
-  info["compiler"] = GANFAST_COMPILER;
-  info["cuda_archs"] = GANFAST_CUDA_ARCHS;
-  return info;
-}
-
-}  // namespace
-
 PYBIND11_MODULE(_C, m) {
+  using namespace ganfast;
   m.doc() = "The compiled kernels of ganfast; the ops are in torch.ops.ganfast.";
-  m.def("build_info", &build_info, "What this library was compiled from and for.");
-  define<Results(TensorList, TensorList, Name, Floats, Floats, Floats, bool, Threshold, bool)>(
-      m, "flat");
-  define<Results(TensorList, TensorList, const OfSamples&, const OfSamples&, Name, Floats, Floats,
-                 Floats, bool, bool, Name, Floats)>(m, "rows");
+  const auto build_info = [] {
+    return pybind11::dict(pybind11::arg("compiler") = GANFAST_COMPILER,
+                          pybind11::arg("cuda_archs") = GANFAST_CUDA_ARCHS);
+  };
+  m.def("build_info", build_info, "What this library was compiled from and for.");
+  python::define<variable_list(TensorList, TensorList, std::string_view, Floats, Floats, Floats,
+                               bool, std::optional<double>, bool)>(m, "flat");
+  python::define<variable_list(TensorList, TensorList, const OfSamples&, const OfSamples&,
+                               std::string_view, Floats, Floats, Floats, bool, bool,
+                               std::string_view, Floats)>(m, "rows");
 }

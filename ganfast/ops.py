@@ -17,6 +17,7 @@ from ganfast._checks import (
     check_norms,
     check_rows,
     in_one_dtype,
+    loss_dtype,
     place,
 )
 
@@ -65,6 +66,24 @@ def _plain(*lists: Sequence[Tensor | None]) -> bool:
     return all(type(x) in _PLAIN and not x.is_complex() for x in tensors)
 
 
+def _in_one_shape(
+    x: Sequence[Tensor], y: Sequence[Tensor]
+) -> tuple[Sequence[Tensor], Sequence[Tensor]]:
+    """Return lists as the kernels take them: each y is like its x, or each y is one number.
+
+    Both are in the dtype of the loss, as numbers and samples may be means.
+    """
+    if all(xk.shape == yk.shape for xk, yk in zip(x, y, strict=False)):
+        return x, y
+    wide = loss_dtype(*x)
+    if all(yk.numel() == 1 for yk in y):
+        return x, [yk.to(wide) for yk in y]
+    # Expanded in double, in which their gradients are then summed.
+    doubles = [(yk if yk.numel() > 1 else yk.reshape(())).double() for yk in y]
+    x = [xk.to(wide) for xk in x]
+    return x, [yk.expand_as(xk).to(wide) for xk, yk in zip(x, doubles, strict=True)]
+
+
 def flat(
     x: Sequence[Tensor],
     f: str,
@@ -93,7 +112,7 @@ def flat(
         b: second parameter of f for each tensor.
         y: nothing; or for each x a tensor of its shape; or for each x one number, or one sample
             that is subtracted from all of its samples. No copy is made of tensors with x's shape,
-            dtype and strides, nor of numbers and samples of the result's dtype.
+            dtype and strides, nor of numbers of the result's dtype; a sample is expanded to a copy.
         per_term: return the terms of the sum instead of the sum.
         broadcast: let a y be one number or one sample; else each must have x's shape.
         name: the caller's name of a tensor, for errors.
@@ -120,6 +139,7 @@ def flat(
     check_flat(x, y, f, weight, a, b, name, broadcast)
     x, y = in_one_dtype(x, y)
     if compiled and _plain(x, y):
+        x, y = _in_one_shape(x, y)
         return cast(Tensor, _flat(x, y, f, weight, a, b, per_term, None, broadcast))
     return reference.flat(x, f, weight, a, b, y, per_term)
 

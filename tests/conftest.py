@@ -34,6 +34,12 @@ def route(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> st
     return request.param
 
 
+@pytest.fixture(scope="session")
+def device() -> str:
+    """Where a test makes its tensors. Tests that tests/cuda imports are run on a GPU, too."""
+    return "cpu"
+
+
 @pytest.fixture
 def restored_threads() -> Iterator[None]:
     """Let the test set the number of torch's threads."""

@@ -14,14 +14,6 @@ namespace {
 // Elements of a run of rows, over which a sum is taken in one go.
 constexpr int64_t kRun = 4 * kTile;
 
-template <class T>
-double sum(const T* x, int64_t n) {
-  double sum = 0;
-  for (int64_t begin = 0; begin < n; begin += kTile)
-    sum += sum_of(x + begin, std::min(kTile, n - begin));
-  return sum;
-}
-
 // n pixels of one row, each channel in a plane of its own
 template <class T>
 GANFAST_SIMD void mix_planes(const T* x, T* y, int64_t n, int64_t channels, int64_t plane,
@@ -105,7 +97,7 @@ struct Sample {
   // The sum of what rows of y are mixed from: of x for the map, of what is live for the adjoint.
   double sum_of_rows(int first, int last) const {
     double total = 0;
-    const auto add = [&](int64_t offset, int64_t n) { total += sum(x + offset, n); };
+    const auto add = [&](int64_t offset, int64_t n) { total += sum_of_all(x + offset, n); };
     if (!adjoint) {
       for_each_stretch(first, 0, int64_t(last - first) * shape.width, add);
       return total;

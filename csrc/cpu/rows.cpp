@@ -61,24 +61,35 @@ GANFAST_SIMD void curvatures_of_run(D d, const C* u, int64_t n, F functor, const
   }
 }
 
-// sums_i += weight s_i sum_j y_ij, where s may be null for ones
-template <class C>
-GANFAST_SIMD void add_rows(const C* y, const C* s, double weight, int64_t count, int64_t size,
-                           double* sums) {
-  if (size == 1 && s == nullptr) {
+// What a loop takes for each element i: one factor for all, or one for each.
+template <class Factor>
+struct Constant {
+  Factor value;
+
+  GANFAST_HD Factor operator()(int64_t) const { return value; }
+};
+template <class Factor, class C>
+struct Each {
+  Factor factor;
+  const C* numbers;
+
+  GANFAST_HD Factor operator()(int64_t i) const { return factor * numbers[i]; }
+};
+
+// sums_i += weight_i sum_j y_ij
+template <class C, class Weights>
+GANFAST_SIMD void add_rows(const C* y, Weights weight, int64_t count, int64_t size, double* sums) {
+  if (size == 1) {
 #pragma omp simd
-    for (int64_t i = 0; i < count; ++i) sums[i] += weight * y[i];
+    for (int64_t i = 0; i < count; ++i) sums[i] += weight(i) * y[i];
     return;
   }
-  for (int64_t i = 0; i < count && size > 1; ++i) {
+  for (int64_t i = 0; i < count; ++i) {
     double sum = 0;
 #pragma omp simd reduction(+ : sum)
     for (int64_t j = 0; j < size; ++j) sum += y[i * size + j];
-    sums[i] += weight * (s == nullptr ? 1 : s[i]) * sum;
+    sums[i] += weight(i) * sum;
   }
-  if (size > 1) return;
-#pragma omp simd
-  for (int64_t i = 0; i < count; ++i) sums[i] += weight * s[i] * y[i];
 }
 
 // sum of x_i y_i
@@ -90,11 +101,11 @@ GANFAST_SIMD double dot(const T* x, const T* y, int64_t n) {
   return sum;
 }
 
-// sums_i += weight x_i y_i
-template <class T>
-GANFAST_SIMD void add_products(const T* x, const T* y, int64_t n, double weight, double* sums) {
+// sums_i += weight_i x_i y_i
+template <class T, class Weights>
+GANFAST_SIMD void add_products(const T* x, const T* y, int64_t n, Weights weight, double* sums) {
 #pragma omp simd
-  for (int64_t i = 0; i < n; ++i) sums[i] += weight * (double(load(x[i])) * double(load(y[i])));
+  for (int64_t i = 0; i < n; ++i) sums[i] += weight(i) * (double(load(x[i])) * double(load(y[i])));
 }
 
 // Is f(x_i) = x_i^2? Its sums, of norms above all, are taken in double.
@@ -102,21 +113,6 @@ template <class F, Subtrahend kind>
 bool is_square(const Term& term) {
   return std::is_same_v<F, Square<decltype(F::a)>> && kind == none && term.a == 0;
 }
-
-// The factors of gradients: one for all elements, or one for each.
-template <class C>
-struct Constant {
-  C number;
-
-  GANFAST_HD C operator()(int64_t) const { return number; }
-};
-template <class C>
-struct Each {
-  C factor;
-  const C* numbers;
-
-  GANFAST_HD C operator()(int64_t i) const { return factor * numbers[i]; }
-};
 
 // to_i = p_i u_i + q_i x_i
 template <class T, class C, class Factor>
@@ -139,16 +135,14 @@ GANFAST_SIMD void multiply(const C* numbers, int64_t step, const C* s, int64_t n
 // q_p = outer numbers_p, where the numbers are `step` apart.
 template <class C>
 struct Grad {
+  C outer;
   const C* numbers;
   int64_t step;
-  C outer;
 
-  explicit Grad(const RowsGrad& grad)
-      : numbers(static_cast<const C*>(grad.grad)), step(grad.step), outer(1) {
-    if (grad.derivatives == nullptr) return;
-    outer = *numbers;
-    numbers = static_cast<const C*>(grad.derivatives);
-    step = 1;
+  static Grad of(const RowsGrad& grad) {
+    const auto given = static_cast<const C*>(grad.grad);
+    if (grad.derivatives == nullptr) return {1, given, grad.step};
+    return {*given, static_cast<const C*>(grad.derivatives), 1};
   }
 
   double q(int64_t p) const { return double(outer) * numbers[p * step]; }
@@ -170,6 +164,14 @@ struct Run {
   const C* s() const { return at<C>(part.sample_weight, position); }
   const C* a(C* buffer) const { return spread(at<C>(part.sample_a, position), buffer); }
 
+  // Calls body(weights) with factor weight s_p of each position.
+  template <class Body>
+  void with_weights(double factor, Body body) const {
+    const double weight = factor * part.weight;
+    if (s() == nullptr) return body(Constant<double>{weight});
+    body(Each<double, C>{weight, s()});
+  }
+
   // Each position's number for each of its elements, in `buffer` where a position has several.
   const C* spread(const C* numbers, C* buffer) const {
     if (size == 1 || numbers == nullptr) return numbers;
@@ -190,10 +192,11 @@ struct Run {
   // sums_p += factor weight s_p sum_j x_pj y_pj, of another of the term's tensors
   void add_products_with(const void* other, double factor, double* sums) const {
     const T *x = at<T>(part.x, 0), *y = at<T>(other, 0);
-    factor *= part.weight;
-    if (size == 1 && s() == nullptr) return add_products(x, y, count, factor, sums);
-    for (int64_t i = 0; i < count; ++i)
-      sums[i] += factor * (s() ? s()[i] : 1) * dot(x + i * size, y + i * size, size);
+    with_weights(factor, [&](auto weight) {
+      if (size == 1) return add_products(x, y, count, weight, sums);
+      for (int64_t i = 0; i < count; ++i)
+        sums[i] += weight(i) * dot(x + i * size, y + i * size, size);
+    });
   }
 };
 
@@ -214,9 +217,7 @@ struct Rows {
       const auto s = static_cast<const C*>(term.sample_weight);
       const auto a = static_cast<const C*>(term.sample_a);
       if (list.normalize && s) {
-        double total = 0;
-        for (int64_t begin = 0; begin < list.outer; begin += kTile)
-          total += sum_of(s + begin, std::min(kTile, list.outer - begin));
+        const double total = sum_of_all(s, list.outer);
         term.weight *= list.outer / (total == 0 ? 1 : total);
       }
       if (pixels || term.n <= kStretch) {
@@ -319,29 +320,12 @@ struct Rows {
   }
 };
 
-// sum of weight phi(s_p), whose derivatives in each s_p it writes, of n numbers
-template <class C>
-double write_phi(const RowsPhi& phi, double weight, const double* s, int64_t n, C* first,
-                 C* second) {
-  double sum = 0;
-  with_phi(phi.phi, [&]<template <class> class Functor>() {
-    const Functor<double> functor{phi.a, phi.b};
-    for (int64_t i = 0; i < n; ++i) {
-      const Orders<double> orders = functor(s[i]);
-      sum += weight * orders.f;
-      first[i] = weight * orders.df;
-      second[i] = weight * orders.d2f;
-    }
-  });
-  return sum;
-}
-
 // The second gradient of the mean of phi(s_p), for sums of squares s_p.
 template <class T>
 void phi_double_backward(const RowsList& list, const RowsGrad& of_result, Compute<T>* dgrad) {
   using C = Compute<T>;
   const Rows<T> rows(list);
-  const Grad<C> grad(of_result);
+  const auto grad = Grad<C>::of(of_result);
   const C* const second = grad.numbers + list.positions();
   std::vector<C> qt(list.positions());  // result''_p t_p
   std::vector<double> partial(rows.strips);
@@ -376,7 +360,7 @@ void phi_double_backward(const RowsList& list, const RowsGrad& of_result, Comput
         const C* of_t = run.weighted(&qt[run.position], 1, of_positions, flat);
         const C factor = 2 * run.part.weight * grad.outer;
         combine(at<T>(run.part.x, 0), cotangents<T, none>(run.part, 0, n, buffer), n,
-                Each<C>{factor, q}, Each<C>{factor, of_t}, at<T>(run.part.dx, 0));
+                Each<C, C>{factor, q}, Each<C, C>{factor, of_t}, at<T>(run.part.dx, 0));
       });
 }
 
@@ -388,6 +372,7 @@ void rows_forward(const RowsList& list, const RowsPhi& phi, void* result_, void*
     const Rows<T> rows(list);
     const auto result = static_cast<C*>(result_), derivatives = static_cast<C*>(derivatives_);
     const int64_t count = list.positions();
+    const double weight = phi.weight / count;
     std::vector<double> partial(derivatives ? rows.strips : 0);
     rows.sum([](const Term& sample, int64_t, int64_t begin,
                 int64_t n) { return sample.weight * sum_of_values<F, T, kind>(sample, begin, n); },
@@ -399,13 +384,22 @@ void rows_forward(const RowsList& list, const RowsPhi& phi, void* result_, void*
                with_difference<T, kind>(part, 0, part.n, [&](auto d) {
                  values_of_run(d, part.n, functor_of<F>(part), run.a(a), y);
                });
-               add_rows(y, run.s(), part.weight, run.count, run.size, sums);
+               run.with_weights(
+                   1, [&](auto weight) { add_rows(y, weight, run.count, run.size, sums); });
              },
              [&](const Strip& strip, const double* sums) {
                if (!derivatives) return convert(sums, result + strip.position, strip.count);
-               C* const first = derivatives + strip.position;
-               partial[strip.index] =
-                   write_phi(phi, phi.weight / count, sums, strip.count, first, first + count);
+               if constexpr (std::is_same_v<F, Square<C>>)  // the only one with a phi
+                 with_phi(phi.phi, [&]<template <class> class P>() {
+                   const P<double> functor{phi.a, phi.b};
+                   C* const first = derivatives + strip.position;
+                   for (int64_t i = 0; i < strip.count; ++i) {
+                     const Orders<double> orders = functor(sums[i]);
+                     partial[strip.index] += weight * orders.f;
+                     first[i] = weight * orders.df;
+                     first[count + i] = weight * orders.d2f;
+                   }
+                 });
              });
     if (derivatives) *result = pairwise_sum(partial.data(), partial.size());
   });
@@ -414,25 +408,23 @@ void rows_forward(const RowsList& list, const RowsPhi& phi, void* result_, void*
 void rows_backward(const RowsList& list, const RowsGrad& of_result) {
   with_list<false>(list, [&]<class F, class T, Subtrahend kind>() {
     using C = Compute<T>;
-    const Grad<C> grad(of_result);
-    const auto write = [](const Term& part, int64_t begin, int64_t n, C factor, auto loop) {
-      write_both<T, T, kind>(part, begin, n, factor, [&](T* to, C factor) {
-        with_difference<T, kind>(part, begin, n,
-                                 [&](auto d) { loop(d, functor_of<F>(part), factor, to); });
-      });
-    };
+    const auto grad = Grad<C>::of(of_result);
     Rows<T>(list).write(
         grad,
         [&](const Term& sample, int64_t p, int64_t begin, int64_t n) {
-          write(sample, begin, n, C(sample.weight * grad.q(p)),
-                [&](auto d, F f, C factor, T* to) { write_slopes(d, n, f, factor, to); });
+          write_both<T, T, kind>(
+              sample, begin, n, C(sample.weight * grad.q(p)),
+              [&](T* to, C factor) { write_slopes_of<F, T, kind>(sample, begin, n, factor, to); });
         },
         [&](const Run<T>& run, const C* q) {
-          const int64_t n = run.part.n;
+          const Term& part = run.part;
           C a[kStretch];
-          write(run.part, 0, n, C(run.part.weight * grad.outer), [&](auto d, F f, C factor, T* to) {
-            slopes_of_run(d, n, f, run.a(a), factor, q, to);
-          });
+          write_both<T, T, kind>(
+              part, 0, part.n, C(part.weight * grad.outer), [&](T* to, C factor) {
+                with_difference<T, kind>(part, 0, part.n, [&](auto d) {
+                  slopes_of_run(d, part.n, functor_of<F>(part), run.a(a), factor, q, to);
+                });
+              });
         });
   });
 }
@@ -445,32 +437,27 @@ void rows_double_backward(const RowsList& list, const RowsGrad& of_result, void*
   }
   with_list<false>(list, [&]<class F, class T, Subtrahend kind>() {
     using C = Compute<T>;
-    const Grad<C> grad(of_result);
-    const auto write = [](const Term& part, int64_t begin, int64_t n, C factor, auto loop) {
-      C buffer[kTile];
-      const C* u = cotangents<T, kind>(part, begin, n, buffer);
-      write_both<T, T, kind>(part, begin, n, factor, [&](T* to, C factor) {
-        with_difference<T, kind>(part, begin, n,
-                                 [&](auto d) { loop(d, u, functor_of<F>(part), factor, to); });
-      });
-    };
+    const auto grad = Grad<C>::of(of_result);
     Rows<T>(list).sum(
         [&](const Term& sample, int64_t p, int64_t begin, int64_t n) {
           double sum = 0;
-          write(sample, begin, n, C(sample.weight * grad.q(p)),
-                [&](auto d, const C* u, F f, C factor, T* to) {
-                  sum = write_curvatures(d, u, n, f, factor, to);
-                });
+          write_both<T, T, kind>(
+              sample, begin, n, C(sample.weight * grad.q(p)), [&](T* to, C factor) {
+                sum = write_curvatures_of<F, T, kind>(sample, begin, n, factor, to);
+              });
           return sample.weight * sum;
         },
         [&](const Run<T>& run, double* sums) {
-          C of_positions[kStretch], flat[kStretch], a[kStretch], y[kStretch];
+          const Term& part = run.part;
+          C of_positions[kStretch], flat[kStretch], buffer[kStretch], a[kStretch], y[kStretch];
           const C* q = run.factors(grad, of_positions, flat);
-          write(run.part, 0, run.part.n, C(run.part.weight),
-                [&](auto d, const C* u, F f, C factor, T* to) {
-                  curvatures_of_run(d, u, run.part.n, f, run.a(a), factor, q, to, y);
-                });
-          add_rows(y, run.s(), run.part.weight, run.count, run.size, sums);
+          const C* u = cotangents<T, kind>(part, 0, part.n, buffer);
+          write_both<T, T, kind>(part, 0, part.n, C(part.weight), [&](T* to, C factor) {
+            with_difference<T, kind>(part, 0, part.n, [&](auto d) {
+              curvatures_of_run(d, u, part.n, functor_of<F>(part), run.a(a), factor, q, to, y);
+            });
+          });
+          run.with_weights(1, [&](auto weight) { add_rows(y, weight, run.count, run.size, sums); });
         },
         [&](const Strip& strip, const double* sums) {
           convert(sums, static_cast<C*>(dgrad) + strip.position, strip.count);

@@ -98,5 +98,14 @@ double sum_of(const T* x, int64_t n) {
   });
 }
 
+// sum_i x_i of any number of elements
+template <class T>
+double sum_of_all(const T* x, int64_t n) {
+  double sum = 0;
+  for (int64_t begin = 0; begin < n; begin += kTile)
+    sum += sum_of(x + begin, std::min(kTile, n - begin));
+  return sum;
+}
+
 }  // namespace
 }  // namespace ganfast::cpu

@@ -2,7 +2,6 @@
 // the type of computation, and the loops over f of them and its derivatives.
 #pragma once
 
-#include "../ops/list.h"
 #include "tiles.h"
 
 namespace ganfast::cpu {
@@ -31,6 +30,15 @@ struct Two {
     ask_ahead(x + begin, n);
     ask_ahead(y + begin, n);
   }
+};
+
+template <class T>
+struct Shifted {
+  const T* x;
+  Compute<T> y;
+
+  GANFAST_HD Compute<T> operator()(int64_t i) const { return load(x[i]) - y; }
+  GANFAST_HD void ask(int64_t begin, int64_t n) const { ask_ahead(x + begin, n); }
 };
 
 // sum of f(d_i)
@@ -100,19 +108,6 @@ const Compute<T>* widen(const T* x, int64_t n, Compute<T>* buffer) {
   }
 }
 
-// Numbers that repeat with a period, for the n elements from `begin` on: written to `buffer`.
-template <class C>
-const C* repeat(const void* numbers, int64_t period, int64_t begin, int64_t n, C* buffer) {
-  const auto from = static_cast<const C*>(numbers);
-  if (period == 1) std::fill_n(buffer, n, *from);
-  for (int64_t i = 0; period > 1 && i < n;) {
-    const int64_t place = (begin + i) % period, run = std::min(n - i, period - place);
-    std::copy_n(from + place, run, buffer + i);
-    i += run;
-  }
-  return buffer;
-}
-
 // A tensor's elements from `begin` on, or null where there is none.
 template <class T>
 const T* at(const void* data, int64_t begin) {
@@ -123,7 +118,7 @@ T* at(void* data, int64_t begin) {
   return data == nullptr ? nullptr : static_cast<T*>(data) + begin;
 }
 
-// Calls body(d) with the differences of n elements of a term, up to kStretch where y repeats.
+// Calls body(d) with the differences of n elements of a term.
 template <class T, Subtrahend kind, class Body>
 auto with_difference(const Term& term, int64_t begin, int64_t n, Body body) {
   const T* x = at<T>(term.x, begin);
@@ -132,9 +127,7 @@ auto with_difference(const Term& term, int64_t begin, int64_t n, Body body) {
   } else if constexpr (kind == same) {
     return body(Two<T>{x, at<T>(term.y, begin)});
   } else {
-    Compute<T> x_buffer[kStretch], y_buffer[kStretch];
-    return body(
-        Two<Compute<T>>{widen(x, n, x_buffer), repeat(term.y, term.period, begin, n, y_buffer)});
+    return body(Shifted<T>{x, *at<Compute<T>>(term.y, 0)});
   }
 }
 
@@ -150,16 +143,11 @@ const Compute<T>* cotangents(const Term& term, int64_t begin, int64_t n, Compute
   C buffer[kTile];
   if constexpr (kind == same) {
     subtract(widen(at<T>(term.vy, begin), n, buffer), u, n);
-  } else if constexpr (kind == repeated) {
-    subtract(repeat(term.vy, term.period, begin, n, buffer), u, n);
+  } else if constexpr (kind == number) {
+    std::fill_n(buffer, n, *at<C>(term.vy, 0));
+    subtract(buffer, u, n);
   }
   return u;
-}
-
-template <class F>
-F functor_of(const Term& term) {
-  using C = decltype(F::a);
-  return {static_cast<C>(term.a), static_cast<C>(term.b)};
 }
 
 // sum of f(d_i) over n elements of a term
@@ -171,6 +159,23 @@ double sum_of_values(const Term& term, int64_t begin, int64_t n) {
     return with_difference<T, kind>(term, begin, n,
                                     [&](auto d) { return sum_values(d, n, functor_of<F>(term)); });
   }
+}
+
+// to_i = factor f'(d_i) for n elements of a term
+template <class F, class T, Subtrahend kind, class To>
+void write_slopes_of(const Term& term, int64_t begin, int64_t n, Compute<T> factor, To* to) {
+  with_difference<T, kind>(term, begin, n,
+                           [&](auto d) { write_slopes(d, n, functor_of<F>(term), factor, to); });
+}
+
+// to_i = factor u_i f''(d_i) for n elements of a term; returns the sum of u_i f'(d_i)
+template <class F, class T, Subtrahend kind, class To>
+double write_curvatures_of(const Term& term, int64_t begin, int64_t n, Compute<T> factor, To* to) {
+  Compute<T> buffer[kTile];
+  const Compute<T>* u = cotangents<T, kind>(term, begin, n, buffer);
+  return with_difference<T, kind>(term, begin, n, [&](auto d) {
+    return write_curvatures(d, u, n, functor_of<F>(term), factor, to);
+  });
 }
 
 // Calls write(to, factor) for the gradient in x of n elements of a term, or where that is not

@@ -1,51 +1,28 @@
-// Splits a list of tensors into tiles of equal size and runs them on torch's threads.
+// Splits the terms of a list into tiles of equal size and runs them on torch's threads.
 #pragma once
 
 #include <ATen/Parallel.h>
 
-#include <algorithm>
-#include <span>
 #include <vector>
 
+#include "../ops/list.h"
 #include "sum.h"
 
 namespace ganfast::cpu {
 
-template <class Term>
-int64_t tiles_of(const Term& term) {
+inline int64_t tiles_of(const Term& term) {
   return (term.n + kTile - 1) / kTile;
 }
 
-// Calls body(term, begin, size, tile) for every tile of every term; terms have a count `n`.
-template <class Term, class Body>
-void for_each_tile(std::span<const Term> terms, int64_t tiles, Body body) {
-  int64_t elements = 1;
-  for (const Term& term : terms) elements += term.n;
-  const int64_t grain = std::max(kGrain, kGrain * kTile * tiles / elements);
-  at::parallel_for(0, tiles, grain, [&](int64_t first, int64_t last) {
-    int64_t tile = 0;
-    for (const Term& term : terms) {
-      const int64_t end = tile + tiles_of(term);
-      for (int64_t t = std::max(tile, first); t < std::min(end, last); ++t) {
-        const int64_t begin = (t - tile) * kTile;
-        body(term, begin, std::min(kTile, term.n - begin), t);
-      }
-      tile = end;
-    }
-  });
-}
-
-template <class Term>
-int64_t count_tiles(std::span<const Term> terms) {
+inline int64_t count_tiles(std::span<const Term> terms) {
   int64_t tiles = 0;
   for (const Term& term : terms) tiles += tiles_of(term);
   return tiles;
 }
 
 // For each term, the sum of its tiles' numbers, added up in a fixed order.
-template <class Term>
-std::vector<double> sums_of_terms(std::span<const Term> terms,
-                                  const std::vector<double>& of_tiles) {
+inline std::vector<double> sums_of_terms(std::span<const Term> terms,
+                                         const std::vector<double>& of_tiles) {
   std::vector<double> sums;
   sums.reserve(terms.size());
   const double* next = of_tiles.data();
@@ -59,13 +36,24 @@ std::vector<double> sums_of_terms(std::span<const Term> terms,
 
 // For each term, the sum over its tiles of body(term, begin, size, tile), added up in a fixed
 // order.
-template <class Term, class Body>
+template <class Body>
 std::vector<double> sum_terms(std::span<const Term> terms, Body body) {
-  std::vector<double> of_tiles(count_tiles(terms));
-  for_each_tile(terms, of_tiles.size(),
-                [&](const Term& term, int64_t begin, int64_t size, int64_t tile) {
-                  of_tiles[tile] = body(term, begin, size, tile);
-                });
+  int64_t elements = 1;
+  for (const Term& term : terms) elements += term.n;
+  const int64_t tiles = count_tiles(terms);
+  const int64_t grain = std::max(kGrain, kGrain * kTile * tiles / elements);
+  std::vector<double> of_tiles(tiles);
+  at::parallel_for(0, tiles, grain, [&](int64_t first, int64_t last) {
+    int64_t tile = 0;
+    for (const Term& term : terms) {
+      const int64_t end = tile + tiles_of(term);
+      for (int64_t t = std::max(tile, first); t < std::min(end, last); ++t) {
+        const int64_t begin = (t - tile) * kTile;
+        of_tiles[t] = body(term, begin, std::min(kTile, term.n - begin), t);
+      }
+      tile = end;
+    }
+  });
   return sums_of_terms(terms, of_tiles);
 }
 

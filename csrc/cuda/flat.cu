@@ -146,41 +146,14 @@ __global__ void __launch_bounds__(kThreads, kBlocksOfProcessor)
   finish_sum(total, out.partial_total, out.total);
 }
 
-// dx_ki = grad weight_k f'(d_ki),  dy_ki = -dx_ki; where y repeats, dy_partial = the blocks' sums
-// of weight_k f'(d_ki) unless it is null
-template <class F, class T, class Operands>
-__global__ void __launch_bounds__(kThreads)
-    flat_backward_kernel(const __grid_constant__ Rows<F, T, Operands> table, Grad<Compute<T>> grad,
-                         double* dy_partial) {
-  constexpr bool repeats = std::is_same_v<Operands, Repeated<T>>;
-  double dy_sum = 0;
-  for (int64_t tile = blockIdx.x; tile < table.tiles; tile += gridDim.x) {
-    const int k = table.index(tile);
-    const auto& row = table.rows[k];
-    const auto scale = static_cast<Compute<T>>(grad.of(k) * row.weight);
-    const auto share = row.share(tile);
-    const auto d = row.of.d(share);
-    auto dx = share.zeros();
-    Compute<T> part = 0;
-    share.for_each([&](int i, int j) {
-      const Compute<T> slope = row.functor.df(d(i, j));
-      store(dx.at(i, j), scale * slope);
-      if (repeats && share.inside(i, j)) part += slope;
-    });
-    row.of.store_gradients(share, dx);
-    if (repeats) dy_sum += row.weight * part;
-  }
-  if (repeats && dy_partial != nullptr) finish_sum<double>(dy_sum, dy_partial, nullptr);
-}
-
-// dgrad = sum_k weight_k sum_i u_ki f'(d_ki),  dx_ki = grad weight_k u_ki f''(d_ki), and dy as in
-// the backward
-template <class F, class T, class Operands>
-__global__ void __launch_bounds__(kThreads, kBlocksOfFourShares)
-    flat_double_backward_kernel(const __grid_constant__ Rows<F, T, Operands> table,
-                                Grad<Compute<T>> grad, double* dy_partial, double* partial,
-                                Compute<T>* dgrad) {
-  constexpr bool repeats = std::is_same_v<Operands, Repeated<T>>;
+// dx_ki = grad weight_k f'(d_ki),  dy_ki = -dx_ki; or with `second`, u_ki f''(d_ki) in place of
+// f'(d_ki), and dgrad = sum_k weight_k sum_i u_ki f'(d_ki). Where y is a number, dy_partial = the
+// blocks' sums of dx / grad unless it is null.
+template <class F, class T, class Operands, bool second>
+__global__ void __launch_bounds__(kThreads, second ? kBlocksOfFourShares : 0)
+    flat_gradients_kernel(const __grid_constant__ Rows<F, T, Operands> table, Grad<Compute<T>> grad,
+                          double* dy_partial, double* partial, Compute<T>* dgrad) {
+  constexpr bool of_number = Operands::of_number;
   double sum = 0, dy_sum = 0;
   for (int64_t tile = blockIdx.x; tile < table.tiles; tile += gridDim.x) {
     const int k = table.index(tile);
@@ -188,42 +161,31 @@ __global__ void __launch_bounds__(kThreads, kBlocksOfFourShares)
     const auto scale = static_cast<Compute<T>>(grad.of(k) * row.weight);
     const auto share = row.share(tile);
     const auto d = row.of.d(share);
-    const auto u = row.of.u(share);
     auto dx = share.zeros();
     Compute<T> part = 0, dy_part = 0;
-    share.for_each_inside([&](int i, int j) {
-      const Compute<T> di = d(i, j), ui = u(i, j), curve = row.functor.d2f(di);
-      store(dx.at(i, j), scale * ui * curve);
-      part += ui * row.functor.df(di);
-      if (repeats) dy_part += ui * curve;
-    });
+    if constexpr (second) {
+      const auto u = row.of.u(share);
+      share.for_each_inside([&](int i, int j) {
+        const Compute<T> di = d(i, j), ui = u(i, j), curve = row.functor.d2f(di);
+        store(dx.at(i, j), scale * ui * curve);
+        part += ui * row.functor.df(di);
+        if (of_number) dy_part += ui * curve;
+      });
+    } else {
+      share.for_each([&](int i, int j) {
+        const Compute<T> slope = row.functor.df(d(i, j));
+        store(dx.at(i, j), scale * slope);
+        if (of_number && share.inside(i, j)) dy_part += slope;
+      });
+    }
     row.of.store_gradients(share, dx);
     sum += row.weight * part;
-    if (repeats) dy_sum += row.weight * dy_part;
+    if (of_number) dy_sum += row.weight * dy_part;
   }
-  finish_sum(sum, partial, dgrad);
-  if (!repeats || dy_partial == nullptr) return;
-  __syncthreads();
+  if (second) finish_sum(sum, partial, dgrad);
+  if (!of_number || dy_partial == nullptr) return;
+  if (second) __syncthreads();
   finish_sum<double>(dy_sum, dy_partial, nullptr);
-}
-
-// dy_p = -grad weight sum of f'(d_i), or of u_i f''(d_i), over the i with i mod period = p. A
-// thread has a p.
-template <class F, class T>
-__global__ void __launch_bounds__(kThreads)
-    flat_sample_gradient_kernel(const __grid_constant__ Row<F, T, Repeated<T>> row,
-                                const Compute<T>* grad, bool second, Compute<T>* dy) {
-  using C = Compute<T>;
-  const Repeated<T>& of = row.of;
-  const int64_t p = int64_t(blockIdx.x) * kThreads + threadIdx.x;
-  if (p >= of.period) return;
-  const C y = of.y[p], vy = of.vy == nullptr ? C(0) : of.vy[p];
-  double sum = 0;
-  for (int64_t i = p; i < row.n; i += of.period) {
-    const C d = load(of.x[i]) - y, vx = of.vx == nullptr ? C(0) : load(of.vx[i]);
-    sum += second ? (vx - vy) * row.functor.d2f(d) : row.functor.df(d);
-  }
-  dy[p] = static_cast<C>(-*grad * row.weight * sum);
 }
 
 // Where the sum over each row's tiles goes, or null.
@@ -253,20 +215,14 @@ template <class F, class T, class Operands>
 struct Call {
   using C = Compute<T>;
   using Table = Rows<F, T, Operands>;
-  static constexpr bool repeats = std::is_same_v<Operands, Repeated<T>>;
 
   const FlatList& list;
   const Workspace& workspace;
   const cudaStream_t stream = static_cast<cudaStream_t>(workspace.stream);
   const int64_t tables = (list.terms.size() + kMaxRows - 1) / kMaxRows;
 
-  static int64_t tiles_of(const Term& term) {
-    constexpr int64_t tile = Operands::Tile::kTile;
-    return (term.n + tile - 1) / tile;
-  }
-
   static C* dy_of_number(const Term& term) {
-    return repeats && term.period == 1 ? static_cast<C*>(term.dy) : nullptr;
+    return Operands::of_number ? static_cast<C*>(term.dy) : nullptr;
   }
 
   // Calls body(table, blocks) for each stretch of terms that one launch can take. Each tile has a
@@ -280,9 +236,9 @@ struct Call {
       for (size_t k = first; k < std::min(first + kMaxRows, list.terms.size()); ++k) {
         const Term& term = list.terms[k];
         const auto of = Operands::of(term);
-        const F functor{static_cast<C>(term.a), static_cast<C>(term.b)};
-        table.rows[table.count++] = {of, term.n, table.tiles, term.weight, functor, of.whole()};
-        table.tiles += tiles_of(term);
+        table.rows[table.count++] = {
+            of, term.n, table.tiles, term.weight, functor_of<F>(term), of.whole()};
+        table.tiles += (term.n + Operands::Tile::kTile - 1) / Operands::Tile::kTile;
         each_tile |= dy_of_number(term) != nullptr;
       }
       int64_t blocks = table.tiles <= kMaxTilesOfOneBlock ? 1 : kMaxBlocks;
@@ -362,42 +318,29 @@ struct Call {
     if (tables > 1) add_up(of_tables, tables, loss);
   }
 
-  // Runs run(grad, partial of dy or null), then completes the dy of rows whose y repeats.
-  template <class Run>
-  void with_gradients(const Table& table, const void* grad_, bool second, Run run) const {
+  template <bool second>
+  void gradients(const Table& table, int blocks, const void* grad_, double* partial,
+                 C* dgrad) const {
     const auto data = static_cast<const C*>(grad_);
     const Grad<C> grad{list.per_term ? data + table.first : data, list.per_term};
-    double* partial = nullptr;
     const auto terms = list.terms.subspan(table.first, table.count);
-    if (std::ranges::any_of(terms, dy_of_number)) partial = workspace.doubles(table.tiles);
-    run(grad, partial);
-    if constexpr (repeats) {
-      if (partial != nullptr) add_tiles(table, partial, grad, dy_of_number);
-      for (int k = 0; k < table.count; ++k) {
-        const int64_t period = terms[k].period;
-        if (terms[k].dy == nullptr || period == 1) continue;
-        launch("flat_sample_gradient", flat_sample_gradient_kernel<F, T>,
-               static_cast<int>((period + kThreads - 1) / kThreads), kThreads, stream,
-               table.rows[k], grad.data + k * grad.step, second, static_cast<C*>(terms[k].dy));
-      }
-    }
+    const bool of_numbers = std::ranges::any_of(terms, dy_of_number);
+    double* const dy_partial = workspace.doubles(of_numbers ? table.tiles : 0);
+    launch(second ? "flat_double_backward" : "flat_backward",
+           flat_gradients_kernel<F, T, Operands, second>, blocks, kThreads, stream, table, grad,
+           dy_partial, partial, dgrad);
+    if (of_numbers) add_tiles(table, dy_partial, grad, dy_of_number);
   }
 
-  void backward(const void* grad_) const {
+  void backward(const void* grad) const {
     for_each_table([&](const Table& table, int blocks) {
-      with_gradients(table, grad_, false, [&](Grad<C> grad, double* dy_partial) {
-        launch("flat_backward", flat_backward_kernel<F, T, Operands>, blocks, kThreads, stream,
-               table, grad, dy_partial);
-      });
+      gradients<false>(table, blocks, grad, nullptr, nullptr);
     });
   }
 
-  void double_backward(const void* grad_, void* dgrad) const {
+  void double_backward(const void* grad, void* dgrad) const {
     sum(dgrad, [&](const Table& table, int blocks, double* partial, C* result) {
-      with_gradients(table, grad_, true, [&](Grad<C> grad, double* dy_partial) {
-        launch("flat_double_backward", flat_double_backward_kernel<F, T, Operands>, blocks,
-               kThreads, stream, table, grad, dy_partial, partial, result);
-      });
+      gradients<true>(table, blocks, grad, partial, result);
     });
   }
 };

@@ -18,6 +18,7 @@ __device__ auto load_given(const Share& share, const T* from) {
 // d = x, u = vx
 template <class T>
 struct Single {
+  static constexpr bool of_number = false;
   using Tile = Share<T>;  // of flat memory
 
   const T* x;
@@ -49,30 +50,36 @@ struct Single {
   }
 };
 
-// d = x - y, u = vx - vy
-template <class T>
-struct Pair : Single<T> {
-  const T* y;   // like x
-  const T* vy;  // like x, or null for zeros
-  T* dy;        // like x, or null where it is not wanted
+// d = x - y, u = vx - vy, where y and vy are like x, or one number.
+template <class T, Subtrahend kind>
+struct Difference : Single<T> {
+  static constexpr bool of_number = kind == Subtrahend::number;
+  using Tile = std::conditional_t<of_number, Share<T, 1>, Share<T>>;
+  using Y = std::conditional_t<of_number, Compute<T>, T>;
 
-  static Pair of(const Term& term) {
-    return {Single<T>::of(term), static_cast<const T*>(term.y), static_cast<const T*>(term.vy),
-            static_cast<T*>(term.dy)};
+  const Y* y;
+  const Y* vy;  // like y, or null for zeros
+  Y* dy;        // like y, or null; for a number a sum over many places, which is left to others
+
+  static Difference of(const Term& term) {
+    return {Single<T>::of(term), static_cast<const Y*>(term.y), static_cast<const Y*>(term.vy),
+            static_cast<Y*>(term.dy)};
   }
 
-  bool whole() const { return Single<T>::whole() && aligned(y) && aligned(vy) && aligned(dy); }
+  bool whole() const {
+    return Single<T>::whole() && (of_number || (aligned(y) && aligned(vy) && aligned(dy)));
+  }
 
   template <class Share>
   __device__ auto d(const Share& share) const {
-    return [x = share.load(this->x), y = share.load(y)](auto... at) {
+    return [x = share.load(this->x), y = load_y<false>(share, y)](auto... at) {
       return load(x.at(at...)) - load(y.at(at...));
     };
   }
 
   template <class Share>
   __device__ auto u(const Share& share) const {
-    return [vx = load_given(share, this->vx), vy = load_given(share, vy)](auto... at) {
+    return [vx = load_given(share, this->vx), vy = load_y<true>(share, vy)](auto... at) {
       return load(vx.at(at...)) - load(vy.at(at...));
     };
   }
@@ -80,63 +87,37 @@ struct Pair : Single<T> {
   template <class Share>
   __device__ void store_gradients(const Share& share, typename Share::Values values) const {
     Single<T>::store_gradients(share, values);
-    if (dy == nullptr) return;
-    share.for_each([&](auto... at) { store(values.at(at...), -load(values.at(at...))); });
-    share.store(values, dy);
-  }
-};
-
-// d = x - y, u = vx - vy, where y and vy repeat along x. The gradient of y, a sum over many places,
-// is left to others.
-template <class T>
-struct Repeated : Single<T> {
-  using Tile = Share<T, 1>;
-
-  const Compute<T>* y;   // (period)
-  const Compute<T>* vy;  // (period), or null for zeros
-  int64_t period;
-
-  static Repeated of(const Term& term) {
-    return {Single<T>::of(term), static_cast<const Compute<T>*>(term.y),
-            static_cast<const Compute<T>*>(term.vy), term.period};
-  }
-
-  __device__ auto d(const Tile& share) const { return minus(share, share.load(this->x), y); }
-  __device__ auto u(const Tile& share) const {
-    return minus(share, load_given(share, this->vx), vy);
+    if constexpr (!of_number) {
+      if (dy == nullptr) return;
+      share.for_each([&](auto... at) { store(values.at(at...), -load(values.at(at...))); });
+      share.store(values, dy);
+    }
   }
 
  private:
-  __device__ auto minus(const Tile& share, const typename Tile::Values& x,
-                        const Compute<T>* y) const {
-    struct {
-      Compute<T> values[Pack<T>::size];
-      __device__ Compute<T> operator()(int, int j) const { return values[j]; }
-    } difference;
-    if (y == nullptr || period == 1) {
-      const Compute<T> number = y == nullptr ? Compute<T>(0) : *y;
-      share.for_each([&](int i, int j) { difference.values[j] = load(x.at(i, j)) - number; });
-      return difference;
+  struct Number {
+    Y value;
+    __device__ Y at(int, int) const { return value; }
+  };
+
+  template <bool may_be_null, class Share>
+  __device__ static auto load_y(const Share& share, const Y* y) {
+    if constexpr (of_number) {
+      return Number{may_be_null && y == nullptr ? Y(0) : *y};
+    } else {
+      return may_be_null ? load_given(share, y) : share.load(y);
     }
-    int64_t place = share.start % period;
-    share.for_each([&](int i, int j) {
-      difference.values[j] = load(x.at(i, j)) - y[place];
-      if (++place == period) place = 0;
-    });
-    return difference;
   }
 };
 
 template <class T, Subtrahend kind>
-using OperandsOf =
-    std::conditional_t<kind == Subtrahend::none, Single<T>,
-                       std::conditional_t<kind == Subtrahend::same, Pair<T>, Repeated<T>>>;
+using OperandsOf = std::conditional_t<kind == Subtrahend::none, Single<T>, Difference<T, kind>>;
 
 // Calls body(call) with the Call of the list's types.
-template <template <class F, class T, class Operands> class Call, bool may_repeat, class List,
+template <template <class F, class T, class Operands> class Call, bool numbers, class List,
           class Body>
 void with_call(const List& list, const Workspace& workspace, Body body) {
-  with_list<may_repeat>(list, [&]<class F, class T, Subtrahend kind>() {
+  with_list<numbers>(list, [&]<class F, class T, Subtrahend kind>() {
     body(Call<F, T, OperandsOf<T, kind>>{list, workspace});
   });
 }

@@ -142,34 +142,18 @@ struct Grad {
   }
 };
 
-// dx_kpj = q_p weight_k s_kp f'(d_kpj),  dy_kpj = -dx_kpj
-template <class F, class T, class Operands>
-__global__ void __launch_bounds__(kThreads, kBlocksOfProcessor)
-    rows_backward_kernel(const __grid_constant__ Rows<F, T, Operands> list, Grad<Compute<T>> grad) {
-  GANFAST_SHARED(double, weights, kMaxRows);
-  load_weights(list, weights);
-  for_each_position<T>(
-      list,
-      [&](const auto& row, int k, int64_t p, auto for_each_share) {
-        const F functor = row.functor_of(p);
-        const auto scale = static_cast<Compute<T>>(grad.q(p) * row.weight_of(weights[k], p));
-        for_each_share([&](const auto& share) {
-          const auto d = row.of.d(share);
-          auto dx = share.zeros();
-          share.for_each([&](auto... j) { store(dx.at(j...), scale * functor.df(d(j...))); });
-          row.of.store_gradients(share, dx);
-        });
-      },
-      [](int64_t) {});
-}
+// What is written of the gradients, besides dy_kpj = -dx_kpj:
+//   first   dx_kpj = q_p weight_k s_kp f'(d_kpj)
+//   second  dx_kpj = weight_k s_kp (q_p u_kpj f''(d_kpj) + grad result''_p t_p f'(d_kpj))
+//   sums    t_p = sum_k weight_k s_kp sum_j u_kpj f'(d_kpj), and for identity, which is without the
+//           term of t_p, dx_kpj
+enum class Pass { first, second, sums };
 
-// dx_kpj = weight_k s_kp (q_p u_kpj f''(d_kpj) + grad result''_p t_p f'(d_kpj)),  dy_kpj = -dx_kpj;
-// without t (positions, splits) of which the first are the t_p, the last term is not there, and
-// t_p = sum_k weight_k s_kp sum_j u_kpj f'(d_kpj) goes to `to`
-template <class F, class T, class Operands, bool with_t>
+// t is (positions, splits), of which the first are the t_p; sums go to `to`.
+template <class F, class T, class Operands, Pass pass>
 __global__ void __launch_bounds__(kThreads, kBlocksOfProcessor)
-    rows_double_backward_kernel(const __grid_constant__ Rows<F, T, Operands> list,
-                                Grad<Compute<T>> grad, const double* t, SumsOut<Compute<T>> to) {
+    rows_gradients_kernel(const __grid_constant__ Rows<F, T, Operands> list, Grad<Compute<T>> grad,
+                          const double* t, SumsOut<Compute<T>> to) {
   using C = Compute<T>;
   GANFAST_SHARED(double, weights, kMaxRows);
   load_weights(list, weights);
@@ -181,27 +165,33 @@ __global__ void __launch_bounds__(kThreads, kBlocksOfProcessor)
         const double weight = row.weight_of(weights[k], p);
         const auto scale = static_cast<C>(grad.q(p) * weight);
         C slope_scale = 0;
-        if (with_t)
+        if (pass == Pass::second)
           slope_scale = static_cast<C>(*grad.data * grad.derivatives[list.sharing.positions + p] *
                                        t[p * list.sharing.splits] * weight);
         double total = 0;
         for_each_share([&](const auto& share) {
           const auto d = row.of.d(share);
-          const auto u = row.of.u(share);
           auto dx = share.zeros();
-          C part = 0;
-          share.for_each([&](auto... j) {
-            const C slope = functor.df(d(j...)), dj = scale * u(j...) * functor.d2f(d(j...));
-            store(dx.at(j...), with_t ? dj + slope_scale * slope : dj);
-            if (share.inside(j...)) part += u(j...) * slope;
-          });
-          if (with_t || grad.derivatives == nullptr) row.of.store_gradients(share, dx);
-          total += part;
+          if constexpr (pass == Pass::first) {
+            share.for_each([&](auto... j) { store(dx.at(j...), scale * functor.df(d(j...))); });
+            row.of.store_gradients(share, dx);
+          } else {
+            const auto u = row.of.u(share);
+            C part = 0;
+            share.for_each([&](auto... j) {
+              const C slope = functor.df(d(j...)), dj = scale * u(j...) * functor.d2f(d(j...));
+              store(dx.at(j...), pass == Pass::second ? dj + slope_scale * slope : dj);
+              if (share.inside(j...)) part += u(j...) * slope;
+            });
+            if (pass == Pass::second || grad.derivatives == nullptr)
+              row.of.store_gradients(share, dx);
+            total += part;
+          }
         });
         sum += weight * total;
       },
       [&](int64_t p) {
-        if (!with_t) finish_position(list.sharing, p, sum, to);
+        if (pass == Pass::sums) finish_position(list.sharing, p, sum, to);
         sum = 0;
       });
 }
@@ -287,10 +277,10 @@ struct Call {
         const auto of = Operands::of(term);
         const auto weight = static_cast<const C*>(term.sample_weight);
         const auto a = static_cast<const C*>(term.sample_a);
-        const F functor{static_cast<C>(term.a), static_cast<C>(term.b)};
         const bool whole = of.whole() && term.n % Pack<T>::size == 0;
         if (list.normalize && weight != nullptr) table.weights = sums;
-        table.rows[table.count++] = {of, weight, a, term.n, term.weight, functor, whole};
+        table.rows[table.count++] = {of,   weight, a, term.n, term.weight, functor_of<F>(term),
+                                     whole};
       }
       if (table.weights != nullptr)
         launch("rows_weights", rows_weights_kernel<F, T, Operands>,
@@ -346,29 +336,29 @@ struct Call {
     return {static_cast<const C*>(grad.grad), grad.step, static_cast<const C*>(grad.derivatives)};
   }
 
-  void backward(const RowsGrad& grad) const {
-    for_each_table([&](const Table& table, size_t) {
-      launch("rows_backward", rows_backward_kernel<F, T, Operands>, sharing.blocks(), kThreads,
-             stream, table, typed(grad));
+  template <Pass pass>
+  void gradients(const char* name, const RowsGrad& grad, double* t, double* partial,
+                 C* result) const {
+    for_each_table([&](const Table& table, size_t first) {
+      launch(name, rows_gradients_kernel<F, T, Operands, pass>, sharing.blocks(), kThreads, stream,
+             table, typed(grad), t, {partial, first > 0, result});
     });
   }
 
+  void backward(const RowsGrad& grad) const {
+    gradients<Pass::first>("rows_backward", grad, nullptr, nullptr, nullptr);
+  }
+
   void double_backward(const RowsGrad& grad, void* dgrad_) const {
+    constexpr auto name = "rows_double_backward";
     const auto dgrad = static_cast<C*>(dgrad_);
     const bool identity = grad.derivatives == nullptr;
     double* const partial = partial_sums(!identity);
-    for_each_table([&](const Table& table, size_t first) {
-      launch("rows_double_backward", rows_double_backward_kernel<F, T, Operands, false>,
-             sharing.blocks(), kThreads, stream, table, typed(grad), nullptr,
-             {partial, first > 0, dgrad});
-    });
+    gradients<Pass::sums>(name, grad, nullptr, partial, dgrad);
     if (identity) return finish(partial, dgrad);
     if constexpr (std::is_same_v<F, Square<C>>) {  // the only one with a phi
       finish(partial, Slope<C>{typed(grad).derivatives}, dgrad);
-      for_each_table([&](const Table& table, size_t) {
-        launch("rows_double_backward", rows_double_backward_kernel<F, T, Operands, true>,
-               sharing.blocks(), kThreads, stream, table, typed(grad), partial, {});
-      });
+      gradients<Pass::second>(name, grad, partial, nullptr, nullptr);
     }
   }
 };

@@ -19,17 +19,15 @@ struct Binary<float> {
   using Int = int32_t;
   static constexpr int mantissa_bits = 23, bias = 127, exp_terms = 8, atanh_terms = 8;
   static constexpr float exp_zero = -104.0f;  // e^t rounds to 0 from here on
-  static constexpr float ln2_high =
-      0x1.62e4p-1f;  // ln 2 in two parts, the first with trailing zeros,
-  static constexpr float ln2_low = 0x1.7f7d1cp-20f;  // so that k * ln2_high is exact
+  // ln 2 in two parts, the first with trailing zeros, so that k * ln2_high is exact
+  static constexpr float ln2_high = 0x1.62e4p-1f, ln2_low = 0x1.7f7d1cp-20f;
 };
 template <>
 struct Binary<double> {
   using Int = int64_t;
   static constexpr int mantissa_bits = 52, bias = 1023, exp_terms = 14, atanh_terms = 17;
   static constexpr double exp_zero = -746.0;
-  static constexpr double ln2_high = 0x1.62e42feep-1;
-  static constexpr double ln2_low = 0x1.a39ef35793c76p-33;
+  static constexpr double ln2_high = 0x1.62e42feep-1, ln2_low = 0x1.a39ef35793c76p-33;
 };
 
 // 2^k for a normal result
@@ -147,8 +145,7 @@ GANFAST_HD T quotient(T a, T b) {
   return a / b;
 }
 
-// log(p) for p >= 0: with p = 2^e m and m in [sqrt(1/2), sqrt(2)), e ln 2 + 2 artanh((m - 1) / (m +
-// 1))
+// log(p) for p >= 0: e ln 2 + 2 artanh((m - 1) / (m + 1)), p = 2^e m, m in [sqrt(1/2), sqrt(2))
 template <class T>
 GANFAST_HD T log_nonnegative(T p) {
 #if defined(__CUDA_ARCH__)

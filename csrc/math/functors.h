@@ -4,6 +4,8 @@
 // A new loss is one functor here and one row in the table at the end.
 #pragma once
 
+#include <string_view>
+
 #include "elementary.h"
 
 namespace ganfast {
@@ -140,32 +142,14 @@ enum class Functor {
 #undef GANFAST_ROW
 };
 
-inline bool takes_differences(Functor functor) {
-  switch (functor) {
-#define GANFAST_ROW(name, type, differences) \
-  case Functor::name:                        \
-    return differences;
+struct FunctorRow {
+  std::string_view name;
+  bool differences;
+};
+inline constexpr FunctorRow kFunctors[] = {
+#define GANFAST_ROW(name, type, differences) {#name, differences},
     GANFAST_FUNCTORS(GANFAST_ROW)
 #undef GANFAST_ROW
-  }
-  __builtin_unreachable();
-}
-
-// Calls body.operator()<F, T>() with the functor's and the storage type. With `of_differences`, the
-// functors that do not take differences are not compiled, and must not come.
-template <bool of_differences, class Body>
-void with_types(Functor functor, DType dtype, Body body) {
-  switch (functor) {
-#define GANFAST_ROW(name, type, differences)                                                  \
-  case Functor::name:                                                                         \
-    if constexpr (differences || !of_differences) {                                           \
-      with_dtype(dtype, [&]<class T>() { body.template operator()<type<Compute<T>>, T>(); }); \
-    }                                                                                         \
-    return;
-    GANFAST_FUNCTORS(GANFAST_ROW)
-#undef GANFAST_ROW
-  }
-  __builtin_unreachable();
-}
+};
 
 }  // namespace ganfast

@@ -6,6 +6,7 @@
 #pragma once
 
 #include <cmath>
+#include <string_view>
 
 #include "scalar.h"
 
@@ -73,9 +74,15 @@ enum class Phi {
 #undef GANFAST_ROW
 };
 
+inline constexpr std::string_view kPhis[] = {
+#define GANFAST_ROW(name, type) #name,
+    GANFAST_PHIS(GANFAST_ROW)
+#undef GANFAST_ROW
+};
+
 // Calls body.operator()<F>() with the functor of a row, a template of one type.
 template <class Body>
-void with_phi(Phi phi, Body&& body) {
+void with_phi(Phi phi, Body body) {
   switch (phi) {
 #define GANFAST_ROW(name, type) \
   case Phi::name:               \

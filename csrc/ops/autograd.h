@@ -11,12 +11,10 @@
 
 namespace ganfast {
 
-using OfSamples = c10::List<std::optional<Tensor>>;
 using torch::autograd::AutogradContext;
 
 // What make() returns, without a graph.
-template <class Make>
-variable_list below_autograd(Make make) {
+inline variable_list below_autograd(c10::function_ref<variable_list()> make) {
   at::AutoDispatchBelowADInplaceOrView guard;
   return make();
 }
@@ -86,10 +84,7 @@ struct Autograd {
   };
   using SharedCall = c10::intrusive_ptr<Call>;
 
-  template <class Node>
-  using Function = torch::autograd::Function<Node>;
-
-  struct Second : Function<Second> {
+  struct Second : torch::autograd::Function<Second> {
     static variable_list forward(AutogradContext* ctx, const Tensor& grad, TensorList inputs,
                                  TensorList v, const SharedCall& call, Places given,
                                  Places wanted) {
@@ -106,7 +101,7 @@ struct Autograd {
     }
   };
 
-  struct First : Function<First> {
+  struct First : torch::autograd::Function<First> {
     static variable_list forward(AutogradContext* ctx, const Tensor& grad, TensorList inputs,
                                  const SharedCall& call, Places wanted) {
       save(ctx, call, inputs, {grad});
@@ -137,7 +132,7 @@ struct Autograd {
     }
   };
 
-  struct Forward : Function<Forward> {
+  struct Forward : torch::autograd::Function<Forward> {
     static variable_list forward(AutogradContext* ctx, TensorList inputs, const SharedCall& call,
                                  c10::function_ref<variable_list()> make) {
       save(ctx, call, inputs);

@@ -9,16 +9,6 @@ namespace {
 
 constexpr auto kName = "flat";
 
-// One number, or one sample with or without an axis for it, or all of x's shape; of the dtype of
-// the loss.
-bool repeats(const Tensor& y, const Tensor& x) {
-  if (!is_like(y, x, loss_dtype(x))) return false;
-  const auto shape = x.sym_sizes(), of_y = y.sym_sizes();
-  if (y.sym_numel() == 1 || of_y == shape) return true;
-  return x.dim() > 0 && (of_y == shape.slice(1) ||
-                         (y.dim() == x.dim() && of_y[0] == 1 && of_y.slice(1) == shape.slice(1)));
-}
-
 struct Flat : Lists {
   FlatList list;
 
@@ -26,17 +16,17 @@ struct Flat : Lists {
       : Lists(kName, xs, ys, f, weight, a, b) {
     const Subtrahend kind = ys.empty()          ? Subtrahend::none
                             : are_alike(ys, xs) ? Subtrahend::same
-                                                : Subtrahend::repeated;
+                                                : Subtrahend::number;
     for (size_t k = 0; k < xs.size(); ++k) {
-      const bool by_sample = kind == Subtrahend::repeated && ys[k].sym_numel() != 1;
-      GANFAST_CHECK(kName, kind != Subtrahend::repeated || (broadcast && repeats(ys[k], xs[k])));
-      x.push_back(by_sample ? xs[k].contiguous() : dense(xs[k]));
-      if (!ys.empty())
-        y.push_back(kind == Subtrahend::same ? dense_like(ys[k], x[k]) : ys[k].contiguous());
+      x.push_back(dense(xs[k]));
+      if (kind == Subtrahend::same) y.push_back(dense_like(ys[k], x[k]));
+      if (kind != Subtrahend::number) continue;
+      GANFAST_CHECK(
+          kName, broadcast && is_like(ys[k], xs[k], loss_dtype(xs[k])) && ys[k].sym_numel() == 1);
+      y.push_back(ys[k]);
     }
     if (xs[0].is_meta()) return;
     make_terms(1, weight, a, b);
-    for (size_t k = 0; k < terms.size(); ++k) terms[k].period = (y.empty() ? x[k] : y[k]).numel();
     list = {{functor, dtype_of(xs[0]), kind, terms}, per_term};
   }
 };
@@ -69,7 +59,7 @@ variable_list backward(const Tensor& grad_, TensorList x, TensorList y, GANFAST_
                        Places wanted) {
   Flat flat(x, y, f, weight, a, b, grad_.dim() == 1);
   const Tensor grad = checked_grad(grad_, x);
-  variable_list gradients = flat.want(wanted);
+  const variable_list gradients = flat.want(wanted);
   GANFAST_RUN(x[0], flat_backward, flat.list, grad.const_data_ptr());
   return gradients;
 }
@@ -79,8 +69,7 @@ variable_list double_backward(const Tensor& grad_, TensorList x, TensorList y, T
   Flat flat(x, y, f, weight, a, b, grad_.dim() == 1);
   const Tensor grad = checked_grad(grad_, x);
   flat.take(v, given);
-  variable_list made = flat.want(wanted);
-  made.insert(made.begin(), empty_result(x, grad.dim() == 1));
+  const variable_list made = flat.want(wanted, {empty_result(x, grad.dim() == 1)});
   GANFAST_RUN(x[0], flat_double_backward, flat.list, grad.const_data_ptr(),
               made[0].mutable_data_ptr());
   return made;

@@ -5,18 +5,18 @@
 
 namespace ganfast {
 
-// Terms are flat memory: d_i = x_i - y_(i mod period).
+// Terms are flat memory: d_i = x_i - y_i, or x_i - y.
 struct FlatList : List {
   bool per_term;  // `loss`, `grad` and `dgrad` have one number for each term instead of one for all
 };
 
 // All results are on the list's device, `loss`, `stats`, `grad` and `dgrad` of type Compute<dtype>.
-// With u_i = vx_i - vy_(i mod period),
+// With u_i = vx_i - vy_i, or vx_i - vy,
 //   forward          loss  = sum_k weight_k sum_i f(d_ki)
 //   backward         dx_ki = grad weight_k f'(d_ki),
-//                    dy_kp = -sum of that over the i with i mod period = p
+//                    dy_ki = -dx_ki, or the sum of that over i
 //   double_backward  dgrad = sum_k weight_k sum_i u_ki f'(d_ki),
-//                    dx_ki = grad weight_k u_ki f''(d_ki),   dy_kp as in backward
+//                    dx_ki = grad weight_k u_ki f''(d_ki),   dy_k as in backward
 // Unless `stats` is null, which it must be where there is a y or per_term, row k of `stats` (terms,
 // 4) becomes weight_k sum_i f(x_ki), the mean of x_ki, and the shares of the x_ki above and below
 // `threshold`; on the CPU the bits of `loss` do not depend on it. Sums are taken in a fixed order:

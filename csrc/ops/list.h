@@ -8,9 +8,8 @@
 
 namespace ganfast {
 
-// What is subtracted from x: nothing; y_k like x_k; or, in flat, a y_k of type Compute<dtype> that
-// repeats along x_k, one number or one sample.
-enum class Subtrahend { none, same, repeated };
+// What is subtracted from x: nothing; y_k like x_k; or, in flat, one number of type Compute<dtype>.
+enum class Subtrahend { none, same, number };
 
 // One term of a list. Derivatives write those of `dx` and `dy` that are not null; cotangents that
 // are null are zeros.
@@ -22,7 +21,6 @@ struct Term {
   void* dx;        // like x: gradient with respect to x
   void* dy;        // like y: gradient with respect to y
   int64_t n;       // of flat, elements of x; of rows, elements that are summed for each position
-  int64_t period;  // of flat, elements of y: n, or with `repeated` a divisor of it
   double weight;   // w_k / n
   double a, b;     // the functor's parameters
   const void* sample_weight;  // of rows, s_kp (positions) of type Compute<dtype>, or null for ones
@@ -36,22 +34,34 @@ struct List {
   std::span<const Term> terms;
 };
 
-// Calls body.operator()<F, T, kind>() with the types of a list. Without `may_repeat`, kernels for a
-// y that repeats are not compiled.
-template <bool may_repeat, class Body>
+template <class F>
+F functor_of(const Term& term) {
+  using C = decltype(F::a);
+  return {static_cast<C>(term.a), static_cast<C>(term.b)};
+}
+
+// Calls body.operator()<F, T, kind>() with the types of a list. Differences are compiled for the
+// functors that take them; those from a number, where `numbers` are taken. No others must come.
+template <bool numbers, class Body>
 void with_list(const List& list, Body body) {
-  const auto with_kind = [&]<Subtrahend kind>() {
-    with_types<kind != Subtrahend::none>(list.functor, list.dtype, [&]<class F, class T>() {
-      body.template operator()<F, T, kind>();
-    });
+  const auto with_kind = [&]<template <class> class F, Subtrahend kind>() {
+    with_dtype(list.dtype, [&]<class T>() { body.template operator()<F<Compute<T>>, T, kind>(); });
   };
-  switch (list.subtrahend) {
-    case Subtrahend::none:
-      return with_kind.template operator()<Subtrahend::none>();
-    case Subtrahend::same:
-      return with_kind.template operator()<Subtrahend::same>();
-    case Subtrahend::repeated:
-      if constexpr (may_repeat) with_kind.template operator()<Subtrahend::repeated>();
+  const auto with_functor = [&]<template <class> class F, bool differences>() {
+    if (list.subtrahend == Subtrahend::none)
+      return with_kind.template operator()<F, Subtrahend::none>();
+    if constexpr (differences) {
+      if (list.subtrahend == Subtrahend::same)
+        return with_kind.template operator()<F, Subtrahend::same>();
+      if constexpr (numbers) with_kind.template operator()<F, Subtrahend::number>();
+    }
+  };
+  switch (list.functor) {
+#define GANFAST_ROW(name, type, differences) \
+  case Functor::name:                        \
+    return with_functor.template operator()<type, differences>();
+    GANFAST_FUNCTORS(GANFAST_ROW)
+#undef GANFAST_ROW
   }
 }
 

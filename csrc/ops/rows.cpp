@@ -13,14 +13,6 @@ namespace {
 
 constexpr auto kName = "rows";
 
-std::optional<Phi> phi_named(std::string_view name) {
-#define GANFAST_ROW(row, type) \
-  if (name == #row) return Phi::row;
-  GANFAST_PHIS(GANFAST_ROW)
-#undef GANFAST_ROW
-  return std::nullopt;
-}
-
 // Arguments that all orders share, and how they are passed on.
 #define GANFAST_ROWS                                                                        \
   const OfSamples &sample_weight, const OfSamples &sample_a, GANFAST_TERMS, bool normalize, \
@@ -94,9 +86,9 @@ struct Rows : Lists {
 variable_list forward(TensorList x, TensorList y, GANFAST_ROWS, std::string_view phi_name,
                       Floats of_phi) {
   const Rows rows(x, y, GANFAST_PASS_ROWS);
-  const auto named = phi_named(phi_name);
-  GANFAST_CHECK(kName, named.has_value());
-  RowsPhi phi{*named, 1, 0, 0};
+  const auto* const named = std::ranges::find(kPhis, phi_name);
+  GANFAST_CHECK(kName, named != std::end(kPhis));
+  RowsPhi phi{static_cast<Phi>(named - kPhis), 1, 0, 0};
   const auto options = x[0].options().dtype(loss_dtype(x[0]));
   const c10::SymInt count = positions(x[0], pixel);
   variable_list made;
@@ -140,7 +132,7 @@ variable_list backward(const Tensor& grad, TensorList x, TensorList y,
                        const std::optional<Tensor>& derivatives, GANFAST_ROWS, Places wanted) {
   Rows rows(x, y, GANFAST_PASS_ROWS);
   const Gradient outer(grad, derivatives, x, pixel);
-  variable_list gradients = rows.want(wanted);
+  const variable_list gradients = rows.want(wanted);
   GANFAST_RUN(x[0], rows_backward, rows.list, outer.view());
   return gradients;
 }
@@ -151,8 +143,8 @@ variable_list double_backward(const Tensor& grad, TensorList x, TensorList y, Te
   Rows rows(x, y, GANFAST_PASS_ROWS);
   const Gradient outer(grad, derivatives, x, pixel);
   rows.take(v, given);
-  variable_list made = rows.want(wanted);
-  made.insert(made.begin(), at::empty_symint(grad.sym_sizes(), grad.options()));
+  const variable_list made =
+      rows.want(wanted, {at::empty_symint(grad.sym_sizes(), grad.options())});
   GANFAST_RUN(x[0], rows_double_backward, rows.list, outer.view(), made[0].mutable_data_ptr());
   return made;
 }

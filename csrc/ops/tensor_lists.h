@@ -1,7 +1,7 @@
 // Lists of tensors laid out for the kernels of flat and rows, and what such lists must be.
 #pragma once
 
-#include <string_view>
+#include <algorithm>
 
 #include "list.h"
 #include "tensors.h"
@@ -28,14 +28,6 @@ inline bool are_alike(TensorList y, TensorList x) {
   return true;
 }
 
-inline std::optional<Functor> functor_named(std::string_view name) {
-#define GANFAST_ROW(row, type, differences) \
-  if (name == #row) return Functor::row;
-  GANFAST_FUNCTORS(GANFAST_ROW)
-#undef GANFAST_ROW
-  return std::nullopt;
-}
-
 // x... and y..., laid out as the kernels read them; holds copies for as long as they are in use. On
 // the Meta device, there are no terms.
 struct Lists {
@@ -46,11 +38,11 @@ struct Lists {
 
   Lists(const char* op, TensorList xs, TensorList ys, GANFAST_TERMS) : op(op) {
     const size_t count = xs.size();
-    const auto named = functor_named(f);
-    GANFAST_CHECK(op, named && is_list(xs));
-    functor = *named;
+    const FunctorRow* const row = std::ranges::find(kFunctors, f, &FunctorRow::name);
+    GANFAST_CHECK(op, row != std::end(kFunctors) && is_list(xs));
+    functor = static_cast<Functor>(row - kFunctors);
     GANFAST_CHECK(op, weight.size() == count && a.size() == count && b.size() == count);
-    GANFAST_CHECK(op, ys.empty() || (ys.size() == count && takes_differences(functor)));
+    GANFAST_CHECK(op, ys.empty() || (ys.size() == count && row->differences));
     x.reserve(count);
     y.reserve(ys.size());
   }
@@ -69,16 +61,15 @@ struct Lists {
     }
   }
 
-  // Memory for the gradients in the inputs x... y... at some places.
-  variable_list want(Places wanted) {
-    variable_list gradients;
-    gradients.reserve(wanted.size());
+  // Memory for the gradients in the inputs x... y... at some places, after other results.
+  variable_list want(Places wanted, variable_list made = {}) {
+    made.reserve(made.size() + wanted.size());
     for (const size_t place : wanted) {
       const auto [k, of_x] = find(place);
-      gradients.push_back(at::empty_like(of_x ? x[k] : y[k]));
-      if (!terms.empty()) (of_x ? terms[k].dx : terms[k].dy) = gradients.back().mutable_data_ptr();
+      made.push_back(at::empty_like(of_x ? x[k] : y[k]));
+      if (!terms.empty()) (of_x ? terms[k].dx : terms[k].dy) = made.back().mutable_data_ptr();
     }
-    return gradients;
+    return made;
   }
 
   // Cotangents of the gradients at some places.

@@ -1,6 +1,7 @@
 // Tensors as the kernels read them, and the check that they fit.
 #pragma once
 
+#include <ATen/core/List.h>
 #include <ATen/core/Tensor.h>
 #include <ATen/ops/empty.h>
 #include <ATen/ops/empty_like.h>
@@ -21,6 +22,7 @@ using at::Tensor;
 using at::TensorList;
 using Floats = c10::ArrayRef<double>;
 using Places = c10::ArrayRef<int64_t>;
+using OfSamples = c10::List<std::optional<Tensor>>;
 using variable_list = std::vector<Tensor>;
 
 inline DType dtype_of(const Tensor& x) {

@@ -292,7 +292,8 @@ class RelativisticAverageLoss:
     ) -> Tensor:
         terms, means = self._terms(reducer, real, fake)
         weights = weights_of_sides(real_weight, fake_weight)
-        if weights is None and reducer.reduction != "none":
+        numbers = all(mean.numel() == 1 for mean in means)
+        if numbers and weights is None and reducer.reduction != "none":
             return terms.reduce(means)
         return reducer.loss(_differences(terms, means), weights)
 

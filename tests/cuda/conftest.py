@@ -7,6 +7,11 @@ import ganfast
 from ganfast import _ext
 
 
+@pytest.fixture(scope="session")
+def device() -> str:
+    return "cuda"
+
+
 @pytest.fixture(autouse=True)
 def _gpu() -> None:
     if "cuda" not in _ext.DEVICES:

@@ -2,13 +2,11 @@
 
 import pytest
 import torch
-from hypothesis import given, settings
-from hypothesis import strategies as st
+from launches import captured, launches
 from numerics import LAYOUTS, bits, generator
-from ops.augmented import ALL, DTYPES, PIECES, augment_plainly, check, problems
+from ops.augmented import ALL, augment_plainly
+from ops.test_augment_op import test_gradcheck, test_values_and_gradients  # noqa: F401
 from torch import Tensor
-from torch.autograd import DeviceType, gradcheck, gradgradcheck
-from torch.profiler import ProfilerActivity, profile
 
 from ganfast import ops
 from ganfast.augment import AdaptiveAugment, DiffAugment, draw
@@ -19,24 +17,6 @@ POLICY = "color,translation,cutout"
 def randn(*shape: int, layout: str = "contiguous") -> Tensor:
     x = torch.randn(shape, generator=generator(0)).cuda()
     return LAYOUTS[layout](x).detach().requires_grad_()
-
-
-@pytest.mark.parametrize("pieces", PIECES)
-@pytest.mark.parametrize("dtype", DTYPES, ids=str)
-@settings(max_examples=8)
-@given(data=st.data())
-def test_values_and_gradients(
-    pieces: tuple[bool, ...], dtype: torch.dtype, data: st.DataObject
-) -> None:
-    problem = data.draw(problems(dtype, "cuda"))
-    check(problem, ops.augment(problem.x, problem.u, *pieces), pieces)
-
-
-@pytest.mark.parametrize("pieces", PIECES[1:])
-def test_gradcheck(pieces: tuple[bool, ...]) -> None:
-    x, u = randn(3, 2, 5, 4).detach().double().requires_grad_(), draw(3, "cuda")
-    assert gradcheck(lambda x: ops.augment(x, u, *pieces), x)
-    assert gradgradcheck(lambda x: ops.augment(x, u, *pieces), x)
 
 
 @pytest.mark.parametrize("shape", [(64, 3, 64, 64), (1, 3, 500, 301), (2000, 1, 28, 28)], ids=str)
@@ -59,16 +39,6 @@ def test_the_same_bits_every_time(layout: str) -> None:
 
     first = all_bits()
     assert all(all_bits() == first for _ in range(3))
-
-
-def launches(run) -> list[str]:
-    """The names of what a call starts on the GPU: kernels, copies and fills."""
-    run()  # so that nothing is set up for the first time
-    torch.cuda.synchronize()
-    with profile(activities=[ProfilerActivity.CPU, ProfilerActivity.CUDA]) as profiled:
-        run()
-        torch.cuda.synchronize()
-    return [event.name for event in profiled.events() if event.device_type == DeviceType.CUDA]
 
 
 @pytest.mark.parametrize("channels_first", [True, False])
@@ -99,21 +69,14 @@ def test_nothing_waits_for_the_gpu() -> None:
 def test_in_a_cuda_graph() -> None:
     x, u = randn(8, 3, 64, 64), draw(8, "cuda")
 
-    def step() -> tuple[Tensor, Tensor]:
+    def step() -> list[Tensor]:
         y = ops.augment(x, u, *ALL)
-        return y, torch.autograd.grad(y, x, x)[0]
+        return [y, *torch.autograd.grad(y, x, x)]
 
-    side = torch.cuda.Stream()
-    side.wait_stream(torch.cuda.current_stream())
-    with torch.cuda.stream(side):
-        step()
-    torch.cuda.current_stream().wait_stream(side)
-    graph = torch.cuda.CUDAGraph()
-    with torch.cuda.graph(graph):
-        y, dx = step()
+    graph, made = captured(step)
     with torch.no_grad():
         x.mul_(2)
         u.copy_(draw(8, "cuda"))
     graph.replay()
-    for captured, expected in zip((y, dx), step(), strict=True):
-        assert torch.equal(captured, expected)
+    for got, expected in zip(made, step(), strict=True):
+        assert torch.equal(got, expected)

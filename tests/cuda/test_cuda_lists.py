@@ -4,21 +4,26 @@ from collections.abc import Callable
 
 import pytest
 import torch
-from hypothesis import given, settings
-from hypothesis import strategies as st
 from launches import captured
 from numerics import LAYOUTS, bits, generator
-from ops import norms
-from ops.functors import DIFFERENCES, DTYPES, LOGITS
-from ops.lists import KINDS, check_all_orders, derivatives, flat_plainly, loss_dtype, problems
-from ops.test_autograd import FORMS, arguments
+from ops.functors import DTYPES, LOGITS
+from ops.test_accuracy import (  # noqa: F401
+    test_all_orders,
+    test_all_orders_of_norms,
+    test_every_two_byte_number_is_read_and_written_exactly,
+)
+from ops.test_autograd import (  # noqa: F401
+    FORMS,
+    arguments,
+    test_gradcheck,
+    test_gradcheck_of_norms,
+)
+from ops.test_norms import test_zero_gradients_give_zero  # noqa: F401
+from ops.test_values import test_extreme_values_go_through_as_in_plain_torch  # noqa: F401
 from torch import Tensor
-from torch.autograd import gradcheck, gradgradcheck
 
 from ganfast import ops
 
-each_kind = pytest.mark.parametrize(("family", "f", "subtrahend"), KINDS)
-each_norm = pytest.mark.parametrize(("phi", "a", "b", "pixel"), norms.CASES)
 each_dtype = pytest.mark.parametrize("dtype", DTYPES, ids=str)
 
 
@@ -28,51 +33,6 @@ def randn(*shape: int, seed: int = 0) -> Tensor:
 
 def softplus(x: list[Tensor]) -> Tensor:
     return ops.flat(x, "softplus", [1.0] * len(x), [1.0] * len(x), [0.0] * len(x))
-
-
-@each_kind
-@each_dtype
-@settings(max_examples=12)
-@given(data=st.data())
-def test_all_orders(
-    family: str, f: str, subtrahend: str, dtype: torch.dtype, data: st.DataObject
-) -> None:
-    check_all_orders(ops, data.draw(problems(family, f, subtrahend, dtype, "cuda")))
-
-
-@each_norm
-@each_dtype
-@settings(max_examples=6)
-@given(data=st.data())
-def test_all_orders_of_norms(
-    phi: str, a: float, b: float, pixel: bool, dtype: torch.dtype, data: st.DataObject
-) -> None:
-    problem = data.draw(norms.problems(dtype, pixel, "cuda"))
-    norms.check_all_orders(ops.norms, problem, phi, a, b, pixel)
-
-
-@each_kind
-@settings(max_examples=4)
-@given(data=st.data())
-def test_gradcheck(family: str, f: str, subtrahend: str, data: st.DataObject) -> None:
-    p = data.draw(problems(family, f, subtrahend, torch.float64, "cuda", small=True))
-
-    def result(*inputs: Tensor) -> Tensor:
-        return p.at(*inputs).call(ops)
-
-    assert gradcheck(result, p.inputs)
-    assert gradgradcheck(result, p.inputs)
-
-
-@each_norm
-def test_gradcheck_of_norms(phi: str, a: float, b: float, pixel: bool) -> None:
-    x = [randn(3, c, 2, 2).detach().double().requires_grad_() for c in (2, 1)]
-
-    def loss(*x: Tensor) -> Tensor:
-        return ops.norms(x, phi, 2.5, a, b, pixel)
-
-    assert gradcheck(loss, x)
-    assert gradgradcheck(loss, x)
 
 
 @each_dtype
@@ -85,42 +45,6 @@ def test_the_ops_keep_torchs_rules(form: str, dtype: torch.dtype) -> None:
     ):
         op = getattr(torch.ops.ganfast, f"{family}{order}").default
         torch.library.opcheck(op, given_, test_utils=checks)
-
-
-@each_dtype
-@pytest.mark.parametrize("value", [float("inf"), -float("inf"), float("nan"), 1e4, -1e4])
-@pytest.mark.parametrize("f", LOGITS)
-def test_extreme_values_go_through_as_in_plain_torch(
-    f: str, value: float, dtype: torch.dtype
-) -> None:
-    x, half = (torch.tensor(v, dtype=dtype, device="cuda") for v in (value, 0.5))
-    number = half.to(loss_dtype(dtype)).view(1)
-    for y in (None, half, number) if f in DIFFERENCES else (None,):
-        for got, plain in zip(
-            derivatives(ops.flat, x, f, 1.0, y), derivatives(flat_plainly, x, f, 1.0, y),
-            strict=True,
-        ):  # fmt: skip
-            torch.testing.assert_close(got, plain, rtol=1e-6, atol=0, equal_nan=True)
-
-
-@pytest.mark.parametrize("phi", norms.PHIS)
-def test_zero_gradients_give_zero(phi: str) -> None:
-    g = torch.zeros(4, 5, device="cuda", requires_grad=True)
-    loss = ops.norms([g], phi, 1.0, 0.4)
-    (dg,) = torch.autograd.grad(loss, g, create_graph=True)
-    (second,) = torch.autograd.grad(dg, g, torch.ones_like(g), allow_unused=True)
-    assert loss.isfinite()
-    assert dg.count_nonzero() == 0
-    assert second is None or second.isfinite().all()
-
-
-@each_dtype
-def test_every_two_byte_number_is_read_and_written_exactly(dtype: torch.dtype) -> None:
-    numbers = torch.arange(-(2**15), 2**15).to(torch.int16)
-    x = numbers.view(dtype) if dtype.itemsize == 2 else randn(1000).detach().to(dtype)
-    x = x[x.isfinite()].cuda().requires_grad_()
-    loss = ops.flat([x], "square", [x.numel()], [0.0], [0.0])
-    assert torch.equal(torch.autograd.grad(loss, x)[0], 2 * x)
 
 
 @pytest.mark.parametrize("of_y", sorted(LAYOUTS))

@@ -4,12 +4,14 @@ from collections.abc import Callable
 
 import pytest
 import torch
-from hypothesis import given, settings
-from hypothesis import strategies as st
+from launches import captured
 from numerics import LAYOUTS, bits, exact, generator
-from ops import biased, resampled
+from ops import resampled
+from ops.test_bias_act import test_gradcheck as test_gradcheck_of_bias_act  # noqa: F401
+from ops.test_bias_act import test_values_and_gradients as test_bias_act  # noqa: F401
+from ops.test_upfirdn2d import test_gradcheck as test_gradcheck_of_upfirdn2d  # noqa: F401
+from ops.test_upfirdn2d import test_values_and_gradients as test_upfirdn2d  # noqa: F401
 from torch import Tensor
-from torch.autograd import gradcheck, gradgradcheck
 
 from ganfast import ops
 
@@ -21,7 +23,6 @@ RESAMPLED = [
     ((3, 2), (2, 1), (-1, 4, 4, 2), True, 1.0),
 ]
 each_dtype = pytest.mark.parametrize("dtype", DTYPES, ids=str)
-each_act = pytest.mark.parametrize("act", biased.EQUATIONS)
 each_layout = pytest.mark.parametrize("layout", ["contiguous", "channels_last"])
 
 
@@ -33,39 +34,6 @@ def randn(*shape: int, layout: str = "contiguous", seed: int = 0) -> Tensor:
 def binomial() -> Tensor:
     f = torch.tensor([1.0, 3.0, 3.0, 1.0])
     return (torch.outer(f, f) / 64).cuda()
-
-
-@each_act
-@each_dtype
-@settings(max_examples=8)
-@given(data=st.data())
-def test_bias_act(act: str, dtype: torch.dtype, data: st.DataObject) -> None:
-    problem = data.draw(biased.problems(dtype, "cuda"))
-    y = ops.bias_act(problem.x, problem.b, problem.dim, *problem.arguments(act))
-    biased.check(act, problem, y)
-
-
-@each_dtype
-@settings(max_examples=40)
-@given(data=st.data())
-def test_upfirdn2d(dtype: torch.dtype, data: st.DataObject) -> None:
-    problem = data.draw(resampled.problems(dtype, "cuda"))
-    resampled.check(problem, ops.upfirdn2d(problem.x, problem.f, *problem.options))
-
-
-@each_act
-def test_gradcheck_of_bias_act(act: str) -> None:
-    x, b = randn(3, 4, 5).detach().double(), randn(4, seed=1).detach().double()
-    inputs = x.requires_grad_(), b.requires_grad_()
-    assert gradcheck(lambda x, b: ops.bias_act(x, b, act=act, clamp=0.9), inputs)
-    assert gradgradcheck(lambda x, b: ops.bias_act(x, b, act=act, clamp=0.9), inputs)
-
-
-@pytest.mark.parametrize("options", RESAMPLED)
-def test_gradcheck_of_upfirdn2d(options: resampled.Options) -> None:
-    x, f = randn(2, 2, 5, 6).detach().double().requires_grad_(), binomial()
-    assert gradcheck(lambda x: ops.upfirdn2d(x, f, *options), x)
-    assert gradgradcheck(lambda x: ops.upfirdn2d(x, f, *options), x)
 
 
 @pytest.mark.parametrize("shape", [(4, 33, 130, 127), (64, 512, 4, 4), (70000, 3, 1, 1)], ids=str)
@@ -94,16 +62,16 @@ def test_images_of_many_blocks(
     assert error.abs().max() <= 4e-6 * abs(options[-1]) * 4
 
 
-def _steps(layout: str) -> list[Callable[[], tuple[Tensor, ...]]]:
+def _steps(layout: str) -> list[Callable[[], list[Tensor]]]:
     x, b, f = randn(8, 16, 40, 40, layout=layout), randn(16, seed=1), binomial()
 
-    def activated() -> tuple[Tensor, ...]:
+    def activated() -> list[Tensor]:
         y = ops.bias_act(x, b, act="lrelu", clamp=1.0)
-        return y, *torch.autograd.grad(y, (x, b), x)
+        return [y, *torch.autograd.grad(y, (x, b), x)]
 
-    def moved() -> tuple[Tensor, ...]:
+    def moved() -> list[Tensor]:
         y = ops.upfirdn2d(x, f, *RESAMPLED[0])
-        return y, *torch.autograd.grad(y.square().sum(), x)
+        return [y, *torch.autograd.grad(y.square().sum(), x)]
 
     return [activated, moved]
 
@@ -128,16 +96,9 @@ def test_nothing_waits_for_the_gpu(layout: str) -> None:
 
 def test_in_a_cuda_graph() -> None:
     for step in _steps("contiguous"):
-        side = torch.cuda.Stream()
-        side.wait_stream(torch.cuda.current_stream())
-        with torch.cuda.stream(side):
-            step()
-        torch.cuda.current_stream().wait_stream(side)
-        graph = torch.cuda.CUDAGraph()
-        with torch.cuda.graph(graph):
-            captured = step()
+        graph, made = captured(step)
         graph.replay()
-        for got, wanted in zip(captured, step(), strict=True):
+        for got, wanted in zip(made, step(), strict=True):
             assert torch.equal(got, wanted)
 
 

@@ -33,24 +33,25 @@ def test_the_exact_values_are_those_of_plain_torch(f: str) -> None:
             np.testing.assert_allclose(exact(plain), formula(exact(x), a, b), 1e-5, 1e-9)
 
 
+@pytest.mark.parametrize(
+    ("module", "dtypes"),
+    [*((ops, [dtype]) for dtype in DTYPES), (reference, DTYPES)],
+    ids=[*map(str, DTYPES), "reference"],
+)
 @each_kind
-@each_dtype
 @settings(max_examples=5)
 @given(data=st.data())
 def test_all_orders(
-    family: str, f: str, subtrahend: str, dtype: torch.dtype, data: st.DataObject
+    family: str,
+    f: str,
+    subtrahend: str,
+    module: ModuleType,
+    dtypes: list[torch.dtype],
+    device: str,
+    data: st.DataObject,
 ) -> None:
-    check_all_orders(ops, data.draw(problems(family, f, subtrahend, dtype)))
-
-
-@each_kind
-@settings(max_examples=5)
-@given(data=st.data())
-def test_all_orders_of_the_reference(
-    family: str, f: str, subtrahend: str, data: st.DataObject
-) -> None:
-    dtype = data.draw(st.sampled_from(DTYPES))
-    check_all_orders(reference, data.draw(problems(family, f, subtrahend, dtype)))
+    dtype = data.draw(st.sampled_from(dtypes))
+    check_all_orders(module, data.draw(problems(family, f, subtrahend, dtype, device)))
 
 
 @pytest.mark.parametrize("module", [ops, reference], ids=["op", "reference"])
@@ -58,10 +59,10 @@ def test_all_orders_of_the_reference(
 @settings(max_examples=10)
 @given(data=st.data())
 def test_all_orders_of_norms(
-    phi: str, a: float, b: float, pixel: bool, module: ModuleType, data: st.DataObject
+    phi: str, a: float, b: float, pixel: bool, module: ModuleType, device: str, data: st.DataObject
 ) -> None:
-    dtype = data.draw(st.sampled_from(DTYPES))
-    norms.check_all_orders(module.norms, data.draw(norms.problems(dtype, pixel)), phi, a, b, pixel)
+    problem = data.draw(norms.problems(data.draw(st.sampled_from(DTYPES)), pixel, device))
+    norms.check_all_orders(module.norms, problem, phi, a, b, pixel)
 
 
 @each_functor
@@ -148,13 +149,10 @@ def test_a_float64_sum_is_as_accurate_as_torch(n: int) -> None:
 
 
 @each_dtype
-def test_every_two_byte_number_is_read_and_written_exactly(dtype: torch.dtype) -> None:
-    if dtype.itemsize == 2:
-        x = torch.arange(-(2**15), 2**15).to(torch.int16).view(dtype)
-        x = x[x.isfinite()]
-    else:
-        x = torch.randn(1000, dtype=dtype, generator=generator(0))
-    x.requires_grad_()
+def test_every_two_byte_number_is_read_and_written_exactly(dtype: torch.dtype, device: str) -> None:
+    numbers = torch.arange(-(2**15), 2**15).to(torch.int16)
+    x = numbers.view(dtype) if dtype.itemsize == 2 else numbers.to(dtype) / 3
+    x = x[x.isfinite()].to(device).requires_grad_()
     (dx,) = torch.autograd.grad(ops.flat([x], "square", [x.numel()], [0.0], [0.0]), x)
     assert torch.equal(dx, 2 * x)
 

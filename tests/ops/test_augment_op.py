@@ -1,5 +1,7 @@
 """augment: values, gradients of every order, memory, errors."""
 
+from types import ModuleType
+
 import pytest
 import torch
 from hypothesis import given, settings
@@ -25,24 +27,22 @@ def draws(samples: int, columns: int = 7) -> Tensor:
 
 
 @pytest.mark.parametrize("pieces", PIECES)
-@each_dtype
+@pytest.mark.parametrize(
+    ("module", "dtype"),
+    [*((ops, dtype) for dtype in DTYPES), (reference, torch.float64)],
+    ids=[*map(str, DTYPES), "reference"],
+)
 @settings(max_examples=8)
 @given(data=st.data())
 def test_values_and_gradients(
-    pieces: tuple[bool, ...], dtype: torch.dtype, data: st.DataObject
+    pieces: tuple[bool, ...],
+    module: ModuleType,
+    dtype: torch.dtype,
+    device: str,
+    data: st.DataObject,
 ) -> None:
-    problem = data.draw(problems(dtype))
-    check(problem, ops.augment(problem.x, problem.u, *pieces), pieces)
-
-
-@pytest.mark.parametrize("pieces", PIECES)
-@settings(max_examples=8)
-@given(data=st.data())
-def test_values_and_gradients_of_the_reference(
-    pieces: tuple[bool, ...], data: st.DataObject
-) -> None:
-    problem = data.draw(problems(torch.float64))
-    check(problem, reference.augment(problem.x, problem.u, *pieces), pieces)
+    problem = data.draw(problems(dtype, device))
+    check(problem, module.augment(problem.x, problem.u, *pieces), pieces)
 
 
 @pytest.mark.compiled
@@ -67,8 +67,8 @@ def test_no_less_exact_than_plain_torch(dtype: torch.dtype, mean: float, layout:
 
 
 @pytest.mark.parametrize("pieces", PIECES[1:])
-def test_gradcheck(pieces: tuple[bool, ...], route: str) -> None:
-    x, u = randn(3, 2, 5, 4).requires_grad_(), draws(3, 8)
+def test_gradcheck(pieces: tuple[bool, ...], route: str, device: str) -> None:
+    x, u = randn(3, 2, 5, 4).to(device).requires_grad_(), draws(3, 8).to(device)
     assert gradcheck(lambda x: ops.augment(x, u, *pieces), x)
     assert gradgradcheck(lambda x: ops.augment(x, u, *pieces), x)
 

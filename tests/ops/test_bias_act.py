@@ -2,6 +2,7 @@
 
 import math
 from functools import partial
+from types import ModuleType
 
 import pytest
 import torch
@@ -18,28 +19,29 @@ from ganfast import ops, reference
 DTYPES = (torch.float64, torch.float32, torch.float16, torch.bfloat16)
 each_act = pytest.mark.parametrize("act", EQUATIONS)
 each_dtype = pytest.mark.parametrize("dtype", DTYPES, ids=str)
+each_module = pytest.mark.parametrize(
+    ("module", "dtype"),
+    [
+        *(pytest.param(ops, dtype, marks=pytest.mark.compiled) for dtype in DTYPES),
+        (reference, torch.float64),
+    ],
+    ids=[*map(str, DTYPES), "reference"],
+)
 
 
 def randn(*shape: int, dtype: torch.dtype = torch.float64, seed: int = 0) -> Tensor:
     return torch.randn(shape, dtype=torch.float64, generator=generator(seed)).to(dtype)
 
 
-@pytest.mark.compiled
 @each_act
-@each_dtype
+@each_module
 @settings(max_examples=12)
 @given(data=st.data())
-def test_values_and_gradients(act: str, dtype: torch.dtype, data: st.DataObject) -> None:
-    problem = data.draw(problems(dtype))
-    check(act, problem, ops.bias_act(problem.x, problem.b, problem.dim, *problem.arguments(act)))
-
-
-@each_act
-@settings(max_examples=12)
-@given(data=st.data())
-def test_values_and_gradients_of_the_reference(act: str, data: st.DataObject) -> None:
-    problem = data.draw(problems(torch.float64))
-    y = reference.bias_act(problem.x, problem.b, problem.dim, *problem.arguments(act))
+def test_values_and_gradients(
+    act: str, module: ModuleType, dtype: torch.dtype, device: str, data: st.DataObject
+) -> None:
+    problem = data.draw(problems(dtype, device))
+    y = module.bias_act(problem.x, problem.b, problem.dim, *problem.arguments(act))
     check(act, problem, y)
 
 
@@ -96,8 +98,10 @@ def test_what_is_equal_to_the_clamp_counts_as_clipped(
 @pytest.mark.parametrize("clamp", [None, 0.9])
 @pytest.mark.parametrize("biased", [False, True])
 @pytest.mark.parametrize(("act", "alpha"), [*((act, 0.2) for act in EQUATIONS), ("lrelu", -0.5)])
-def test_gradcheck(act: str, biased: bool, clamp: float | None, alpha: float, route: str) -> None:
-    x, b = randn(3, 4, 5).requires_grad_(), randn(4, seed=1).requires_grad_()
+def test_gradcheck(
+    act: str, biased: bool, clamp: float | None, alpha: float, route: str, device: str
+) -> None:
+    x, b = (randn(*s).to(device).requires_grad_() for s in ((3, 4, 5), (4,)))
     inputs = (x, b) if biased else (x,)
     run = partial(_run, act=act, alpha=alpha, gain=1.3, clamp=clamp)
     assert gradcheck(run, inputs)

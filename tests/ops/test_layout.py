@@ -57,14 +57,10 @@ def test_only_tensors_of_other_layouts_are_copied(op: Callable[..., Tensor], lay
 
 
 @compiled
-@pytest.mark.parametrize(
-    ("shape", "layouts"), [((), DENSE), ((1, 1), DENSE), (SHAPE[1:], ("contiguous", "unaligned"))]
-)
-def test_nor_are_those_that_one_number_or_sample_is_subtracted_from(
-    shape: tuple[int, ...], layouts: tuple[str, ...]
-) -> None:
+@pytest.mark.parametrize("shape", [(), (1, 1)])
+def test_nor_are_those_that_a_number_is_subtracted_from(shape: tuple[int, ...]) -> None:
     y = torch.randn(shape, generator=generator(1)).requires_grad_()
-    assert {layout for layout in LAYOUTS if copies(flat, laid_out(layout), y) == 0} == set(layouts)
+    assert {layout for layout in LAYOUTS if copies(flat, laid_out(layout), y) == 0} == set(DENSE)
 
 
 def allocated(op: Callable[..., Tensor], *t: Tensor) -> int:
@@ -92,9 +88,8 @@ def test_differences_cost_their_gradients_alone(
 
 
 @compiled
-@pytest.mark.parametrize("shape", [(), SHAPE[1:]])
-def test_what_repeats_costs_its_own_gradient_alone(shape: tuple[int, ...]) -> None:
-    x, y = laid_out("contiguous"), laid_out("contiguous", 1, shape)
+def test_a_number_costs_its_own_gradient_alone() -> None:
+    x, y = laid_out("contiguous"), laid_out("contiguous", 1, ())
     assert allocated(flat, x, y) <= x.nbytes + y.nbytes + SMALL
     assert allocated(flat, x.detach(), y) <= y.nbytes + SMALL
 

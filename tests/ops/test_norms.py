@@ -30,10 +30,10 @@ def test_samples_of_several_tiles(shape: tuple[int, ...], route: str) -> None:
 @each_case
 @pytest.mark.parametrize("dtype", [torch.float64, torch.float16], ids=str)
 def test_zero_gradients_give_zero(
-    phi: str, a: float, b: float, pixel: bool, dtype: torch.dtype, route: str
+    phi: str, a: float, b: float, pixel: bool, dtype: torch.dtype, route: str, device: str
 ) -> None:
     """And leave the gradients of the other samples alone."""
-    g = two(dtype)
+    g = [x.detach().to(device).requires_grad_() for x in two(dtype)]
     with torch.no_grad():
         for x in g:
             x[1] = 0

@@ -13,7 +13,7 @@ def ones(*shapes: tuple[int, ...], **options: Any) -> list[Tensor]:
     return [torch.ones(shape, **options) for shape in shapes]
 
 
-HALF, WIDE, INT = torch.float16, torch.float64, torch.int64
+HALF, INT = torch.float16, torch.int64
 
 #: What every op refuses of its list x.
 LISTS = [
@@ -74,82 +74,64 @@ def test_functions_that_are_unknown_or_take_no_differences(op: Any, route: str) 
             op(x, f, n, n, n, x)
 
 
-X = ones((3,), (3, 1))
-#: A list x with a y that an op refuses: both, or one of them.
-PAIRS = [
-    ("flat rows", ValueError, "y must be empty or have one for each of the 2, got 1", X, X[:1]),
+X, ONE = ones((3,), (3, 1)), ones((3,))
+#: What ops refuse of other arguments: their names, the error, x, and the argument.
+REFUSED = [
+    ("flat rows", ValueError, "y must be empty or have one for each of the 2, got 1", X,
+     {"y": X[:1]}),
     ("flat rows", ValueError, r"y\[1\] must have the shape of x\[1\], \[3, 1\].* got .*\[2\]", X,
-     ones((3,), (2,))),
+     {"y": ones((3,), (2,))}),
     ("flat rows", ValueError, r"y\[1\] must have the shape of x\[1\], \[3, 1\].* got .*\[3, 2\]", X,
-     ones((3,), (3, 2))),
+     {"y": ones((3,), (3, 2))}),
     ("flat", ValueError, r"y\[0\] .* or be one number or one sample of it, got shape \[2, 2, 3\]",
-     ones((5, 2, 3)), ones((2, 2, 3))),
+     ones((5, 2, 3)), {"y": ones((2, 2, 3))}),
     ("rows", ValueError, r"y\[0\] must have the shape of x\[0\], \[3\], got \[\]", X,
-     ones((), (1,))),
-    ("flat rows", TypeError, r"y\[0\] must have dtype float64, .* or bfloat16, got torch.int64",
-     X, ones((3,), (3, 1), dtype=INT)),
+     {"y": ones((), (1,))}),
+    ("flat rows", TypeError, r"y\[0\] must have dtype float64, .* or bfloat16, got torch.int64", X,
+     {"y": ones((3,), (3, 1), dtype=INT)}),
     ("flat rows", ValueError, r"y\[0\] must have the device of x\[0\], cpu, got meta", X,
-     ones((3,), (3, 1), device="meta")),
-    ("flat rows", TypeError, r"y\[1\] must be a tensor, got float", X, [X[0], 1.0]),
+     {"y": ones((3,), (3, 1), device="meta")}),
+    ("flat rows", TypeError, r"y\[1\] must be a tensor, got float", X, {"y": [X[0], 1.0]}),
+    ("rows norms", ValueError, r"x\[0\] must have an axis of samples, got shape \[\]", ones(()),
+     {}),
+    ("rows norms", ValueError, r"x\[1\] must have as many samples as x\[0\], 3, got 2",
+     ones((3,), (2,)), {}),
+    ("rows", ValueError, "sample_weight must be empty or have one entry for each of the 2 tensors, "
+     "got 1", ones((3,), (3,)), {"sample_weight": ONE}),
+    ("rows", ValueError, r"sample_weight\[0\] must be on cpu with one entry for each of the 3 "
+     r"samples, got shape \[2\]", ONE, {"sample_weight": ones((2,))}),
+    ("rows", ValueError, r"sample_a\[0\] must be on cpu .* got shape \[3, 1\]", ONE,
+     {"sample_a": ones((3, 1))}),
+    ("rows", ValueError, r"sample_a\[0\] must be on cpu .* on meta", ONE,
+     {"sample_a": ones((3,), device="meta")}),
+    ("rows", TypeError, r"sample_a\[0\] must have dtype torch.float32, got torch.float16",
+     ones((3,), dtype=HALF), {"sample_a": ones((3,), dtype=HALF)}),
+    ("norms", ValueError, r"x\[0\] must have axes of samples and channels, got shape \[2\]",
+     ones((2,)), {"pixel": True}),
+    ("norms", ValueError, r"x\[1\] must have the shape of x\[0\] except for the channels, "
+     r"\[2, 3, 4\], got \[2, 3, 5\]", ones((2, 3, 4), (2, 3, 5)), {"pixel": True}),
+    ("norms", ValueError, "phi must be one of centred one_sided square power maximum, got cube",
+     ONE, {"phi": "cube"}),
+    ("norms", ValueError, "phi must be one of centred .*, got identity", ONE, {"phi": "identity"}),
+    ("norms", ValueError, "pixel must be False for maximum", ones((2, 1)),
+     {"phi": "maximum", "pixel": True}),
 ]  # fmt: skip
 
 
-@pytest.mark.parametrize(("of", "error", "match", "x", "y"), PAIRS)
-def test_what_cannot_be_subtracted(
-    of: str, error: type[Exception], match: str, x: list[Tensor], y: list[Tensor], route: str
+@pytest.mark.parametrize(("of", "error", "match", "x", "options"), REFUSED)
+def test_what_does_not_fit_x(
+    of: str,
+    error: type[Exception],
+    match: str,
+    x: list[Tensor],
+    options: dict[str, Any],
+    route: str,
 ) -> None:
     n = [1.0] * len(x)
     for op in of.split():
+        arguments = {"phi": "square"} if op == "norms" else {"f": "l1", "weight": n, "a": n, "b": n}
         with pytest.raises(error, match=f"^{match}"):
-            getattr(ops, op)(x, "l1", n, n, n, y)
-
-
-ONE = [torch.ones(3)]
-SAMPLES = [
-    (ValueError, r"x\[0\] must have an axis of samples, got shape \[\]", ones(()), {}),
-    (ValueError, r"x\[1\] must have as many samples as x\[0\], 3, got 2", ones((3,), (2,)), {}),
-    (ValueError, "sample_weight must be empty or have one entry for each of the 2 tensors, got 1",
-     ones((3,), (3,)), {"sample_weight": ONE}),
-    (ValueError, r"sample_weight\[0\] must be on cpu with one entry for each of the 3 samples, "
-     r"got shape \[2\]", ONE, {"sample_weight": ones((2,))}),
-    (ValueError, r"sample_a\[0\] must be on cpu .* got shape \[3, 1\]", ONE,
-     {"sample_a": ones((3, 1))}),
-    (ValueError, r"sample_a\[0\] must be on cpu .* on meta", ONE,
-     {"sample_a": ones((3,), device="meta")}),
-    (TypeError, r"sample_a\[0\] must have dtype torch.float32, got torch.float16",
-     ones((3,), dtype=HALF), {"sample_a": ones((3,), dtype=HALF)}),
-]  # fmt: skip
-
-
-@pytest.mark.parametrize(("error", "match", "x", "options"), SAMPLES)
-def test_samples_that_do_not_fit(
-    error: type[Exception], match: str, x: list[Tensor], options: dict[str, Any], route: str
-) -> None:
-    n = [1.0] * len(x)
-    with pytest.raises(error, match=f"^{match}"):
-        ops.rows(x, "square", n, n, n, **options)
-
-
-NORMS = [
-    (r"x\[0\] must have an axis of samples, got shape \[\]", ones(()), "square", False),
-    (r"x\[0\] must have axes of samples and channels, got shape \[2\]", ones((2,)), "square", True),
-    (r"x\[1\] must have as many samples as x\[0\], 2, got 3", ones((2, 3), (3, 3)), "square",
-     False),
-    (r"x\[1\] must have the shape of x\[0\] except for the channels, \[2, 3, 4\], got \[2, 3, 5\]",
-     ones((2, 3, 4), (2, 3, 5)), "square", True),
-    ("phi must be one of centred one_sided square power maximum, got cube", ones((2,)), "cube",
-     False),
-    ("phi must be one of centred .*, got identity", ones((2,)), "identity", False),
-    ("pixel must be False for maximum", ones((2, 1)), "maximum", True),
-]  # fmt: skip
-
-
-@pytest.mark.parametrize(("match", "x", "phi", "pixel"), NORMS)
-def test_norms_that_cannot_be(
-    match: str, x: list[Tensor], phi: str, pixel: bool, route: str
-) -> None:
-    with pytest.raises(ValueError, match=f"^{match}"):
-        ops.norms(x, phi, 1.0, 0.0, 0.0, pixel)
+            getattr(ops, op)(x, **(arguments | options))
 
 
 @pytest.mark.compiled

@@ -1,5 +1,7 @@
 """upfirdn2d: values, gradients of every order, memory, errors."""
 
+from types import ModuleType
+
 import pytest
 import torch
 from hypothesis import given, settings
@@ -13,6 +15,14 @@ from ganfast import ops, reference
 
 DTYPES = (torch.float64, torch.float32, torch.float16, torch.bfloat16)
 each_dtype = pytest.mark.parametrize("dtype", DTYPES, ids=str)
+each_module = pytest.mark.parametrize(
+    ("module", "dtype"),
+    [
+        *(pytest.param(ops, dtype, marks=pytest.mark.compiled) for dtype in DTYPES),
+        (reference, torch.float64),
+    ],
+    ids=[*map(str, DTYPES), "reference"],
+)
 UP = ((2, 2), (1, 1), (2, 1, 2, 1), False, 4.0)
 DOWN = ((1, 1), (2, 2), (1, 1, 1, 1), False, 1.0)
 BLUR = ((1, 1), (1, 1), (2, 2, 2, 2), False, 1.0)
@@ -27,20 +37,14 @@ def binomial() -> Tensor:
     return torch.outer(f, f) / 64
 
 
-@pytest.mark.compiled
-@each_dtype
-@settings(max_examples=60)
+@each_module
+@settings(max_examples=50)
 @given(data=st.data())
-def test_values_and_gradients(dtype: torch.dtype, data: st.DataObject) -> None:
-    problem = data.draw(problems(dtype))
-    check(problem, ops.upfirdn2d(problem.x, problem.f, *problem.options))
-
-
-@settings(max_examples=40)
-@given(data=st.data())
-def test_values_and_gradients_of_the_reference(data: st.DataObject) -> None:
-    problem = data.draw(problems(torch.float64))
-    check(problem, reference.upfirdn2d(problem.x, problem.f, *problem.options))
+def test_values_and_gradients(
+    module: ModuleType, dtype: torch.dtype, device: str, data: st.DataObject
+) -> None:
+    problem = data.draw(problems(dtype, device))
+    check(problem, module.upfirdn2d(problem.x, problem.f, *problem.options))
 
 
 @pytest.mark.compiled
@@ -80,8 +84,8 @@ def test_no_less_exact_than_plain_torch(dtype: torch.dtype, options: tuple) -> N
         ((3, 2), (2, 3), (4,) * 4, False, 2.0),
     ],
 )
-def test_gradcheck(f: Tensor, options: tuple, route: str) -> None:
-    x = randn(2, 2, 5, 6).requires_grad_()
+def test_gradcheck(f: Tensor, options: tuple, route: str, device: str) -> None:
+    x, f = randn(2, 2, 5, 6).to(device).requires_grad_(), f.to(device)
     assert gradcheck(lambda x: ops.upfirdn2d(x, f, *options), x)
     assert gradgradcheck(lambda x: ops.upfirdn2d(x, f, *options), x)
 

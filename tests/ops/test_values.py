@@ -29,15 +29,15 @@ def randn(*shape: int, seed: int = 0) -> Tensor:
 
 @each_dtype
 @pytest.mark.parametrize(("f", "a"), [(f, a) for f in LOGITS for a in A.get(f, (0.5,))])
-def test_extreme_values_go_through_as_in_plain_torch(f: str, a: float, dtype: torch.dtype) -> None:
-    half = torch.tensor(0.5, dtype=dtype)
+def test_extreme_values_go_through_as_in_plain_torch(
+    f: str, a: float, dtype: torch.dtype, device: str
+) -> None:
+    half = torch.tensor(0.5, dtype=dtype, device=device)
     for value in (INF, -INF, NAN, 1e4, -1e4):
-        x = torch.tensor(value, dtype=dtype)
+        x = torch.tensor(value, dtype=dtype, device=device)
         pairs = [(x, half), (half, x), (x, x)] if f in DIFFERENCES else []
-        pairs += [
-            (x, y.to(loss_dtype(dtype)).view(1, 1)) for _, y in pairs
-        ]  # a number that repeats
-        for x_, y in [(x, None), *pairs]:
+        numbers = [(x, y.to(loss_dtype(dtype)).view(1, 1)) for _, y in pairs]
+        for x_, y in [(x, None), *pairs, *numbers]:
             got = derivatives(ops.flat, x_, f, a, y)
             plain = derivatives(flat_plainly, x_, f, a, y)
             assert abs(value) != 1e4 or all(order.isfinite() for order in got)

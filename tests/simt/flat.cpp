@@ -16,7 +16,7 @@ using enum Subtrahend;
 template <class T, Subtrahend kind>
 struct List {
   using C = Compute<T>;
-  using Y = std::conditional_t<kind == repeated, C, T>;
+  using Y = std::conditional_t<kind == number, C, T>;
 
   std::vector<Array<T>> x, vx, dx;
   std::vector<Array<Y>> y, vy, dy;
@@ -24,11 +24,11 @@ struct List {
   std::vector<C> grad;
   FlatList of;
 
-  List(Functor functor, const std::vector<int64_t>& sizes, bool per_term, int64_t period)
+  List(Functor functor, const std::vector<int64_t>& sizes, bool per_term)
       : of{{functor, kDType<T>, kind, {}}, per_term} {
     const bool probabilities = functor == Functor::bce;
     for (int64_t n : sizes) {
-      const int64_t k = terms.size(), places = kind == same ? n : period;
+      const int64_t k = terms.size(), places = kind == same ? n : 1;
       for (auto* arrays : {&x, &vx, &dx}) arrays->emplace_back(n, k % 2);
       for (auto* arrays : {&y, &vy, &dy}) arrays->emplace_back(places, k % 2);
       for (int64_t i = 0; i < places; ++i) {
@@ -43,7 +43,7 @@ struct List {
       terms.push_back(
           {x[k].data, kind == none ? nullptr : y[k].data, k % 8 == 3 ? nullptr : vx[k].data,
            kind == none || k % 8 == 6 ? nullptr : vy[k].data, k % 6 == 5 ? nullptr : dx[k].data,
-           kind == none || k % 6 == 2 ? nullptr : dy[k].data, n, places, uniform(-2, 2) / n,
+           kind == none || k % 6 == 2 ? nullptr : dy[k].data, n, uniform(-2, 2) / n,
            probabilities ? 0.9
            : k % 2       ? -1.0
                          : 1.0,
@@ -57,11 +57,11 @@ struct List {
   // Kernels take differences in their own precision.
   C d(size_t k, int64_t i) const {
     const C xi = load(x[k].data[i]);
-    return kind == none ? xi : xi - load(y[k].data[i % terms[k].period]);
+    return kind == none ? xi : xi - load(y[k].data[kind == same ? i : 0]);
   }
   C u(size_t k, int64_t i) const {
     const C vxi = terms[k].vx == nullptr ? C(0) : load(vx[k].data[i]);
-    return terms[k].vy == nullptr ? vxi : vxi - load(vy[k].data[i % terms[k].period]);
+    return terms[k].vy == nullptr ? vxi : vxi - load(vy[k].data[kind == same ? i : 0]);
   }
 
   void check_results(const std::string& what, const std::vector<C>& got,
@@ -77,7 +77,7 @@ struct List {
     for (size_t k = 0; k < terms.size(); ++k) {
       const Term& term = terms[k];
       const F<double> f{static_cast<C>(term.a), term.b};
-      std::vector<Total> dys(term.dy == nullptr ? 0 : term.period);
+      Total dy_of_number;
       const auto check_stored = [&](const std::string& name, double stored, double wanted) {
         check_close(what + name, stored, wanted, kStored<T>,
                     std::abs(wanted) + kSmallest<T> / kStored<T>);
@@ -86,21 +86,21 @@ struct List {
         want[result(k)].add(term.weight * value(f, d(k, i), u(k, i)));
         const double dxi = grad[result(k)] * term.weight * slope(f, d(k, i), u(k, i));
         if (term.dx != nullptr) check_stored(" dx", load(dx[k].data[i]), dxi);
-        if (term.dy != nullptr) dys[i % term.period].add(-dxi);
+        dy_of_number.add(-dxi);
         if (term.dy != nullptr && kind == same) check_stored(" dy", load(dy[k].data[i]), -dxi);
       }
-      for (size_t p = 0; p < dys.size() && kind == repeated; ++p)
-        check_close(what + " dy", load(dy[k].data[p]), dys[p].value, kArithmetic<T>, dys[p].scale);
+      if (term.dy != nullptr && kind == number)
+        check_close(what + " dy", load(dy[k].data[0]), dy_of_number.value, kArithmetic<T>,
+                    dy_of_number.scale);
     }
     check_results(what, got, want);
   }
 };
 
 template <template <class> class F, class T, Subtrahend kind>
-void compare(Functor functor, const std::vector<int64_t>& sizes, bool per_term, std::string what,
-             int64_t period = 1) {
+void compare(Functor functor, const std::vector<int64_t>& sizes, bool per_term, std::string what) {
   if (per_term) what += " per term";
-  const List<T, kind> list(functor, sizes, per_term, period);
+  const List<T, kind> list(functor, sizes, per_term);
   std::vector<Compute<T>> results(list.grad.size());
   Scratch scratch;
   using R = const F<double>&;
@@ -140,7 +140,7 @@ Total compare_row(const List<T, none>& list, size_t k, double threshold, const C
 
 template <template <class> class F, class T>
 void compare_stats(Functor functor, const std::vector<int64_t>& sizes, const std::string& what) {
-  const List<T, none> list(functor, sizes, false, 1);
+  const List<T, none> list(functor, sizes, false);
   std::vector<Compute<T>> stats(4 * sizes.size()), loss(list.grad.size());
   // A value that occurs, so that strict comparisons matter.
   const double threshold = load(list.x[0].data[0]);
@@ -158,7 +158,7 @@ void compare_stats(Functor functor, const std::vector<int64_t>& sizes, const std
 // A block takes several tiles of a tensor, and several tensors: a GPU's many blocks are too many
 // here.
 void compare_stats_of_blocks(const std::vector<int64_t>& sizes) {
-  const List<float, none> list(Functor::square, sizes, false, 1);
+  const List<float, none> list(Functor::square, sizes, false);
   Scratch scratch;
   const Workspace workspace = scratch;
   const cuda::Call<Square<float>, float, cuda::Single<float>> call{list.of, workspace};
@@ -175,15 +175,15 @@ void compare_stats_of_blocks(const std::vector<int64_t>& sizes) {
   }
 }
 
-// All that a list may be. A number or a sample is subtracted where y repeats.
+// All that a list may be.
 template <template <class> class F, class T>
 void compare_all(Functor functor, const std::vector<int64_t>& sizes, bool per_term,
                  const std::string& what) {
   compare<F, T, none>(functor, sizes, per_term, what);
   compare_stats<F, T>(functor, sizes, what);
-  if (!takes_differences(functor)) return;
+  if (!kFunctors[static_cast<int>(functor)].differences) return;
   compare<F, T, same>(functor, sizes, per_term, what + " difference");
-  compare<F, T, repeated>(functor, sizes, per_term, what + " number");
+  compare<F, T, number>(functor, sizes, per_term, what + " number");
 }
 
 // One block, with tails of every length; a whole tile.
@@ -212,16 +212,9 @@ int main() {
   // More tensors than one launch takes.
   const std::vector<int64_t> many(203, 3);
   compare<Hinge, float, none>(Functor::hinge, many, false, "many tensors");
-  compare<Hinge, float, repeated>(Functor::hinge, many, true, "many tensors");
+  compare<Hinge, float, number>(Functor::hinge, many, true, "many tensors");
   compare_stats<Hinge, float>(Functor::hinge, many, "many tensors");
-  // Samples: shorter than a pack, longer, longer than a tile.
-  for (int64_t period : {3, 50, 1500}) {
-    compare<SquaredHinge, float, repeated>(Functor::squared_hinge, {period, 4 * period, 3 * period},
-                                           period == 50, std::to_string(period) + " numbers",
-                                           period);
-  }
-  compare<SquaredHinge, BFloat16, repeated>(Functor::squared_hinge, {70, 350}, true,
-                                            "70 numbers bfloat16", 70);
+  compare<SquaredHinge, BFloat16, number>(Functor::squared_hinge, {70, 350}, true, "bfloat16");
   compare_stats_of_blocks({5, 2 * kTile, 7, kTile + 1, 2, 2});
   return report();
 }

@@ -50,7 +50,7 @@ struct List {
                        k % 8 == 3 ? nullptr : vx[k].data,
                        !kind.differences || k % 8 == 6 ? nullptr : vy[k].data,
                        k % 6 == 5 ? nullptr : dx[k].data,
-                       !kind.differences || k % 6 == 2 ? nullptr : dy[k].data, size, 0,
+                       !kind.differences || k % 6 == 2 ? nullptr : dy[k].data, size,
                        uniform(-2, 2) / size, probabilities ? 0.75 : -1, 1, weight, a});
     }
     of.terms = terms;
@@ -225,7 +225,7 @@ template <template <class> class F, class T>
 void compare_shapes(Functor functor, const std::string& what) {
   for (const auto& sizes : {std::vector<int64_t>{1, 1, 2, 5, 33, 8, 4}, {kTile + 1027, 1, 9, 64}}) {
     compare<F, T>(functor, sizes, {.normalize = true, .numbers = true}, what);
-    if (takes_differences(functor))
+    if (kFunctors[static_cast<int>(functor)].differences)
       compare<F, T>(functor, sizes, {.differences = true, .numbers = true}, what + " difference");
   }
 }
