@@ -58,13 +58,14 @@ class Convolution(nn.Module):
 
 def _joined(
     like: Tensor, widths: Sequence[int], size: Sequence[int]
-) -> tuple[Tensor, list[Tensor]]:
-    """Return an empty map (N, C, H, W), and parts of its channels to be written."""
+) -> tuple[Tensor, Iterator[Tensor]]:
+    """Return an empty map (N, C, H, W), and parts of its channels to be written in turn."""
     y = torch.empty(
         (len(like), sum(widths), *size),
         dtype=like.dtype, device=like.device, memory_format=torch.channels_last,
     )  # fmt: skip
-    return y, [y.narrow(1, end - n, n) for n, end in zip(widths, accumulate(widths), strict=True)]
+    # A view is made when the parts before it are written, as autograd requires.
+    return y, (y.narrow(1, end - n, n) for n, end in zip(widths, accumulate(widths), strict=True))
 
 
 class _Branch(nn.Module):
@@ -102,13 +103,11 @@ class _Average(nn.Module):
         self.widths = [stem[plain], *(branch.channels for branch in branches), pool]
 
     def forward(self, x: Tensor) -> Tensor:
-        y, (*parts, last) = _joined(x, self.widths, x.shape[2:])
+        y, parts = _joined(x, self.widths, x.shape[2:])
         *inner, pool = self.stem(x).split(list(self.stem.out.values()), 1)
-        for branch, features, part in zip(
-            (self.plain, *self.branches), (x, *inner), parts, strict=True
-        ):
-            branch(features, part)
-        last.copy_(F.relu_(_average(pool)))
+        for branch, features in zip((self.plain, *self.branches), (x, *inner), strict=True):
+            branch(features, next(parts))
+        next(parts).copy_(F.relu_(_average(pool)))
         return y
 
 
@@ -122,10 +121,10 @@ class _Reduction(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         pooled = F.max_pool2d(x, 3, 2)
-        y, (*parts, last) = _joined(x, [*self.widths, x.shape[1]], pooled.shape[2:])
-        for branch, part in zip(self.branches, parts, strict=True):
-            branch(x, part)
-        last.copy_(pooled)
+        y, parts = _joined(x, [*self.widths, x.shape[1]], pooled.shape[2:])
+        for branch in self.branches:
+            branch(x, next(parts))
+        next(parts).copy_(pooled)
         return y
 
 
@@ -148,16 +147,16 @@ class _Expanded(nn.Module):
         )
 
     def forward(self, x: Tensor) -> Tensor:
-        y, (first, *parts, last) = _joined(x, (320, 384, 384, 384, 384, 192), x.shape[2:])
+        y, parts = _joined(x, (320, 384, 384, 384, 384, 192), x.shape[2:])
         one, two, *pool = self.stem(x).split(list(self.stem.out.values()), 1)
         two = self.deep(two)
-        self.plain(x, first)
-        for fork, features, part in zip(self.forks, (one, one, two, two), parts, strict=True):
-            fork(features, part)
+        self.plain(x, next(parts))
+        for fork, features in zip(self.forks, (one, one, two, two), strict=True):
+            fork(features, next(parts))
         if self.pool is None:
-            last.copy_(F.relu_(_average(pool[0])))
+            next(parts).copy_(F.relu_(_average(pool[0])))
         else:
-            self.pool(F.max_pool2d(x, 3, 1, 1), last)
+            self.pool(F.max_pool2d(x, 3, 1, 1), next(parts))
         return y
 
 

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor, nn
 
 from ganfast.models import dcgan, mlp
-from ganfast.models.common import check_shape
+from ganfast.models.common import wrong_shape
 
 
 class _Coder(nn.Module):
@@ -17,7 +17,8 @@ class _Coder(nn.Module):
     shape: tuple[int, int, int]
 
     def forward(self, images: Tensor) -> Tensor:
-        check_shape("images", images, *self.shape)
+        if images.shape[1:] != self.shape:
+            raise wrong_shape("images", images, *self.shape)
         decoded: Tensor = self.decoder(self.encoder(images))
         return decoded
 

@@ -2,7 +2,7 @@
 
 from torch import Tensor, nn
 
-from ganfast.models.common import check_shape
+from ganfast.models.common import wrong_shape
 
 
 class Classifier(nn.Module):
@@ -44,6 +44,7 @@ class Classifier(nn.Module):
         self.head = nn.Linear(4 * width, classes)
 
     def forward(self, images: Tensor) -> Tensor:
-        check_shape("images", images, *self.shape)
+        if images.shape[1:] != self.shape:
+            raise wrong_shape("images", images, *self.shape)
         logits: Tensor = self.head(self.body(images))
         return logits

@@ -14,11 +14,10 @@ def stages(size: int) -> tuple[int, int]:
     return SIZES[size]
 
 
-def check_shape(name: str, x: Tensor, *shape: int) -> None:
-    """Raise ValueError unless the inputs are (N, *shape)."""
-    if x.shape[1:] != shape:
-        expected = ", ".join(map(str, shape))
-        raise ValueError(f"{name} must have shape (N, {expected}), got {tuple(x.shape)}")
+def wrong_shape(name: str, x: Tensor, *shape: int) -> ValueError:
+    """Return the error for inputs that are not (N, *shape)."""
+    expected = ", ".join(map(str, shape))
+    return ValueError(f"{name} must have shape (N, {expected}), got {tuple(x.shape)}")
 
 
 def check_labels(labels: Tensor | None, count: int) -> Tensor:

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor, nn
 
 from ganfast.models import dcgan
-from ganfast.models.common import check_labels, check_shape, start_dcgan
+from ganfast.models.common import check_labels, start_dcgan, wrong_shape
 
 
 class Generator(nn.Module):
@@ -37,7 +37,8 @@ class Generator(nn.Module):
         nn.init.normal_(self.embedding.weight)  # the scale of the latents
 
     def forward(self, latents: Tensor, labels: Tensor) -> Tensor:
-        check_shape("latents", latents, self.latent_dim)
+        if latents.shape[1:] != (self.latent_dim,):
+            raise wrong_shape("latents", latents, self.latent_dim)
         embedded = self.embedding(check_labels(labels, len(latents)))
         images: Tensor = self.body(torch.cat([latents, embedded], dim=1))
         return images
@@ -78,7 +79,8 @@ class Discriminator(nn.Module):
         self.projection.apply(start_dcgan)
 
     def forward(self, images: Tensor, labels: Tensor) -> Tensor:
-        check_shape("images", images, *self.shape)
+        if images.shape[1:] != self.shape:
+            raise wrong_shape("images", images, *self.shape)
         features = self.activation(self.body(images))
         projected = (self.projection(check_labels(labels, len(images))) * features).sum(1)
         logits: Tensor = self.ending(self.linear(features).squeeze(1) + projected)

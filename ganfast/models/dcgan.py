@@ -5,7 +5,7 @@ from typing import Literal
 
 from torch import Tensor, nn
 
-from ganfast.models.common import check_shape, stages, start_dcgan
+from ganfast.models.common import stages, start_dcgan, wrong_shape
 
 Norm = Literal["batch", "instance", "none"]
 
@@ -46,7 +46,8 @@ class Generator(nn.Module):
         self.apply(start_dcgan)
 
     def forward(self, latents: Tensor) -> Tensor:
-        check_shape("latents", latents, self.latent_dim)
+        if latents.shape[1:] != (self.latent_dim,):
+            raise wrong_shape("latents", latents, self.latent_dim)
         images: Tensor = self.layers(latents[:, :, None, None])
         return images
 
@@ -98,7 +99,8 @@ class Discriminator(nn.Module):
         self.apply(start_dcgan)
 
     def forward(self, images: Tensor) -> Tensor:
-        check_shape("images", images, *self.shape)
+        if images.shape[1:] != self.shape:
+            raise wrong_shape("images", images, *self.shape)
         logits: Tensor = self.layers(images)
         return logits
 

@@ -6,7 +6,7 @@ from itertools import pairwise
 
 from torch import Tensor, nn
 
-from ganfast.models.common import check_shape
+from ganfast.models.common import wrong_shape
 
 
 class Generator(nn.Module):
@@ -37,7 +37,8 @@ class Generator(nn.Module):
         )
 
     def forward(self, latents: Tensor) -> Tensor:
-        check_shape("latents", latents, self.latent_dim)
+        if latents.shape[1:] != (self.latent_dim,):
+            raise wrong_shape("latents", latents, self.latent_dim)
         images: Tensor = self.layers(latents)
         return images
 
@@ -71,7 +72,8 @@ class Discriminator(nn.Module):
         )
 
     def forward(self, images: Tensor) -> Tensor:
-        check_shape("images", images, *self.shape)
+        if images.shape[1:] != self.shape:
+            raise wrong_shape("images", images, *self.shape)
         logits: Tensor = self.layers(images)
         return logits
 

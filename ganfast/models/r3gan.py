@@ -15,7 +15,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor, nn
 
-from ganfast.models.common import check_labels, check_shape, stages
+from ganfast.models.common import check_labels, stages, wrong_shape
 from ganfast.stylegan import bias_act, conv2d, downsample2d, upsample2d
 
 _EXPANSION = 2  # hidden channels of a block, over its channels
@@ -81,7 +81,8 @@ class Generator(nn.Module):
         self.colours = _Convolution(widths[-1], channels, 1)
 
     def forward(self, latents: Tensor, labels: Tensor | None = None) -> Tensor:
-        check_shape("latents", latents, self.latent_dim)
+        if latents.shape[1:] != (self.latent_dim,):
+            raise wrong_shape("latents", latents, self.latent_dim)
         if self.embedding is not None:
             embedded = self.embedding(check_labels(labels, len(latents)))
             latents = torch.cat([latents, embedded], 1)
@@ -136,7 +137,8 @@ class Discriminator(nn.Module):
         self.ending = nn.Sigmoid() if sigmoid else nn.Identity()
 
     def forward(self, images: Tensor, labels: Tensor | None = None) -> Tensor:
-        check_shape("images", images, *self.shape)
+        if images.shape[1:] != self.shape:
+            raise wrong_shape("images", images, *self.shape)
         features = self.linear(self.basis(self.layers(self.extraction(images))).flatten(1))
         if self.embedding is not None:
             features = features * self.embedding(check_labels(labels, len(images)))

@@ -9,7 +9,7 @@ import math
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from ganfast.models.common import check_shape, stages
+from ganfast.models.common import stages, wrong_shape
 
 
 class Generator(nn.Module):
@@ -39,7 +39,8 @@ class Generator(nn.Module):
         self.apply(_start)
 
     def forward(self, latents: Tensor) -> Tensor:
-        check_shape("latents", latents, self.latent_dim)
+        if latents.shape[1:] != (self.latent_dim,):
+            raise wrong_shape("latents", latents, self.latent_dim)
         maps = self.linear(latents).unflatten(1, (self.width, self.side, self.side))
         images: Tensor = self.ending(self.blocks(maps))
         return images
@@ -71,7 +72,8 @@ class Discriminator(nn.Module):
         self.apply(_start)
 
     def forward(self, images: Tensor) -> Tensor:
-        check_shape("images", images, *self.shape)
+        if images.shape[1:] != self.shape:
+            raise wrong_shape("images", images, *self.shape)
         features = F.relu(self.blocks(images)).sum((2, 3))
         logits: Tensor = self.ending(self.linear(features).squeeze(1))
         return logits

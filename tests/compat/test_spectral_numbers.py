@@ -105,7 +105,6 @@ def test_the_numbers_of_the_projects(name: str) -> None:
         rounded = (x * (1 + 2**-23 * noise(*x.shape, seed=seed)) for x in inputs)
         others = torch.tensor(numbers_of(CASES[name], *rounded))
         moved = torch.maximum(moved, (others - found).abs())
-    assert moved[0] < 2e-3 * found[0].abs()
     assert ((found - expected).abs() <= 2e-5 * expected.abs() + 1e-6 + 2 * moved).all()
 
 

@@ -55,6 +55,9 @@ def test_equals_torch(dtype, n, channels, out, size, kernel, stride, padded, lin
     padding = (kernel[0] // 2, kernel[1] // 2) if padded else (0, 0)
     if any(s + 2 * p < k for s, p, k in zip(size, padding, kernel, strict=True)):
         return
+    width = (size[1] + 2 * padding[1] - kernel[1]) // stride + 1
+    if dtype == torch.bfloat16 and stride > 1 and width == 1:
+        return  # torch 2.13 reads what was in memory before on CPUs with AMX
     linear = min(linear, out)
     weight, bias = drawn(seed, out, channels, *kernel).to(dtype), drawn(seed + 1, out).to(dtype)
     whole = drawn(seed + 2, n, channels + 5, *size).to(dtype).contiguous(memory_format=LAST)
