@@ -89,7 +89,9 @@ class MultiScale(nn.Module):
             for mels, low, high, n in self.scales
         ]
         log = self.log_weight * self.pow
-        if self._is_l1() and (log or self.mag_weight):
+        of = self.loss_fn
+        is_l1 = of is None or (type(of) is nn.L1Loss and of.reduction == "mean")
+        if is_l1 and (log or self.mag_weight):
             fused = SpectralLoss(
                 spectrograms,
                 log=log / math.log(10),
@@ -105,10 +107,6 @@ class MultiScale(nn.Module):
             loss = loss + self.log_weight * self._compare(*logs)
             loss = loss + self.mag_weight * self._compare(of_x, of_y)
         return loss
-
-    def _is_l1(self) -> bool:
-        of = self.loss_fn
-        return of is None or (type(of) is nn.L1Loss and of.reduction == "mean")
 
     def _compare(self, x: Tensor, y: Tensor) -> Tensor:
         return (x - y).abs().mean() if self.loss_fn is None else self.loss_fn(x, y)

@@ -25,7 +25,10 @@ class Problems:
     def add(self, found: Mapping[int, str], count: int | None = None) -> None:
         """Add sentences by the numbers of their images, the first ones of ``count`` images."""
         self._count += len(found) if count is None else count
-        merged = {**self._words, **{number: _shortened(words) for number, words in found.items()}}
+        merged = dict(self._words)
+        for number, words in found.items():  # a file name or a decoder makes some long
+            short = len(words) <= _LONGEST
+            merged[number] = words if short else f"{words[: _LONGEST - 4]} ..."
         self._words = {number: merged[number] for number in sorted(merged)[:LISTED]}
 
     def merge(self, other: "Problems") -> None:
@@ -52,8 +55,3 @@ class Problems:
         found = cls()
         found.add(sentences, count)
         return found
-
-
-def _shortened(words: str) -> str:
-    """Cut a sentence that a file name or a decoder has made long."""
-    return words if len(words) <= _LONGEST else f"{words[: _LONGEST - 4]} ..."

@@ -189,7 +189,8 @@ class Merger:
             differ = sorted(k for k in keys if state.settings.get(k) != total.settings.get(k))
             raise ValueError(f"states must be of one feature network, got several: {differ}")
         self._add_parts(state.parts)
-        total.limit = _least(total.limit, state.limit)
+        limits = (total.limit, state.limit)
+        total.limit = min((n for n in limits if n is not None), default=None)
         for layer, moments in state.moments.items():
             total.moments.setdefault(layer, FrechetStatistics(moments.dim)).merge(moments)
         if not state.moments:
@@ -279,10 +280,6 @@ def _hashes(name: str, index: Tensor) -> Tensor:
         x = (x ^ (x >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
         x = (x ^ (x >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
     return torch.from_numpy(((x ^ (x >> np.uint64(31))) >> np.uint64(1)).astype(np.int64))
-
-
-def _least(one: int | None, two: int | None) -> int | None:
-    return min((x for x in (one, two) if x is not None), default=None)
 
 
 def _triangle(size: int) -> tuple[Tensor, Tensor]:

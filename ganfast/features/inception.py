@@ -266,8 +266,10 @@ class Inception(nn.Module):
             return found
         x = self.Mixed_6a(self.Mixed_5d(self.Mixed_5c(self.Mixed_5b(x))))
         x = self.Mixed_6c(self.Mixed_6b(x))
-        if "spatial" in wanted and keep("spatial", self._spatial(x)):
-            return found
+        if "spatial" in wanted:
+            spatial = F.conv2d(x, self.spatial).permute(0, 2, 3, 1).flatten(1)
+            if keep("spatial", spatial):
+                return found
         x = self.Mixed_6e(self.Mixed_6d(x))
         if keep("768", x):
             return found
@@ -275,9 +277,6 @@ class Inception(nn.Module):
         if not keep("2048", x):
             keep("logits", x @ self.fc.float().T)
         return found
-
-    def _spatial(self, x: Tensor) -> Tensor:
-        return F.conv2d(x, self.spatial).permute(0, 2, 3, 1).flatten(1)
 
     @torch.no_grad()
     def load_public(self, state: Mapping[str, Tensor]) -> None:

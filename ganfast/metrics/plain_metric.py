@@ -114,8 +114,8 @@ class Metric(nn.Module, ABC):
         """Replace the states by those of all processes, until `unsync`; raises if they are."""
         if self._cache is not None and should_sync:
             raise RuntimeError("sync must be called once before unsync, got a second call")
-        available = distributed_available or self.distributed_available_fn or _available
-        if should_sync and available():
+        available = distributed_available or self.distributed_available_fn
+        if should_sync and (available() if available else process_count() > 1):
             before = copy.deepcopy(self.metric_state)
             self._sync_dist(dist_sync_fn, process_group)
             self._cache = before
@@ -176,10 +176,6 @@ class Metric(nn.Module, ABC):
             if prefix + name in state_dict:
                 setattr(self, name, state_dict.pop(prefix + name))
         super()._load_from_state_dict(state_dict, prefix, *arguments)
-
-
-def _available() -> bool:
-    return process_count() > 1
 
 
 def _counted(update: Callable[..., None]) -> Callable[..., None]:

@@ -133,8 +133,9 @@ def capture(parts: Mapping[str, Any], random: torch.Generator, processes: Proces
     if random.device.type == "cuda":
         state["rng_cuda"] = processes.gathered(torch.cuda.get_rng_state(random.device))
     for name, part in parts.items():
-        if isinstance(part, nn.Module):
-            _refuse_nonfinite(name, part)
+        for key, parameter in part.named_parameters() if isinstance(part, nn.Module) else ():
+            if not parameter.isfinite().all():
+                raise FloatingPointError(f"training failed: {name}'s {key} is no longer finite")
         state[name] = part.state_dict()
     return state
 
@@ -190,12 +191,6 @@ def refused(name: str) -> Iterator[None]:
     except (ValueError, TypeError, KeyError, IndexError, AttributeError, RuntimeError) as error:
         words = str(error).strip().partition("\n")[0]
         raise ValueError(f"the checkpoint's {name} does not fit this run: {words}") from error
-
-
-def _refuse_nonfinite(name: str, module: nn.Module) -> None:
-    for key, parameter in module.named_parameters():
-        if not parameter.isfinite().all():
-            raise FloatingPointError(f"training failed: {name}'s {key} is no longer finite")
 
 
 def _refuse_other(name: str, module: nn.Module, state: State) -> None:
