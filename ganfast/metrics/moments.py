@@ -98,9 +98,11 @@ def load_moments_and_weights(
     if n.shape != () or n.dtype.kind not in "iu" or n < 2:
         raise ValueError(f"{path}: n must be a whole number of 2 or more, got {n!r}")
     weights = arrays.get("weights", np.array([n, n], dtype=np.float64))
-    if weights.shape != (2,) or weights.dtype.kind != "f" or not _are_weights(*weights.tolist()):
+    are_floats = weights.shape == (2,) and weights.dtype.kind == "f"
+    w, w2 = weights.tolist() if are_floats else (0.0, 0.0)
+    if not (w > 0 and 0 < w2 < w * w < math.inf):  # more than one sample has a weight
         raise ValueError(f"{path}: weights must be the sums of w and w^2, got {weights!r}")
-    return Moments(mean, covariance, int(n)), (float(weights[0]), float(weights[1]))
+    return Moments(mean, covariance, int(n)), (w, w2)
 
 
 def load_settings(path: str | os.PathLike[str]) -> dict[str, str] | None:
@@ -123,11 +125,6 @@ def load_sample(path: str | os.PathLike[str]) -> Tensor | None:
     if "sample" not in arrays:
         return None
     return as_features(arrays["sample"], f"{path}: sample")
-
-
-def _are_weights(weight: float, squared_weights: float) -> bool:
-    # More than one sample has a weight, and weights are as `FrechetStatistics.update` takes them.
-    return 0 < squared_weights < weight * weight < math.inf and weight > 0
 
 
 def refuse_pickle(path: str | os.PathLike[str]) -> None:

@@ -124,7 +124,7 @@ class GraphedStep(Generic[P, R]):
 
         if warm < _WARM_UP:
             self._warm[kind] = warm + 1
-            hook = register_optimizer_step_pre_hook(self._notice)
+            hook = register_optimizer_step_pre_hook(lambda o, *_: self._optimizers.setdefault(o))
             try:
                 return tree_map(_copied, recorder.warm_up(lambda: call(leaves)))
             finally:
@@ -137,9 +137,6 @@ class GraphedStep(Generic[P, R]):
                 )
         self._captured[kind] = _Captured(recorder, call, leaves, list(self._optimizers))
         return tree_map(_copied, self._captured[kind].replay(leaves))
-
-    def _notice(self, optimizer: Optimizer, *_: object) -> None:
-        self._optimizers[optimizer] = None
 
 
 class _Captured:
