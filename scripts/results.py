@@ -262,6 +262,12 @@ def _emoji_page(rows: Mapping[str, Figures], notes: list[str], docs: Path) -> li
         figures["falls"] = next(ends) / next(ends)
     floor = next(iter(rows.values()))["halves"]
     lines += [f"Between two halves of the drawings it is {floor:.1f}.", ""]
+    reached: dict[str, list[float]] = {}
+    for name, figures in rows.items():
+        reached.setdefault(name.rpartition(" ")[0], []).append(figures["last"])
+    order = sorted(reached, key=lambda system: min(reached[system]))
+    came = (f"{system} {' and '.join(f'{x:.1f}' for x in reached[system])}" for system in order)
+    lines += [f"What came, at the end of each run: {'; '.join(came)}.", ""]
     lines += _table(
         ["system, seed", "rounds", "images seen", "minutes", "untrained", "last", "best",
          "excess over halves falls"],
@@ -270,7 +276,7 @@ def _emoji_page(rows: Mapping[str, Figures], notes: list[str], docs: Path) -> li
         "{falls:.1f} x",
     )  # fmt: skip
     figure, (axis,) = plot.panels(8.6, 4.2)
-    systems = list(dict.fromkeys(name.rpartition(" ")[0] for name in rows))
+    systems = list(reached)
     for name, figures in rows.items():
         if not figures["curve"]:  # of a run whose log is not there any more
             continue
