@@ -77,7 +77,7 @@ EMOJI = {
     "DCGAN, emoji": "model=dcgan lr_g=1e-3 lr_d=5e-4 reuse_fakes=true precision=bf16 steps=3000"
     " score_every=200 sample_every=400 checkpoint_every=200",
     "SNGAN, emoji": "model=sngan loss=hinge spectral_norm=true lr_g=5e-4 lr_d=1e-3"
-    " betas_g=[0,0.9] betas_d=[0,0.9] precision=bf16 steps=500 score_every=50"
+    " betas_g=[0,0.9] betas_d=[0,0.9] precision=bf16 steps=300 score_every=50"
     " sample_every=100 checkpoint_every=50 log_every=10",
     "R3GAN, emoji": _SHORT,
     "R3GAN, ADA, emoji": f"{_SHORT} augment=ada augment_p=0.3",

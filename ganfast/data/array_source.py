@@ -90,7 +90,8 @@ def of_rows(rows: Tensor | Rows, name: str, key: str | None, labels: Any, channe
         ValueError: there are none, or the images have another number of channels.
     """
     if 0 in rows.shape:
-        raise ValueError(f"{name} must hold images or features, got {tuple(rows.shape)}")
+        what = f"features (N, D), got {tuple(rows.shape)}"
+        raise ValueError(f"{name} must hold {what if len(rows.shape) == 2 else 'images, got none'}")
     words = None if labels is None else [str(label) for label in labels.tolist()]
     if len(rows.shape) == 2:
         return FeatureArray(rows, name, key, words)

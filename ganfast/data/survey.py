@@ -56,7 +56,7 @@ def survey(source: Source) -> Survey:
         smallest=smallest,
         largest=largest,
         grey=not bool(coloured.any()),
-        classes=Counter(source.labels or ()),
+        classes=dict(Counter(source.labels or ())),
     )
 
 

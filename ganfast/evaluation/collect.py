@@ -146,28 +146,28 @@ def map_shards(shards: Sequence[Shard], work: Work, bar: Any = None) -> Iterator
             bar.update(batch.end - batch.start)
         if batch.closes is None:
             continue
+        source, labels = batch.closes
         rows = {layer: torch.cat([p[layer] for p in parts]) for layer in work.layers if parts}
         for layer, x in rows.items():
             if not bool(x.isfinite().all()):
-                raise ValueError(f"{batch.closes.name}: the net's {layer} hold NaN or infinity")
+                raise ValueError(f"{source.name}: the net's {layer} hold NaN or infinity")
         state = of_features(work.encoder.settings, batch.shard, index, rows)
         state.problems = problems
-        state.unread.update(batch.closes.unread)
-        labels = batch.closes.labels if work.labels else None
+        state.unread.update(source.unread)
         state.labels = None if labels is None else [labels[i] for i in index]
         yield state
         parts, index, problems = [], [], Problems()
 
 
 class _Batch(NamedTuple):
-    """Images or features of a shard, from ``start`` to ``end``; the last one closes its source."""
+    """Images or features of a shard, from ``start`` to ``end``; the last has source and labels."""
 
     shard: str
     start: int
     end: int
     content: list[Tensor] | Tensor
     problems: dict[int, str]
-    closes: Source | None
+    closes: tuple[Source, Sequence[str] | None] | None
 
 
 def _opened(shards: Sequence[Shard]) -> Iterator[tuple[Shard, Source]]:
@@ -182,10 +182,12 @@ def _opened(shards: Sequence[Shard]) -> Iterator[tuple[Shard, Source]]:
 
 def _batches(shards: Sequence[Shard], work: Work) -> Iterator[_Batch]:
     for shard, source in _opened(shards):
+        labels = source.labels if work.labels else None  # wrong ones raise before any work
         n = len(source)
         found = _features(source) if source.is_features else _images(source, work)
         for start, end, content, wrong in found:
-            yield _Batch(shard.name, start, end, content, wrong, source if end == n else None)
+            closes = (source, labels) if end == n else None
+            yield _Batch(shard.name, start, end, content, wrong, closes)
 
 
 _Read = Iterator[tuple[int, int, Any, dict[int, str]]]

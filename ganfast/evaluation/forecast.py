@@ -27,7 +27,9 @@ def announce(
     counts = [side.n if isinstance(side, FeatureSet) else side.count for side in (real, fake)]
     if None in counts or not {"prdc", "realism", "mifid"} & {*wanted}:
         return
-    sizes = [min(count, options.neighbour_samples or count) for count in counts if count]
+    most_samples = options.neighbour_samples
+    known = [count for count in counts if count is not None]
+    sizes = known if most_samples is None else [min(count, most_samples) for count in known]
     most = max(pairs(name, *sizes) for name in wanted)
     if most < _LONG * 1e6:  # which no machine takes so long for
         return

@@ -110,11 +110,12 @@ def _of_function(
     if samples is None:
         raise ValueError(f"samples must be given for {name}, got None")
 
-    def images(n: int) -> Tensor:
-        return _pixels(side(n), name)
+    sampler = sampler_of(side, name, encoder.device) if isinstance(side, nn.Module) else None
 
-    is_module = isinstance(side, nn.Module)
-    function = sampler_of(side, name, encoder.device) if is_module else images
+    def images(n: int) -> Tensor:
+        return _pixels(side(n) if sampler is None else sampler(n), name)
+
+    function = images if sampler is None or value_range != (-1.0, 1.0) else sampler
     return GeneratedImages(function, name, None, samples, seed, encoder.channels, value_range)
 
 

@@ -216,6 +216,7 @@ class Reducer:
             )
             return loss, self._named(table)
         rows = self._rows(maps, sample_weights, label_flips, rng, ())
+        loss = self._sum(rows)  # first, as its errors name the caller's arguments
         x = [x.detach() for side in maps for x in side]
         zeros = [0.0] * len(x)
         _, table = ops.flat_with_stats(x, "identity", zeros, zeros, zeros, self._threshold)
@@ -223,7 +224,7 @@ class Reducer:
             for size, group in rows.groups.items():
                 for row in group:
                     table[row[0], 0] = self._launch(rows, size, [row]).mean()
-        return self._sum(rows), self._named(table)
+        return loss, self._named(table)
 
     def _named(self, table: Tensor) -> Stats:
         """The statistics of each side by their names, from those of all maps, (maps, 4)."""
@@ -250,7 +251,7 @@ class Reducer:
         if any(masked):
             if label_flips or none or not all(masked):
                 check_samples(terms.x, terms.name)
-            elif len({x.device for x in terms.x}) > 1:
+            elif len({x.device for x in terms.x}) > 1 or not all(x.numel() for x in terms.x):
                 check_list(terms.x, terms.name)
         groups: dict[int, list[_Row]] = {}
         places = iter(range(len(terms.x)))
@@ -317,8 +318,15 @@ class Reducer:
         return made.reshape(rows.samples, -1).sum(1) if size else made
 
 
-#: One reducer for equal options.
-cached_reducer = lru_cache(maxsize=64)(Reducer)
+@lru_cache(maxsize=64)
+def cached_reducer(
+    sides: tuple[tuple[str, Formula], ...],
+    reduction: Reduction,
+    scale: float = 1.0,
+    map_reduction: MapReduction = "sum",
+) -> Reducer:
+    """One reducer for equal options; a function, which torch.compile traces."""
+    return Reducer(sides, reduction, scale, map_reduction)
 
 
 def _of_elements(name: str, x: Tensor, numbers: Tensor | None) -> Tensor | None:

@@ -92,9 +92,10 @@ def cmmd(x: Array, y: Array, *, sigma: float = 10.0, scale: float = 1000.0) -> f
         TypeError, ValueError: the features do not fit, an embedding has norm 0, or sigma is not
             positive.
     """
+    kernel = gaussian(sigma)
     one, two = (_unit(side, name) for side, name in zip(as_pair(x, y), "xy", strict=True))
     everything = [(torch.arange(len(one)), torch.arange(len(two)))]
-    return scale * float(mmd2(one, two, everything, gaussian(sigma), unbiased=False)[0])
+    return scale * float(mmd2(one, two, everything, kernel, unbiased=False)[0])
 
 
 def _unit(embeddings: Tensor, name: str) -> Tensor:

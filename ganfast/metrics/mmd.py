@@ -75,15 +75,15 @@ def mmd2(
     If the subsets together have more pairs than the sets, each pair of the sets is computed once
     and summed into every subset that holds it.
     """
-    sets: Iterable[tuple[Tensor, Tensor, Tensor, Tensor]]  # with what says who is in which subset
+    # With what says who is in which subset, or None if all are in one.
+    sets: Iterable[tuple[Tensor, Tensor, Tensor | None, Tensor | None]]
     pairs = sum((len(i) + len(j)) ** 2 for i, j in chosen)
     if (len(x) + len(y)) ** 2 <= pairs:
         tile = _TILE
         sets = [(x, y, _members([i for i, _ in chosen], x), _members([j for _, j in chosen], y))]
     else:
         tile = _SUBSET_TILE
-        ones = torch.ones(max(len(x), len(y)), 1, dtype=torch.float64, device=x.device)
-        sets = ((x[i], y[j], ones[: len(i)], ones[: len(j)]) for i, j in chosen)
+        sets = ((x[i], y[j], None, None) for i, j in chosen)
     sums = [
         (_within(a, p, kernel, tile), _within(b, q, kernel, tile), _sums(a, b, p, q, kernel))
         for a, b, p, q in sets
@@ -104,23 +104,32 @@ def _members(chosen: list[Tensor], x: Tensor) -> Tensor:
     return members
 
 
-def _within(x: Tensor, members: Tensor, kernel: Kernel, tile: int) -> Tensor:
+def _within(x: Tensor, members: Tensor | None, kernel: Kernel, tile: int) -> Tensor:
     """Sums (2, S) over the pairs of two samples of a subset, and over samples with themselves."""
     squares = x.square().sum(1)
-    diagonal = (kernel(squares.clone(), squares, squares).double() @ members).cpu()
+    own = kernel(squares.clone(), squares, squares).double()
+    diagonal = (own.sum().view(1) if members is None else own @ members).cpu()
     total = torch.zeros_like(diagonal)
     for i in range(0, len(x), tile):
         rows, before = slice(i, i + tile), slice(0, i)
-        total += _sums(x[rows], x[rows], members[rows], members[rows], kernel, same=True)
-        total += 2 * _sums(x[rows], x[before], members[rows], members[before], kernel)
+        of_rows, of_before = (None if members is None else members[k] for k in (rows, before))
+        total += _sums(x[rows], x[rows], of_rows, of_rows, kernel, same=True)
+        if i:
+            total += 2 * _sums(x[rows], x[before], of_rows, of_before, kernel)
     return torch.stack([total, diagonal])
 
 
 def _sums(
-    x: Tensor, y: Tensor, of_x: Tensor, of_y: Tensor, kernel: Kernel, same: bool = False
+    x: Tensor,
+    y: Tensor,
+    of_x: Tensor | None,
+    of_y: Tensor | None,
+    kernel: Kernel,
+    same: bool = False,
 ) -> Tensor:
     """Sums (S,) of the kernel over the pairs of each subset, without i = j if ``same``."""
-    total = torch.zeros(of_x.shape[1], dtype=torch.float64, device=x.device)
+    subsets = 1 if of_x is None else of_x.shape[1]
+    total = torch.zeros(subsets, dtype=torch.float64, device=x.device)
     for i in range(0, len(x), _TILE):
         for j in range(0, len(y), _TILE):
             rows, columns = slice(i, i + _TILE), slice(j, j + _TILE)
@@ -129,5 +138,8 @@ def _sums(
             values = kernel(inner_products(a, b), xx, yy)
             if same:
                 values.fill_diagonal_(0)
-            total += ((values.double() @ of_y[columns]) * of_x[rows]).sum(0)
+            if of_x is None or of_y is None:
+                total += values.sum(dtype=torch.float64)
+            else:
+                total += ((values.double() @ of_y[columns]) * of_x[rows]).sum(0)
     return total.cpu()

@@ -300,7 +300,8 @@ def _load(
     given: str | Path | None, argument: str,
 ) -> None:  # fmt: skip
     """Load what a package's file should have of a module's parameters; it must be there and fit."""
-    spec = importlib.util.find_spec(package)  # an import would import torchvision
+    # An import would import torchvision.
+    spec = None if given is not None else importlib.util.find_spec(package)
     more = []
     if spec is not None and spec.origin is not None:
         more = [Path(spec.origin).parent / inside, Path(sys.prefix) / inside]

@@ -88,6 +88,8 @@ def _optional(name: str) -> ModuleType:
         return import_module(name)
     except ModuleNotFoundError as error:
         package = name.partition(".")[0]
+        if error.name != package:
+            raise
         raise ModuleNotFoundError(
             f"{package} is not installed; install it with pip install 'ganfast[text]'"
         ) from error

@@ -101,7 +101,7 @@ class CycleTrainer(Trainer):
     """Train :class:`Generators` against :class:`Discriminators` (Zhu et al. 2017).
 
     Args:
-        generator, discriminator, loss, options, out, score, on_sample: as for
+        generator, discriminator, loss, options, out, score, on_sample, on_record, augment: as for
             :class:`ganfast.train.Trainer`.
         data: batches of pairs (N, 2, C, H, W), such as a :class:`PairStream`.
         cycle: weight of mean|F(G(a)) - a| + mean|G(F(b)) - b|.
@@ -123,6 +123,8 @@ class CycleTrainer(Trainer):
         *,
         score: Callable[[nn.Module], Record] | None = None,
         on_sample: Callable[[int, Tensor], None] | None = None,
+        on_record: Callable[[Record], None] | None = None,
+        augment: Callable[[Tensor], Tensor] | None = None,
         cycle: float = 10.0,
         identity: float = 5.0,
         pool: int = 50,
@@ -135,8 +137,9 @@ class CycleTrainer(Trainer):
             raise ValueError(f"processes must be 1 for a CycleGAN, got {process_count()}")
         self._shown = shown
         super().__init__(
-            generator, discriminator, data, loss, options, out, score=score, on_sample=on_sample
-        )
+            generator, discriminator, data, loss, options, out, score=score, on_sample=on_sample,
+            on_record=on_record, augment=augment,
+        )  # fmt: skip
         assert isinstance(self._steps, _CycleSteps)
         self._steps.cycle, self._steps.identity = cycle, identity
         self._pools = [ImagePool(pool, 2 * options.seed + k) for k in range(2)]

@@ -189,7 +189,7 @@ class Descent:
 
     def __init__(self, parameters: Iterable[Tensor], lr: float, steps: int | None = None) -> None:
         self.optimizer = torch.optim.Adam(parameters, lr)
-        self.decay = CosineAnnealingLR(self.optimizer, steps) if steps else None
+        self.decay = CosineAnnealingLR(self.optimizer, steps) if steps is not None else None
 
     def step(self, loss: Tensor) -> None:
         """Take one step down the gradient of ``loss``."""

@@ -172,7 +172,7 @@ class _Domain(nn.Module):
         self.head = nn.Linear(net.head.in_features, 1)
 
     def forward(self, images: Tensor, other: Tensor, progress: float) -> Tensor:
-        strength = 2 / (1 + math.exp(-10 * progress)) - 1
+        strength = float(2 / (1 + torch.exp(torch.tensor(-10 * progress))) - 1)
         features = self._body[0](torch.cat([images, other]))
         if features.requires_grad:
             features = features.view_as(features)

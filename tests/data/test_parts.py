@@ -129,7 +129,7 @@ def test_arrays_that_cannot_be_read_by_row_are_fetched(asked) -> None:
     for name, content, words in (
         ("b.npz", b"none", r"b\.npz must be a \.npz file of arrays"),
         ("b.npy", b"none", r"b\.npy must be a \.npy file"),
-        ("c.npy", _npy(images[:0]), "must hold images or features"),
+        ("c.npy", _npy(images[:0]), "must hold images, got none"),
         ("d.npy", _npy(np.zeros((3, 5, 5, 4), np.uint8)), r"d\.npy must hold images of 1 or 3"),
         ("e.npy", _npy(np.zeros(3)), r"^memory://parts/e\.npy must hold one uint8 array"),
         ("f.npy", _npy(images)[:-1], r"f\.npy must be a \.npy file: an array must have"),
