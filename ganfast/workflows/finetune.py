@@ -280,16 +280,18 @@ class _Size:
             train = self._union(self._synthetic(seed))
         elif mode == "adapted":
             other = self._synthetic(seed)[0]
-        if self._settings.classifier:
-            torch.manual_seed(seed)
-            net = classifiers.classifier(self._settings.classifier)
-        else:
-            net = classifiers.small_classifier(self._classes, self._real[0], seed)
+        net = self._net(seed)
         self._fit(net, train, seed, other)
         return net
 
     def _fit(self, net: nn.Module, train: Labelled, seed: int, other: Tensor | None = None) -> None:
         classifiers.fit(net, train, self._validation, self._settings.fit, seed, other)
+
+    def _net(self, seed: int) -> nn.Module:
+        if self._settings.classifier:
+            torch.manual_seed(seed)
+            return classifiers.classifier(self._settings.classifier)
+        return classifiers.small_classifier(self._classes, self._real[0], seed)
 
     def _union(self, synthetic: Labelled) -> Labelled:
         """Join both kinds, with real images repeated to have ``ratio`` synthetic ones for each."""
