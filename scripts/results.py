@@ -72,7 +72,7 @@ _R3GAN = (
 )
 _SHORT = f"{_R3GAN} burn_in_kimg=16 steps=1400 score_every=100"
 _COLOUR = ("size=64", "channels=3")
-#: On emoji at 64 pixels, each for some 20 minutes of one core that has products of bf16.
+#: On emoji at 64 pixels, for 5 to 25 minutes of one core that has products of bf16.
 EMOJI = {
     "DCGAN, emoji": "model=dcgan lr_g=1e-3 lr_d=5e-4 reuse_fakes=true precision=bf16 steps=3000"
     " score_every=200 sample_every=400 checkpoint_every=200",
