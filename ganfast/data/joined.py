@@ -8,6 +8,7 @@ from collections.abc import Callable, Sequence
 from functools import cached_property, lru_cache, partial
 from itertools import accumulate
 
+import torch
 from torch import Tensor
 
 from ganfast.data.image_source import Prepare, Read, Shard, Source, digest
@@ -48,6 +49,16 @@ class Joined(Source):
 
     def read(self, start: int, stop: int, prepare: Prepare | None = None) -> Read:
         return _read_across(self._ends, self._sources.__getitem__, start, stop, prepare)
+
+    def rows(self, start: int, stop: int) -> Tensor:
+        firsts = [end - len(source) for source, end in zip(self._sources, self._ends, strict=True)]
+        return torch.cat(
+            [
+                source.rows(max(start - first, 0), min(stop - first, len(source)))
+                for source, first in zip(self._sources, firsts, strict=True)
+                if start < first + len(source) and first < stop
+            ]
+        )
 
     def shards(self, count: int | None = None) -> Sequence[Shard]:
         shards: list[Shard] = []

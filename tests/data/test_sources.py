@@ -356,6 +356,24 @@ def test_features_in_files(tmp_path: Path, kind: str) -> None:
         data.open_source(path, 3)
 
 
+@pytest.mark.parametrize("few", [32, 1], ids=["opened at once", "opened one by one"])
+def test_features_in_several_tables(tmp_path: Path, monkeypatch, few: int) -> None:
+    """Each with several row groups, which are the parts of one source or a source of their own."""
+    monkeypatch.setattr(opening, "_FEW", few)
+    x = np.random.default_rng(0).normal(size=(50, 7)).astype(np.float32)
+    for name, part in (("a", x[:30]), ("b", x[30:])):
+        values = pyarrow.array(part.tolist(), pyarrow.list_(pyarrow.float32(), 7))
+        table = pyarrow.table({"embedding": values})
+        pyarrow.parquet.write_table(table, tmp_path / f"{name}.parquet", row_group_size=8)
+    source = open_images(f"{tmp_path}/*.parquet", 3)
+    shards = [shard.open() for shard in source.shards()]
+    rows = torch.cat([found.rows(0, len(found)) for found in shards])
+    assert (rows.numpy() == x).all()
+    found = source if few == 32 else shards[0]
+    for start, stop in ((0, 3), (5, 19), (7, 8), (16, 24), (3, len(found))):
+        assert (found.rows(start, stop).numpy() == x[start:stop]).all()
+
+
 @pytest.mark.parametrize("dtype", ["<f2", ">f4", "<f8"])
 def test_features_in_hdf5(tmp_path: Path, dtype: str) -> None:
     x = np.random.default_rng(0).normal(size=(300, 7)).astype(dtype)
